@@ -1,0 +1,64 @@
+# `make repro` and `make test` are all that a fresh clone needs; `make` alone lists every target.
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# Stages call plain `python`: for every command below that is the environment's.
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+export PATH        := $(VIRTUAL_ENV)/bin:$(PATH)
+unexport PYTHONHOME
+# MLflow and the Hugging Face libraries send no usage statistics (DVC: see .dvc/config).
+export DO_NOT_TRACK ?= 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help env repro test fmt preset ui clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+env: $(STAMP) ## make .venv with the versions of constraints.txt (redone when they change; PYTHON=... picks one)
+
+# The first interpreter that is new enough: some distributions keep an old python3 beside a newer python3.x.
+$(STAMP): pyproject.toml constraints.txt
+	@set -e; \
+	new_enough='import sys; sys.exit(sys.version_info < (3, 11))'; \
+	if ! $(BIN)/python -c "$$new_enough" 2>/dev/null; then \
+	  for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14); do \
+	    if "$$python" -c "$$new_enough" 2>/dev/null; then found=$$python; break; fi; \
+	  done; \
+	  if [ -z "$${found:-}" ]; then \
+	    echo "make env: needs Python >= 3.11, and $(or $(PYTHON),python3) is" \
+	      "$$($(or $(PYTHON),python3) --version 2>/dev/null || echo missing):" \
+	      "install a newer one, or name it: make env PYTHON=/path/to/python3" >&2; exit 1; \
+	  fi; \
+	  "$$found" -m venv --clear $(VENV) || { rm -rf $(VENV); \
+	    echo "make env: '$$found -m venv' failed: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }; \
+	fi
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+repro: env ## run the pipeline; stages whose inputs have not changed are skipped
+	@$(BIN)/python -m pipeline.process
+	@$(BIN)/dvc repro
+
+test: env ## lint, check the format, run the tests
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/python -m pytest
+
+fmt: env ## format the code and mend what ruff can mend
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+preset: env ## apply presets/NAME.yaml to params.yaml: make preset NAME=... (without NAME: list them)
+	@$(BIN)/python -m pipeline.preset $(or $(NAME),--list)
+
+ui: env ## browse the runs of mlflow.db (PORT=5000)
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui \
+	  --backend-store-uri sqlite:///mlflow.db --port $(or $(PORT),5000) --workers 1
+
+clean: ## delete scratch: checkpoints of interrupted stages, caches of the tools (no results, no .venv)
+	rm -rf .scratch .pytest_cache .ruff_cache .hypothesis
+	find pipeline src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,55 @@
+"""Where stages read and write, and what they all read first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from distill import config
+from distill.config import Params
+from distill.errors import UserError
+
+PARAMS = Path("params.yaml")
+CORPUS = Path("data/raw/atlas")
+PREPARED = Path("data/prepared")
+PREDICTIONS = Path("data/teacher")
+METRICS = Path("metrics")
+
+
+def params() -> Params:
+    """The checked parameters of this checkout."""
+    return config.load(PARAMS)
+
+
+def role_of(name: str) -> str:
+    """`teacher` or `student`."""
+    if name not in ("teacher", "student"):
+        raise UserError(f"{name!r}: expected teacher or student")
+    return name
+
+
+def model(role: str) -> Path:
+    """The fine-tuned teacher or student."""
+    return Path("data/models") / role
+
+
+def filters(role: str) -> Path:
+    """The filters of teacher or student."""
+    return Path("data/models/filters") / role
+
+
+def distilled(method: str, seed: int) -> Path:
+    """A distilled student."""
+    return Path("data/models/distill") / method / str(seed)
+
+
+def method_run(method: str, seed: str, members: Params) -> tuple[str, int]:
+    """Method and seed from the command line.
+
+    Raises:
+        UserError: the method has no section in params.yaml, or the seed is no number.
+    """
+    if method not in members.sections:
+        raise UserError(f"method {method!r}: {PARAMS} has no such section: known are {', '.join(members.sections)}")
+    if not seed.lstrip("-").isdigit():
+        raise UserError(f"seed {seed!r}: expected a whole number")
+    return method, int(seed)

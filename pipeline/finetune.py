@@ -1,0 +1,77 @@
+"""Stages finetune_teacher and finetune_student: train with the task loss. `python -m pipeline.finetune teacher`"""
+
+from __future__ import annotations
+
+import json
+
+from distill import config, models, registry, students
+from distill.data import tokenizer as tokenizers
+from distill.data.prepared import Prepared
+from distill.evaluation import forward_of
+from distill.finetuning import FineTuningObjective
+from pipeline import common, training
+from pipeline.stage import Stage, record_file, run_stage
+
+
+def main(role: str) -> None:
+    """Fine-tune one of the two models and score it on the selection split."""
+    role = common.role_of(role)
+    params = common.params()
+    section = getattr(params, role)
+    name = f"finetune_{role}"
+    teacher_scores = common.METRICS / "selection" / "teacher.json"
+    scores_file = common.METRICS / "selection" / f"{role}.json"
+    curves = common.METRICS / "curves" / f"{role}.csv"
+    needs_teacher = [common.model("teacher"), teacher_scores] if role == "student" else []
+    with Stage(
+        name,
+        params=config.pick(params, ["task", role, "evaluate.n_best", "evaluate.max_answer_length"]),
+        inputs=[common.PREPARED, *needs_teacher],
+        outputs=[common.model(role), scores_file, curves, record_file(name)],
+        experiment=params.tracking.experiment,
+        tags={"method": "finetune", "role": role, "seed": section.seed},
+    ) as stage:
+        data, task = Prepared(common.PREPARED), registry.load_task(params.task)
+        stage.read(common.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
+        tokenizer = data.tokenizer()
+        if section.model.path:
+            tokenizers.check_same(section.model.path, section.model.revision, tokenizer, f"{role}.model.path")
+        if role == "teacher":
+            model = models.build(section.model, task, tokenizer, section.seed, role)
+        else:
+            model = students.initial(section.init, section, task, tokenizer, section.seed, common.model("teacher"))
+        objective = FineTuningObjective(model, task)
+        result = training.run(
+            stage,
+            objective,
+            data,
+            task,
+            section,
+            params,
+            section.seed,
+            f"fine-tune {role}",
+            forward_of(model, task),
+            lambda predicted: task.score(predicted, params.evaluate),
+        )
+        folder = stage.fresh("model")
+        models.save(model, tokenizer, folder)
+        training.finish(stage, result, folder, common.model(role), curves)
+        stage.write_json(scores_file, result.scores)
+        stage.figures({"updates": result.steps, **{f"selection {k}": v for k, v in result.scores.items()}})
+        if role == "student":
+            warn_if_weaker(json.loads(teacher_scores.read_text()), result.scores, task.main_metric)
+
+
+def warn_if_weaker(teacher: dict[str, float], student: dict[str, float], metric: str) -> None:
+    """Say loudly that the teacher has less to teach than the student knows."""
+    if metric in teacher and metric in student and teacher[metric] < student[metric]:
+        print(
+            f"\n  WARNING: the teacher ({metric} {teacher[metric]:.2f} on the selection split) is worse than the"
+            f" fine-tuned student ({student[metric]:.2f}): this is defective distillation. Train the teacher longer,"
+            " or lower its learning rate, unless that is what you are after.\n",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,68 @@
+"""Stage prepare: read and check the data, carve out the selection split, tokenize. `python -m pipeline.prepare`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from distill import config
+from distill.data import preparation, sources, splits
+from distill.data import tokenizer as tokenizers
+from distill.progress import bar
+from pipeline import common
+from pipeline.stage import Stage, run_stage
+
+
+def main() -> None:
+    """Everything is loaded and checked before anything is written."""
+    params = common.params()
+    data, features = params.data, params.features
+    local = data.source != "hub"
+    files = [Path(data.train), Path(data.validation)] if local else []
+    if data.source == "embedded":
+        files = [common.CORPUS / "train.json", common.CORPUS / "validation.json"]
+    with Stage(
+        "prepare",
+        params=config.pick(params, ["task", "data", "features"]),
+        inputs=files,
+        outputs=[common.PREPARED],
+    ) as stage:
+        train, validation = files if local else (Path(data.train), Path(data.validation))
+        loaded = sources.load(
+            data.source,
+            str(train),
+            str(validation),
+            data.name,
+            data.subset,
+            data.revision,
+            data.version_2_with_negative,
+        )
+        for split, rows in loaded.items():
+            stage.read(data.name or (train if split == "train" else validation), f"{split}: {len(rows):,} questions")
+        rows, selection = splits.carve(loaded["train"], data.selection_fraction, data.seed)
+        parts = {
+            "train": sources.limit(rows, data.max_train_questions, data.seed),
+            "selection": sources.limit(selection, data.max_selection_questions, data.seed),
+            "validation": sources.limit(loaded["validation"], data.max_validation_questions, data.seed),
+        }
+        if features.tokenizer.path:
+            tokenizer = tokenizers.load(features.tokenizer.path, features.tokenizer.revision)
+        else:
+            texts = dict.fromkeys(text for row in parts["train"] for text in (row["context"], row["question"]))
+            tokenizer = tokenizers.train(texts, features.tokenizer.vocab_size, features.tokenizer.lowercase)
+        with bar(sum(map(len, parts.values())), "tokenize", unit="question") as progress:
+            meta = preparation.write(
+                stage.scratch / "prepared",
+                parts,
+                tokenizer,
+                features.max_length,
+                features.doc_stride,
+                {"task": params.task, "version_2": data.version_2_with_negative},
+                on_batch=lambda split, count: progress.update(count),
+            )
+        stage.publish(stage.scratch / "prepared", common.PREPARED)
+        shown = ("questions", "answerable", "articles", "features", "answers_in_no_window", "tokens_mean", "tokens_max")
+        stage.figures({name: {key: counts[key] for key in shown} for name, counts in meta["splits"].items()})
+
+
+if __name__ == "__main__":
+    run_stage(main)

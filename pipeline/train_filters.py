@@ -1,0 +1,86 @@
+"""Stages train_teacher_filters and train_student_filters (TED stage I). `python -m pipeline.train_filters teacher`"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from distill import checkpoints, config, models, registry, students
+from distill.data.prepared import Prepared
+from distill.evaluation import Predicted
+from distill.filters import FilterBank, FilterTraining, selected_layers
+from pipeline import common, training
+from pipeline.stage import Stage, record_file, run_stage
+
+
+def main(role: str) -> None:
+    """Train one filter per selected layer on a frozen backbone; keep those that the selection split prefers."""
+    role = common.role_of(role)
+    params = common.params()
+    name, section = f"train_{role}_filters", getattr(params, f"{role}_filters")
+    start = ["distill.init", "student.model", "student.layers", "student.num_layers"] if role == "student" else []
+    curves, scores_file = common.METRICS / "curves" / f"filters-{role}.csv", common.METRICS / "filters" / f"{role}.json"
+    with Stage(
+        name,
+        params=config.pick(
+            params, ["task", f"{role}_filters", "evaluate.n_best", "evaluate.max_answer_length", *start]
+        ),
+        inputs=[common.PREPARED, common.model("teacher"), *([common.model("student")] if role == "student" else [])],
+        outputs=[common.filters(role), scores_file, curves, record_file(name)],
+        experiment=params.tracking.experiment,
+        tags={"method": "ted", "role": role, "seed": section.seed},
+    ) as stage:
+        data, task = Prepared(common.PREPARED), registry.load_task(params.task)
+        tokenizer = data.tokenizer()
+        stage.read(common.model(role), "frozen backbone")
+        if role == "teacher":
+            checkpoints.load_check(common.model(role))
+            backbone = models.from_pretrained(str(common.model(role)), task)
+        else:
+            backbone = students.initial(
+                params.distill.init,
+                params.student,
+                task,
+                tokenizer,
+                section.seed,
+                common.model("teacher"),
+                common.model("student"),
+            )
+        layers = selected_layers(models.num_layers(backbone.config), section.filter_interval, role)
+        torch.manual_seed(section.seed)
+        bank = FilterBank(
+            layers, backbone.config.hidden_size, section.filter_output_dim, section.nonlinear, section.activation
+        )
+        objective = FilterTraining(backbone, bank, task, section.backbone_dropout)
+
+        def forward(batch: dict[str, Tensor]) -> Tensor:
+            with models.in_eval(backbone):
+                return torch.stack(objective.logits(batch), -1)
+
+        def score(predicted: Predicted) -> dict[str, float]:
+            flat: dict[str, float] = {}
+            for k, layer in enumerate(layers):
+                scores = task.score(replace(predicted, logits=predicted.logits[..., k]), params.evaluate)
+                flat |= {f"layer_{layer}_{metric}": value for metric, value in scores.items()}
+            mains = [flat[f"layer_{layer}_{task.main_metric}"] for layer in layers]
+            return {task.main_metric: sum(mains) / len(mains), **flat}
+
+        result = training.run(
+            stage, objective, data, task, section, params, section.seed, f"{role} filters", forward, score
+        )
+        folder = stage.fresh("filters")
+        bank.cpu().save(folder)
+        training.finish(stage, result, folder, common.filters(role), curves)
+        prefixes = {f"layer_{layer}": f"layer_{layer}_" for layer in layers}
+        by_layer = {
+            name: {k.removeprefix(start): v for k, v in result.scores.items() if k.startswith(start)}
+            for name, start in prefixes.items()
+        }
+        stage.write_json(scores_file, by_layer)
+        stage.figures(by_layer)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,98 @@
+"""What the training stages share: scores on the selection split, and how a finished training is handed over."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from distill import trainer
+from distill.config import Params, Training
+from distill.data.prepared import Prepared
+from distill.evaluation import Predicted, predict_split
+from distill.tasks.base import Task
+from pipeline.stage import Stage
+
+Forward = Callable[[dict[str, Tensor]], Tensor]
+
+
+def run(
+    stage: Stage,
+    objective: nn.Module,
+    data: Prepared,
+    task: Task,
+    section: Training,
+    params: Params,
+    seed: int,
+    label: str,
+    forward: Forward,
+    score: Callable[[Predicted], dict[str, float]],
+) -> trainer.Result:
+    """Train in the stage's scratch, with live curves and selection scores.
+
+    Args:
+        forward: batch → logits of the weights as they are.
+        score: scores of the logits on the selection split.
+    """
+
+    def evaluate() -> dict[str, float]:
+        device = next(objective.parameters()).device
+        size = 2 * section.batch_size // section.gradient_accumulation
+        return score(predict_split(forward, data, "selection", size, device, section.precision, "selection"))
+
+    return trainer.train(
+        objective,
+        data.features("train"),
+        data.tokenizer().pad_token_id,
+        task.labels,
+        section,
+        params.runtime,
+        seed,
+        stage.scratch,
+        label,
+        task.main_metric,
+        evaluate,
+        stage.run.log,
+    )
+
+
+def finish(stage: Stage, result: trainer.Result, built: Path, artifact: Path, curves: Path) -> None:
+    """Publish the artifact and its curves, link them in the run, note what it cost.
+
+    Args:
+        built: the finished folder in the scratch.
+        artifact: where it goes.
+    """
+    stage.publish(built, artifact)
+    draft = stage.scratch / "curves.csv"
+    trainer.write_curves(result.history, draft)
+    stage.publish(draft, curves)
+    stage.run.artifact(curves)
+    stage.run.log_final({f"selection_{name}": value for name, value in result.scores.items()})
+    stage.run.tag("artifact.path", artifact.as_posix())
+    stage.run.tag("artifact.md5", dvc_md5(artifact))
+    stage.record(
+        {
+            "updates": result.steps,
+            "resumed_from": result.resumed_from,
+            "train_seconds": round(result.seconds, 2),
+            "examples_per_second": round(result.examples_per_second, 2),
+        }
+    )
+
+
+def dvc_md5(path: Path) -> str:
+    """The md5 by which DVC knows a file or folder: as in dvc.lock, and in the cache's file names."""
+    if path.is_file():
+        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    entries: list[dict[str, Any]] = [
+        {"md5": dvc_md5(file), "relpath": file.relative_to(path).as_posix()}
+        for file in path.rglob("*")
+        if file.is_file()
+    ]
+    listing = json.dumps(sorted(entries, key=lambda entry: entry["relpath"]), sort_keys=True)
+    return hashlib.md5(listing.encode(), usedforsecurity=False).hexdigest() + ".dir"

@@ -1,0 +1,103 @@
+"""From stored features (no padding) to padded batches, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.trainer_pt_utils import get_length_grouped_indices
+
+# Tensor cores and vector units like multiples of 8; the number of distinct shapes stays small.
+MULTIPLE = 8
+
+
+class Collator:
+    """Pads feature rows to the longest of the batch, rounded up to a multiple of 8.
+
+    The batch has `input_ids`, `attention_mask`, `token_type_ids` where stored, the task's labels (int64, (B,)) and
+    `index`: each row's number in the features, by which cached teacher outputs are found.
+    """
+
+    def __init__(self, pad_token_id: int, labels: Sequence[str]):
+        self.pad_token_id = pad_token_id
+        self.labels = tuple(labels)
+
+    def __call__(self, rows: list[dict]) -> dict[str, Tensor]:
+        """Rows of the features, as `datasets` gives them, to a batch."""
+        lengths = np.array([len(row["input_ids"]) for row in rows])
+        width = -(-int(lengths.max()) // MULTIPLE) * MULTIPLE
+        real = np.arange(width) < lengths[:, None]
+        batch = {"attention_mask": torch.from_numpy(real.astype(np.int64))}
+        for name, fill in (("input_ids", self.pad_token_id), ("token_type_ids", 0)):
+            if name in rows[0]:
+                padded = np.full((len(rows), width), fill, np.int64)
+                padded[real] = np.concatenate([np.asarray(row[name]) for row in rows])
+                batch[name] = torch.from_numpy(padded)
+        for name in (*self.labels, "index"):
+            if name in rows[0]:
+                batch[name] = torch.tensor([row[name] for row in rows])
+        return batch
+
+
+class Rows(torch.utils.data.Dataset):
+    """Feature rows with their number as `index`; fetches a whole batch at once.
+
+    Args:
+        features: a `datasets.Dataset`.
+        columns: the columns that batches need.
+    """
+
+    def __init__(self, features, columns: Sequence[str]):
+        keep = [name for name in columns if name in features.column_names]
+        self.features = features.select_columns(keep)
+        self.lengths = np.asarray(features.data.column("length"))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> dict:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[dict]:
+        columns = self.features[indices]
+        return [
+            {"index": index, **{name: values[i] for name, values in columns.items()}} for i, index in enumerate(indices)
+        ]
+
+
+class EpochSampler(torch.utils.data.Sampler[int]):
+    """A fresh order in every epoch that depends on seed and epoch alone, so that a resumed run sees the same.
+
+    Args:
+        lengths: tokens of each row.
+        batch_size: rows per update; with `group`, that many neighbours are about equally long.
+        group: group rows by length (transformers' mega-batches), so that little is spent on padding.
+    """
+
+    def __init__(self, lengths: np.ndarray, batch_size: int, group: bool, seed: int):
+        self.lengths = lengths.tolist()
+        self.batch_size, self.group, self.seed, self.epoch = batch_size, group, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by accelerate's data loader."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        if not self.group:
+            yield from torch.randperm(len(self.lengths), generator=generator).tolist()
+            return
+        order = get_length_grouped_indices(self.lengths, self.batch_size, generator=generator)
+        # Mega-batches are sorted within: shuffle whole batches, so that length does not follow a saw-tooth. The
+        # first batch stays in front: it holds the longest rows, so that a lack of memory shows at once.
+        batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+        whole = [i for i in range(1, len(batches)) if len(batches[i]) == self.batch_size]
+        for i in [0, *(whole[j] for j in torch.randperm(len(whole), generator=generator).tolist())]:
+            yield from batches[i]
+        if len(batches) > 1 and len(batches[-1]) < self.batch_size:
+            yield from batches[-1]

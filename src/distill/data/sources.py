@@ -1,0 +1,161 @@
+"""Where questions come from: the embedded corpus, SQuAD files of one's own, or the Hugging Face hub.
+
+All give the same rows (`distill.data.squad_json`), checked before anybody writes anything.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from distill.data.squad_json import (
+    Row,
+    check_answers,
+    check_ids,
+    fail,
+    finish,
+    get,
+    load_squad_json,
+    show,
+    text,
+)
+
+__all__ = ["limit", "load", "load_hub", "load_squad_json"]
+
+_COLUMNS = ("id", "title", "context", "question", "answers")
+
+
+def load(
+    source: str,
+    train: str | Path | None,
+    validation: str | Path | None,
+    name: str | None,
+    subset: str | None,
+    revision: str | None,
+    version_2: bool,
+) -> dict[str, list[Row]]:
+    """Reads the training and validation questions.
+
+    Args:
+        source: "embedded" or "files" (both read the two paths), or "hub".
+        train: SQuAD JSON with the training questions; unused by "hub".
+        validation: SQuAD JSON with the validation questions; unused by "hub".
+        name: hub id or local dataset folder; used by "hub" only, as are `subset` and `revision`.
+        subset: the dataset's configuration, or None.
+        revision: commit, tag or branch to pin, or None.
+        version_2: False drops questions without an answer.
+
+    Returns:
+        `{"train": rows, "validation": rows}`.
+
+    Raises:
+        UserError: anything wrong with either of them, also an id that both use.
+    """
+    if source in ("embedded", "files"):
+        for key, path in (("train", train), ("validation", validation)):
+            if not path:
+                fail("params.yaml", f"data.{key}", f"is empty while data.source is {source}", "name a SQuAD JSON file")
+        labels = {"train": str(train), "validation": str(validation)}
+        rows = {split: load_squad_json(path, version_2) for split, path in labels.items()}
+    elif source == "hub":
+        if not name:
+            fail("params.yaml", "data.name", "is empty while data.source is hub", "name a dataset: rajpurkar/squad_v2")
+        labels = {split: _label(name, revision, split) for split in ("train", "validation")}
+        rows = {split: load_hub(name, subset, revision, split, version_2) for split in labels}
+    else:
+        fail("params.yaml", "data.source", f"is {show(source)}", "choose embedded, files or hub")
+    # The same file given twice has one label, and must still be found out.
+    check_ids({f"{labels[split]} ({split})": rows[split] for split in rows})
+    return rows
+
+
+def load_hub(name: str, subset: str | None, revision: str | None, split: str, version_2: bool) -> list[Row]:
+    """Reads one split of a dataset in the Hugging Face SQuAD schema through `datasets.load_dataset`.
+
+    Args:
+        name: hub id ("rajpurkar/squad_v2") or a local dataset folder.
+        subset: the dataset's configuration, or None.
+        revision: commit, tag or branch, or None.
+        split: "train" or "validation".
+        version_2: False drops questions without an answer.
+
+    Returns:
+        Rows in the dataset's order; equal contexts share one string.
+
+    Raises:
+        UserError: the dataset cannot be had, lacks a column, or holds a bad value.
+    """
+    import datasets  # takes seconds to import, and only this source needs it
+
+    label = _label(name, revision, split)
+    try:
+        dataset = datasets.load_dataset(name, subset, revision=revision, split=split)
+    except Exception as error:
+        # A missing dataset, a bad revision, a broken file and a dead network each raise another library's exception.
+        reason = (str(error).splitlines() or [""])[0].rstrip(".")
+        fail(
+            label,
+            "data.name",
+            f"cannot be loaded ({type(error).__name__}: {reason})",
+            "check data.name, data.subset, data.revision and the network, or set data.source to files",
+        )
+    missing = [column for column in _COLUMNS if column not in dataset.column_names]
+    if missing:
+        fail(label, "columns", f"{missing[0]!r} is missing from {dataset.column_names}", "name a SQuAD dataset")
+    contexts: dict[str, str] = {}
+    rows = [
+        _hub_row(item, contexts, label, f"row {i}") for i, item in enumerate(dataset.select_columns(list(_COLUMNS)))
+    ]
+    return finish(rows, label, version_2)
+
+
+def limit(rows: list[Row], max_questions: int | None, seed: int) -> list[Row]:
+    """Draws at most `max_questions` questions, by whole paragraphs from anywhere in the data.
+
+    Paragraphs are taken in the order of a seeded hash of their text, so that the draw does not depend on the order of
+    the file and a smaller draw lies within a larger one. Only the last paragraph may be cut.
+
+    Args:
+        rows: questions in the Hugging Face SQuAD schema.
+        max_questions: how many to keep; None keeps all.
+        seed: another seed draws other paragraphs.
+
+    Returns:
+        The questions drawn, in their old order.
+    """
+    if max_questions is None or max_questions >= len(rows):
+        return rows
+    paragraphs: dict[tuple[str, str], list[int]] = {}
+    for i, row in enumerate(rows):
+        paragraphs.setdefault((row["title"], row["context"]), []).append(i)
+    drawn: list[int] = []
+    for key in sorted(paragraphs, key=lambda key: draw_order(seed, *key)):
+        drawn.extend(paragraphs[key])
+        if len(drawn) >= max_questions:
+            break
+    return [rows[i] for i in sorted(drawn[:max_questions])]
+
+
+def draw_order(seed: int, *texts: str) -> str:
+    """A key whose order is random but the same on every machine: sha256 of the seed and the texts, in hex."""
+    return hashlib.sha256("\0".join((str(seed), *texts)).encode()).hexdigest()
+
+
+def _label(name: str, revision: str | None, split: str) -> str:
+    return f"dataset {name}, revision {revision or 'default'}, split {split}"
+
+
+def _hub_row(item: dict[str, Any], contexts: dict[str, str], file: str, at: str) -> Row:
+    question_id = text(item, "id", file, at)
+    at = f"{at} (question {show(question_id)})"
+    row = {key: text(item, key, file, at) for key in ("title", "context", "question")}
+    answers = get(item, "answers", dict, file, at)
+    texts = get(answers, "text", list, file, f"{at}.answers")
+    starts = get(answers, "answer_start", list, file, f"{at}.answers")
+    if len(texts) != len(starts):
+        fail(file, f"{at}.answers", f"{len(texts)} texts but {len(starts)} offsets", "give each answer one offset")
+    for i, (answer, start) in enumerate(zip(texts, starts, strict=True)):
+        get({"text": answer}, "text", str, file, f"{at}.answers[{i}]")
+        get({"answer_start": start}, "answer_start", int, file, f"{at}.answers[{i}]")
+    row["context"] = contexts.setdefault(row["context"], row["context"])
+    check_answers(row["context"], texts, starts, file, at)
+    return {"id": question_id, **row, "answers": {"text": list(texts), "answer_start": list(starts)}}

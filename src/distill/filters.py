@@ -1,0 +1,140 @@
+"""Task-aware filters (TED, Liang et al. 2023): small maps of hidden states that keep what the task needs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from distill import models
+from distill.errors import UserError
+from distill.tasks.base import Task
+
+ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+def selected_layers(num_layers: int, interval: int, role: str) -> list[int]:
+    """The layers (from 1) that get a filter: i % interval == 0.
+
+    Raises:
+        UserError: no layer does.
+    """
+    layers = [layer for layer in range(1, num_layers + 1) if layer % interval == 0]
+    if not layers:
+        raise UserError(
+            f"params.yaml: {role}_filters.filter_interval: {interval} selects none of the {role}'s {num_layers} layers:"
+            f" choose {num_layers} or less"
+        )
+    return layers
+
+
+class FilterBank(nn.Module):
+    """One filter per selected layer: Linear(D, out), or Linear(D, D) → activation → Linear(D, out).
+
+    Args:
+        layers: indices into the hidden states (0 = embeddings).
+        width: D, the model's hidden size.
+        output_dim: out.
+    """
+
+    def __init__(self, layers: list[int], width: int, output_dim: int, nonlinear: bool, activation: str):
+        super().__init__()
+        self.layers, self.width, self.output_dim = layers, width, output_dim
+        self.nonlinear, self.activation = nonlinear, activation
+        self.filters = nn.ModuleList(self._filter() for _ in layers)
+
+    def _filter(self) -> nn.Module:
+        if not self.nonlinear:
+            return nn.Linear(self.width, self.output_dim)
+        return nn.Sequential(
+            nn.Linear(self.width, self.width),
+            ACTIVATIONS[self.activation](),
+            nn.Linear(self.width, self.output_dim),
+        )
+
+    def forward(self, hidden: tuple[Tensor, ...]) -> list[Tensor]:
+        """Filtered states, one (B, L, out) per selected layer."""
+        return [f(hidden[layer]) for layer, f in zip(self.layers, self.filters, strict=True)]
+
+    def save(self, folder: Path) -> None:
+        """`filters.safetensors` and `config.json`; task heads are not part of a bank."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / "filters.safetensors")
+        names = ("layers", "width", "output_dim", "nonlinear", "activation")
+        text = json.dumps({name: getattr(self, name) for name in names}, indent=2)
+        (folder / "config.json").write_text(text + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> FilterBank:
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: files are missing or damaged.
+        """
+        try:
+            bank = cls(**json.loads((folder / "config.json").read_text()))
+            bank.load_state_dict(load_file(folder / "filters.safetensors"))
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"{folder}: the filters cannot be read ({reason}): run `dvc checkout {folder}`, or `dvc repro`"
+            ) from error
+        return bank
+
+
+def check_match(teacher: FilterBank, student: FilterBank) -> None:
+    """Raise a UserError naming both numbers where counts or output widths differ."""
+    if len(teacher.layers) != len(student.layers):
+        raise UserError(
+            f"params.yaml: filter_interval: the teacher has {len(teacher.layers)} filters (layers {teacher.layers}),"
+            f" the student {len(student.layers)} (layers {student.layers}): set teacher_filters.filter_interval and"
+            " student_filters.filter_interval so that the counts agree"
+        )
+    if teacher.output_dim != student.output_dim:
+        raise UserError(
+            f"params.yaml: filter_output_dim: the teacher's filters give {teacher.output_dim} values, the student's"
+            f" {student.output_dim}: set teacher_filters.filter_output_dim and student_filters.filter_output_dim to"
+            " the same number"
+        )
+
+
+class FilterTraining(nn.Module):
+    """Stage I: the mean over filters of the task loss, each filter with a head of its own, on a frozen backbone.
+
+    The backbone runs once per batch, without gradient, for all filters. It is kept out of the module's own weights,
+    so that checkpoints hold filters and heads only.
+
+    Args:
+        dropout: leaves the backbone's dropout on, as the official TED code does.
+    """
+
+    def __init__(self, backbone: PreTrainedModel, bank: FilterBank, task: Task, dropout: bool):
+        super().__init__()
+        self.bank = bank
+        self.heads = nn.ModuleList(task.head(bank.output_dim) for _ in bank.layers)
+        self.task = task
+        self._backbone = [models.freeze(backbone)]
+        if dropout:
+            backbone.train()
+
+    def set_progress(self, progress: float) -> None:
+        """Stage I has no schedules."""
+
+    def logits(self, batch: dict[str, Tensor]) -> list[Tensor]:
+        """Task logits of every filter's head."""
+        backbone = self._backbone[0].to(batch["input_ids"].device)
+        with torch.no_grad():
+            hidden = models.run(backbone, self.task, batch, hidden=True).hidden
+        return [head(state) for head, state in zip(self.heads, self.bank(hidden), strict=True)]
+
+    def forward(self, **batch: Tensor) -> dict[str, Tensor]:
+        """`loss` (the mean) and one term per layer."""
+        terms = {
+            f"layer_{layer}": self.task.loss(logits, batch)
+            for layer, logits in zip(self.bank.layers, self.logits(batch), strict=True)
+        }
+        return {"loss": sum(terms.values()) / len(terms), **terms}

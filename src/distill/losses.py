@@ -1,0 +1,84 @@
+"""Masked loss primitives. Every docstring states the reduction, because sources mix them and α's depend on it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def soft(student: Tensor, teacher: Tensor, temperature: float, mask: Tensor | None = None) -> Tensor:
+    """T² · KL(softmax(teacher/T) ‖ softmax(student/T)) (Hinton et al. 2015), summed over classes, mean over rows.
+
+    Args:
+        student: logits (rows, classes), float.
+        teacher: logits (rows, classes); no gradient flows into it.
+        temperature: T > 0.
+        mask: (rows, classes), true where a class exists; the others are −∞ in both distributions.
+
+    Returns:
+        A scalar.
+    """
+    student, teacher = student.float() / temperature, teacher.detach().float() / temperature
+    if mask is not None:
+        student = student.masked_fill(~mask, -torch.inf)
+        teacher = teacher.masked_fill(~mask, -torch.inf)
+    log_s, log_t = F.log_softmax(student, -1), F.log_softmax(teacher, -1)
+    gap = log_t - log_s
+    if mask is not None:
+        # −∞ − (−∞) is nan: those classes have probability 0 and are left out, for value and gradient.
+        gap = gap.masked_fill(~mask, 0.0)
+    return temperature**2 * (log_t.exp() * gap).sum(-1).mean()
+
+
+def mse_tok(student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean squared error over real tokens and width.
+
+    Args:
+        student: hidden states (B, L, D).
+        teacher: hidden states (B, L, D); no gradient flows into it.
+        mask: (B, L), true at real tokens; None averages over padding too, as the official TED code does.
+
+    Returns:
+        Σ (a − b)² / (number of real tokens · D), a scalar.
+    """
+    squared = (student.float() - teacher.detach().float()).square()
+    if mask is None:
+        return squared.mean()
+    return (squared.mean(-1) * mask).sum() / mask.sum()
+
+
+def mse_cls(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared error of the first token's L2-normalised states, mean over (B, D) (PKD, Sun et al. 2019).
+
+    Args:
+        student: hidden states (B, L, D), or first-token states (B, D).
+        teacher: the same shape; no gradient flows into it.
+    """
+    if student.dim() == 3:
+        student, teacher = student[:, 0], teacher[:, 0]
+    gap = F.normalize(student.float(), dim=-1) - F.normalize(teacher.detach().float(), dim=-1)
+    return gap.square().mean()
+
+
+def cross_entropy(logits: Tensor, target: Tensor, mask: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy, mean over the rows whose target is a class.
+
+    Args:
+        logits: (rows, classes).
+        target: (rows,), int64; values outside 0…classes−1 are ignored.
+        mask: (rows, classes), true where a class exists.
+        smoothing: ε; the target is (1 − ε) on the gold class plus ε spread evenly over the existing classes.
+    """
+    logits = logits.float()
+    if mask is not None:
+        logits = logits.masked_fill(~mask, -torch.inf)
+    log_p = F.log_softmax(logits, -1)
+    valid = (target >= 0) & (target < logits.shape[-1])
+    loss = -log_p.gather(-1, target.clamp(0, logits.shape[-1] - 1).unsqueeze(-1)).squeeze(-1)
+    if smoothing:
+        exists = torch.ones_like(log_p, dtype=torch.bool) if mask is None else mask
+        even = -log_p.masked_fill(~exists, 0.0).sum(-1) / exists.sum(-1)
+        loss = (1 - smoothing) * loss + smoothing * even
+    # Rows that are left out are replaced, not multiplied: 0 · ∞ is nan.
+    return torch.where(valid, loss, 0.0).sum() / valid.sum().clamp(min=1)

@@ -1,0 +1,41 @@
+"""ft: fine-tuning with the task loss alone, for as many updates as every method gets: the baseline of all gains.
+
+`task_weight · task`, with uniform label smoothing ε (over the real tokens for question answering).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from distill.config import Section
+from distill.methods.base import Method
+from distill.models import Outputs
+from distill.schedules import ScheduledWeight, Weight
+
+
+class Config(Section):
+    """Section `ft`."""
+
+    task_weight: Weight
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+
+
+class FineTuning(Method):
+    """The task loss; asks nothing of a teacher."""
+
+    Config = Config
+    group = "logits"
+
+    def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
+        """`task`."""
+        return {"task": self.task.loss(student.logits, batch, self.config.label_smoothing)}
+
+    def weights(self) -> dict[str, ScheduledWeight]:
+        """`task_weight`."""
+        return {"task": self.config.task_weight}
+
+
+METHOD = FineTuning

@@ -1,0 +1,64 @@
+"""lwd: layer-wise distillation, the baseline of the TED paper (Liang et al. 2023, arXiv 2210.01351).
+
+`task + kl_alpha · soft + mse_alpha · (1/K) Σ_k mse_tok(h_s[k]·W_k, h_t[map(k)])`, with W_k fresh, trained with the
+student and dropped with the method. SQuAD v2: kl_alpha 10, mse_alpha 100.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from distill import layer_maps, losses
+from distill.config import LayerMap, Section
+from distill.methods.base import Method, Setup
+from distill.models import Outputs, num_layers
+from distill.schedules import ScheduledWeight, Weight
+
+
+class Config(Section):
+    """Section `lwd`."""
+
+    task_weight: Weight
+    kl_alpha: Weight
+    mse_alpha: Weight
+    temperature: Annotated[float, Field(gt=0)]
+    layer_map: LayerMap
+    mask: bool
+
+
+class LayerWiseDistillation(Method):
+    """Task loss, soft targets, and hidden states through one linear map per student layer."""
+
+    Config = Config
+    group = "hidden"
+    needs = frozenset({"logits", "hidden"})
+
+    def __init__(self, config: Config, setup: Setup):
+        super().__init__(config, setup)
+        student = num_layers(setup.student)
+        self.layers = layer_maps.resolve(config.layer_map, student, num_layers(setup.teacher), "lwd.layer_map")
+        widths = setup.student.hidden_size, setup.teacher.hidden_size
+        self.maps = nn.ModuleList(nn.Linear(*widths, bias=False) for _ in range(student))
+
+    def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
+        """`task`, `kl` and `mse` (mean over layers of `losses.mse_tok`)."""
+        mask = batch["attention_mask"].bool() if self.config.mask else None
+        pairs = [
+            losses.mse_tok(w(student.hidden[k]), teacher.hidden[layer], mask)
+            for k, (w, layer) in enumerate(zip(self.maps, self.layers, strict=True), start=1)
+        ]
+        return {
+            "task": self.task.loss(student.logits, batch),
+            "kl": self.task.soft(student.logits, teacher.logits, batch, self.config.temperature),
+            "mse": sum(pairs) / len(pairs),
+        }
+
+    def weights(self) -> dict[str, ScheduledWeight]:
+        """`task_weight`, `kl_alpha` and `mse_alpha`."""
+        return {"task": self.config.task_weight, "kl": self.config.kl_alpha, "mse": self.config.mse_alpha}
+
+
+METHOD = LayerWiseDistillation

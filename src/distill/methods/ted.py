@@ -1,0 +1,68 @@
+"""ted: task-aware layer-wise distillation (Liang et al. 2023, arXiv 2210.01351), stage II.
+
+`task + kl_alpha · soft + mse_alpha · (1/K) Σ_k mse_tok(g_s^k(h_s[k]), g_t^k(h_t[M(k)]))`: both sides pass the filters
+of stage I; the student's filters train on, the teacher's are frozen. The paper sums over K, its code averages, as
+here: the paper's α₂ is mse_alpha / K. SQuAD v2: kl_alpha 10, mse_alpha 5000.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from distill import filters, losses, models
+from distill.config import Section
+from distill.errors import UserError
+from distill.methods.base import Method, Setup
+from distill.models import Outputs
+from distill.schedules import ScheduledWeight, Weight
+
+
+class Config(Section):
+    """Section `ted`."""
+
+    task_weight: Weight
+    kl_alpha: Weight
+    mse_alpha: Weight
+    temperature: Annotated[float, Field(gt=0)]
+    mask: bool
+
+
+class TaskAwareDistillation(Method):
+    """Task loss, soft targets, and filtered hidden states, layer by layer."""
+
+    Config = Config
+    group = "filtered"
+    needs = frozenset({"logits", "hidden"})
+
+    def __init__(self, config: Config, setup: Setup):
+        super().__init__(config, setup)
+        if setup.student_filters is None or setup.teacher_filters is None:
+            raise UserError("ted needs the filters of both models: run `dvc repro train_student_filters`")
+        filters.check_match(setup.teacher_filters, setup.student_filters)
+        self.filters = setup.student_filters
+        # A list hides the teacher's bank from the module: it is neither trained nor saved with the student.
+        self._teacher_filters = [models.freeze(setup.teacher_filters)]
+
+    def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
+        """`task`, `kl` and `mse` (mean over filters of `losses.mse_tok`)."""
+        mask = batch["attention_mask"].bool() if self.config.mask else None
+        bank = self._teacher_filters[0].to(student.logits.device)
+        with torch.no_grad():
+            targets = bank(teacher.hidden)
+        pairs = [losses.mse_tok(s, t, mask) for s, t in zip(self.filters(student.hidden), targets, strict=True)]
+        return {
+            "task": self.task.loss(student.logits, batch),
+            "kl": self.task.soft(student.logits, teacher.logits, batch, self.config.temperature),
+            "mse": sum(pairs) / len(pairs),
+        }
+
+    def weights(self) -> dict[str, ScheduledWeight]:
+        """`task_weight`, `kl_alpha` and `mse_alpha`."""
+        return {"task": self.config.task_weight, "kl": self.config.kl_alpha, "mse": self.config.mse_alpha}
+
+
+METHOD = TaskAwareDistillation

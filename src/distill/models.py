@@ -1,0 +1,195 @@
+"""Build, initialise, run, save and load encoders. Any architecture of transformers that has the task's head."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers.utils.logging import disable_progress_bar
+
+from distill.config import Model
+from distill.errors import UserError
+from distill.tasks.base import Task
+
+# The stages report what they load and save themselves.
+disable_progress_bar()
+
+# Every encoder of transformers numbers its layers as `….layer.<i>.…` or `….layers.<i>.…`.
+LAYER = re.compile(r"^(.*\.layers?\.)(\d+)(\..*)$")
+
+
+@dataclass
+class Outputs:
+    """What a forward pass gives: task logits, and on request the hidden states (B, L, D), embeddings first."""
+
+    logits: Tensor
+    hidden: tuple[Tensor, ...] | None = None
+
+
+def build(spec: Model, task: Task, tokenizer: PreTrainedTokenizerBase, seed: int, where: str) -> PreTrainedModel:
+    """A model from a checkpoint, or of the given shape with random weights.
+
+    Weights are float32 whatever the checkpoint stores: half-precision weights train to NaN.
+
+    Args:
+        where: the section's name, for error messages.
+    """
+    set_seed(seed)
+    if spec.path is not None:
+        model = from_pretrained(spec.path, task, spec.revision, spec.config, where)
+        rows = model.get_input_embeddings().num_embeddings
+        if len(tokenizer) > rows:
+            raise UserError(
+                f"params.yaml: {where}.model.path: {spec.path!r} has {rows} embeddings, the tokenizer"
+                f" {len(tokenizer)} tokens: set features.tokenizer.path to the model's own"
+            )
+        return model
+    fields = dict(spec.config)
+    try:
+        config = AutoConfig.for_model(
+            fields.pop("model_type"), **{"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, **fields}
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"params.yaml: {where}.model.config: {' '.join(str(error).split())}") from None
+    unknown = [name for name in fields if not hasattr(AutoConfig.for_model(spec.config["model_type"]), name)]
+    if unknown:
+        raise UserError(f"params.yaml: {where}.model.config.{unknown[0]}: {config.model_type} has no such field")
+    return task.auto_class().from_config(config, dtype=torch.float32)
+
+
+def from_pretrained(
+    path: str, task: Task, revision: str | None = None, fields: dict[str, Any] | None = None, where: str = "model"
+) -> PreTrainedModel:
+    """Load a local folder or hub id, float32, without running any code that came with it.
+
+    Safetensors are preferred; for the few encoders that only have a pickle (microsoft/deberta-v3-base is one),
+    transformers reads tensors and nothing else (``weights_only``).
+    """
+    try:
+        return task.auto_class().from_pretrained(
+            path, revision=revision, dtype=torch.float32, trust_remote_code=False, **(fields or {})
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"{where}.path: cannot load {path!r} (revision {revision}): {reason}: name a transformers checkpoint that"
+            " is here, or can be downloaded"
+        ) from error
+
+
+def from_layers(spec: Model, teacher: PreTrainedModel, layers: list[int], task: Task, seed: int) -> PreTrainedModel:
+    """A student whose layer i is a copy of the teacher's layer `layers[i]` (from 1).
+
+    Everything that does not belong to a numbered layer is copied too where the student has it: embeddings, head, and
+    DeBERTa's `rel_embeddings` and `LayerNorm`.
+
+    Raises:
+        UserError: the two differ in architecture or width.
+    """
+    set_seed(seed)
+    fields = {k: v for k, v in spec.config.items() if k not in ("model_type", "num_hidden_layers")}
+    config = copy.deepcopy(teacher.config)
+    config.update({"num_hidden_layers": len(layers), **fields})
+    student = task.auto_class().from_config(config, dtype=torch.float32)
+    source = teacher.state_dict()
+    target = student.state_dict()
+    if not any(LAYER.match(name) for name in target):
+        raise UserError(f"student.init: {config.model_type} has no numbered layers to copy: choose another init")
+    for name, tensor in target.items():
+        origin = name
+        if found := LAYER.match(name):
+            origin = f"{found[1]}{layers[int(found[2])] - 1}{found[3]}"
+        if origin not in source or source[origin].shape != tensor.shape:
+            have = tuple(source[origin].shape) if origin in source else "nothing"
+            raise UserError(
+                f"params.yaml: student.model.config: teacher_layers copies {origin}, the student needs"
+                f" {tuple(tensor.shape)}, the teacher has {have}: give the student the teacher's widths, or choose"
+                " another init"
+            )
+        tensor.copy_(source[origin])
+    return student
+
+
+def run(model: PreTrainedModel, task: Task, batch: dict[str, Tensor], hidden: bool = False) -> Outputs:
+    """One forward pass on the columns that this model takes (DistilBERT, for one, takes no token types)."""
+    accepted = _arguments(type(model))
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}
+    inputs = {name: value for name, value in inputs.items() if name in accepted}
+    outputs = model(**inputs, output_hidden_states=hidden, return_dict=True)
+    return Outputs(task.logits(outputs), outputs.hidden_states if hidden else None)
+
+
+@cache
+def _arguments(kind: type[PreTrainedModel]) -> frozenset[str]:
+    return frozenset(inspect.signature(kind.forward).parameters)
+
+
+def autocast(device: torch.device | str, precision: str) -> contextlib.AbstractContextManager:
+    """bfloat16 autocast for `bf16`, nothing for `fp32`."""
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(torch.device(device).type, torch.bfloat16)
+
+
+def freeze(model: nn.Module) -> nn.Module:
+    """Evaluation mode and no gradients."""
+    return model.eval().requires_grad_(False)
+
+
+def num_layers(config: PretrainedConfig) -> int:
+    """Number of transformer layers."""
+    return config.num_hidden_layers
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """A plain transformers checkpoint: configuration, safetensors, tokenizer."""
+    model.config.name_or_path = ""  # the path it was built from differs between machines and runs
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def device() -> torch.device:
+    """The GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextlib.contextmanager
+def in_eval(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for the time of the block."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def check_different(student: nn.Module, teacher: Path) -> None:
+    """Raise a UserError where the student is the teacher, weight for weight: there would be nothing to learn.
+
+    Args:
+        teacher: the teacher's folder; its weights are compared one by one, no model is built.
+    """
+    own = student.state_dict()
+    with safe_open(teacher / "model.safetensors", framework="pt") as file:
+        if set(file.keys()) != set(own):
+            return
+        for name in file.keys():  # noqa: SIM118 (the handle is no mapping)
+            other = file.get_tensor(name)
+            if other.shape != own[name].shape or not torch.equal(other.float(), own[name].cpu().float()):
+                return
+    raise UserError(
+        f"params.yaml: student.model: student and teacher ({teacher}) have identical weights: give the student another"
+        " checkpoint, or fewer layers"
+    )

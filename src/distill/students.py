@@ -1,0 +1,66 @@
+"""How a student starts: one setting for every method of a run, so that methods differ in nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from distill import checkpoints, layer_maps, models
+from distill.config import Model, Student
+from distill.errors import UserError
+from distill.tasks.base import Task
+
+
+def initial(
+    init: str,
+    section: Student,
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    seed: int,
+    teacher: Path,
+    student: Path | None = None,
+) -> PreTrainedModel:
+    """The student before its first update.
+
+    Args:
+        init: `finetuned` (the model in `student`) | `pretrained` | `teacher_layers` (of the model in `teacher`) |
+            `random` (the shape of the model in `student`, or of `section.model`).
+        section: the student's parameters.
+        seed: of everything that is drawn: a new head, random weights.
+        teacher: folder of the fine-tuned teacher; read for `teacher_layers` only.
+        student: folder of the fine-tuned student, where it exists already.
+    """
+    if init == "finetuned":
+        checkpoints.load_check(student)
+        return models.from_pretrained(str(student), task)
+    if init == "teacher_layers":
+        checkpoints.load_check(teacher)
+        source = models.from_pretrained(str(teacher), task)
+        layers = teacher_layers(section, models.num_layers(source.config))
+        return models.from_layers(section.model, source, layers, task, seed)
+    if init == "random" and student is not None:
+        set_seed(seed)
+        return task.auto_class().from_config(AutoConfig.from_pretrained(student))
+    spec = section.model
+    if init == "random" and spec.path is not None:
+        shape = AutoConfig.from_pretrained(spec.path, revision=spec.revision).to_diff_dict()
+        spec = Model(path=None, revision=None, config={**shape, **spec.config})
+    return models.build(spec, task, tokenizer, seed, "student")
+
+
+def teacher_layers(section: Student, available: int) -> list[int]:
+    """The teacher's layers (from 1) that the student copies.
+
+    Raises:
+        UserError: it is not said how many, or the teacher has too few.
+    """
+    stated = section.num_layers or section.model.config.get("num_hidden_layers")
+    count = len(section.layers) if isinstance(section.layers, list) else stated
+    if count is None:
+        raise UserError("params.yaml: student.num_layers: null: say how many of the teacher's layers the student takes")
+    if section.num_layers is not None and section.num_layers != count:
+        raise UserError(
+            f"params.yaml: student.num_layers: {section.num_layers}, but student.layers lists {count}: set it to null"
+        )
+    return layer_maps.resolve(section.layers, count, available, "student.layers")

@@ -1,0 +1,118 @@
+"""Extractive question answering: start and end of the answer among the tokens of a window."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distill import losses
+from distill.config import Evaluate
+from distill.evaluation import Predicted
+from distill.metrics import squad
+from distill.tasks import answers
+from distill.tasks.base import Report
+
+
+class QuestionAnswering:
+    """SQuAD v1.1 and v2.0. Logits are (B, L, 2): start and end; the classes of both are the L tokens."""
+
+    name = "qa"
+    labels = ("start_positions", "end_positions")
+    main_metric = "f1"
+    shown = ("em", "f1", "has_answer_f1", "no_answer_f1", "tuned_em", "tuned_f1")
+
+    def auto_class(self) -> Any:
+        """`AutoModelForQuestionAnswering`."""
+        from transformers import AutoModelForQuestionAnswering
+
+        return AutoModelForQuestionAnswering
+
+    def logits(self, outputs: Any) -> Tensor:
+        """Start and end logits stacked, (B, L, 2)."""
+        return torch.stack((outputs.start_logits, outputs.end_logits), -1)
+
+    def loss(self, logits: Tensor, batch: dict[str, Tensor], smoothing: float = 0.0) -> Tensor:
+        """(CE_start + CE_end) / 2, each the mean over rows whose position lies inside the window.
+
+        Padded positions are no classes (transformers counts them in, which makes the loss depend on padding).
+        """
+        mask = batch["attention_mask"].bool()
+        parts = [
+            losses.cross_entropy(logits[..., side], batch[column], mask, smoothing)
+            for side, column in enumerate(self.labels)
+        ]
+        return sum(parts) / 2
+
+    def soft(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
+        """Mean of start and end of `losses.soft` over the sequence axis, padding at −∞ in both."""
+        mask = batch["attention_mask"].bool()
+        return sum(losses.soft(student[..., side], teacher[..., side], temperature, mask) for side in (0, 1)) / 2
+
+    def head(self, width: int) -> nn.Module:
+        """Linear(width, 2) per token."""
+        return nn.Linear(width, 2)
+
+    def score(self, predicted: Predicted, settings: Evaluate) -> dict[str, float]:
+        """EM and F1 at threshold 0, for all questions and, in v2.0, for those with and without an answer (0–100)."""
+        found, ids, golds = self._search(predicted, settings)
+        return self._score(found, ids, golds, predicted.meta["version_2"], 0.0)
+
+    def report(self, selection: Predicted, validation: Predicted, settings: Evaluate) -> Report:
+        """Scores of the validation split at threshold 0 and, in v2.0, at the threshold tuned on the selection split.
+
+        `best_em_oracle` and `best_f1_oracle` are the official evaluator's best_exact and best_f1: their thresholds are
+        tuned on the reported split itself.
+        """
+        version_2 = validation.meta["version_2"]
+        found, ids, golds = self._search(validation, settings)
+        chosen, chosen_ids, chosen_golds = self._search(selection, settings)
+        scores = self._score(found, ids, golds, version_2, 0.0)
+        scores["questions"] = len(ids)
+        chosen_scores = self._score(chosen, chosen_ids, chosen_golds, version_2, 0.0)
+        scores |= {f"selection_{name}": value for name, value in chosen_scores.items()}
+        texts = answers.predictions(found, ids, 0.0 if version_2 else None)
+        odds = dict(zip(ids, found.null_odds.tolist(), strict=True))
+        files = {".json": texts, ".null_odds.json": odds}
+        if version_2:
+            threshold, _ = answers.tune_threshold(chosen, chosen_ids, chosen_golds)
+            tuned = self._score(found, ids, golds, version_2, threshold)
+            scores |= {"threshold": threshold} | {f"tuned_{name}": value for name, value in tuned.items()}
+            oracle = squad.scores(texts, golds, odds, version_2=True, threshold=None)
+            scores |= {"best_em_oracle": oracle["best_exact"], "best_f1_oracle": oracle["best_f1"]}
+        return Report(scores, files)
+
+    def _search(self, predicted: Predicted, settings: Evaluate) -> tuple[answers.Answers, list[str], dict]:
+        windows = answers.Windows.from_table(predicted.features.data.table)
+        table = predicted.examples
+        found = answers.search(
+            windows,
+            list(table["context"]),
+            predicted.logits,
+            predicted.offsets,
+            settings.n_best,
+            settings.max_answer_length,
+        )
+        ids = list(table["id"])
+        golds = {key: list(answer["text"]) for key, answer in zip(ids, table["answers"], strict=True)}
+        return found, ids, golds
+
+    def _score(self, found: answers.Answers, ids: list, golds: dict, version_2: bool, threshold: float) -> dict:
+        texts = answers.predictions(found, ids, threshold if version_2 else None)
+        metric = squad.metric(version_2)
+        rows = [{"id": key, "prediction_text": text, "no_answer_probability": 0.0} for key, text in texts.items()]
+        if not version_2:
+            rows = [{"id": row["id"], "prediction_text": row["prediction_text"]} for row in rows]
+        references = [
+            {"id": key, "answers": {"text": golds[key], "answer_start": [0] * len(golds[key])}} for key in ids
+        ]
+        scores = metric.compute(predictions=rows, references=references)
+        if not version_2:
+            return {"em": scores["exact_match"], "f1": scores["f1"], "has_answer_f1": scores["f1"]}
+        named = {"em": "exact", "f1": "f1", "has_answer_em": "HasAns_exact", "has_answer_f1": "HasAns_f1"}
+        named |= {"no_answer_em": "NoAns_exact", "no_answer_f1": "NoAns_f1"}
+        return {name: scores[official] for name, official in named.items() if official in scores}
+
+
+TASK = QuestionAnswering

@@ -1,0 +1,297 @@
+"""The one trainer: fine-tuning, filters and every distillation method run through it.
+
+A thin subclass of transformers.Trainer, which owns the loop, mixed precision, accumulation, distribution and resuming.
+Added here: loss terms by name, an order of batches that depends on seed and epoch alone, checkpoints that are only
+trusted when complete, a stop at the first loss that is not finite, and evaluations on the selection split.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+
+from distill import checkpoints
+from distill.batching import Collator, EpochSampler, Rows
+from distill.config import Runtime, Training
+from distill.errors import UserError
+from distill.progress import bar
+
+# Columns of the log that depend on time or machine; everything else is reproducible.
+NOT_REPRODUCIBLE = {"train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos", "train_loss"}
+
+
+@dataclass
+class Result:
+    """What a training left behind.
+
+    Attributes:
+        history: one row per log entry: step, loss, terms, learning_rate, grad_norm, and selection scores.
+        scores: the selection scores of the weights that were kept, empty without evaluations.
+        steps: number of updates.
+        seconds: wall time of this process's part (a resumed run counts from the resume).
+        examples_per_second: over the same part.
+        resumed_from: the step that training went on from, 0 for a fresh start.
+    """
+
+    history: list[dict[str, float]]
+    scores: dict[str, float]
+    steps: int
+    seconds: float
+    examples_per_second: float
+    resumed_from: int
+
+
+class ObjectiveTrainer(Trainer):
+    """Trains a module whose forward takes a batch and returns `loss` and named terms (all scalars)."""
+
+    def __init__(self, *args: Any, sampler_seed: int, group: bool, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._sampler_seed, self._group = sampler_seed, group
+        self._sums: dict[str, Tensor] = {}
+        self._batches = 0
+        # The objective's forward takes **batch, which Trainer would take for "scales its own loss".
+        self.model_accepts_loss_kwargs = False
+
+    def _get_train_sampler(self, train_dataset: Rows | None = None) -> EpochSampler:
+        rows = train_dataset or self.train_dataset
+        size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return EpochSampler(rows.lengths, size, self._group, self._sampler_seed)
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], return_outputs=False, **_: Any):
+        """The objective's loss; every term is checked and added up for the log.
+
+        Raises:
+            UserError: a term is NaN or infinite; the last complete checkpoint stays.
+        """
+        self.accelerator.unwrap_model(model).set_progress(self.state.global_step / self.state.max_steps)
+        terms = model(**inputs)
+        values = torch.stack([term.detach().float() for term in terms.values()])
+        if not values.isfinite().all():
+            bad = [f"{name} = {value:g}" for name, value in zip(terms, values.tolist(), strict=True) if value - value]
+            bad = [text for text in bad if not text.startswith("loss")] or bad
+            raise UserError(
+                f"training: step {self.state.global_step + 1}: the loss is not finite: {', '.join(bad)}: lower"
+                " learning_rate or the term's weight, or use precision fp32; the last good checkpoint is kept"
+            )
+        for name, value in zip(terms, values, strict=True):
+            if name != "loss":
+                self._sums[name] = self._sums.get(name, 0.0) + value
+        self._batches += 1
+        return (terms["loss"], terms) if return_outputs else terms["loss"]
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the terms' means since the last entry."""
+        if "loss" in logs and self._batches:
+            logs |= {name: (value / self._batches).item() for name, value in self._sums.items()}
+            self._sums, self._batches = {}, 0
+        super().log(logs, start_time)
+
+
+class _Hooks(TrainerCallback):
+    """Progress bar, sealed checkpoints, selection scores, live tracking."""
+
+    def __init__(self, plan: _Plan):
+        self.plan = plan
+        self.trainer: ObjectiveTrainer | None = None
+        self.bar = None
+        self.best: float | None = None
+
+    def on_train_begin(self, args, state, control, **_):
+        self.bar = bar(state.max_steps, self.plan.label, initial=state.global_step)
+        self.evaluate_at = self.plan.evaluation_steps(state.max_steps)
+
+    def on_step_end(self, args, state, control, **_):
+        self.bar.update()
+        if state.global_step in self.evaluate_at:
+            scores = self.plan.evaluate()
+            # Everything that evaluating did must leave training as it was; logging clears the flag.
+            self.trainer.model.train()
+            due = control.should_log
+            self.trainer.log({f"selection_{name}": value for name, value in scores.items()})
+            control.should_log = due
+            self._keep(scores)
+        if state.global_step == state.max_steps:
+            control.should_save = False  # the caller writes the result at once; nothing resumes from the end
+
+    def _keep(self, scores: dict[str, float]) -> None:
+        if self.plan.training.keep == "best":
+            best = read_best(self.plan.folder)
+            if best is None or scores[self.plan.main_metric] > best[0]["score"]:
+                write_best(self.plan.folder, self.trainer.model, scores, scores[self.plan.main_metric])
+
+    def on_save(self, args, state, control, **_):
+        checkpoints.seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+    def on_log(self, args, state, control, logs=None, **_):
+        shown = {k: v for k, v in (logs or {}).items() if k not in NOT_REPRODUCIBLE and k != "epoch"}
+        if "loss" in shown:
+            self.bar.set_postfix(loss=f"{shown['loss']:.3f}", refresh=False)
+        if shown and self.plan.on_log:
+            self.plan.on_log(shown, state.global_step)
+
+    def on_train_end(self, args, state, control, **_):
+        self.bar.close()
+
+
+@dataclass
+class _Plan:
+    training: Training
+    folder: Path
+    label: str
+    main_metric: str
+    evaluate: Callable[[], dict[str, float]] | None
+    on_log: Callable[[dict[str, float], int], None] | None
+
+    def evaluation_steps(self, total: int) -> set[int]:
+        """Evenly spaced, the last one at the end."""
+        count = self.training.evaluations if self.evaluate else 0
+        return {max(1, round(total * i / count)) for i in range(1, count + 1)}
+
+
+def train(
+    objective: nn.Module,
+    features: Any,
+    pad_token_id: int,
+    labels: tuple[str, ...],
+    training: Training,
+    runtime: Runtime,
+    seed: int,
+    folder: Path,
+    label: str,
+    main_metric: str = "",
+    evaluate: Callable[[], dict[str, float]] | None = None,
+    on_log: Callable[[dict[str, float], int], None] | None = None,
+) -> Result:
+    """Train `objective` in place, going on from the last complete checkpoint in `folder` if there is one.
+
+    Args:
+        objective: a module; forward(**batch) → {"loss": scalar, <term>: scalar…}, with `set_progress(share)`.
+        features: the training features (`datasets.Dataset`).
+        folder: scratch for checkpoints; belongs to this very training and nothing else.
+        evaluate: scores the objective's present weights on the selection split.
+        on_log: called with (values, step) at every log entry.
+
+    Raises:
+        UserError: the loss is not finite.
+    """
+    if runtime.threads:
+        torch.set_num_threads(runtime.threads)
+    set_seed(seed)
+    resume = checkpoints.last_complete(folder / "checkpoints")
+    rows = Rows(features, ("input_ids", "token_type_ids", *labels))
+    hooks = _Hooks(_Plan(training, folder, label, main_metric, evaluate, on_log))
+    trainer = ObjectiveTrainer(
+        objective,
+        _arguments(training, runtime, seed, folder / "checkpoints"),
+        data_collator=Collator(pad_token_id, labels),
+        train_dataset=rows,
+        callbacks=[hooks],
+        sampler_seed=seed,
+        group=training.group_by_length,
+    )
+    hooks.trainer = trainer
+    for unwanted in ("PrinterCallback", "ProgressCallback"):
+        for callback in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == unwanted]:
+            trainer.remove_callback(callback)
+    done = int(resume.name.split("-")[-1]) if resume else 0
+    began = time.monotonic()
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    seconds = time.monotonic() - began
+    history = [
+        {k: v for k, v in entry.items() if k not in NOT_REPRODUCIBLE and k != "epoch"}
+        for entry in trainer.state.log_history
+        if "train_runtime" not in entry
+    ]
+    scores = {}
+    for entry in history:
+        scores = {k.removeprefix("selection_"): v for k, v in entry.items() if k.startswith("selection_")} or scores
+    if training.keep == "best" and (best := read_best(folder)):
+        objective.load_state_dict(load_file(best[1]))
+        scores = best[0]["scores"]
+    steps = trainer.state.global_step
+    examples = (steps - done) * training.batch_size
+    return Result(history, scores, steps, seconds, examples / seconds if seconds else 0.0, done)
+
+
+def _arguments(training: Training, runtime: Runtime, seed: int, folder: Path) -> TrainingArguments:
+    if training.batch_size % training.gradient_accumulation:
+        raise UserError(
+            f"params.yaml: gradient_accumulation: {training.gradient_accumulation} does not divide batch_size"
+            f" {training.batch_size} (examples per update): choose a divisor"
+        )
+    # Sums of the log are not part of a checkpoint, so checkpoints are written where they are empty.
+    every = -(-runtime.checkpoint_steps // training.log_every) * training.log_every
+    return TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=training.batch_size // training.gradient_accumulation,
+        gradient_accumulation_steps=training.gradient_accumulation,
+        num_train_epochs=training.epochs,
+        max_steps=training.max_steps or -1,
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        adam_beta1=training.adam_beta1,
+        adam_beta2=training.adam_beta2,
+        adam_epsilon=training.adam_epsilon,
+        max_grad_norm=training.max_grad_norm,
+        lr_scheduler_type=training.lr_scheduler,
+        warmup_steps=training.warmup,  # below 1: a share of all updates
+        bf16=training.precision == "bf16",
+        optim="adamw_torch_fused",
+        logging_strategy="steps",
+        logging_steps=training.log_every,
+        logging_nan_inf_filter=False,  # compute_loss stops at the first such loss
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=runtime.checkpoints_kept,
+        eval_strategy="no",
+        remove_unused_columns=False,
+        label_names=[],
+        report_to=[],
+        disable_tqdm=True,
+        seed=seed,
+        data_seed=seed,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+
+def read_best(folder: Path) -> tuple[dict, Path] | None:
+    """The best weights so far: ({score, scores}, weights file), or None."""
+    sealed = folder / "best"
+    if not checkpoints.is_complete(sealed):
+        return None
+    return json.loads((sealed / "scores.json").read_text()), sealed / "weights.safetensors"
+
+
+def write_best(folder: Path, model: nn.Module, scores: dict[str, float], score: float) -> None:
+    """Replace the best weights by the model's present ones, never half-way."""
+    draft = folder / "best.draft"
+    draft.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, draft / "weights.safetensors")
+    (draft / "scores.json").write_text(json.dumps({"score": score, "scores": scores}))
+    checkpoints.seal(draft)
+    checkpoints.publish(draft, folder / "best")
+
+
+def write_curves(history: list[dict[str, float]], path: Path) -> None:
+    """One row per log entry with a loss, as CSV: step, loss, terms…; the same bytes for the same training."""
+    losses = [entry for entry in history if "loss" in entry]
+    names = ["step", *sorted({name for entry in losses for name in entry} - {"step"})]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _short(entry.get(name, "")) for name in names} for entry in losses)
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value
