@@ -38,7 +38,13 @@ def main() -> None:
         )
         for split, rows in loaded.items():
             stage.read(data.name or (train if split == "train" else validation), f"{split}: {len(rows):,} questions")
-        rows, selection = splits.carve(loaded["train"], data.selection_fraction, data.seed)
+        kept = loaded["train"]
+        if data.max_train_context:
+            kept = [row for row in kept if len(row["context"]) <= data.max_train_context]
+            stage.say(
+                "kept", f"{len(kept):,} training questions on paragraphs of {data.max_train_context} characters at most"
+            )
+        rows, selection = splits.carve(kept, data.selection_fraction, data.seed)
         parts = {
             "train": sources.limit(rows, data.max_train_questions, data.seed),
             "selection": sources.limit(selection, data.max_selection_questions, data.seed),

@@ -54,6 +54,7 @@ class Data(Section):
     revision: str | None
     version_2_with_negative: bool
     selection_fraction: Annotated[float, Field(gt=0, lt=1)]
+    max_train_context: Count | None
     max_train_questions: Count | None
     max_selection_questions: Count | None
     max_validation_questions: Count | None
