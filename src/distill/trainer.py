@@ -245,6 +245,7 @@ def _arguments(training: Training, runtime: Runtime, seed: int, folder: Path) ->
         max_grad_norm=training.max_grad_norm,
         lr_scheduler_type=training.lr_scheduler,
         warmup_steps=training.warmup,  # below 1: a share of all updates
+        use_cpu=not torch.cuda.is_available(),  # Trainer refuses bf16 on a CPU unless told so
         bf16=training.precision == "bf16",
         optim="adamw_torch_fused",
         logging_strategy="steps",
