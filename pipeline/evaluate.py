@@ -23,7 +23,6 @@ def main(name: str, seed: str = "") -> None:
         stage_name, label = f"evaluate_{name}", name
         folder, tags = common.model(name), {"method": "finetune", "role": name}
     metrics, predictions = common.METRICS / "runs" / f"{label}.json", Path("data/predictions")
-    suffixes = [".json", ".null_odds.json"] if params.data.version_2_with_negative else [".json"]
     section = params.evaluate
     with Stage(
         stage_name,
@@ -50,7 +49,7 @@ def main(name: str, seed: str = "") -> None:
         stage.run.log_final(report.scores)
         stage.run.artifact(metrics)
         stage.figures({label: {k: report.scores[k] for k in task.shown if k in report.scores}})
-        stage.record({"questions": report.scores.get("questions"), "files": suffixes})
+        stage.record({"questions": report.scores.get("questions")})
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def cross_entropy(logits: Tensor, target: Tensor, mask: Tensor | None = None, sm
 
     Args:
         logits: (rows, classes).
-        target: (rows,), int64; values outside 0…classes−1 are ignored.
+        target: (rows,), int64; values outside 0…classes−1, or where no class exists, are ignored.
         mask: (rows, classes), true where a class exists.
         smoothing: ε; the target is (1 − ε) on the gold class plus ε spread evenly over the existing classes.
     """
@@ -74,10 +74,11 @@ def cross_entropy(logits: Tensor, target: Tensor, mask: Tensor | None = None, sm
     if mask is not None:
         logits = logits.masked_fill(~mask, -torch.inf)
     log_p = F.log_softmax(logits, -1)
-    valid = (target >= 0) & (target < logits.shape[-1])
-    loss = -log_p.gather(-1, target.clamp(0, logits.shape[-1] - 1).unsqueeze(-1)).squeeze(-1)
+    exists = torch.ones_like(log_p, dtype=torch.bool) if mask is None else mask
+    inside = target.clamp(0, logits.shape[-1] - 1).unsqueeze(-1)
+    valid = (target == inside.squeeze(-1)) & exists.gather(-1, inside).squeeze(-1)
+    loss = -log_p.gather(-1, inside).squeeze(-1)
     if smoothing:
-        exists = torch.ones_like(log_p, dtype=torch.bool) if mask is None else mask
         even = -log_p.masked_fill(~exists, 0.0).sum(-1) / exists.sum(-1)
         loss = (1 - smoothing) * loss + smoothing * even
     # Rows that are left out are replaced, not multiplied: 0 · ∞ is nan.

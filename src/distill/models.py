@@ -48,24 +48,25 @@ def build(spec: Model, task: Task, tokenizer: PreTrainedTokenizerBase, seed: int
     set_seed(seed)
     if spec.path is not None:
         model = from_pretrained(spec.path, task, spec.revision, spec.config, where)
-        rows = model.get_input_embeddings().num_embeddings
-        if len(tokenizer) > rows:
-            raise UserError(
-                f"params.yaml: {where}.model.path: {spec.path!r} has {rows} embeddings, the tokenizer"
-                f" {len(tokenizer)} tokens: set features.tokenizer.path to the model's own"
-            )
-        return model
-    fields = dict(spec.config)
-    try:
-        config = AutoConfig.for_model(
-            fields.pop("model_type"), **{"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, **fields}
+        source = f"path: {spec.path!r}"
+    else:
+        fields = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, **spec.config}
+        kind = fields.pop("model_type")
+        try:
+            _check_fields(AutoConfig.for_model(kind), spec.config, where)
+            model = task.auto_class().from_config(AutoConfig.for_model(kind, **fields), dtype=torch.float32)
+        except UserError:
+            raise
+        except Exception as error:  # shapes are checked all over transformers, by every kind of exception
+            raise UserError(f"params.yaml: {where}.model.config: {_reason(error)}: correct the shape") from error
+        source = "config"
+    rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise UserError(
+            f"params.yaml: {where}.model.{source} has {rows} embeddings, the tokenizer {len(tokenizer)} tokens: set"
+            " features.tokenizer.path to the model's own, or take vocab_size out of model.config"
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"params.yaml: {where}.model.config: {' '.join(str(error).split())}") from None
-    unknown = [name for name in fields if not hasattr(AutoConfig.for_model(spec.config["model_type"]), name)]
-    if unknown:
-        raise UserError(f"params.yaml: {where}.model.config.{unknown[0]}: {config.model_type} has no such field")
-    return task.auto_class().from_config(config, dtype=torch.float32)
+    return model
 
 
 def from_pretrained(
@@ -75,17 +76,63 @@ def from_pretrained(
 
     Safetensors are preferred; for the few encoders that only have a pickle (microsoft/deberta-v3-base is one),
     transformers reads tensors and nothing else (``weights_only``).
+
+    Args:
+        fields: of the configuration, in place of the checkpoint's own.
+        where: the section's name, for error messages.
+
+    Raises:
+        UserError: it cannot be loaded, or its weights are not those of an encoder of this shape.
     """
-    try:
-        return task.auto_class().from_pretrained(
-            path, revision=revision, dtype=torch.float32, trust_remote_code=False, **(fields or {})
+    _check_fields(configuration(path, revision, where), fields or {}, where)
+    with _readable(path, revision, where):
+        model, found = task.auto_class().from_pretrained(
+            path,
+            revision=revision,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **(fields or {}),
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
+    if missing := sorted(name for name in found["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")):
         raise UserError(
-            f"{where}.path: cannot load {path!r} (revision {revision}): {reason}: name a transformers checkpoint that"
-            " is here, or can be downloaded"
+            f"params.yaml: {where}.model: {path!r} has no weights for {len(missing)} parameters of the encoder"
+            f" ({missing[0]}, …): they would be random: take from {where}.model.config what changes the shape"
+        )
+    return model
+
+
+def configuration(path: str, revision: str | None, where: str) -> PretrainedConfig:
+    """The configuration of a local folder or hub id, without running any code that came with it."""
+    with _readable(path, revision, where):
+        return AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+
+
+@contextlib.contextmanager
+def _readable(path: str, revision: str | None, where: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # damaged files, pickles with code, network trouble: each has exceptions of its own
+        raise UserError(
+            f"params.yaml: {where}.model.path: cannot load {path!r} (revision {revision}): {_reason(error)}: name a"
+            " transformers checkpoint that is here, or can be downloaded"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _check_fields(config: PretrainedConfig, fields: dict[str, Any], where: str) -> None:
+    kind = fields.get("model_type", config.model_type)
+    if kind != config.model_type:
+        raise UserError(
+            f"params.yaml: {where}.model.config.model_type: {kind!r}, but {where}.model.path holds a"
+            f" {config.model_type}: take model_type, and all that is not to change, out of {where}.model.config"
+        )
+    for name in fields:
+        if not hasattr(config, name):
+            raise UserError(f"params.yaml: {where}.model.config.{name}: {config.model_type} has no such field")
 
 
 def from_layers(spec: Model, teacher: PreTrainedModel, layers: list[int], task: Task, seed: int) -> PreTrainedModel:
@@ -98,6 +145,12 @@ def from_layers(spec: Model, teacher: PreTrainedModel, layers: list[int], task: 
         UserError: the two differ in architecture or width.
     """
     set_seed(seed)
+    if (kind := spec.config.get("model_type", teacher.config.model_type)) != teacher.config.model_type:
+        raise UserError(
+            f"params.yaml: student.model.config.model_type: {kind!r}, but teacher_layers copies a"
+            f" {teacher.config.model_type}: give the student the teacher's model_type, or choose another init"
+        )
+    _check_fields(teacher.config, spec.config, "student")
     fields = {k: v for k, v in spec.config.items() if k not in ("model_type", "num_hidden_layers")}
     config = copy.deepcopy(teacher.config)
     config.update({"num_hidden_layers": len(layers), **fields})
@@ -136,10 +189,8 @@ def _arguments(kind: type[PreTrainedModel]) -> frozenset[str]:
 
 
 def autocast(device: torch.device | str, precision: str) -> contextlib.AbstractContextManager:
-    """bfloat16 autocast for `bf16`, nothing for `fp32`."""
-    if precision == "fp32":
-        return contextlib.nullcontext()
-    return torch.autocast(torch.device(device).type, torch.bfloat16)
+    """bfloat16 autocast for `bf16`; for `fp32` none, also where a student around it trains in bf16."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def freeze(model: nn.Module) -> nn.Module:

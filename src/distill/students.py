@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from distill import checkpoints, layer_maps, models
-from distill.config import Model, Student
+from distill.config import Student
 from distill.errors import UserError
 from distill.tasks.base import Task
 
@@ -39,14 +39,15 @@ def initial(
         source = models.from_pretrained(str(teacher), task)
         layers = teacher_layers(section, models.num_layers(source.config))
         return models.from_layers(section.model, source, layers, task, seed)
-    if init == "random" and student is not None:
-        set_seed(seed)
-        return task.auto_class().from_config(AutoConfig.from_pretrained(student))
     spec = section.model
-    if init == "random" and spec.path is not None:
-        shape = AutoConfig.from_pretrained(spec.path, revision=spec.revision).to_diff_dict()
-        spec = Model(path=None, revision=None, config={**shape, **spec.config})
-    return models.build(spec, task, tokenizer, seed, "student")
+    if init == "random" and student is not None:
+        config = AutoConfig.from_pretrained(student)
+    elif init == "random" and spec.path is not None:
+        config = AutoConfig.from_pretrained(spec.path, revision=spec.revision, **spec.config)
+    else:
+        return models.build(spec, task, tokenizer, seed, "student")
+    set_seed(seed)
+    return task.auto_class().from_config(config)
 
 
 def teacher_layers(section: Student, available: int) -> list[int]:
