@@ -29,6 +29,7 @@ def bar(total: int, label: str, initial: int = 0, unit: str = "step") -> tqdm:
         unit=f" {unit}",
         file=sys.stderr if watched else _Lines(),
         mininterval=0.3 if watched else 15,
+        maxinterval=10 if watched else 60,
         delay=0 if watched else 15,
         dynamic_ncols=watched,
         ncols=None if watched else 100,
