@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 from distill import config
 from distill.config import Params
@@ -53,3 +56,16 @@ def method_run(method: str, seed: str, members: Params) -> tuple[str, int]:
     if not seed.lstrip("-").isdigit():
         raise UserError(f"seed {seed!r}: expected a whole number")
     return method, int(seed)
+
+
+def dvc_md5(path: Path) -> str:
+    """The md5 by which DVC knows a file or folder: as in dvc.lock, and in the cache's file names."""
+    if path.is_file():
+        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    entries: list[dict[str, Any]] = [
+        {"md5": dvc_md5(file), "relpath": file.relative_to(path).as_posix()}
+        for file in path.rglob("*")
+        if file.is_file()
+    ]
+    listing = json.dumps(sorted(entries, key=lambda entry: entry["relpath"]), sort_keys=True)
+    return hashlib.md5(listing.encode(), usedforsecurity=False).hexdigest() + ".dir"

@@ -43,6 +43,7 @@ def main(method: str, seed: str) -> None:
         data, task, section = Prepared(common.PREPARED), registry.load_task(params.task), params.distill
         tokenizer = data.tokenizer()
         stage.read(common.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
+        checkpoints.load_check(common.model("teacher"))
         student = students.initial(
             section.init, params.student, task, tokenizer, number, common.model("teacher"), common.model("student")
         )
@@ -67,7 +68,9 @@ def main(method: str, seed: str) -> None:
         models.save(student, tokenizer, folder)
         training.finish(stage, result, folder, target, curves)
         last = result.history[-1] if result.history else {}
-        stage.figures({"updates": result.steps, **{k: v for k, v in last.items() if k != "step"}})
+        shown = {f"last {k}": v for k, v in last.items() if k not in ("step", "grad_norm", "learning_rate")}
+        scores = {f"selection {k}": v for k, v in result.scores.items()}
+        stage.figures({"updates": result.steps, **shown, **scores})
 
 
 def build_method(kind: type[Method], params: Params, name: str, task: Task, student: torch.nn.Module) -> Method:
@@ -91,7 +94,6 @@ def signals(method: Method, params: Params, task: Task, stage: Stage) -> Teacher
         stage.read(common.PREDICTIONS, "the teacher's logits; the teacher itself is not loaded")
         return CachedTeacher(common.PREDICTIONS, checkpoints.tree_hash(common.PREPARED / "train" / "features.arrow"))
     stage.read(common.model("teacher"), "the teacher, run along with the student")
-    checkpoints.load_check(common.model("teacher"))
     teacher = models.from_pretrained(str(common.model("teacher")), task)
     return OnlineTeacher(teacher, task, "hidden" in method.needs, params.predict.precision)
 

@@ -23,12 +23,13 @@ def main(name: str, seed: str = "") -> None:
         stage_name, label = f"evaluate_{name}", name
         folder, tags = common.model(name), {"method": "finetune", "role": name}
     metrics, predictions = common.METRICS / "runs" / f"{label}.json", Path("data/predictions")
+    written = {suffix: predictions / f"{label}{suffix}" for suffix in (".json", ".null_odds.json")}
     section = params.evaluate
     with Stage(
         stage_name,
         params=config.pick(params, ["task", "evaluate"]),
         inputs=[common.PREPARED, folder],
-        outputs=[metrics, predictions, record_file(stage_name)],
+        outputs=[metrics, *written.values(), record_file(stage_name)],
         experiment=params.tracking.experiment,
         tags=tags,
     ) as stage:
@@ -44,10 +45,12 @@ def main(name: str, seed: str = "") -> None:
         }
         report = task.report(split["selection"], split["validation"], section)
         for suffix, content in report.files.items():
-            stage.write_json(predictions / f"{label}{suffix}", content)
+            stage.write_json(written[suffix], content)
         stage.write_json(metrics, report.scores)
         stage.run.log_final(report.scores)
         stage.run.artifact(metrics)
+        stage.run.tag("artifact.path", folder.as_posix())
+        stage.run.tag("artifact.md5", common.dvc_md5(folder))
         stage.figures({label: {k: report.scores[k] for k in task.shown if k in report.scores}})
         stage.record({"questions": report.scores.get("questions")})
 

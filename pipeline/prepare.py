@@ -7,6 +7,7 @@ from pathlib import Path
 from distill import config
 from distill.data import preparation, sources, splits
 from distill.data import tokenizer as tokenizers
+from distill.errors import UserError
 from distill.progress import bar
 from pipeline import common
 from pipeline.stage import Stage, run_stage
@@ -20,6 +21,9 @@ def main() -> None:
     files = [Path(data.train), Path(data.validation)] if local else []
     if data.source == "embedded":
         files = [common.CORPUS / "train.json", common.CORPUS / "validation.json"]
+    for field in ("train", "validation") if data.source == "files" else ():
+        if not Path(getattr(data, field)).is_file():
+            raise UserError(f"params.yaml: data.{field}: {getattr(data, field)}: no such file: name a SQuAD JSON file")
     with Stage(
         "prepare",
         params=config.pick(params, ["task", "data", "features"]),
@@ -52,19 +56,28 @@ def main() -> None:
         }
         if features.tokenizer.path:
             tokenizer = tokenizers.load(features.tokenizer.path, features.tokenizer.revision)
+            # Each stage checks its own model again; here it costs nothing yet.
+            for role in ("teacher", "student"):
+                model = getattr(params, role).model
+                if model.path:
+                    tokenizers.check_same(model.path, model.revision, tokenizer, f"{role}.model.path")
         else:
             texts = dict.fromkeys(text for row in parts["train"] for text in (row["context"], row["question"]))
             tokenizer = tokenizers.train(texts, features.tokenizer.vocab_size, features.tokenizer.lowercase)
-        with bar(sum(map(len, parts.values())), "tokenize", unit="question") as progress:
-            meta = preparation.write(
-                stage.scratch / "prepared",
-                parts,
-                tokenizer,
-                features.max_length,
-                features.doc_stride,
-                {"task": params.task, "version_2": data.version_2_with_negative},
-                on_batch=lambda split, count: progress.update(count),
-            )
+        try:
+            with bar(sum(map(len, parts.values())), "tokenize", unit="question") as progress:
+                meta = preparation.write(
+                    stage.scratch / "prepared",
+                    parts,
+                    tokenizer,
+                    features.max_length,
+                    features.doc_stride,
+                    {"task": params.task, "version_2": data.version_2_with_negative},
+                    on_batch=lambda split, count: progress.update(count),
+                )
+        except UserError as error:  # of one question, by the name of its split
+            source = data.name or (validation if str(error).startswith("validation") else train)
+            raise UserError(f"{source}: {error}") from error
         stage.publish(stage.scratch / "prepared", common.PREPARED)
         shown = ("questions", "answerable", "articles", "features", "answers_in_no_window", "tokens_mean", "tokens_max")
         stage.figures({name: {key: counts[key] for key in shown} for name, counts in meta["splits"].items()})

@@ -153,7 +153,7 @@ class Stage:
 
     def read(self, path: Path | str, what: str = "") -> None:
         """Prints what the stage read, and what was in it."""
-        self.say("read", f"{shown_path(path):<38} {what or _size(Path(path))}")
+        self.say("read", f"{shown_path(path):<42} {what or _size(Path(path))}")
 
     def say(self, verb: str, text: str) -> None:
         """Prints one line of the stage's report: `  <verb>  <text>`."""
@@ -171,7 +171,7 @@ class Stage:
         """Moves a finished file or folder out of the scratch to an output, in one step."""
         self._declared(target)
         publish(source, target)
-        self.say("wrote", f"{shown_path(target):<38} {_size(target)}")
+        self.say("wrote", f"{shown_path(target):<42} {_size(target)}")
 
     def write_json(self, path: Path, content: Any) -> None:
         """Writes an output as JSON, in one step: the same content gives the same bytes (order is kept).
@@ -181,7 +181,7 @@ class Stage:
         """
         self._declared(path)
         write_text(path, to_json(content))
-        self.say("wrote", f"{shown_path(path):<38} {_size(path)}")
+        self.say("wrote", f"{shown_path(path):<42} {_size(path)}")
 
     def figures(self, figures: Mapping[str, Any]) -> None:
         """Keeps main figures for the end of the report: numbers, or rows of them ({"ted": {"em": 78.1}})."""

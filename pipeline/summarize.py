@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 
 from distill import config, registry, summary
 from distill.errors import UserError
@@ -17,20 +19,22 @@ def main() -> None:
     json_file, csv_file = common.METRICS / "summary.json", common.METRICS / "summary.csv"
     with Stage(
         "summarize",
-        params=config.pick(params, ["methods", "seeds"]),
+        params=config.pick(params, ["task", "methods", "seeds"]),
         inputs=[runs],
         outputs=[json_file, csv_file],
         experiment=params.tracking.experiment,
         tags={"pipeline": "summary"},
     ) as stage:
-        found = {role: {None: _read(runs / f"{role}.json")} for role in ("teacher", "student")}
+        task = registry.load_task(params.task)
+        # The main scores; metrics/runs/ has all of them. On the selection split one tunes, without looking at the rest.
+        scores = (*task.shown, f"selection_{task.main_metric}")
+        found = {role: {None: _read(runs / f"{role}.json", scores)} for role in ("teacher", "student")}
         for method in params.method_names:
-            found[method] = {seed: _read(runs / f"{method}-{seed}.json") for seed in params.seeds}
+            found[method] = {seed: _read(runs / f"{method}-{seed}.json", scores) for seed in params.seeds}
         table = summary.summarize(found)
         stage.write_json(json_file, table)
         summary.write_csv(table, stage.scratch / "summary.csv")
         stage.publish(stage.scratch / "summary.csv", csv_file)
-        task = registry.load_task(params.task)
         stage.figures({name: {k: row[k] for k in task.shown if k in row} for name, row in table.items()})
         for name, row in table.items():
             stage.run.log_final({f"{name}.{k}": v for k, v in row.items() if isinstance(v, float)})
@@ -42,10 +46,11 @@ def main() -> None:
             print(f"\n  WARNING: {warning}\n", flush=True)
 
 
-def _read(path) -> dict[str, float]:
+def _read(path: Path, scores: Sequence[str]) -> dict[str, float]:
     if not path.exists():
         raise UserError(f"{path}: missing: run `dvc repro`, which evaluates every method and seed of params.yaml")
-    return json.loads(path.read_text())
+    found = json.loads(path.read_text())
+    return {name: found[name] for name in scores if name in found}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from torch import Tensor
 from distill import checkpoints, config, models, registry, students
 from distill.data.prepared import Prepared
 from distill.evaluation import Predicted
-from distill.filters import FilterBank, FilterTraining, selected_layers
+from distill.filters import FilterBank, FilterTraining, check_counts, selected_layers
 from pipeline import common, training
 from pipeline.stage import Stage, record_file, run_stage
 
@@ -35,8 +35,8 @@ def main(role: str) -> None:
         data, task = Prepared(common.PREPARED), registry.load_task(params.task)
         tokenizer = data.tokenizer()
         stage.read(common.model(role), "frozen backbone")
+        checkpoints.load_check(common.model("teacher"))
         if role == "teacher":
-            checkpoints.load_check(common.model(role))
             backbone = models.from_pretrained(str(common.model(role)), task)
         else:
             backbone = students.initial(
@@ -49,6 +49,9 @@ def main(role: str) -> None:
                 common.model("student"),
             )
         layers = selected_layers(models.num_layers(backbone.config), section.filter_interval, role)
+        if role == "student" and params.methods.get("filtered"):
+            teacher = models.num_layers(models.configuration(str(common.model("teacher")), None))
+            check_counts(selected_layers(teacher, params.teacher_filters.filter_interval, "teacher"), layers)
         torch.manual_seed(section.seed)
         bank = FilterBank(
             layers, backbone.config.hidden_size, section.filter_output_dim, section.nonlinear, section.activation

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -15,6 +12,7 @@ from distill.config import Params, Training
 from distill.data.prepared import Prepared
 from distill.evaluation import Predicted, predict_split
 from distill.tasks.base import Task
+from pipeline import common
 from pipeline.stage import Stage
 
 Forward = Callable[[dict[str, Tensor]], Tensor]
@@ -74,7 +72,7 @@ def finish(stage: Stage, result: trainer.Result, built: Path, artifact: Path, cu
     stage.run.artifact(curves)
     stage.run.log_final({f"selection_{name}": value for name, value in result.scores.items()})
     stage.run.tag("artifact.path", artifact.as_posix())
-    stage.run.tag("artifact.md5", dvc_md5(artifact))
+    stage.run.tag("artifact.md5", common.dvc_md5(artifact))
     stage.record(
         {
             "updates": result.steps,
@@ -83,16 +81,3 @@ def finish(stage: Stage, result: trainer.Result, built: Path, artifact: Path, cu
             "examples_per_second": round(result.examples_per_second, 2),
         }
     )
-
-
-def dvc_md5(path: Path) -> str:
-    """The md5 by which DVC knows a file or folder: as in dvc.lock, and in the cache's file names."""
-    if path.is_file():
-        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-    entries: list[dict[str, Any]] = [
-        {"md5": dvc_md5(file), "relpath": file.relative_to(path).as_posix()}
-        for file in path.rglob("*")
-        if file.is_file()
-    ]
-    listing = json.dumps(sorted(entries, key=lambda entry: entry["relpath"]), sort_keys=True)
-    return hashlib.md5(listing.encode(), usedforsecurity=False).hexdigest() + ".dir"

@@ -236,3 +236,49 @@ def test_every_preset_of_the_project_gives_valid_parameters(name, root, tmp_path
     config.parse(copy.deepcopy(merged), Path(name))
     assert through_dvc(tmp_path, text, presets.as_overrides(text, values)) == merged
     assert presets.header(name).keys() == {"description", "published"}
+
+
+def merged_with(root, name):
+    return config.parse(
+        yaml_edit.parse(presets.merge((root / "params.yaml").read_text(encoding="utf-8"), presets.load(name)), name),
+        Path(name),
+    )
+
+
+def test_the_deberta_preset_has_the_published_settings(root):
+    params = merged_with(root, "squad_v2-deberta_v3")
+    trained = {name: getattr(params, name) for name in ("teacher", "student", "distill")}
+    assert {name: section.learning_rate for name, section in trained.items()} == {
+        "teacher": 3e-5,
+        "student": 5e-5,
+        "distill": 5e-5,
+    }
+    assert {name: section.batch_size for name, section in trained.items()} == {
+        "teacher": 48,
+        "student": 8,
+        "distill": 8,
+    }
+    for section in (*trained.values(), params.teacher_filters, params.student_filters):
+        assert (section.epochs, section.max_steps, section.weight_decay, section.warmup) == (3, None, 0, 0)
+        assert section.lr_scheduler == "linear"
+    assert (params.features.max_length, params.features.doc_stride, params.seeds) == (384, 128, [42])
+    assert params.teacher_filters.learning_rate == 3e-5
+    assert params.student_filters.learning_rate == 5e-5
+    assert params.teacher_filters.filter_output_dim == params.student_filters.filter_output_dim == 768
+    assert params.teacher_filters.filter_interval == params.student_filters.filter_interval == 1  # 12 layers each
+    weights = {name: params.sections[name] for name in ("kd", "lwd", "ted")}
+    assert {name: section.kl_alpha.value for name, section in weights.items()} == {"kd": 10, "lwd": 10, "ted": 10}
+    assert (weights["lwd"].mse_alpha.value, weights["ted"].mse_alpha.value) == (100, 5000)
+
+
+def test_the_reproduction_differs_in_batch_size_and_optimiser_alone(root):
+    official, other = (
+        config.flatten(merged_with(root, f"squad_v2-deberta_v3{suffix}")) for suffix in ("", "-reproduction")
+    )
+    changed = {name.rsplit(".", 1)[-1]: other[name] for name in official if official[name] != other[name]}
+    assert official.keys() == other.keys()
+    assert changed == {"batch_size": 48, "adam_beta2": 0.98, "adam_epsilon": 1e-6}
+
+
+def test_the_header_of_a_preset_ends_with_its_published_figures():
+    assert presets.header("squad_v2-deberta_v3")["published"].endswith("ted 83.6/86.4 (its README: 83.0/85.9)")

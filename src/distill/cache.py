@@ -6,7 +6,9 @@ where each begins, `meta.json` what they belong to.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,8 @@ class LogitCache:
         fix = f"run `dvc checkout {folder}`, or `dvc repro predict_teacher`"
         try:
             meta = json.loads((folder / "meta.json").read_text())
+            if not isinstance(meta, dict) or not isinstance(meta.get("data"), str):
+                raise ValueError("meta.json does not say which data they belong to")
             offsets = np.load(folder / "offsets.npy")
             logits = np.load(folder / "logits.npy", mmap_mode="r")
         except (OSError, ValueError, EOFError) as error:
@@ -71,12 +75,19 @@ class LogitWriter:
         path, shape = folder / "logits.npy", (int(offsets[-1]), channels)
         self.offsets = offsets
         self.done = 0
-        if path.exists() and self.done_file.exists():
-            self.logits = np.lib.format.open_memmap(path, mode="r+")
-            if self.logits.shape == shape:
-                self.done = json.loads(self.done_file.read_text())["batches"]
+        # Whatever cannot be gone on from is begun anew.
+        # Whatever cannot be gone on from is begun anew. Mode r+ would fill up a file that is cut off: r refuses it.
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            done = int(json.loads(self.done_file.read_text())["batches"])
+            if np.load(path, mmap_mode="r").shape == shape:
+                self.logits = np.lib.format.open_memmap(path, mode="r+")
+                self.done = done
         if not self.done:
+            self.done_file.unlink(missing_ok=True)  # it would count for the new file
             self.logits = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+            # Where the disk has no room, writing into a memory map ends the process without a word (SIGBUS).
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
     def write(self, rows: np.ndarray, logits: np.ndarray) -> None:
         """Store padded logits (B, L, channels) of feature rows `rows`."""

@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from distill import registry
 from distill.errors import UserError
@@ -20,7 +30,11 @@ from distill.errors import UserError
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Init = Literal["finetuned", "pretrained", "teacher_layers", "random"]
-LayerMap = Literal["uniform", "last", "skip"] | list[Count]
+# The tags choose one alternative, so that an error speaks of that one only.
+LayerMap = Annotated[
+    Annotated[Literal["uniform", "last", "skip"], Tag("<name>")] | Annotated[list[Count], Tag("<list>")],
+    Discriminator(lambda value: "<list>" if isinstance(value, list) else "<name>"),
+]
 Precision = Literal["fp32", "bf16"]
 
 
@@ -28,6 +42,13 @@ class Section(BaseModel):
     """A section of params.yaml. Numbers written as text (``1e-05``, which PyYAML reads as a string) are coerced."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError(f"{str(value).lower()}: true and false are no value here")
+        return value
 
 
 class Atlas(Section):
@@ -124,9 +145,14 @@ class Training(Section):
     keep: Literal["last", "best"]
 
     @model_validator(mode="after")
-    def _best_needs_evaluations(self) -> Training:
+    def _is_possible(self) -> Training:
         if self.keep == "best" and self.evaluations == 0:
             raise ValueError("keep is 'best' but evaluations is 0: ask for at least one, or keep 'last'")
+        if self.batch_size % self.gradient_accumulation:
+            raise ValueError(
+                f"gradient_accumulation {self.gradient_accumulation} does not divide batch_size {self.batch_size}"
+                " (examples per update): choose a divisor"
+            )
         return self
 
 
@@ -238,6 +264,8 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _combinations(self) -> Params:
+        if missing := [group for group in ("logits", "hidden", "filtered") if group not in self.methods]:
+            raise ValueError(f"methods.{missing[0]}: missing: list its methods, or give an empty list: []")
         names = self.method_names
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -270,7 +298,8 @@ def _check_group(group: str, name: str, params: Params) -> None:
         raise ValueError(f"methods.{group}: no method {name!r}{_nearest(name, registry.available())}")
     if name not in params.sections:
         raise ValueError(f"methods.{group}: {name!r} has no section of its own: add `{name}:` to the file")
-    needed = registry.load(name).group
+    method = registry.load(name)
+    needed = method.group
     if needed != group:
         raise ValueError(f"methods.{group}: {name!r} belongs in methods.{needed}: move it there")
     if needed == "filtered" and params.distill.init == "random":
@@ -278,6 +307,7 @@ def _check_group(group: str, name: str, params: Params) -> None:
             f"distill.init is 'random' but {name!r} starts from filters trained on one fixed student: choose another"
             f" distill.init, or take {name!r} out of methods.{group}"
         )
+    method.check(params)
 
 
 def load(path: Path, overrides: dict[str, Any] | None = None) -> Params:
@@ -317,7 +347,7 @@ def parse(raw: dict[str, Any], path: Path) -> Params:
         try:
             sections[name] = schema.model_validate(raw.pop(name))
         except ValidationError as error:
-            problems += _explain(error, schema, f"{name}.")
+            problems += _explain(error, schema, name)
     if "sections" in raw:
         problems.append("sections: unknown section")
         raw.pop("sections")
@@ -332,8 +362,9 @@ def parse(raw: dict[str, Any], path: Path) -> Params:
 def _explain(error: ValidationError, schema: type[BaseModel], prefix: str) -> list[str]:
     lines = []
     for item in error.errors():
-        where = [str(part) for part in item["loc"]]
-        field = prefix + ".".join(where)
+        # Without pydantic's own notes: "[key]" and the tags of alternatives.
+        where = [str(part) for part in item["loc"] if not str(part).startswith(("[", "<"))]
+        field = ".".join([*([prefix] if prefix else []), *where])
         if item["type"] == "extra_forbidden":
             known = _fields_at(schema, where[:-1])
             if schema is Params and len(where) == 1:
@@ -343,6 +374,8 @@ def _explain(error: ValidationError, schema: type[BaseModel], prefix: str) -> li
             lines.append(
                 f"{field}: missing: every parameter stands in the file, see the one that came with the project"
             )
+        elif item["type"] in ("model_type", "dict_type"):
+            lines.append(f"{field}: {item['input']!r}: expected names and values below it")
         elif item["type"] == "value_error":
             message = item["msg"].removeprefix("Value error, ")
             lines.append(f"{field}: {message}" if field else message)

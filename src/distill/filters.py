@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from distill import models
+from distill.config import Params
 from distill.errors import UserError
 from distill.tasks.base import Task
 
@@ -88,18 +89,51 @@ class FilterBank(nn.Module):
 
 def check_match(teacher: FilterBank, student: FilterBank) -> None:
     """Raise a UserError naming both numbers where counts or output widths differ."""
-    if len(teacher.layers) != len(student.layers):
+    check_counts(teacher.layers, student.layers)
+    _check_widths(teacher.output_dim, student.output_dim)
+
+
+def check_params(params: Params) -> None:
+    """`check_match` as far as the parameters tell already: hours before the filters are there."""
+    _check_widths(params.teacher_filters.filter_output_dim, params.student_filters.filter_output_dim)
+    known = {role: _stated_layers(params, role) for role in ("teacher", "student")}
+    selected = [
+        selected_layers(count, getattr(params, f"{role}_filters").filter_interval, role)
+        for role, count in known.items()
+        if count is not None
+    ]
+    if len(selected) == 2:
+        check_counts(*selected)
+
+
+def check_counts(teacher: list[int], student: list[int]) -> None:
+    """Raise a UserError where the filters of these layers do not pair off."""
+    if len(teacher) != len(student):
         raise UserError(
-            f"params.yaml: filter_interval: the teacher has {len(teacher.layers)} filters (layers {teacher.layers}),"
-            f" the student {len(student.layers)} (layers {student.layers}): set teacher_filters.filter_interval and"
+            f"params.yaml: filter_interval: the teacher has {len(teacher)} filters (layers {teacher}), the student"
+            f" {len(student)} (layers {student}): set teacher_filters.filter_interval and"
             " student_filters.filter_interval so that the counts agree"
         )
-    if teacher.output_dim != student.output_dim:
+
+
+def _check_widths(teacher: int, student: int) -> None:
+    if teacher != student:
         raise UserError(
-            f"params.yaml: filter_output_dim: the teacher's filters give {teacher.output_dim} values, the student's"
-            f" {student.output_dim}: set teacher_filters.filter_output_dim and student_filters.filter_output_dim to"
-            " the same number"
+            f"params.yaml: filter_output_dim: the teacher's filters give {teacher} values, the student's {student}: set"
+            " teacher_filters.filter_output_dim and student_filters.filter_output_dim to the same number"
         )
+
+
+def _stated_layers(params: Params, role: str) -> int | None:
+    """The number of layers where the parameters say it; a checkpoint may know better than they."""
+    if role == "student":
+        section = params.student
+        start = section.init if params.distill.init == "finetuned" else params.distill.init
+        if start == "teacher_layers" and isinstance(section.layers, list):
+            return len(section.layers)
+        if start == "teacher_layers" and section.num_layers is not None:
+            return section.num_layers
+    return getattr(params, role).model.config.get("num_hidden_layers")
 
 
 class FilterTraining(nn.Module):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib
 import inspect
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,8 +24,12 @@ from distill.config import Model
 from distill.errors import UserError
 from distill.tasks.base import Task
 
-# The stages report what they load and save themselves.
+# The stages report what they load and save themselves. A checkpoint without the task's head is the usual case, and one
+# that lacks more is refused in one line: transformers' report is let through only where it explains another error.
 disable_progress_bar()
+logging.getLogger("transformers.modeling_utils").addFilter(
+    lambda record: "LOAD REPORT" not in (text := record.getMessage()) or "CONVERSION" in text
+)
 
 # Every encoder of transformers numbers its layers as `….layer.<i>.…` or `….layers.<i>.…`.
 LAYER = re.compile(r"^(.*\.layers?\.)(\d+)(\..*)$")
@@ -70,7 +76,7 @@ def build(spec: Model, task: Task, tokenizer: PreTrainedTokenizerBase, seed: int
 
 
 def from_pretrained(
-    path: str, task: Task, revision: str | None = None, fields: dict[str, Any] | None = None, where: str = "model"
+    path: str, task: Task, revision: str | None = None, fields: dict[str, Any] | None = None, where: str = ""
 ) -> PreTrainedModel:
     """Load a local folder or hub id, float32, without running any code that came with it.
 
@@ -79,12 +85,12 @@ def from_pretrained(
 
     Args:
         fields: of the configuration, in place of the checkpoint's own.
-        where: the section's name, for error messages.
+        where: the section's name, for error messages; empty for what a stage has made.
 
     Raises:
         UserError: it cannot be loaded, or its weights are not those of an encoder of this shape.
     """
-    _check_fields(configuration(path, revision, where), fields or {}, where)
+    configuration(path, revision, fields, where)
     with _readable(path, revision, where):
         model, found = task.auto_class().from_pretrained(
             path,
@@ -92,7 +98,17 @@ def from_pretrained(
             dtype=torch.float32,
             trust_remote_code=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # found out below
             **(fields or {}),
+        )
+    if found["mismatched_keys"]:
+        name, stored, needed = min(found["mismatched_keys"])
+        field, fix = path, f"`dvc checkout {path}`"
+        if where:
+            field, fix = f"params.yaml: {where}.model.config", f"take from {where}.model.config what changes the shape"
+        raise UserError(
+            f"{field}: the weights in {path!r} are not of the shape that its configuration says: {name} is"
+            f" {tuple(stored)}, not {tuple(needed)}: {fix}"
         )
     if missing := sorted(name for name in found["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")):
         raise UserError(
@@ -102,10 +118,15 @@ def from_pretrained(
     return model
 
 
-def configuration(path: str, revision: str | None, where: str) -> PretrainedConfig:
+def configuration(
+    path: str, revision: str | None, fields: dict[str, Any] | None = None, where: str = ""
+) -> PretrainedConfig:
     """The configuration of a local folder or hub id, without running any code that came with it."""
     with _readable(path, revision, where):
-        return AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+    _check_fields(config, fields or {}, where)
+    config.update(fields or {})
+    return config
 
 
 @contextlib.contextmanager
@@ -113,14 +134,14 @@ def _readable(path: str, revision: str | None, where: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # damaged files, pickles with code, network trouble: each has exceptions of its own
-        raise UserError(
-            f"params.yaml: {where}.model.path: cannot load {path!r} (revision {revision}): {_reason(error)}: name a"
-            " transformers checkpoint that is here, or can be downloaded"
-        ) from error
+        field = f"params.yaml: {where}.model.path: " if where else ""
+        fix = "name a transformers checkpoint that is here, or can be downloaded" if where else f"`dvc checkout {path}`"
+        raise UserError(f"{field}cannot load {path!r} (revision {revision}): {_reason(error)}: {fix}") from error
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    """The first sentence: transformers goes on with advice, such as to run code that came with a checkpoint."""
+    return re.split(r"(?<!\b[A-Z])\.\s+(?=[A-Z])", " ".join(str(error).split()))[0][:300]
 
 
 def _check_fields(config: PretrainedConfig, fields: dict[str, Any], where: str) -> None:
@@ -130,8 +151,10 @@ def _check_fields(config: PretrainedConfig, fields: dict[str, Any], where: str) 
             f"params.yaml: {where}.model.config.model_type: {kind!r}, but {where}.model.path holds a"
             f" {config.model_type}: take model_type, and all that is not to change, out of {where}.model.config"
         )
+    # Some fields are declared nowhere and only looked up in passing (DeBERTa's norm_rel_ebd, share_att_key).
+    code = importlib.import_module(type(config).__module__.replace(".configuration_", ".modeling_"))
     for name in fields:
-        if not hasattr(config, name):
+        if not hasattr(config, name) and f'getattr(config, "{name}"' not in inspect.getsource(code):
             raise UserError(f"params.yaml: {where}.model.config.{name}: {config.model_type} has no such field")
 
 

@@ -33,5 +33,6 @@ def bar(total: int, label: str, initial: int = 0, unit: str = "step") -> tqdm:
         delay=0 if watched else 15,
         dynamic_ncols=watched,
         ncols=None if watched else 100,
+        position=None if watched else 0,  # a bar within a bar moves the cursor, which a log has none of
         leave=False,
     )

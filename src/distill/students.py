@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from distill import checkpoints, layer_maps, models
 from distill.config import Student
@@ -41,13 +42,13 @@ def initial(
         return models.from_layers(section.model, source, layers, task, seed)
     spec = section.model
     if init == "random" and student is not None:
-        config = AutoConfig.from_pretrained(student)
+        config = models.configuration(str(student), None)
     elif init == "random" and spec.path is not None:
-        config = AutoConfig.from_pretrained(spec.path, revision=spec.revision, **spec.config)
+        config = models.configuration(spec.path, spec.revision, spec.config, "student")
     else:
         return models.build(spec, task, tokenizer, seed, "student")
     set_seed(seed)
-    return task.auto_class().from_config(config)
+    return task.auto_class().from_config(config, dtype=torch.float32)
 
 
 def teacher_layers(section: Student, available: int) -> list[int]:
@@ -56,12 +57,16 @@ def teacher_layers(section: Student, available: int) -> list[int]:
     Raises:
         UserError: it is not said how many, or the teacher has too few.
     """
-    stated = section.num_layers or section.model.config.get("num_hidden_layers")
-    count = len(section.layers) if isinstance(section.layers, list) else stated
-    if count is None:
+    stated = {
+        "student.num_layers": section.num_layers,
+        "student.model.config.num_hidden_layers": section.model.config.get("num_hidden_layers"),
+        "the length of student.layers": len(section.layers) if isinstance(section.layers, list) else None,
+    }
+    counts = {name: count for name, count in stated.items() if count is not None}
+    if not counts:
         raise UserError("params.yaml: student.num_layers: null: say how many of the teacher's layers the student takes")
-    if section.num_layers is not None and section.num_layers != count:
-        raise UserError(
-            f"params.yaml: student.num_layers: {section.num_layers}, but student.layers lists {count}: set it to null"
-        )
+    if len(set(counts.values())) > 1:
+        said = ", ".join(f"{name} is {count}" for name, count in counts.items())
+        raise UserError(f"params.yaml: student: {said}: say the same, or say it once")
+    count = next(iter(counts.values()))
     return layer_maps.resolve(section.layers, count, available, "student.layers")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +27,9 @@ from distill.batching import Collator, EpochSampler, Rows
 from distill.config import Runtime, Training
 from distill.errors import UserError
 from distill.progress import bar
+
+# Checkpoints then go by number, which is what is wanted anyway.
+logging.getLogger("transformers.trainer_utils").addFilter(lambda record: "mtime may not" not in record.getMessage())
 
 # Columns of the log that depend on time or machine; everything else is reproducible.
 NOT_REPRODUCIBLE = {"train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos", "train_loss"}
@@ -71,16 +76,16 @@ class ObjectiveTrainer(Trainer):
         """The objective's loss; every term is checked and added up for the log.
 
         Raises:
-            UserError: a term is NaN or infinite; the last complete checkpoint stays.
+            UserError: the loss is NaN or infinite; the last complete checkpoint stays.
         """
-        self.accelerator.unwrap_model(model).set_progress(self.state.global_step / self.state.max_steps)
+        objective = self.accelerator.unwrap_model(model)
+        objective.set_progress(self.state.global_step / self.state.max_steps)
         terms = model(**inputs)
         values = torch.stack([term.detach().float() for term in terms.values()])
         if not values.isfinite().all():
-            bad = [f"{name} = {value:g}" for name, value in zip(terms, values.tolist(), strict=True) if value - value]
-            bad = [text for text in bad if not text.startswith("loss")] or bad
+            weights = objective.weights() if hasattr(objective, "weights") else {}
             raise UserError(
-                f"training: step {self.state.global_step + 1}: the loss is not finite: {', '.join(bad)}: lower"
+                f"training: step {self.state.global_step + 1}: the loss is not finite: {_blame(terms, weights)}: lower"
                 " learning_rate or the term's weight, or use precision fp32; the last good checkpoint is kept"
             )
         for name, value in zip(terms, values, strict=True):
@@ -113,6 +118,7 @@ class _Hooks(TrainerCallback):
     def on_step_end(self, args, state, control, **_):
         self.bar.update()
         if state.global_step in self.evaluate_at:
+            check_weights(self.trainer.model, state.global_step)
             scores = self.plan.evaluate()
             # Everything that evaluating did must leave training as it was; logging clears the flag.
             self.trainer.model.train()
@@ -130,6 +136,7 @@ class _Hooks(TrainerCallback):
                 write_best(self.plan.folder, self.trainer.model, scores, scores[self.plan.main_metric])
 
     def on_save(self, args, state, control, **_):
+        check_weights(self.trainer.model, state.global_step)
         checkpoints.seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
     def on_log(self, args, state, control, logs=None, **_):
@@ -138,9 +145,6 @@ class _Hooks(TrainerCallback):
             self.bar.set_postfix(loss=f"{shown['loss']:.3f}", refresh=False)
         if shown and self.plan.on_log:
             self.plan.on_log(shown, state.global_step)
-
-    def on_train_end(self, args, state, control, **_):
-        self.bar.close()
 
 
 @dataclass
@@ -175,19 +179,24 @@ def train(
     """Train `objective` in place, going on from the last complete checkpoint in `folder` if there is one.
 
     Args:
-        objective: a module; forward(**batch) → {"loss": scalar, <term>: scalar…}, with `set_progress(share)`.
+        objective: a module; forward(**batch) → {"loss": scalar, <term>: scalar…}, with `set_progress(share)` and,
+            where the loss is not the plain mean or sum of its terms, `weights()` by the terms' names.
         features: the training features (`datasets.Dataset`).
         folder: scratch for checkpoints; belongs to this very training and nothing else.
         evaluate: scores the objective's present weights on the selection split.
         on_log: called with (values, step) at every log entry.
 
     Raises:
-        UserError: the loss is not finite.
+        UserError: the loss or a weight is not finite.
     """
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
     set_seed(seed)
     resume = checkpoints.last_complete(folder / "checkpoints")
+    if resume and training.keep == "best" and _best_is_lost(folder, resume, main_metric):
+        print("the best weights so far cannot be used: starting from the beginning", flush=True)
+        shutil.rmtree(folder / "checkpoints")
+        resume = None
     rows = Rows(features, ("input_ids", "token_type_ids", *labels))
     hooks = _Hooks(_Plan(training, folder, label, main_metric, evaluate, on_log))
     trainer = ObjectiveTrainer(
@@ -205,7 +214,12 @@ def train(
             trainer.remove_callback(callback)
     done = int(resume.name.split("-")[-1]) if resume else 0
     began = time.monotonic()
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    finally:
+        if hooks.bar is not None:
+            hooks.bar.close()
+    check_weights(trainer.model, trainer.state.global_step)
     seconds = time.monotonic() - began
     history = [
         {k: v for k, v in entry.items() if k not in NOT_REPRODUCIBLE and k != "epoch"}
@@ -224,11 +238,6 @@ def train(
 
 
 def _arguments(training: Training, runtime: Runtime, seed: int, folder: Path) -> TrainingArguments:
-    if training.batch_size % training.gradient_accumulation:
-        raise UserError(
-            f"params.yaml: gradient_accumulation: {training.gradient_accumulation} does not divide batch_size"
-            f" {training.batch_size} (examples per update): choose a divisor"
-        )
     # Sums of the log are not part of a checkpoint, so checkpoints are written where they are empty.
     every = -(-runtime.checkpoint_steps // training.log_every) * training.log_every
     return TrainingArguments(
@@ -263,6 +272,37 @@ def _arguments(training: Training, runtime: Runtime, seed: int, folder: Path) ->
         data_seed=seed,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+
+
+def _blame(terms: dict[str, Tensor], weights: dict[str, float]) -> str:
+    """The terms that are not finite; where all are, those that a weight makes so."""
+    values = {name: term.detach().float() for name, term in terms.items() if name != "loss"}
+    bad = [f"{name} = {value.item():g}" for name, value in values.items() if not value.isfinite()]
+    large = {name: weights[name] * value for name, value in values.items() if name in weights}
+    bad = bad or [
+        f"{name} = {values[name].item():g}, {weights[name]:g} times" for name in large if not large[name].isfinite()
+    ]
+    return ", ".join(
+        bad or [f"{name} = {value.item():g}, {weights.get(name, 1):g} times" for name, value in values.items()]
+    )
+
+
+def check_weights(model: nn.Module, step: int) -> None:
+    """Raise a UserError where an update has made weights NaN or infinite: the loss before it cannot tell."""
+    for name, weight in model.named_parameters():
+        if weight.requires_grad and not weight.isfinite().all():
+            raise UserError(
+                f"training: step {step}: the weights are not finite after this update (first of them: {name}): lower"
+                " learning_rate, or set max_grad_norm; the last good checkpoint is kept"
+            )
+
+
+def _best_is_lost(folder: Path, resume: Path, metric: str) -> bool:
+    """Whether training scored weights before this checkpoint that are not, or not as good, in `best`."""
+    history = json.loads((resume / "trainer_state.json").read_text())["log_history"]
+    scores = [entry[f"selection_{metric}"] for entry in history if f"selection_{metric}" in entry]
+    best = read_best(folder)
+    return bool(scores) and (best is None or best[0]["score"] < max(scores))
 
 
 def read_best(folder: Path) -> tuple[dict, Path] | None:

@@ -133,3 +133,10 @@ def test_tokenizer_without_the_tokens_that_questions_need(tmp_path):
     PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]", pad_token="[PAD]").save_pretrained(tmp_path)
     with pytest.raises(UserError, match="has no cls_token"):
         load(str(tmp_path))
+
+
+def test_a_folder_without_its_vocabulary(tmp_path):
+    # transformers makes a tokenizer of the special tokens alone, without a word.
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "DebertaV2Tokenizer"}')
+    with pytest.raises(UserError, match="no vocabulary but special tokens"):
+        load(str(tmp_path))

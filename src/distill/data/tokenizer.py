@@ -73,7 +73,7 @@ def load(path: str, revision: str | None = None) -> PreTrainedTokenizerFast:
         The tokenizer.
 
     Raises:
-        UserError: it cannot be loaded, is not a fast one, or has no [CLS], separator or padding token.
+        UserError: it cannot be loaded, is not a fast one, or has no [CLS], separator or padding token, or no other.
     """
     field = f"features.tokenizer.path = {path} (revision {revision or 'default'})"
     try:
@@ -90,6 +90,8 @@ def load(path: str, revision: str | None = None) -> PreTrainedTokenizerFast:
     for token in ("cls_token", "sep_token", "pad_token"):
         if getattr(tokenizer, token) is None:
             raise UserError(f"{field}: has no {token}, which questions need; name an encoder's tokenizer")
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what comes of a folder without its vocabulary
+        raise UserError(f"{field}: has no vocabulary but special tokens; name a folder with tokenizer.json")
     return tokenizer
 
 

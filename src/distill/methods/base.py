@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from distill import models
-from distill.config import Section
+from distill.config import Params, Section
 from distill.errors import UserError
 from distill.filters import FilterBank
 from distill.models import Outputs
@@ -45,6 +45,10 @@ class Method(nn.Module):
         super().__init__()
         self.config = config
         self.task = setup.task
+
+    @classmethod
+    def check(cls, params: Params) -> None:
+        """Raise a UserError where the method's parameters and others cannot work together: before any stage runs."""
 
     @property
     def student_hidden(self) -> bool:
@@ -82,12 +86,16 @@ class Distillation(nn.Module):
         """Share of all updates that are done, in [0, 1): schedules follow it."""
         self._progress = progress
 
+    def weights(self) -> dict[str, float]:
+        """The weight of each term now."""
+        return {name: weight.at(self._progress) for name, weight in self._weights.items()}
+
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
         """`loss`, the weighted sum, and every unweighted term by name (detached from nothing)."""
         student = models.run(self.student, self.method.task, batch, hidden=self.method.student_hidden)
         teacher = self._teacher[0](batch) if self.method.needs else None
         terms = self.method.terms(batch, student, teacher)
-        total = torch.zeros((), device=student.logits.device)
+        total, weights = torch.zeros((), device=student.logits.device), self.weights()
         for name, term in terms.items():
-            total = total + self._weights[name].at(self._progress) * term
+            total = total + weights[name] * term
         return {"loss": total, **terms}

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from distill import filters, losses, models
-from distill.config import Section
+from distill.config import Params, Section
 from distill.errors import UserError
 from distill.methods.base import Method, Setup
 from distill.models import Outputs
@@ -37,6 +37,11 @@ class TaskAwareDistillation(Method):
     Config = Config
     group = "filtered"
     needs = frozenset({"logits", "hidden"})
+
+    @classmethod
+    def check(cls, params: Params) -> None:
+        """The filters of both models must come in pairs of one width."""
+        filters.check_params(params)
 
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)

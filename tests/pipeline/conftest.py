@@ -1,0 +1,79 @@
+"""A micro pipeline that is run once; tests copy it."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests import forked, micro, warm
+from tests.project import Project, Ran
+
+# In this order each stage finds what it needs.
+BASE = (
+    ("corpus",),
+    ("prepare",),
+    ("finetune", "teacher"),
+    ("finetune", "student"),
+    ("predict",),
+    ("train_filters", "teacher"),
+    ("train_filters", "student"),
+)
+
+
+@pytest.fixture(scope="session")
+def stages(tmp_path_factory) -> Iterator[forked.Server]:
+    """Runs stages in processes that start at once."""
+    with forked.Server(tmp_path_factory.mktemp("stages")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory, stages) -> Path:
+    """A micro repository with everything that distillation needs; not to be changed."""
+    folder = micro.repo(tmp_path_factory.mktemp("base") / "repo")
+    for words in BASE:
+        stages.run(folder, *words)
+    return folder
+
+
+@pytest.fixture
+def repo(base, tmp_path) -> Path:
+    """A copy of `base`."""
+    return shutil.copytree(base, tmp_path / "repo")
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory) -> Iterator[Path]:
+    """Folder of a `python` that runs stages and has the libraries imported already."""
+    with warm.Python(tmp_path_factory.mktemp("python")) as interpreter:
+        yield interpreter.path
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory, python) -> Project:
+    """A project that `dvc repro` has run and Git has committed; whoever changes it restores it."""
+    return Project(tmp_path_factory.mktemp("project"), python)
+
+
+@pytest.fixture(scope="session")
+def raised(project) -> Ran:
+    """An experiment in the workspace, and the way back: the first value set again."""
+    first = yaml.safe_load(project.show(project.first, "params.yaml"))["ted"]["mse_alpha"]
+    ran = project.workspace("raised", "ted.mse_alpha=100")
+    ran.undone = project.dvc("exp", "run", "-S", f"ted.mse_alpha={first}").stdout
+    project.restore()
+    return ran
+
+
+@pytest.fixture(scope="session")
+def cooler(project) -> Ran:
+    """An experiment in a temporary copy."""
+    return project.temp("cooler", "kd.temperature=4")
+
+
+@pytest.fixture(scope="session")
+def twice(project) -> Ran:
+    """An experiment from the queue."""
+    return project.queue("twice", "seeds=[1,2]")

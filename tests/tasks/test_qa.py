@@ -1,0 +1,219 @@
+"""Question answering: its loss without padding, its report as the official evaluator would give it."""
+
+import copy
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from distill.config import Evaluate
+from distill.data import preparation
+from distill.data.prepared import Prepared
+from distill.data.tokenizer import train
+from distill.evaluation import Predicted
+from distill.metrics import squad
+from distill.tasks.qa import TASK as QuestionAnswering
+from tests import tiny
+from tests.methods import reference
+
+TASK = QuestionAnswering()
+SETTINGS = Evaluate(batch_size=8, precision="fp32", n_best=5, max_answer_length=6)
+
+
+def rows(prefix, count):
+    made = []
+    for i in range(count):
+        place = ("north", "south", "east")[i % 3]
+        context = f"House {i} stands in the {place} of the town. " + "It is old and was painted often. " * (i % 4)
+        for k, answer in enumerate((place, f"House {i}", None)):
+            texts = [] if answer is None else [answer]
+            made.append(
+                {
+                    "id": f"{prefix}{i}-{k}",
+                    "title": f"{prefix}{i // 2}",
+                    "context": context,
+                    "question": ("Where is it?", "Which house?", "Who lives there?")[k],
+                    "answers": {"text": texts, "answer_start": [context.index(text) for text in texts]},
+                }
+            )
+    return made
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Windows of 24 tokens, so that some questions have several."""
+    splits = {"train": rows("t", 2), "selection": rows("s", 12), "validation": rows("v", 10)}
+    tokenizer = train([row["context"] + row["question"] for row in splits["selection"]], 120, lowercase=True)
+    folder = tmp_path_factory.mktemp("prepared") / "data"
+    preparation.write(folder, splits, tokenizer, 24, 6, {"task": "qa", "version_2": True})
+    opened = Prepared(folder)
+    assert opened.meta["splits"]["validation"]["windowed_questions"] > 0
+    return opened
+
+
+def predicted(prepared, split, seed, version_2=True):
+    """Logits that often find the answer: noise, and a bonus at the labels."""
+    features = prepared.features(split)
+    offsets = prepared.ragged(split).offsets
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(size=(offsets[-1], 2)).astype(np.float32) * 2
+    for i, row in enumerate(features):
+        logits[offsets[i] + row["start_positions"], 0] += generator.choice([0, 5])
+        logits[offsets[i] + row["end_positions"], 1] += generator.choice([0, 5])
+    return Predicted(prepared.examples(split), features, logits, offsets, prepared.meta | {"version_2": version_2})
+
+
+@pytest.fixture(scope="module")
+def splits(prepared):
+    return predicted(prepared, "selection", 1), predicted(prepared, "validation", 2)
+
+
+@pytest.fixture(scope="module")
+def report(splits):
+    return TASK.report(*splits, SETTINGS)
+
+
+def golds_of(split):
+    return {row["id"]: list(row["answers"]["text"]) for row in split.examples}
+
+
+def test_the_loss_is_the_formula_over_real_tokens_and_ignores_padding():
+    batch = tiny.batch()
+    logits = torch.randn(3, 12, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    for smoothing in (0.0, 0.3):
+        double = logits.detach().double().requires_grad_()
+        expected = reference.task(double, batch, smoothing)
+        expected.backward()
+        logits.grad = None
+        found = TASK.loss(logits, batch, smoothing)
+        found.backward()
+        reference.same_value(found, expected)
+        torch.testing.assert_close(logits.grad.double(), double.grad, rtol=1e-4, atol=1e-6)
+    real = batch["attention_mask"].bool()
+    poisoned = logits.detach().clone()
+    poisoned[~real] = 1e4
+    assert torch.equal(TASK.loss(poisoned, batch), TASK.loss(logits.detach(), batch))
+    wide = torch.nn.functional.pad(logits.detach(), (0, 0, 0, 5), value=9.0)
+    torch.testing.assert_close(TASK.loss(wide, tiny.wider(batch, 5)), TASK.loss(logits.detach(), batch))
+
+
+def test_positions_outside_the_window_are_ignored_side_by_side():
+    batch = tiny.batch()
+    logits = torch.randn(3, 12, 2, generator=torch.Generator().manual_seed(0))
+    batch["start_positions"] = torch.tensor([2, -1, 99])
+    kept = {name: value[:1] for name, value in batch.items()}
+    start = torch.nn.functional.cross_entropy(logits[:1, :9, 0].double(), kept["start_positions"])
+    lengths = (9, 5, 7)
+    ends = [
+        torch.nn.functional.cross_entropy(logits[i : i + 1, :n, 1].double(), batch["end_positions"][i : i + 1])
+        for i, n in enumerate(lengths)
+    ]
+    torch.testing.assert_close(TASK.loss(logits, batch).double(), (start + sum(ends) / 3) / 2, rtol=1e-5, atol=1e-6)
+
+
+def test_soft_is_the_mean_of_start_and_end_over_real_tokens():
+    batch = tiny.batch()
+    student, teacher = torch.randn(2, 3, 12, 2, generator=torch.Generator().manual_seed(0))
+    expected = reference.soft(student.double(), teacher.double(), batch, 3.0)
+    reference.same_value(TASK.soft(student, teacher, batch, 3.0), expected)
+
+
+def test_the_head_gives_logits_like_a_models():
+    assert TASK.head(8)(torch.randn(3, 12, 8)).shape == (3, 12, 2)
+    model, batch = tiny.model("bert"), tiny.batch()
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
+    outputs = model(**inputs)
+    stacked = TASK.logits(outputs)
+    assert torch.equal(stacked[..., 0], outputs.start_logits) and torch.equal(stacked[..., 1], outputs.end_logits)
+
+
+def test_the_files_alone_give_the_same_numbers_under_the_official_rules(splits, report):
+    golds = golds_of(splits[1])
+    texts, odds = (json.loads(json.dumps(report.files[name])) for name in (".json", ".null_odds.json"))
+    assert set(texts) == set(odds) == set(golds)
+    official = squad.scores(texts, golds, odds, version_2=True, threshold=None)
+    named = {
+        "em": "exact",
+        "f1": "f1",
+        "has_answer_em": "HasAns_exact",
+        "has_answer_f1": "HasAns_f1",
+        "no_answer_em": "NoAns_exact",
+        "no_answer_f1": "NoAns_f1",
+        "best_em_oracle": "best_exact",
+        "best_f1_oracle": "best_f1",
+        "questions": "total",
+    }
+    assert {name: report.scores[name] for name in named} == {name: official[key] for name, key in named.items()}
+    assert 0 < report.scores["em"] < report.scores["f1"] < 100
+    assert report.scores["best_f1_oracle"] >= report.scores["f1"]
+
+
+def test_an_answer_is_given_where_it_beats_the_null_score(report):
+    texts, odds = report.files[".json"], report.files[".null_odds.json"]
+    assert all((text == "") == (odds[key] > 0) for key, text in texts.items())
+    assert {text == "" for text in texts.values()} == {True, False}
+
+
+def f1_at(split, threshold):
+    """F1 (percent) of a split at a threshold, from the search alone."""
+    found, ids, golds = TASK._search(split, SETTINGS)
+    total = 0.0
+    for key, text, odds in zip(ids, found.text, found.null_odds, strict=True):
+        said = "" if odds > threshold else text
+        total += max(squad.f1(gold, said) for gold in (golds[key] or [""]))
+    return 100 * total / len(ids)
+
+
+def test_the_threshold_is_tuned_on_the_selection_split_and_used_on_the_other(splits, report):
+    selection, validation = splits
+    odds = sorted(TASK._search(selection, SETTINGS)[0].null_odds.tolist())
+    candidates = [odds[0] - 1, *((a + b) / 2 for a, b in zip(odds, odds[1:], strict=False)), odds[-1] + 1]
+    best = max(f1_at(selection, threshold) for threshold in candidates)
+    assert f1_at(selection, report.scores["threshold"]) == pytest.approx(best)
+    assert best > f1_at(selection, 0.0)
+    assert report.scores["tuned_f1"] == pytest.approx(f1_at(validation, report.scores["threshold"]))
+    assert report.scores["f1"] == pytest.approx(f1_at(validation, 0.0))
+    assert report.scores["selection_f1"] == pytest.approx(f1_at(selection, 0.0))
+
+
+def test_nothing_of_the_reported_split_reaches_the_threshold(prepared, splits, report):
+    other = TASK.report(splits[0], predicted(prepared, "validation", 3), SETTINGS)
+    assert other.scores["threshold"] == report.scores["threshold"] and other.scores["f1"] != report.scores["f1"]
+    moved = TASK.report(predicted(prepared, "selection", 4), splits[1], SETTINGS)
+    assert moved.scores["threshold"] != report.scores["threshold"] and moved.scores["f1"] == report.scores["f1"]
+
+
+def test_the_report_is_finite_numbers_under_the_names_that_tables_show(report):
+    assert all(isinstance(value, (int, float)) and np.isfinite(value) for value in report.scores.values())
+    assert set(TASK.shown) <= set(report.scores) and TASK.main_metric in report.scores
+    assert isinstance(report.scores["questions"], int)
+
+
+def test_score_is_the_first_part_of_the_report(splits, report):
+    scores = TASK.score(splits[1], SETTINGS)
+    assert scores == {name: report.scores[name] for name in scores}
+    assert {"em", "f1", "has_answer_f1", "no_answer_f1"} <= set(scores)
+
+
+def test_squad_1_has_no_null_answers_and_no_threshold(prepared):
+    split = predicted(prepared, "validation", 2, version_2=False)
+    answerable = [i for i, row in enumerate(split.examples) if row["answers"]["text"]]
+    keep = [i for i, row in enumerate(split.features) if row["example_index"] in answerable]
+    features = split.features.select(keep).map(
+        lambda row: {"example_index": answerable.index(row["example_index"])}, keep_in_memory=True
+    )
+    parts = [split.logits[split.offsets[i] : split.offsets[i + 1]] for i in keep]
+    only = replace(
+        split,
+        examples=split.examples.select(answerable).flatten_indices(keep_in_memory=True),
+        features=features.flatten_indices(keep_in_memory=True),
+        logits=np.concatenate(parts),
+        offsets=np.cumsum([0, *map(len, parts)]),
+    )
+    report = TASK.report(copy.copy(only), only, SETTINGS)
+    assert all(report.files[".json"].values())
+    official = squad.scores(report.files[".json"], golds_of(only), None, version_2=False, threshold=None)
+    assert (report.scores["em"], report.scores["f1"]) == (official["exact_match"], official["f1"])
+    assert not {"threshold", "tuned_f1", "best_f1_oracle", "no_answer_f1"} & set(report.scores)

@@ -1,0 +1,68 @@
+"""Which teacher layer teaches which student layer."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distill.errors import UserError
+from distill.layer_maps import resolve
+
+
+@pytest.mark.parametrize(
+    ("layers", "student", "teacher", "expected"),
+    [
+        ("uniform", 6, 12, [2, 4, 6, 8, 10, 12]),
+        ("uniform", 4, 12, [3, 6, 9, 12]),
+        ("uniform", 5, 12, [3, 5, 8, 10, 12]),
+        ("uniform", 4, 4, [1, 2, 3, 4]),
+        ("uniform", 1, 12, [12]),
+        ("last", 3, 12, [10, 11, 12]),
+        ("last", 12, 12, list(range(1, 13))),
+        ("skip", 6, 12, [2, 4, 6, 8, 10, 12]),
+        ("skip", 3, 12, [2, 4, 6]),
+        ([1, 1, 12], 3, 12, [1, 1, 12]),
+        ([4, 2, 1, 1], 4, 4, [4, 2, 1, 1]),
+        ([1, 2, 2], 3, 2, [1, 2, 2]),
+    ],
+)
+def test_maps(layers, student, teacher, expected):
+    assert resolve(layers, student, teacher, "lwd.layer_map") == expected
+
+
+@given(student=st.integers(1, 40), teacher=st.integers(1, 40), name=st.sampled_from(["uniform", "last", "skip"]))
+def test_named_maps_rise_and_name_existing_layers(student, teacher, name):
+    if student > teacher or (name == "skip" and 2 * student > teacher):
+        with pytest.raises(UserError):
+            resolve(name, student, teacher, "lwd.layer_map")
+        return
+    found = resolve(name, student, teacher, "lwd.layer_map")
+    assert len(found) == student
+    assert found == sorted(set(found))
+    assert found[0] >= 1 and found[-1] <= teacher
+    if name != "skip":
+        assert found[-1] == teacher
+
+
+def test_a_list_is_copied():
+    given = [1, 2]
+    resolve(given, 2, 4, "x").append(3)
+    assert given == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("layers", "student", "teacher", "parts"),
+    [
+        ([1, 2], 3, 12, ["[1, 2]", "2 entries", "3 student layers"]),
+        ([1, 13], 2, 12, ["layer 13", "1…12"]),
+        ([0, 1], 2, 12, ["layer 0", "1…12"]),
+        ("uniform", 5, 4, ["'uniform'", "student has 5", "teacher 4", "explicit list"]),
+        ("skip", 4, 7, ["'skip'", "at least 8", "it has 7", "'uniform'"]),
+    ],
+)
+def test_errors_name_the_field_both_numbers_and_the_fix_on_one_line(layers, student, teacher, parts):
+    with pytest.raises(UserError) as caught:
+        resolve(layers, student, teacher, "lwd.layer_map")
+    message = str(caught.value)
+    assert message.startswith("params.yaml: lwd.layer_map: ") and "\n" not in message
+    for part in parts:
+        assert part in message
