@@ -60,8 +60,8 @@ def params(overrides: dict[str, Any] | None = None) -> str:
     Args:
         overrides: dotted names to values, on top; a whole section that the file does not have is added to it.
     """
-    text = (ROOT / "params.yaml").read_text()
-    for name, value in (SMALL | (overrides or {})).items():
+    text = yaml_edit.replace((ROOT / "params.yaml").read_text(), {tuple(k.split(".")): v for k, v in SMALL.items()})
+    for name, value in (overrides or {}).items():
         try:
             text = yaml_edit.replace(text, {tuple(name.split(".")): value})
         except KeyError:

@@ -266,6 +266,43 @@ def test_processes_that_start_together_share_one_fresh_database(fresh):
     assert [e.name for e in client(fresh).search_experiments()].count("distill") == 1
 
 
+def test_a_process_killed_while_it_makes_the_database_breaks_nothing(fresh, capfd):
+    killed = python(
+        """
+        import os, signal
+        draft = root / "mlflow.db.new"
+        run = start()
+        while not (draft.exists() and draft.stat().st_size):
+            time.sleep(.001)
+        os.kill(os.getpid(), signal.SIGKILL)
+        """,
+        root=fresh,
+    )
+    killed.communicate(timeout=100)
+    assert killed.returncode == -signal.SIGKILL
+    assert (fresh / "mlflow.db.new").exists() and not (fresh / "mlflow.db").exists()
+    with tracking.start(root=fresh, experiment="distill", name="stage", close_timeout=60) as run:
+        run.log({"loss": 1}, step=0)
+    assert [r.info.run_id for r in runs(fresh)] == [run.run_id]
+    assert not list(fresh.glob("mlflow.db.new*"))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_run_waits_for_a_new_database_however_short_its_time(fresh):
+    code = """
+        from distill import tracking_client
+        make = tracking_client.create_database
+        def slow(uri):
+            time.sleep(3)
+            make(uri)
+        tracking_client.create_database = slow
+        with start(close_timeout=2) as run:
+            run.log({"loss": 1}, step=0)
+    """
+    assert finish(python(code, root=fresh)) == ("", [])
+    assert len(runs(fresh)) == 1
+
+
 LOOP = """
     import mlflow.tracking  # what it takes is not what is measured
     begin = time.perf_counter()

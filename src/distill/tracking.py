@@ -21,7 +21,7 @@ from distill import tracking_client
 
 QUEUE_CALLS = 20_000  # far above what a healthy store ever leaves waiting
 FLUSH_SECONDS = 1.0  # calls that arrive within it share a request
-IMPORT_SECONDS = 60  # far above what importing MLflow takes, on a busy machine too
+READY_SECONDS = 60  # far above what importing MLflow and a new database take, on a busy machine too
 
 # A process forked while another thread imports would wait for ever on the same module. The data
 # loader forks just when MLflow is being imported: hold the fork back until that is over (1-2 s).
@@ -60,7 +60,7 @@ def start(
         state: file that remembers the run's id, so that a killed and restarted stage goes on in the
             same run. Its folder must outlive the `with` block.
         close_timeout: seconds that leaving the `with` block may wait for the store (a stage that is
-            over before MLflow is imported waits for that first).
+            over before MLflow is imported, and the project's database made, waits for that first).
 
     Raises:
         Nothing.
@@ -107,7 +107,7 @@ class Run:
         self._queue: queue.Queue[tuple] = queue.Queue(QUEUE_CALLS)
         self._thread: threading.Thread | None = None
         self._open = False
-        self._imported = threading.Event()
+        self._ready = threading.Event()
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._said: set[str] = set()
@@ -140,7 +140,7 @@ class Run:
         self._put("end", status)
         self._closing.set()
         if self._open and self._thread is not None:
-            self._imported.wait(IMPORT_SECONDS)
+            self._ready.wait(READY_SECONDS)
             self._thread.join(self._close_timeout)
             if self._thread.is_alive():
                 self._stop(f"not done {self._close_timeout:g} s after the end of the run")
@@ -168,8 +168,9 @@ class Run:
             try:
                 with _importing:
                     tracking_client.import_mlflow()
+                tracking_client.create_database(spec.uri)
             finally:
-                self._imported.set()
+                self._ready.set()
             session = tracking_client.Session(spec)
             self.run_id = session.run_id
             calls: list[tuple] = []

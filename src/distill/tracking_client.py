@@ -10,7 +10,7 @@ import posixpath
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,40 @@ def import_mlflow() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+def create_database(uri: str) -> None:
+    """Make the SQLite database of `uri` where there is none (1-2 s; nothing to do for any other store).
+
+    It appears whole, in one step: a process that ends during MLflow's migrations would leave one that is broken for
+    good.
+    """
+    database = _database(uri)
+    if database is None or database.exists():
+        return
+    from mlflow.tracking import MlflowClient
+
+    with _lock(uri):
+        draft = database.with_name(f"{database.name}.new")
+        # The journal of a draft that was left half-made would be applied to the next one.
+        for left in (draft, draft.with_name(f"{draft.name}-journal")):
+            left.unlink(missing_ok=True)
+        if not database.exists():
+            MlflowClient(uri.replace(str(database), str(draft), 1)).search_experiments(max_results=1)
+            draft.rename(database)
+
+
+def _database(uri: str) -> Path | None:
+    """The file of an SQLite store."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0])
+
+
+def _lock(uri: str) -> AbstractContextManager:
+    """Two processes that initialise one database break it, once for good."""
+    database = _database(uri)
+    return nullcontext() if database is None else FileLock(f"{database}.lock", LOCK_SECONDS)
+
+
 def _is_foreign(record: logging.LogRecord) -> bool:
     """urllib3 warns of each retry: silence it for our requests, and for nobody else's."""
     return record.threadName != THREAD
@@ -149,10 +183,7 @@ class Session:
         from mlflow.tracking import MlflowClient
 
         self._spec = spec
-        local_file = spec.uri.startswith("sqlite:///")
-        database = spec.uri.removeprefix("sqlite:///").partition("?")[0]
-        # Two processes that initialise one database break it, once for good.
-        with FileLock(f"{database}.lock", LOCK_SECONDS) if local_file else nullcontext():
+        with _lock(spec.uri):
             self._client = MlflowClient(spec.uri)
             self._experiment_id = self._find_experiment()
         tags = _commit_tags(spec.root) | spec.tags
