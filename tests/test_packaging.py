@@ -90,7 +90,7 @@ def test_every_imported_package_is_declared():
     """A package that is there only because another one needs it can vanish with the next version."""
     declared = {canonicalize_name(Requirement(line).name) for line in RANGES}
     distributions = importlib.metadata.packages_distributions()
-    own = {"distill", "pipeline", "conftest"}
+    own = {"distill", "pipeline", "tests", "conftest"}
     for name, path in imported().items():
         if name in own or name in sys.stdlib_module_names:
             continue

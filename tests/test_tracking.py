@@ -92,7 +92,7 @@ def python(code: str, *, root: Path, **env: str) -> subprocess.Popen:
     )
 
 
-def finish(process: subprocess.Popen, seconds: float = 60) -> tuple[str, list[str]]:
+def finish(process: subprocess.Popen, seconds: float = 200) -> tuple[str, list[str]]:
     """Its output and the lines of its stderr, after it ended well."""
     out, err = process.communicate(timeout=seconds)
     assert process.returncode == 0, err

@@ -21,7 +21,7 @@ from distill import tracking_client
 
 QUEUE_CALLS = 20_000  # far above what a healthy store ever leaves waiting
 FLUSH_SECONDS = 1.0  # calls that arrive within it share a request
-READY_SECONDS = 60  # far above what importing MLflow and a new database take, on a busy machine too
+READY_SECONDS = 120  # far above what importing MLflow and a new database take, on a busy machine too
 
 # A process forked while another thread imports would wait for ever on the same module. The data
 # loader forks just when MLflow is being imported: hold the fork back until that is over (1-2 s).
