@@ -69,7 +69,7 @@ def main(method: str, seed: str) -> None:
         training.finish(stage, result, folder, target, curves)
         last = result.history[-1] if result.history else {}
         shown = {f"last {k}": v for k, v in last.items() if k not in ("step", "grad_norm", "learning_rate")}
-        scores = {f"selection {k}": v for k, v in result.scores.items()}
+        scores = {"selection": result.scores} if result.scores else {}
         stage.figures({"updates": result.steps, **shown, **scores})
 
 

@@ -40,6 +40,8 @@ def main(role: str) -> None:
             model = models.build(section.model, task, tokenizer, section.seed, role)
         else:
             model = students.initial(section.init, section, task, tokenizer, section.seed, common.model("teacher"))
+        longest = max(split["tokens_max"] for split in data.meta["splits"].values())
+        models.check_window(model, task, longest, tokenizer.cls_token_id, role)
         objective = FineTuningObjective(model, task)
         result = training.run(
             stage,
@@ -57,7 +59,7 @@ def main(role: str) -> None:
         models.save(model, tokenizer, folder)
         training.finish(stage, result, folder, common.model(role), curves)
         stage.write_json(scores_file, result.scores)
-        stage.figures({"updates": result.steps, **{f"selection {k}": v for k, v in result.scores.items()}})
+        stage.figures({"updates": result.steps, **({"selection": result.scores} if result.scores else {})})
         if role == "student":
             warn_if_weaker(json.loads(teacher_scores.read_text()), result.scores, task.main_metric)
 

@@ -341,3 +341,23 @@ def test_freeze_in_eval_and_autocast():
         assert (product @ product).dtype == torch.bfloat16
         with models.autocast("cpu", "fp32"):
             assert (product @ product).dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_a_window_longer_than_the_positions_is_refused_before_training(kind):
+    model = tiny.model(kind)
+    models.check_window(model, TASK, 48, 5, "teacher")
+    with pytest.raises(UserError) as caught:
+        models.check_window(model, TASK, 65, 5, "teacher")
+    for part in ("features.max_length", "65 tokens", "teacher", "max_position_embeddings 64", "lower"):
+        assert part in one_line(caught)
+    assert model.training
+
+
+def test_relative_positions_have_no_longest_window():
+    models.check_window(tiny.model("deberta-v2"), TASK, 100, 5, "teacher")
+
+
+def test_heads_cut_otherwise_than_the_teachers_are_refused():
+    with pytest.raises(UserError, match="num_attention_heads: 4, but teacher_layers copies 2 heads"):
+        models.from_layers(spec(num_attention_heads=4), tiny.model("bert"), [2], TASK, seed=0)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.utils.logging import disable_progress_bar
 
+from distill.batching import MULTIPLE
 from distill.config import Model
 from distill.errors import UserError
 from distill.tasks.base import Task
@@ -174,6 +175,12 @@ def from_layers(spec: Model, teacher: PreTrainedModel, layers: list[int], task: 
             f" {teacher.config.model_type}: give the student the teacher's model_type, or choose another init"
         )
     _check_fields(teacher.config, spec.config, "student")
+    heads = spec.config.get("num_attention_heads", teacher.config.num_attention_heads)
+    if heads != teacher.config.num_attention_heads:
+        raise UserError(
+            f"params.yaml: student.model.config.num_attention_heads: {heads}, but teacher_layers copies"
+            f" {teacher.config.num_attention_heads} heads, whose weights mean nothing cut otherwise: leave it out"
+        )
     fields = {k: v for k, v in spec.config.items() if k not in ("model_type", "num_hidden_layers")}
     config = copy.deepcopy(teacher.config)
     config.update({"num_hidden_layers": len(layers), **fields})
@@ -214,6 +221,31 @@ def _arguments(kind: type[PreTrainedModel]) -> frozenset[str]:
 def autocast(device: torch.device | str, precision: str) -> contextlib.AbstractContextManager:
     """bfloat16 autocast for `bf16`; for `fp32` none, also where a student around it trains in bf16."""
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def check_window(model: PreTrainedModel, task: Task, tokens: int, token_id: int, where: str) -> None:
+    """Try the longest window once, before hours of training meet it.
+
+    Args:
+        tokens: length of the longest window.
+        token_id: any token that is not padding.
+        where: the section's name, for the error message.
+
+    Raises:
+        UserError: the model has fewer positions.
+    """
+    width = -(-tokens // MULTIPLE) * MULTIPLE
+    ids = torch.full((1, width), token_id, device=model.device)
+    try:
+        with torch.no_grad(), in_eval(model):
+            run(model, task, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    except (IndexError, RuntimeError) as error:
+        positions = getattr(model.config, "max_position_embeddings", "unknown")
+        raise UserError(
+            f"params.yaml: features.max_length: windows of {tokens} tokens, {width} in a batch, do not fit the {where}"
+            f" (max_position_embeddings {positions}; {_reason(error)}): lower features.max_length, or choose a model"
+            " with more positions"
+        ) from error
 
 
 def freeze(model: nn.Module) -> nn.Module:

@@ -240,7 +240,7 @@ def train(
 def _arguments(training: Training, runtime: Runtime, seed: int, folder: Path) -> TrainingArguments:
     # Sums of the log are not part of a checkpoint, so checkpoints are written where they are empty.
     every = -(-runtime.checkpoint_steps // training.log_every) * training.log_every
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=training.batch_size // training.gradient_accumulation,
         gradient_accumulation_steps=training.gradient_accumulation,
@@ -272,6 +272,10 @@ def _arguments(training: Training, runtime: Runtime, seed: int, folder: Path) ->
         data_seed=seed,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+    if arguments.n_gpu > 1:
+        # Without a launcher Trainer would wrap the objective in DataParallel, which scatters its terms.
+        arguments._n_gpu = 1
+    return arguments
 
 
 def _blame(terms: dict[str, Tensor], weights: dict[str, float]) -> str:
