@@ -235,7 +235,7 @@ def test_pick_gives_what_a_stage_depends_on_as_plain_values(text):
     assert picked["task"] == "qa" and picked["teacher"] == raw["teacher"] and picked["seeds"] == raw["seeds"]
     assert picked["evaluate.n_best"] == raw["evaluate"]["n_best"]
     assert picked["student.model"] == raw["student"]["model"] and picked["student.num_layers"] is None
-    assert picked["kd"]["kl_alpha"] == {"value": 10.0, "schedule": "constant", "warmup": 0.0}
+    assert picked["kd"]["kl_alpha"] == 10.0
     assert pick(params, ["kd.temperature"]) == {"kd.temperature": 2.0}
     assert pick(params, ["student.model.config.model_type"]) == {"student.model.config.model_type": "deberta-v2"}
 

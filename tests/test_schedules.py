@@ -88,3 +88,10 @@ def test_a_weight_is_a_number_a_number_written_as_text_or_a_schedule():
 def test_anything_else_is_refused(value):
     with pytest.raises(ValidationError):
         TypeAdapter(Weight).validate_python(value)
+
+
+@pytest.mark.parametrize("written", [3.0, {"value": 3.0, "schedule": "linear", "warmup": 0.1}])
+def test_a_weight_is_dumped_as_params_yaml_has_it(written):
+    weight = TypeAdapter(Weight).validate_python(written)
+    assert weight.model_dump() == written
+    assert TypeAdapter(Weight).validate_python(weight.model_dump()) == weight

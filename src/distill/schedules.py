@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from distill.config import Section
 
@@ -22,6 +22,11 @@ class ScheduledWeight(Section):
     value: float
     schedule: Schedule
     warmup: Annotated[float, Field(ge=0, lt=1)]
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, dump: SerializerFunctionWrapHandler) -> Any:
+        """A constant weight as its number, so that MLflow shows it under the name that params.yaml has."""
+        return self.value if self.schedule == "constant" and not self.warmup else dump(self)
 
     def at(self, progress: float) -> float:
         """The weight at `progress` (0 before the first update, 1 after the last)."""

@@ -15,7 +15,7 @@ UNTRACKED = {"corpus", "prepare"}
 # Fixture -> the parameter that the experiment has changed, as MLflow shows it: stage, name, value.
 MODES = {
     "first": None,
-    "raised": ("distill_filtered@ted-1", "ted.mse_alpha", "100"),
+    "raised": ("distill_filtered@ted-1", "ted.mse_alpha", "100.0"),
     "cooler": ("distill_logits@kd-1", "kd.temperature", "4.0"),
     "twice": ("distill_logits@kd-2", "seed", "2"),
 }
