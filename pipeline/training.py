@@ -8,9 +8,10 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from distill import trainer
-from distill.config import Params, Training
+from distill.config import Params
 from distill.data.prepared import Prepared
 from distill.evaluation import Predicted, predict_split
+from distill.sections import Training
 from distill.tasks.base import Task
 from pipeline import common
 from pipeline.stage import Stage

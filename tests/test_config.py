@@ -243,7 +243,7 @@ def test_pick_gives_what_a_stage_depends_on_as_plain_values(text):
 def test_flatten_gives_dotted_names(text):
     params = read(text, {})
     flat = flatten(pick(params, ["ted", "seeds", "student.model"]))
-    assert flat["ted.mse_alpha.value"] == 1000 and flat["seeds"] == [1]
+    assert flat["ted.mse_alpha"] == 1000 and flat["seeds"] == [1]
     assert flat["student.model.config.hidden_size"] == 16 and flat["student.model.path"] is None
     assert flatten({"a": {"b": {1: 2}}, "c": []}) == {"a.b.1": 2, "c": []}
     assert flatten(3, "x") == {"x": 3}

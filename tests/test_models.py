@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from distill import models, registry
-from distill.config import Model
 from distill.errors import UserError
+from distill.sections import Model
 from tests import tiny
 
 TASK = registry.load_task("qa")

@@ -6,9 +6,9 @@ import inspect
 import pytest
 
 from distill import registry
-from distill.config import Section
 from distill.errors import UserError
 from distill.methods.base import Method
+from distill.sections import Section
 
 
 def test_every_file_in_methods_is_a_method(root):

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from distill import models, registry, students
-from distill.config import Student
 from distill.errors import UserError
+from distill.sections import Student
 from tests import tiny
 
 TASK = registry.load_task("qa")

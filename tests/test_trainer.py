@@ -8,9 +8,9 @@ import torch
 
 from distill import registry, trainer
 from distill.checkpoints import last_complete
-from distill.config import Runtime
 from distill.errors import UserError
 from distill.finetuning import FineTuningObjective
+from distill.sections import Runtime
 from distill.trainer import train, write_curves
 from tests import tiny
 

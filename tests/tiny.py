@@ -7,7 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModelForQuestionAnswering, PreTrainedTokenizerFast
 from transformers.models.bert import BertTokenizer
 
-from distill.config import Runtime, Training
+from distill.sections import Runtime, Training
 
 VOCAB = 40
 

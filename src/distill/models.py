@@ -21,8 +21,8 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrain
 from transformers.utils.logging import disable_progress_bar
 
 from distill.batching import MULTIPLE
-from distill.config import Model
 from distill.errors import UserError
+from distill.sections import Model
 from distill.tasks.base import Task
 
 # The stages report what they load and save themselves. A checkpoint without the task's head is the usual case, and one

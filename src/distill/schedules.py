@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
-from distill.config import Section
+from distill.sections import Section
 
 Schedule = Literal["constant", "linear", "cosine_growth", "cosine_descent", "cosine_v", "cosine_peak"]
 

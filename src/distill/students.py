@@ -8,8 +8,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from distill import checkpoints, layer_maps, models
-from distill.config import Student
 from distill.errors import UserError
+from distill.sections import Student
 from distill.tasks.base import Task
 
 

@@ -24,9 +24,9 @@ from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from distill import checkpoints
 from distill.batching import Collator, EpochSampler, Rows
-from distill.config import Runtime, Training
 from distill.errors import UserError
 from distill.progress import bar
+from distill.sections import Runtime, Training
 
 # Checkpoints then go by number, which is what is wanted anyway.
 logging.getLogger("transformers.trainer_utils").addFilter(lambda record: "mtime may not" not in record.getMessage())

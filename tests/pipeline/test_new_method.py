@@ -16,7 +16,7 @@ METHOD = '''"""mirror: squared error between {what} of student and teacher."""
 from torch import Tensor, nn
 
 from distill import losses
-from distill.config import Section
+from distill.sections import Section
 from distill.methods.base import Method, Setup
 from distill.models import Outputs
 from distill.schedules import ScheduledWeight, Weight

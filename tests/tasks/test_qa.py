@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from distill.config import Evaluate
 from distill.data import preparation
 from distill.data.prepared import Prepared
 from distill.data.tokenizer import train
 from distill.evaluation import Predicted
 from distill.metrics import squad
+from distill.sections import Evaluate
 from distill.tasks.qa import TASK as QuestionAnswering
 from tests import tiny
 from tests.methods import reference

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from distill import models
-from distill.config import Params, Section
+from distill.config import Params
 from distill.errors import UserError
 from distill.filters import FilterBank
 from distill.models import Outputs
 from distill.schedules import ScheduledWeight
+from distill.sections import Section
 from distill.signals import Teacher
 from distill.tasks.base import Task
 

@@ -11,10 +11,10 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from distill.config import Section
 from distill.methods.base import Method
 from distill.models import Outputs
 from distill.schedules import ScheduledWeight, Weight
+from distill.sections import Section
 
 
 class Config(Section):

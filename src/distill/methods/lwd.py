@@ -12,10 +12,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from distill import layer_maps, losses
-from distill.config import LayerMap, Section
 from distill.methods.base import Method, Setup
 from distill.models import Outputs, num_layers
 from distill.schedules import ScheduledWeight, Weight
+from distill.sections import LayerMap, Section
 
 
 class Config(Section):

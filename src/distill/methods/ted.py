@@ -14,11 +14,12 @@ from pydantic import Field
 from torch import Tensor
 
 from distill import filters, losses, models
-from distill.config import Params, Section
+from distill.config import Params
 from distill.errors import UserError
 from distill.methods.base import Method, Setup
 from distill.models import Outputs
 from distill.schedules import ScheduledWeight, Weight
+from distill.sections import Section
 
 
 class Config(Section):

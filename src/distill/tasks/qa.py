@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from distill import losses
-from distill.config import Evaluate
 from distill.evaluation import Predicted
 from distill.metrics import squad
+from distill.sections import Evaluate
 from distill.tasks import answers
 from distill.tasks.base import Report
 
