@@ -340,7 +340,7 @@ def test_a_server_that_never_answers_costs_one_line_and_a_bounded_close(fresh):
     started, looped, closed, _ = out.split()
     assert float(started) < 0.2 and float(looped) < 2
     assert float(closed) - float(looped) < 3
-    assert whole < 8  # nothing holds the interpreter's exit up either
+    assert whole < 30  # nothing holds the interpreter's exit up either
     assert len(err) == 1 and uri in err[0] and "not done 2 s after the end" in err[0]
 
 
