@@ -13,7 +13,7 @@ export DO_NOT_TRACK ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env repro test fmt preset ui clean
+.PHONY: help env repro test fmt deps preset ui clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,11 +46,15 @@ repro: env ## run the pipeline; stages whose inputs have not changed are skipped
 test: env ## lint, check the format, run the tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/python -m pipeline.deps --check
 	@$(BIN)/python -m pytest
 
 fmt: env ## format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+deps: env ## write the code that stages depend on into dvc.yaml, from the import statements
+	@$(BIN)/python -m pipeline.deps
 
 preset: env ## apply presets/NAME.yaml to params.yaml: make preset NAME=... (without NAME: list them)
 	@$(BIN)/python -m pipeline.preset $(or $(NAME),--list)

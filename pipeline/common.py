@@ -15,6 +15,10 @@ PARAMS = Path("params.yaml")
 CORPUS = Path("data/raw/atlas")
 PREPARED = Path("data/prepared")
 PREDICTIONS = Path("data/teacher")
+ASSISTANT = Path("data/assistant")
+GENERATOR = Path("data/models/generator")
+CANDIDATES = Path("data/candidates")
+AUGMENTED = Path("data/augmented")
 METRICS = Path("metrics")
 
 
@@ -43,6 +47,17 @@ def filters(role: str) -> Path:
 def distilled(method: str, seed: int) -> Path:
     """A distilled student."""
     return Path("data/models/distill") / method / str(seed)
+
+
+def generations(method: str, seed: int) -> Path:
+    """The generations before the last of a born-again student."""
+    return Path("data/models/generations") / method / str(seed)
+
+
+def last_generation(method: str, seed: int) -> Path:
+    """The generation before the last: the fine-tuned student where there is no other."""
+    made = [path for path in generations(method, seed).glob("*") if path.name.isdigit()]
+    return max(made, key=lambda path: int(path.name), default=model("student"))
 
 
 def method_run(method: str, seed: str, members: Params) -> tuple[str, int]:

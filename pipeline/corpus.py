@@ -1,9 +1,9 @@
-"""Stage corpus: write the embedded corpus as SQuAD JSON. `python -m pipeline.corpus`"""
+"""Stage corpus: write the embedded corpus as SQuAD JSON and its siblings as TSV. `python -m pipeline.corpus`"""
 
 from __future__ import annotations
 
 from distill import config
-from distill.data import atlas
+from distill.data import atlas, atlas_text
 from pipeline import common
 from pipeline.stage import Stage, run_stage
 
@@ -12,9 +12,13 @@ def main() -> None:
     """Generate, write, report."""
     params = common.params()
     with Stage("corpus", params=config.pick(params, ["atlas"]), outputs=[common.CORPUS]) as stage:
-        corpus = atlas.generate(**params.atlas.model_dump())
+        sizes = params.atlas.model_dump()
+        texts = {name: sizes.pop(name) for name in ("text_train", "text_validation")}
+        corpus = atlas.generate(**sizes)
+        siblings = atlas_text.generate(**texts, seed=sizes["seed"], held_out=sizes["held_out"])
         folder = stage.fresh("corpus")
         atlas.write(corpus, folder)
+        atlas_text.write(siblings, folder)
         stage.publish(folder, common.CORPUS)
         for split, squad in corpus.items():
             questions = [qa for article in squad["data"] for p in article["paragraphs"] for qa in p["qas"]]
@@ -22,6 +26,9 @@ def main() -> None:
             stage.figures(
                 {split: {"articles": len(squad["data"]), "questions": len(questions), "answerable": answerable}}
             )
+        for split in corpus:
+            sizes = ", ".join(f"{len(rows[split]):,} {name}" for name, rows in siblings.items())
+            stage.say("texts", f"{split}: {sizes}")
 
 
 if __name__ == "__main__":

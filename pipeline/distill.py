@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import torch
-from transformers import AutoConfig
+import json
 
-from distill import checkpoints, config, models, registry, students
+import datasets
+import torch
+from transformers import AutoConfig, PreTrainedTokenizerBase
+
+from distill import checkpoints, config, generators, models, phases, registry, students
+from distill.candidates import Candidates
 from distill.config import Params
-from distill.data.prepared import Prepared
+from distill.errors import UserError
 from distill.evaluation import forward_of
 from distill.filters import FilterBank
 from distill.methods.base import Distillation, Method, Setup
 from distill.signals import CachedTeacher, OnlineTeacher, Teacher
 from distill.tasks.base import Task
 from pipeline import common, training
+from pipeline.inputs import SCORED, open_data
 from pipeline.stage import Stage, record_file, run_stage
 
 
@@ -21,36 +26,57 @@ def main(method: str, seed: str) -> None:
     """Distil, save a plain checkpoint."""
     params = common.params()
     method, number = common.method_run(method, seed, params)
-    kind = registry.load(method)
-    name = f"distill_{kind.group}@{method}-{number}"
+    kind, group = registry.load(method), params.group_of(method)
+    name = f"distill_{group}@{method}-{number}"
     target, curves = common.distilled(method, number), common.METRICS / "curves" / f"{method}-{number}.csv"
     sources = {
         "logits": [common.PREDICTIONS],
         "hidden": [],
         "filtered": [common.filters("teacher"), common.filters("student")],
+        "assisted": [common.ASSISTANT],
+        "generated": [common.GENERATOR],
+        "retrieved": [common.PREDICTIONS, common.CANDIDATES],
+        "augmented": [common.AUGMENTED],
+        "generations": [common.generations(method, number)],
     }
     used = ["task", "distill", method, "student.model", "student.layers", "student.num_layers"]
-    used += ["predict.precision", "evaluate.n_best", "evaluate.max_answer_length"]
+    used += ["student.init", "predict.precision", *SCORED]
     with Stage(
         name,
         params={**config.pick(params, used), "seed": number},
-        inputs=[common.PREPARED, common.model("teacher"), common.model("student"), *sources[kind.group]],
+        inputs=[common.PREPARED, common.model("teacher"), common.model("student"), *sources[group]],
         outputs=[target, curves, record_file(name)],
         method=method,
         experiment=params.tracking.experiment,
         tags={"method": method, "seed": number},
     ) as stage:
-        data, task, section = Prepared(common.PREPARED), registry.load_task(params.task), params.distill
+        (data, task), section = open_data(params), params.distill
         tokenizer = data.tokenizer()
         stage.read(common.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
         checkpoints.load_check(common.model("teacher"))
+        own_seed = kind.training_seed(params.sections[method], number)
         student = students.initial(
-            section.init, params.student, task, tokenizer, number, common.model("teacher"), common.model("student")
+            kind.start(params),
+            params.student,
+            task,
+            tokenizer,
+            own_seed,
+            common.model("teacher"),
+            common.model("student"),
         )
         models.check_different(student, common.model("teacher"))
-        torch.manual_seed(number)
-        built = build_method(kind, params, method, task, student)
-        teacher = signals(built, params, task, stage)
+        torch.manual_seed(own_seed)
+        built = build_method(kind, params, method, number, group, task, student, tokenizer)
+        teacher = signals(built, params, method, number, group, task, stage)
+        features, rows = None, len(data.features("train"))
+        updates = phases.updates(section, rows)
+        if group == "augmented":
+            features = augmented()
+            stage.read(common.AUGMENTED, f"{len(features):,} training features with their augmented copies")
+            # As many updates as without the copies: an epoch of them is longer.
+            section = section.model_copy(update={"max_steps": updates})
+        for remark in built.remarks(params, updates * section.batch_size / rows):
+            stage.say("note", remark)
         objective = Distillation(student, built, teacher)
         result = training.run(
             stage,
@@ -59,43 +85,93 @@ def main(method: str, seed: str) -> None:
             task,
             section,
             params,
-            number,
+            own_seed,
             f"{method} seed {number}",
             forward_of(student, task),
             lambda predicted: task.score(predicted, params.evaluate),
+            features,
         )
         folder = stage.fresh("model")
         models.save(student, tokenizer, folder)
-        training.finish(stage, result, folder, target, curves)
+        training.finish(stage, result, folder, target, curves, updates)
         last = result.history[-1] if result.history else {}
         shown = {f"last {k}": v for k, v in last.items() if k not in ("step", "grad_norm", "learning_rate")}
         scores = {"selection": result.scores} if result.scores else {}
-        stage.figures({"updates": result.steps, **shown, **scores})
+        stage.figures({"updates": updates, **shown, **scores})
 
 
-def build_method(kind: type[Method], params: Params, name: str, task: Task, student: torch.nn.Module) -> Method:
-    """The method with its extra modules, on the shapes of both models."""
-    filtered = kind.group == "filtered"
+def build_method(
+    kind: type[Method],
+    params: Params,
+    name: str,
+    seed: int,
+    group: str,
+    task: Task,
+    student: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+) -> Method:
+    """The method with its extra modules, on the shapes of both models and what its group's stages have made."""
     setup = Setup(
         task=task,
         student=student.config,
         teacher=AutoConfig.from_pretrained(common.model("teacher")),
-        student_filters=FilterBank.load(common.filters("student")) if filtered else None,
-        teacher_filters=FilterBank.load(common.filters("teacher")) if filtered else None,
+        seed=seed,
+        tokenizer=tokenizer,
     )
+    if group == "filtered":
+        setup.student_filters = FilterBank.load(common.filters("student"))
+        setup.teacher_filters = FilterBank.load(common.filters("teacher"))
+    elif group == "generated":
+        setup.generator = generators.load(common.GENERATOR)
+    elif group == "retrieved":
+        setup.candidates = Candidates.load(common.CANDIDATES, _trained_on(), task, tokenizer.pad_token_id)
     return kind(params.sections[name], setup)
 
 
-def signals(method: Method, params: Params, task: Task, stage: Stage) -> Teacher | None:
-    """The cheapest source of what the method needs: nothing, the cached logits, or the teacher itself."""
+def signals(
+    method: Method, params: Params, name: str, seed: int, group: str, task: Task, stage: Stage
+) -> Teacher | None:
+    """The cheapest source of what the method needs: nothing, cached logits, or a model that runs along."""
     if not method.needs:
         return None
-    if method.needs <= CachedTeacher.provides:
+    if method.taught_by == "assistant":
+        stage.read(common.ASSISTANT, "the assistant's logits")
+        return CachedTeacher(common.ASSISTANT / "logits", _trained_on(), task.per_token)
+    # The cache holds the teacher's logits over the training features; augmented copies are other rows.
+    if method.taught_by == "teacher" and method.needs <= CachedTeacher.provides and group != "augmented":
         stage.read(common.PREDICTIONS, "the teacher's logits; the teacher itself is not loaded")
-        return CachedTeacher(common.PREDICTIONS, checkpoints.tree_hash(common.PREPARED / "train" / "features.arrow"))
-    stage.read(common.model("teacher"), "the teacher, run along with the student")
-    teacher = models.from_pretrained(str(common.model("teacher")), task)
-    return OnlineTeacher(teacher, task, "hidden" in method.needs, params.predict.precision)
+        return CachedTeacher(common.PREDICTIONS, _trained_on(), task.per_token)
+    folder = {
+        "teacher": common.model("teacher"),
+        "student": common.model("student"),
+        "generation": common.last_generation(name, seed),
+    }[method.taught_by]
+    stage.read(folder, "runs along with the student")
+    teacher = models.from_pretrained(str(folder), task)
+    hidden = bool(method.needs & {"hidden", "cls"})
+    return OnlineTeacher(teacher, task, hidden, params.predict.precision, "attention" in method.needs)
+
+
+def augmented() -> datasets.Dataset:
+    """The training features with their augmented copies.
+
+    Raises:
+        UserError: they cannot be read, or were made from other training features.
+    """
+    fix = "run `dvc repro augment`"
+    try:
+        made_from = json.loads((common.AUGMENTED / "meta.json").read_text())["data"]
+        features = datasets.Dataset.from_file(str(common.AUGMENTED / "features.arrow"))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{common.AUGMENTED}: cannot be read ({error}): {fix}") from error
+    if made_from != _trained_on():
+        raise UserError(f"{common.AUGMENTED}/meta.json: the copies were made from other training features: {fix}")
+    return features
+
+
+def _trained_on() -> str:
+    """Hash of the training features: cached outputs for any others are refused."""
+    return checkpoints.tree_hash(common.PREPARED / "train" / "features.arrow")
 
 
 if __name__ == "__main__":

@@ -2,48 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from distill import checkpoints, config, models, registry
+from distill import checkpoints, config, evaluation, models
+from distill.config import Params
 from distill.data.prepared import Prepared
-from distill.evaluation import forward_of, predict_split
+from distill.evaluation import Predicted, forward_of, predict_split
+from distill.tasks.base import Report, Task
 from pipeline import common
+from pipeline.inputs import open_data
 from pipeline.stage import Stage, record_file, run_stage
 
 
 def main(name: str, seed: str = "") -> None:
     """Predict selection and validation splits, tune on the first, report the second."""
     params = common.params()
+    earlier: list[Path] = []
     if seed:
         name, number = common.method_run(name, seed, params)
-        stage_name, label = f"evaluate_{registry.load(name).group}@{name}-{number}", f"{name}-{number}"
+        group = params.group_of(name)
+        stage_name, label = f"evaluate_{group}@{name}-{number}", f"{name}-{number}"
         folder, tags = common.distilled(name, number), {"method": name, "seed": number}
+        if group == "generations":
+            earlier = [common.model("student"), common.generations(name, number)]
     else:
         name = common.role_of(name)
         stage_name, label = f"evaluate_{name}", name
         folder, tags = common.model(name), {"method": "finetune", "role": name}
     metrics, predictions = common.METRICS / "runs" / f"{label}.json", Path("data/predictions")
     written = {suffix: predictions / f"{label}{suffix}" for suffix in (".json", ".null_odds.json")}
-    section = params.evaluate
     with Stage(
         stage_name,
         params=config.pick(params, ["task", "evaluate"]),
-        inputs=[common.PREPARED, folder],
+        inputs=[common.PREPARED, folder, *earlier],
         outputs=[metrics, *written.values(), record_file(stage_name)],
         experiment=params.tracking.experiment,
         tags=tags,
     ) as stage:
-        data, task = Prepared(common.PREPARED), registry.load_task(params.task)
-        checkpoints.load_check(folder)
-        model = models.freeze(models.from_pretrained(str(folder), task)).to(models.device())
+        data, task = open_data(params)
         stage.read(folder)
-        split = {
-            part: predict_split(
-                forward_of(model, task), data, part, section.batch_size, models.device(), section.precision, part
-            )
-            for part in ("selection", "validation")
-        }
-        report = task.report(split["selection"], split["validation"], section)
+        report = score([folder], data, task, params)
+        if earlier:
+            everyone = [earlier[0], *sorted(earlier[1].glob("[0-9]*"), key=lambda path: int(path.name)), folder]
+            stage.read(earlier[1], f"{len(everyone)} generations, the fine-tuned student among them")
+            together = score(everyone, data, task, params).scores
+            counts = {key for key, value in together.items() if isinstance(value, int)}
+            report.scores |= {f"ensemble_{key}": value for key, value in together.items() if key not in counts}
         for suffix, content in report.files.items():
             stage.write_json(written[suffix], content)
         stage.write_json(metrics, report.scores)
@@ -52,7 +57,31 @@ def main(name: str, seed: str = "") -> None:
         stage.run.tag("artifact.path", folder.as_posix())
         stage.run.tag("artifact.md5", common.dvc_md5(folder))
         stage.figures({label: {k: report.scores[k] for k in task.shown if k in report.scores}})
-        stage.record({"questions": report.scores.get("questions")})
+        stage.record({"examples": data.meta["splits"]["validation"]["examples"]})
+
+
+def score(folders: list[Path], data: Prepared, task: Task, params: Params) -> Report:
+    """The report of a model, or of several as one: the mean of their logits."""
+    parts = [part for part in ("selection", "validation", "mismatched") if part in data.meta["splits"]]
+    split = {part: evaluation.ensemble(_each(folders, data, task, params, part)) for part in parts}
+    return task.report(split["selection"], split["validation"], params.evaluate, split.get("mismatched"))
+
+
+def _each(folders: list[Path], data: Prepared, task: Task, params: Params, part: str) -> Iterator[Predicted]:
+    section = params.evaluate
+    for folder in folders:
+        checkpoints.load_check(folder)
+        model = models.freeze(models.from_pretrained(str(folder), task)).to(models.device())
+        yield predict_split(
+            forward_of(model, task),
+            data,
+            part,
+            section.batch_size,
+            models.device(),
+            section.precision,
+            part,
+            task.per_token,
+        )
 
 
 if __name__ == "__main__":

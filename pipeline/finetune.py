@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from distill import config, models, registry, students
+from distill import config, label_noise, models, students
 from distill.data import tokenizer as tokenizers
-from distill.data.prepared import Prepared
 from distill.evaluation import forward_of
 from distill.finetuning import FineTuningObjective
 from pipeline import common, training
+from pipeline.inputs import SCORED, open_data
 from pipeline.stage import Stage, record_file, run_stage
 
 
@@ -25,13 +25,13 @@ def main(role: str) -> None:
     needs_teacher = [common.model("teacher"), teacher_scores] if role == "student" else []
     with Stage(
         name,
-        params=config.pick(params, ["task", role, "evaluate.n_best", "evaluate.max_answer_length"]),
+        params=config.pick(params, ["task", role, *SCORED]),
         inputs=[common.PREPARED, *needs_teacher],
         outputs=[common.model(role), scores_file, curves, record_file(name)],
         experiment=params.tracking.experiment,
         tags={"method": "finetune", "role": role, "seed": section.seed},
     ) as stage:
-        data, task = Prepared(common.PREPARED), registry.load_task(params.task)
+        data, task = open_data(params)
         stage.read(common.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
         tokenizer = data.tokenizer()
         if section.model.path:
@@ -41,8 +41,14 @@ def main(role: str) -> None:
         else:
             model = students.initial(section.init, section, task, tokenizer, section.seed, common.model("teacher"))
         longest = max(split["tokens_max"] for split in data.meta["splits"].values())
+        if data.meta.get("pairs"):
+            models.check_token_types(model, data.features("train").column_names, role)
         models.check_window(model, task, longest, tokenizer.cls_token_id, role)
         objective = FineTuningObjective(model, task)
+        features = data.features("train")
+        if role == "teacher" and section.label_noise:
+            features = label_noise.noised(features, task, section.label_noise, section.seed)
+            stage.say("noise", f"{section.label_noise:.0%} of the training labels are replaced at random")
         result = training.run(
             stage,
             objective,
@@ -54,6 +60,7 @@ def main(role: str) -> None:
             f"fine-tune {role}",
             forward_of(model, task),
             lambda predicted: task.score(predicted, params.evaluate),
+            features,
         )
         folder = stage.fresh("model")
         models.save(model, tokenizer, folder)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
-from distill import checkpoints, config, models, registry
-from distill.cache import LogitWriter
-from distill.data.prepared import Prepared
-from distill.evaluation import forward_of, predict
+from distill import checkpoints, config, models, prediction
 from pipeline import common
+from pipeline.inputs import open_data
 from pipeline.stage import Stage, record_file, run_stage
 
 
@@ -24,44 +20,15 @@ def main() -> None:
         experiment=params.tracking.experiment,
         tags={"role": "teacher"},
     ) as stage:
-        data, task = Prepared(common.PREPARED), registry.load_task(params.task)
+        data, task = open_data(params)
         checkpoints.load_check(common.model("teacher"))
-        model = models.freeze(models.from_pretrained(str(common.model("teacher")), task)).to(models.device())
-        features, rows = data.features("train"), data.ragged("train")
+        model = models.from_pretrained(str(common.model("teacher")), task)
         stage.read(common.model("teacher"))
-        writer = LogitWriter(stage.scratch / "logits", rows.offsets, 2)
-        began, marked, first = time.monotonic(), time.monotonic(), writer.done
-        batches = predict(
-            forward_of(model, task),
-            features,
-            data.tokenizer().pad_token_id,
-            section.batch_size,
-            models.device(),
-            section.precision,
-            "predict",
-            start=writer.done,
-        )
-        for done, indices, logits in batches:
-            writer.write(indices, logits)
-            if time.monotonic() - marked > 10:
-                writer.mark(done)
-                marked = time.monotonic()
-        seconds = time.monotonic() - began
-        left = len(rows.lengths) - first * section.batch_size
-        writer.finish(
-            {
-                "task": task.name,
-                "data": checkpoints.tree_hash(common.PREPARED / "train" / "features.arrow"),
-                "tokenizer": data.meta["tokenizer"]["fingerprint"],
-                "teacher": checkpoints.tree_hash(common.model("teacher") / "model.safetensors"),
-                "rows": len(rows.lengths),
-                "tokens": int(rows.offsets[-1]),
-                "dtype": "float32",
-            }
-        )
+        weights = common.model("teacher") / "model.safetensors"
+        written = prediction.write_logits(stage.scratch / "logits", model, weights, data, task, section, "predict")
         stage.publish(stage.scratch / "logits", common.PREDICTIONS)
-        speed = left / seconds if seconds else 0.0
-        stage.figures({"rows": len(rows.lengths), "tokens": int(rows.offsets[-1]), "rows per second": speed})
+        speed = written.rows_per_second
+        stage.figures({"rows": written.rows, "entries": written.entries, "rows per second": speed})
         stage.record({"examples_per_second": round(speed, 2)})
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from distill import config
-from distill.data import preparation, sources, splits
+from distill.config import Params
+from distill.data import preparation, sources, splits, text_sources
 from distill.data import tokenizer as tokenizers
+from distill.data.squad_json import Row
+from distill.data_checks import NO_FILE
 from distill.errors import UserError
 from distill.progress import bar
 from pipeline import common
@@ -17,31 +21,17 @@ def main() -> None:
     """Everything is loaded and checked before anything is written."""
     params = common.params()
     data, features = params.data, params.features
-    local = data.source != "hub"
-    files = [Path(data.train), Path(data.validation)] if local else []
-    if data.source == "embedded":
-        files = [common.CORPUS / "train.json", common.CORPUS / "validation.json"]
-    for field in ("train", "validation") if data.source == "files" else ():
-        if not Path(getattr(data, field)).is_file():
-            raise UserError(f"params.yaml: data.{field}: {getattr(data, field)}: no such file: name a SQuAD JSON file")
+    paths, names = _files(params), _hub_splits(params)
     with Stage(
         "prepare",
         params=config.pick(params, ["task", "data", "features"]),
-        inputs=files,
+        inputs=list(paths.values()),
         outputs=[common.PREPARED],
     ) as stage:
-        train, validation = files if local else (Path(data.train), Path(data.validation))
-        loaded = sources.load(
-            data.source,
-            str(train),
-            str(validation),
-            data.name,
-            data.subset,
-            data.revision,
-            data.version_2_with_negative,
-        )
+        loaded, meta = _load(params, paths, names)
+        noun = "questions" if params.task == "qa" else "rows"
         for split, rows in loaded.items():
-            stage.read(data.name or (train if split == "train" else validation), f"{split}: {len(rows):,} questions")
+            stage.read(paths.get(split) or data.name, f"{split}: {len(rows):,} {noun}")
         kept = loaded["train"]
         if data.max_train_context:
             kept = [row for row in kept if len(row["context"]) <= data.max_train_context]
@@ -50,37 +40,100 @@ def main() -> None:
             )
         rows, selection = splits.carve(kept, data.selection_fraction, data.seed)
         parts = {
-            "train": sources.limit(rows, data.max_train_questions, data.seed),
-            "selection": sources.limit(selection, data.max_selection_questions, data.seed),
-            "validation": sources.limit(loaded["validation"], data.max_validation_questions, data.seed),
+            "train": sources.limit(rows, data.max_train_examples, data.seed),
+            "selection": sources.limit(selection, data.max_selection_examples, data.seed),
         }
-        if features.tokenizer.path:
-            tokenizer = tokenizers.load(features.tokenizer.path, features.tokenizer.revision)
-            # Each stage checks its own model again; here it costs nothing yet.
-            for role in ("teacher", "student"):
-                model = getattr(params, role).model
-                if model.path:
-                    tokenizers.check_same(model.path, model.revision, tokenizer, f"{role}.model.path")
-        else:
-            texts = dict.fromkeys(text for row in parts["train"] for text in (row["context"], row["question"]))
-            tokenizer = tokenizers.train(texts, features.tokenizer.vocab_size, features.tokenizer.lowercase)
+        splits.check_classes(parts["train"], meta["labels"])
+        for split in list(loaded)[1:]:
+            parts[split] = sources.limit(loaded[split], data.max_validation_examples, data.seed)
+            if params.task != "qa" and (shared := text_sources.shared_texts(parts["train"], parts[split])):
+                stage.say("shared", f"{shared:,} of {len(parts[split]):,} {split} texts are training texts too")
+        tokenizer = _tokenizer(params, parts["train"])
         try:
-            with bar(sum(map(len, parts.values())), "tokenize", unit="question") as progress:
-                meta = preparation.write(
-                    stage.scratch / "prepared",
-                    parts,
-                    tokenizer,
-                    features.max_length,
-                    features.doc_stride,
-                    {"task": params.task, "version_2": data.version_2_with_negative},
-                    on_batch=lambda split, count: progress.update(count),
+            with bar(sum(map(len, parts.values())), "tokenize", unit="example") as progress:
+                arguments = (stage.scratch / "prepared", parts, tokenizer, features.max_length)
+                written = (
+                    preparation.write(*arguments, features.doc_stride, meta, lambda _, count: progress.update(count))
+                    if params.task == "qa"
+                    else preparation.write_texts(
+                        *arguments, params.task == "regression", meta, lambda _, count: progress.update(count)
+                    )
                 )
-        except UserError as error:  # of one question, by the name of its split
-            source = data.name or (validation if str(error).startswith("validation") else train)
+        except UserError as error:  # of one example, by the name of its split
+            source = data.name or paths.get(str(error).split()[0], paths.get("train"))
             raise UserError(f"{source}: {error}") from error
         stage.publish(stage.scratch / "prepared", common.PREPARED)
-        shown = ("questions", "answerable", "articles", "features", "answers_in_no_window", "tokens_mean", "tokens_max")
-        stage.figures({name: {key: counts[key] for key in shown} for name, counts in meta["splits"].items()})
+        hidden = ("extra_windows", "windowed_questions", "labels")
+        stage.figures(
+            {
+                split: {name: value for name, value in counts.items() if name not in hidden}
+                for split, counts in written["splits"].items()
+            }
+        )
+
+
+def _files(params: Params) -> dict[str, Path]:
+    """The files to read, by split; none where the data comes from the hub."""
+    data = params.data
+    if data.source == "hub":
+        return {}
+    if data.source == "embedded":
+        folder, suffix = (common.CORPUS, ".json") if params.task == "qa" else (common.CORPUS / data.embedded, ".tsv")
+        return {split: folder / f"{split}{suffix}" for split in ("train", "validation")}
+    chosen = {"train": data.train, "validation": data.validation}
+    if data.mismatched != NO_FILE:
+        chosen["mismatched"] = data.mismatched
+    kind = "SQuAD JSON" if params.task == "qa" else "TSV, CSV or JSON lines"
+    for field, path in chosen.items():
+        if not Path(path).is_file():
+            raise UserError(f"params.yaml: data.{field}: {path}: no such file: name a {kind} file")
+    return {split: Path(path) for split, path in chosen.items()}
+
+
+def _hub_splits(params: Params) -> dict[str, str]:
+    """The hub's names of the splits, by ours."""
+    data = params.data
+    found = {"train": data.train_split, "validation": data.validation_split}
+    return found | ({"mismatched": data.mismatched_split} if data.mismatched_split else {})
+
+
+def _load(params: Params, paths: dict[str, Path], names: dict[str, str]) -> tuple[dict[str, list[Row]], dict[str, Any]]:
+    """All rows by split, and what meta.json says of the task."""
+    data, meta = params.data, {"task": params.task}
+    hub = (data.name, data.subset, data.revision)
+    if params.task == "qa":
+        version_2 = data.version_2_with_negative
+        rows = sources.load(data.source, paths, *hub, names, version_2)
+        return rows, meta | {"version_2": version_2, "labels": [], "pairs": True}
+    columns = text_sources.Columns(
+        data.text, data.text_pair, data.label, data.id, params.task == "regression", data.strip_html
+    )
+    rows, classes = (
+        text_sources.load_hub(*hub, names, columns, data.labels)
+        if data.source == "hub"
+        else text_sources.load_files(paths, columns, data.labels)
+    )
+    return rows, meta | {
+        "labels": list(classes),
+        "pairs": data.text_pair is not None,
+        "strip_html": data.strip_html,
+    }
+
+
+def _tokenizer(params: Params, rows: list[Row]) -> Any:
+    """The tokenizer that the parameters name, or one trained on the training rows."""
+    settings = params.features.tokenizer
+    if settings.path:
+        tokenizer = tokenizers.load(settings.path, settings.revision)
+        # Each stage checks its own model again; here it costs nothing yet.
+        for role in ("teacher", "student"):
+            model = getattr(params, role).model
+            if model.path:
+                tokenizers.check_same(model.path, model.revision, tokenizer, f"{role}.model.path")
+        return tokenizer
+    columns = ("context", "question") if params.task == "qa" else ("text", "text_pair")
+    texts = dict.fromkeys(row[column] for row in rows for column in columns if row[column] is not None)
+    return tokenizers.train(texts, settings.vocab_size, settings.lowercase)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from distill import tracking
+from distill import checkpoints, tracking
 from distill.checkpoints import publish, tree_hash, write_text
 from distill.errors import UserError
 from pipeline.process import disk_full, exclusive, remove_unheld, run_stage, shown_path
@@ -238,7 +238,7 @@ def fingerprint(name: str, params: Mapping[str, Any], inputs: Sequence[Path], me
     total.update(json.dumps([name, params, versions], sort_keys=True, default=str).encode())
     for path in inputs:
         total.update(f"\0{shown_path(path)}\0{tree_hash(Path(path))}".encode())
-    for module, file in sorted(_code(methods).items()):
+    for module, file in sorted((_code(methods) | (_task_code() if "task" in params else {})).items()):
         total.update(f"\0{module}\0{tree_hash(file)}".encode())
     return total.hexdigest()
 
@@ -258,6 +258,13 @@ def _code(methods: Sequence[str]) -> dict[str, Path]:
         if spec is not None and spec.origin:
             files[spec.name] = Path(spec.origin)
     return files
+
+
+def _task_code() -> dict[str, Path]:
+    """The modules of tasks and metrics: stages load their task by name, after their scratch has got its name."""
+    package = Path(checkpoints.__file__).parent
+    files = [file for part in ("tasks", "metrics") for file in (package / part).glob("*.py") if file.stat().st_size]
+    return {f"distill.{file.parent.name}.{file.stem}": file for file in files}
 
 
 def remove_leftovers(folder: Path, name: str) -> None:

@@ -19,13 +19,13 @@ def main() -> None:
     json_file, csv_file = common.METRICS / "summary.json", common.METRICS / "summary.csv"
     with Stage(
         "summarize",
-        params=config.pick(params, ["task", "methods", "seeds"]),
+        params=config.pick(params, ["task", "evaluate.metric", "methods", "seeds"]),
         inputs=[runs],
         outputs=[json_file, csv_file],
         experiment=params.tracking.experiment,
         tags={"pipeline": "summary"},
     ) as stage:
-        task = registry.load_task(params.task)
+        task = registry.load_task(params.task, params.evaluate.metric)
         # The main scores; metrics/runs/ has all of them. On the selection split one tunes, without looking at the rest.
         scores = (*task.shown, f"selection_{task.main_metric}")
         found = {role: {None: _read(runs / f"{role}.json", scores)} for role in ("teacher", "student")}
@@ -33,7 +33,7 @@ def main() -> None:
             found[method] = {seed: _read(runs / f"{method}-{seed}.json", scores) for seed in params.seeds}
         table = summary.summarize(found)
         stage.write_json(json_file, table)
-        summary.write_csv(table, stage.scratch / "summary.csv")
+        summary.write_csv(table, task.main_metric, stage.scratch / "summary.csv")
         stage.publish(stage.scratch / "summary.csv", csv_file)
         stage.figures({name: {k: row[k] for k in task.shown if k in row} for name, row in table.items()})
         for name, row in table.items():

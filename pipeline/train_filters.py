@@ -5,34 +5,40 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
-from distill import checkpoints, config, models, registry, students
-from distill.data.prepared import Prepared
+from distill import checkpoints, config, models, students
 from distill.evaluation import Predicted
 from distill.filters import FilterBank, FilterTraining, check_counts, selected_layers
-from pipeline import common, training
+from pipeline import common, plan, training
+from pipeline.inputs import SCORED, open_data
 from pipeline.stage import Stage, record_file, run_stage
 
 
 def main(role: str) -> None:
     """Train one filter per selected layer on a frozen backbone; keep those that the selection split prefers."""
     role = common.role_of(role)
-    params = common.params()
-    name, section = f"train_{role}_filters", getattr(params, f"{role}_filters")
-    start = ["distill.init", "student.model", "student.layers", "student.num_layers"] if role == "student" else []
+    name = f"train_{role}_filters"
     curves, scores_file = common.METRICS / "curves" / f"filters-{role}.csv", common.METRICS / "filters" / f"{role}.json"
+    if not plan.needed("filters"):
+        plan.leave_empty(name, "filters", common.filters(role), [scores_file, curves])
+        return
+    params = common.params()
+    section = getattr(params, f"{role}_filters")
+    start = ["distill.init", "student.model", "student.layers", "student.num_layers"] if role == "student" else []
     with Stage(
         name,
-        params=config.pick(
-            params, ["task", f"{role}_filters", "evaluate.n_best", "evaluate.max_answer_length", *start]
-        ),
-        inputs=[common.PREPARED, common.model("teacher"), *([common.model("student")] if role == "student" else [])],
+        params=config.pick(params, ["task", f"{role}_filters", *SCORED, *start]),
+        inputs=[
+            plan.file("filters"),
+            common.PREPARED,
+            common.model("teacher"),
+            *([common.model("student")] if role == "student" else []),
+        ],
         outputs=[common.filters(role), scores_file, curves, record_file(name)],
         experiment=params.tracking.experiment,
         tags={"method": "ted", "role": role, "seed": section.seed},
     ) as stage:
-        data, task = Prepared(common.PREPARED), registry.load_task(params.task)
+        data, task = open_data(params)
         tokenizer = data.tokenizer()
         stage.read(common.model(role), "frozen backbone")
         checkpoints.load_check(common.model("teacher"))
@@ -58,10 +64,6 @@ def main(role: str) -> None:
         )
         objective = FilterTraining(backbone, bank, task, section.backbone_dropout)
 
-        def forward(batch: dict[str, Tensor]) -> Tensor:
-            with models.in_eval(backbone):
-                return torch.stack(objective.logits(batch), -1)
-
         def score(predicted: Predicted) -> dict[str, float]:
             flat: dict[str, float] = {}
             for k, layer in enumerate(layers):
@@ -71,7 +73,16 @@ def main(role: str) -> None:
             return {task.main_metric: sum(mains) / len(mains), **flat}
 
         result = training.run(
-            stage, objective, data, task, section, params, section.seed, f"{role} filters", forward, score
+            stage,
+            objective,
+            data,
+            task,
+            section,
+            params,
+            section.seed,
+            f"{role} filters",
+            objective.scored_logits,
+            score,
         )
         folder = stage.fresh("filters")
         bank.cpu().save(folder)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
-from distill import trainer
+from distill import phases, trainer
 from distill.config import Params
 from distill.data.prepared import Prepared
 from distill.evaluation import Predicted, predict_split
@@ -30,41 +31,55 @@ def run(
     label: str,
     forward: Forward,
     score: Callable[[Predicted], dict[str, float]],
+    features: Any = None,
+    folder: Path | None = None,
+    offset: int = 0,
 ) -> trainer.Result:
     """Train in the stage's scratch, with live curves and selection scores.
 
     Args:
         forward: batch → logits of the weights as they are.
         score: scores of the logits on the selection split.
+        features: what to train on; None: the features of the training split.
+        folder: of the checkpoints, in a stage with several trainings; None: the scratch itself.
+        offset: updates of the trainings before this one in the stage, for its live curves.
     """
+
+    def log(values: dict[str, float], step: int) -> None:
+        stage.run.log(values, step + offset)
 
     def evaluate() -> dict[str, float]:
         device = next(objective.parameters()).device
         size = 2 * section.batch_size // section.gradient_accumulation
-        return score(predict_split(forward, data, "selection", size, device, section.precision, "selection"))
+        return score(
+            predict_split(forward, data, "selection", size, device, section.precision, "selection", task.per_token)
+        )
 
-    return trainer.train(
+    return phases.train(
         objective,
-        data.features("train"),
+        data.features("train") if features is None else features,
         data.tokenizer().pad_token_id,
         task.labels,
         section,
         params.runtime,
         seed,
-        stage.scratch,
+        folder or stage.scratch,
         label,
         task.main_metric,
         evaluate,
-        stage.run.log,
+        log,
     )
 
 
-def finish(stage: Stage, result: trainer.Result, built: Path, artifact: Path, curves: Path) -> None:
+def finish(
+    stage: Stage, result: trainer.Result, built: Path, artifact: Path, curves: Path, updates: int | None = None
+) -> None:
     """Publish the artifact and its curves, link them in the run, note what it cost.
 
     Args:
         built: the finished folder in the scratch.
         artifact: where it goes.
+        updates: of the model, where the trainer made further steps for something else; None: all were the model's.
     """
     stage.publish(built, artifact)
     draft = stage.scratch / "curves.csv"
@@ -76,7 +91,8 @@ def finish(stage: Stage, result: trainer.Result, built: Path, artifact: Path, cu
     stage.run.tag("artifact.md5", common.dvc_md5(artifact))
     stage.record(
         {
-            "updates": result.steps,
+            "updates": result.steps if updates is None else updates,
+            "trainer_steps": result.steps,
             "resumed_from": result.resumed_from,
             "train_seconds": round(result.seconds, 2),
             "examples_per_second": round(result.examples_per_second, 2),

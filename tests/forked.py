@@ -6,6 +6,7 @@ operation: every write, rename and removal by Python is one, found by an audit h
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -20,7 +21,8 @@ from typing import NamedTuple
 
 from tests import micro
 
-STAGES = ("corpus", "prepare", "finetune", "predict", "train_filters", "distill", "evaluate", "summarize")
+STAGES = ("corpus", "prepare", "finetune", "plan", "predict", "train_filters", "distill", "evaluate", "summarize")
+STAGES += ("assistant", "generator", "retrieve", "augment", "generations")
 # What they import late.
 LATE = ("datasets", "evaluate", "mlflow.tracking", "transformers.models.deberta_v2.modeling_deberta_v2")
 
@@ -127,6 +129,14 @@ def serve() -> None:
     """The server: one request per line; forks a child for each stage, never computes itself."""
     for name in (*(f"pipeline.{stage}" for stage in STAGES), *LATE):
         importlib.import_module(name)
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+    from distill import registry
+
+    for method in registry.available():
+        registry.load(method)
+    get_checkpoint_conversion_mapping("bert")  # patterns that transformers compiles when the first checkpoint is loaded
+    gc.freeze()  # or every child goes through, and copies, all of the above when it collects garbage
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)

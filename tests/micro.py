@@ -24,6 +24,7 @@ COPIED = (
     ".dvcignore",
     ".gitignore",
     "data/.gitignore",
+    "data/none",
 )
 
 _TRAINING = {"max_steps": 8, "batch_size": 8, "log_every": 2}
@@ -38,16 +39,38 @@ _SHAPE = {
 SMALL: dict[str, Any] = {
     "atlas.train_questions": 240,
     "atlas.validation_questions": 60,
+    "atlas.text_train": 240,
+    "atlas.text_validation": 60,
     "features.tokenizer.vocab_size": 600,
     "features.max_length": 128,
     "features.doc_stride": 32,
-    **{f"{role}.model.config.{name}": value for role in ("teacher", "student") for name, value in _SHAPE.items()},
+    **{
+        f"{role}.model.config.{name}": value
+        for role in ("teacher", "student", "generator")
+        for name, value in _SHAPE.items()
+    },
     "student.model.config.num_hidden_layers": 1,
     **{
         f"{section}.{name}": value
-        for section in ("teacher", "student", "teacher_filters", "student_filters", "distill")
+        for section in (
+            "teacher",
+            "student",
+            "assistant",
+            "teacher_filters",
+            "student_filters",
+            "generator",
+            "distill",
+        )
         for name, value in _TRAINING.items()
     },
+    "assistant.chain": [
+        {
+            "model": {"path": None, "revision": None, "config": {}},
+            "init": "teacher_layers",
+            "layers": [2],
+            "num_layers": None,
+        }
+    ],
     "teacher_filters.filter_output_dim": 8,
     "student_filters.filter_output_dim": 8,
     "runtime.checkpoint_steps": 2,

@@ -49,6 +49,22 @@ def test_padding_goes_to_the_next_multiple_of_8_and_holds_nothing(longest):
     assert batch["start_positions"].tolist() == batch["index"].tolist() == [0, 1, 2]
 
 
+def test_extra_columns_have_a_number_per_token_and_minus_one_at_padding():
+    rows = [{"input_ids": [5, 6, 7], "offset_start": [-1, 0, 4]}, {"input_ids": [5], "offset_start": [9]}]
+    batch = Collator(0, (), ("offset_start",))(rows)
+    assert batch["offset_start"].tolist() == [[-1, 0, 4] + [-1] * 5, [9] + [-1] * 7]
+    assert batch["offset_start"].dtype == torch.int64
+    assert "offset_start" not in Collator(0, ())(rows)
+
+
+def test_labels_keep_their_type():
+    rows = [{"input_ids": [5], "labels": 0.5}, {"input_ids": [5], "labels": -2.0}]
+    batch = Collator(0, ("labels",))(rows)
+    assert batch["labels"].dtype == torch.float32 and batch["labels"].tolist() == [0.5, -2.0]
+    whole = Collator(0, ("labels",))([{"input_ids": [5], "labels": 2}])
+    assert whole["labels"].dtype == torch.int64 and whole["labels"].shape == (1,)
+
+
 def test_columns_that_are_not_stored_are_not_made_up():
     batch = Collator(0, LABELS)([{"input_ids": [5, 6]}])
     assert set(batch) == {"input_ids", "attention_mask"}

@@ -147,7 +147,7 @@ def test_wrong_types_and_limits_are_told_with_the_value(text, name, value, parts
         ("ted.mse_alpha", "abc", "ted.mse_alpha.value: 'abc'"),
         ("ted.mse_alpha", {"value": 1, "schedule": "sine", "warmup": 0}, "ted.mse_alpha.schedule: 'sine'"),
         ("ted.mse_alpha", {"value": 1, "schedule": "linear", "warmup": 1}, "ted.mse_alpha.warmup: 1"),
-        ("methods.logit", [], "methods.logit: 'logit': input should be 'logits', 'hidden' or 'filtered'"),
+        ("methods.logit", [], "methods.logit: 'logit': input should be 'logits', 'hidden', 'filtered', 'assisted',"),
     ],
 )
 def test_mistakes_inside_values_are_told_with_their_place(text, name, value, start):
@@ -170,6 +170,16 @@ def test_several_mistakes_share_the_line(text):
         ({"student.init": "pretrained"}, ["student: init is 'pretrained'", "model.path is null"]),
         ({"student.init": "teacher_layers", "student.model.config": {}}, ["student: num_layers is null"]),
         ({"distill.init": "pretrained"}, ["distill.init is 'pretrained'", "student.model.path is null"]),
+        (
+            {
+                "task": "regression",
+                "data.embedded": "similarity",
+                "data.text": "sentence1",
+                "data.text_pair": "sentence2",
+                "ft.label_smoothing": 0.1,
+            },
+            ["ft.label_smoothing is 0.1", "no classes", "set it to 0"],
+        ),
         ({"distill.init": "random"}, ["distill.init is 'random'", "'ted'", "methods.filtered"]),
         (
             {"student.init": "teacher_layers", "student.model.path": "x", "features.tokenizer.path": "x"},

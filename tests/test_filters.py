@@ -8,7 +8,7 @@ import torch
 from distill import models, registry
 from distill.errors import UserError
 from distill.filters import FilterBank, FilterTraining, check_match, selected_layers
-from tests import tiny
+from tests import text, tiny
 from tests.methods import reference
 
 TASK = registry.load_task("qa")
@@ -166,3 +166,17 @@ def test_banks_that_do_not_match_are_an_error_that_names_both_numbers(student, p
     assert message.startswith("params.yaml: ") and "\n" not in message
     for part in [*parts, "teacher_filters.", "student_filters."]:
         assert part in message
+
+
+def test_scores_on_the_selection_split_draw_no_dropout():
+    """Classification heads have dropout of their own; scoring leaves training as it was."""
+    task = registry.load_task("classification", labels=["a", "b", "c"])
+    backbone = text.model()
+    objective = FilterTraining(backbone, FilterBank([1, 2], 8, 6, False, "gelu"), task, dropout=True).train()
+    batch = text.batch()
+    state = torch.get_rng_state()
+    first, again = objective.scored_logits(batch), objective.scored_logits(batch)
+    assert torch.equal(first, again) and first.shape[-1] == 2
+    assert torch.equal(torch.get_rng_state(), state)
+    assert objective.training and backbone.training
+    assert not torch.equal(objective.logits(batch)[0], objective.logits(batch)[0])

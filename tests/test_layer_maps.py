@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.errors import UserError
-from distill.layer_maps import resolve
+from distill.layer_maps import resolve, resolve_inner, stated
+from tests.methods.states import load
 
 
 @pytest.mark.parametrize(
@@ -66,3 +67,49 @@ def test_errors_name_the_field_both_numbers_and_the_fix_on_one_line(layers, stud
     assert message.startswith("params.yaml: lwd.layer_map: ") and "\n" not in message
     for part in parts:
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("layers", "student", "teacher", "expected"),
+    [
+        ("uniform", 6, 12, [2, 4, 6, 8, 10]),
+        ("uniform", 3, 12, [4, 8]),
+        ("skip", 6, 12, [2, 4, 6, 8, 10]),
+        ("last", 6, 12, [7, 8, 9, 10, 11]),
+        ([5, 1], 3, 6, [5, 1]),
+        ("uniform", 2, 4, [2]),
+    ],
+)
+def test_inner_maps_leave_out_the_last_student_layer(layers, student, teacher, expected):
+    assert resolve_inner(layers, student, teacher, "pkd.layer_map") == expected
+
+
+@pytest.mark.parametrize(
+    ("layers", "student", "parts"),
+    [
+        ("uniform", 1, ["student has 1 layer", "two layers or more"]),
+        ([1, 2, 3], 3, ["3 entries", "student layers 1…2", "give 2"]),
+        ([1, 13], 3, ["layer 13", "1…12"]),
+    ],
+)
+def test_errors_of_inner_maps(layers, student, parts):
+    with pytest.raises(UserError) as caught:
+        resolve_inner(layers, student, 12, "pkd.layer_map")
+    message = str(caught.value)
+    assert message.startswith("params.yaml: pkd.layer_map: ") and "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def test_stated_depths_are_those_of_the_student_as_distillation_starts_from_it():
+    params = load("lwd", (2, 4))
+    assert stated(params) == (2, 4)
+    section = params.student.model_copy(update={"init": "teacher_layers", "layers": [1, 2, 4]})
+    assert stated(params.model_copy(update={"student": section})) == (3, 4)
+    section = params.student.model_copy(update={"init": "teacher_layers", "num_layers": 1})
+    assert stated(params.model_copy(update={"student": section})) == (1, 4)
+    own = params.distill.model_copy(update={"init": "random"})
+    assert stated(params.model_copy(update={"student": section, "distill": own})) == (2, 4)
+    model = params.teacher.model.model_copy(update={"config": {"model_type": "bert"}})
+    teacher = params.teacher.model_copy(update={"model": model})
+    assert stated(params.model_copy(update={"teacher": teacher})) is None

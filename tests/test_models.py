@@ -361,3 +361,39 @@ def test_relative_positions_have_no_longest_window():
 def test_heads_cut_otherwise_than_the_teachers_are_refused():
     with pytest.raises(UserError, match="num_attention_heads: 4, but teacher_layers copies 2 heads"):
         models.from_layers(spec(num_attention_heads=4), tiny.model("bert"), [2], TASK, seed=0)
+
+
+CLASSES = registry.load_task("classification", labels=["a", "b", "c"])
+
+
+def test_a_checkpoint_without_a_pooler_gets_a_fresh_one_for_classification(checkpoint):
+    """BERT's classification head reads a pooler, which checkpoints of other tasks do not have."""
+    first, again = (models.build(spec(checkpoint), CLASSES, tiny.tokenizer(), 5, "teacher") for _ in range(2))
+    other = models.build(spec(checkpoint), CLASSES, tiny.tokenizer(), 6, "teacher")
+    name = "bert.pooler.dense.weight"
+    assert torch.equal(first.state_dict()[name], again.state_dict()[name])
+    assert not torch.equal(first.state_dict()[name], other.state_dict()[name])
+    stored = load_file(checkpoint / "model.safetensors")
+    assert torch.equal(first.bert.embeddings.word_embeddings.weight, stored[name_of_embeddings(stored)].float())
+    assert first.config.num_labels == 3 and list(first.config.id2label.values()) == ["a", "b", "c"]
+
+
+def name_of_embeddings(stored):
+    return next(name for name in stored if name.endswith("word_embeddings.weight"))
+
+
+def test_the_head_of_another_task_is_replaced_but_not_that_of_a_model_of_our_own(tmp_path):
+    five = registry.load_task("classification", labels=list("abcde"))
+    shape = tiny.shape("bert", 2, 8) | {"vocab_size": tiny.VOCAB}
+    models.build(spec(**shape), five, tiny.tokenizer(), 1, "teacher").save_pretrained(tmp_path)
+    found = models.build(spec(tmp_path), CLASSES, tiny.tokenizer(), 1, "teacher")
+    assert found.classifier.weight.shape == (3, 8)
+    assert models.from_pretrained(str(tmp_path), CLASSES).classifier.weight.shape == (5, 8)  # as it was trained
+
+
+def test_a_bert_without_its_token_types_is_refused():
+    """DistilBERT's tokenizer has BERT's vocabulary and makes none: the teacher would see one text, not two."""
+    with pytest.raises(UserError, match="makes no token types, but the teacher .bert. has 2"):
+        models.check_token_types(tiny.model("bert"), ["input_ids", "length"], "teacher")
+    models.check_token_types(tiny.model("bert"), ["input_ids", "token_type_ids"], "teacher")
+    models.check_token_types(tiny.model("distilbert"), ["input_ids"], "student")

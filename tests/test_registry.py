@@ -2,13 +2,20 @@
 
 import ast
 import inspect
+from typing import get_args
 
 import pytest
+import yaml
 
 from distill import registry
 from distill.errors import UserError
-from distill.methods.base import Method
+from distill.methods.base import Method, Source
 from distill.sections import Section
+
+GROUPS = {"logits", "hidden", "filtered", "assisted", "generated", "retrieved", "augmented", "generations"}
+NEEDS = {"logits", "cls", "hidden", "attention", "model"}
+# Groups whose stages read the teacher's outputs from files.
+FROM_LOGITS = {"logits", "assisted", "retrieved"}
 
 
 def test_every_file_in_methods_is_a_method(root):
@@ -21,12 +28,25 @@ def test_every_file_in_methods_is_a_method(root):
 def test_every_method_says_what_it_is(name):
     method = registry.load(name)
     assert issubclass(method, Method) and issubclass(method.Config, Section)
-    assert method.group in ("logits", "hidden", "filtered")
-    assert method.needs <= {"logits", "hidden"}
-    assert method.group != "logits" or "hidden" not in method.needs
+    assert method.groups and set(method.groups) <= GROUPS and len(set(method.groups)) == len(method.groups)
+    assert method.needs <= NEEDS and method.taught_by in get_args(Source)
+    if method.groups[0] in FROM_LOGITS and method.taught_by == "teacher":
+        assert method.needs <= {"logits", "cls"}, "these groups' stages load no teacher"
     module = inspect.getmodule(method)
     assert module.__name__ == f"distill.methods.{name}" and module.__doc__.startswith(f"{name}: ")
     assert method.__doc__ and method.terms.__doc__ and method.weights.__doc__
+
+
+@pytest.mark.parametrize("name", registry.available())
+def test_every_method_has_a_section_that_is_valid_and_groups_that_exist(root, name):
+    """Every value stands in params.yaml; a class that overrides a hook says in its own words what it does."""
+    method = registry.load(name)
+    section = yaml.safe_load((root / "params.yaml").read_text())[name]
+    method.Config.model_validate(section)
+    assert not [field for field, info in method.Config.model_fields.items() if not info.is_required()]
+    assert all(
+        getattr(method, hook).__doc__ for hook in ("compute", "phases", "learning_rates") if hook in vars(method)
+    )
 
 
 @pytest.mark.parametrize("name", registry.available())
@@ -44,7 +64,7 @@ def test_the_registry_imports_no_method(root):
 
 
 def test_an_unknown_method_is_an_error_that_lists_the_known():
-    with pytest.raises(UserError, match="no method 'kdd': known are .*ft, kd, lwd"):
+    with pytest.raises(UserError, match="no method 'kdd': known are .*ft, .*kd, .*lwd"):
         registry.load("kdd")
     for name in ("base", "__init__", "../registry"):
         with pytest.raises(UserError):
@@ -52,5 +72,8 @@ def test_an_unknown_method_is_an_error_that_lists_the_known():
 
 
 def test_tasks():
-    task = registry.load_task("qa")
-    assert task.name == "qa" and task.main_metric in task.shown
+    assert registry.tasks() == ["classification", "qa", "regression"]
+    for name in registry.tasks():
+        task = registry.load_task(name, labels=["a", "b"] if name == "classification" else [])
+        assert task.name == name and task.main_metric in task.shown
+    assert registry.load_task("classification", "f1", ["a", "b"]).main_metric == "f1"

@@ -5,7 +5,7 @@ from math import cos, pi, sin
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from distill.schedules import ScheduledWeight, Weight, factor
+from distill.schedules import Rest, ScheduledWeight, Share, Weight, factor
 
 
 def constant(s, n, w, m):
@@ -95,3 +95,32 @@ def test_a_weight_is_dumped_as_params_yaml_has_it(written):
     weight = TypeAdapter(Weight).validate_python(written)
     assert weight.model_dump() == written
     assert TypeAdapter(Weight).validate_python(weight.model_dump()) == weight
+
+
+@pytest.mark.parametrize("schedule", [f.__name__ for f in FORMULAS])
+def test_the_rest_is_what_weights_leave_of_one_at_every_moment(schedule):
+    read = TypeAdapter(Weight).validate_python
+    share, other = read({"value": 0.6, "schedule": schedule, "warmup": 0.1}), read(0.25)
+    times = read({"value": 8, "schedule": "linear", "warmup": 0})
+    for step in range(101):
+        p = step / 100
+        left = 1 - 0.6 * factor(schedule, p, 0.1)
+        assert Rest((share,)).at(p) == pytest.approx(left)
+        assert Rest((share, other)).at(p) == pytest.approx(left - 0.25)
+        assert Rest((share,), times).at(p) == pytest.approx(left * 8 * p)
+
+
+@pytest.mark.parametrize("pair", [("cosine_growth", "cosine_descent"), ("cosine_v", "cosine_peak")])
+@pytest.mark.parametrize("warmup", [0.0, 0.1])
+def test_growth_and_descent_and_peak_and_v_add_up_to_one(pair, warmup):
+    for step in range(101):
+        assert sum(factor(name, step / 100, warmup) for name in pair) == pytest.approx(1)
+
+
+def test_a_share_is_a_weight_from_zero_to_one():
+    read = TypeAdapter(Share).validate_python
+    assert read(0.5).at(0.3) == 0.5 and read("1").at(0) == 1
+    assert read({"value": 1, "schedule": "linear", "warmup": 0.0}).at(0.3) == pytest.approx(0.3)
+    for value in (-0.1, 1.01, {"value": 2, "schedule": "linear", "warmup": 0.0}, True):
+        with pytest.raises(ValidationError):
+            read(value)

@@ -39,7 +39,7 @@ def cached(tmp_path_factory, features, teacher):
     for _, rows, logits in predict(forward, features, 0, 5, torch.device("cpu"), "fp32", "predict"):
         writer.write(rows, logits)
     writer.finish({"data": "data"})
-    return CachedTeacher(folder, "data")
+    return CachedTeacher(folder, "data", per_token=True)
 
 
 def batch_of(features, indices):
@@ -79,17 +79,20 @@ def test_cached_and_online_train_alike(features, teacher, cached):
 
 def test_the_cache_of_other_data_is_refused_before_training(cached):
     with pytest.raises(UserError, match="the run trains on other: run `dvc repro predict_teacher`"):
-        CachedTeacher(Path(cached.cache.logits.filename).parent, "other")
+        CachedTeacher(Path(cached.cache.logits.filename).parent, "other", per_token=True)
 
 
 def test_what_each_source_provides(teacher, cached):
     assert cached.provides == {"logits"}
-    assert OnlineTeacher(teacher, TASK, hidden=False, precision="fp32").provides == {"logits"}
+    assert OnlineTeacher(teacher, TASK, hidden=False, precision="fp32").provides == {"logits", "model"}
+    scores = OnlineTeacher(teacher, TASK, hidden=False, precision="fp32", attention=True)
+    assert scores.provides == {"logits", "model", "attention"}
     online = OnlineTeacher(teacher, TASK, hidden=True, precision="fp32")
-    assert online.provides == {"logits", "hidden"}
+    assert online.provides == {"logits", "model", "hidden", "cls"}
     outputs = online(tiny.batch())
     assert [tuple(state.shape) for state in outputs.hidden] == [(3, 12, 12)] * 3
     assert not outputs.logits.requires_grad and not any(state.requires_grad for state in outputs.hidden)
+    assert outputs.attention is None and scores(tiny.batch()).hidden is None
 
 
 def test_the_online_teacher_is_in_evaluation_mode_without_gradients():
@@ -108,3 +111,46 @@ def test_the_teachers_precision_is_its_own():
     with torch.autocast("cpu", torch.bfloat16):  # a student that trains in bf16 around it
         assert torch.equal(exact(batch).logits, outside)
     assert not torch.equal(rounded(batch).logits.float(), outside)
+
+
+@pytest.mark.parametrize("name", ["classification", "regression"])
+def test_logits_of_whole_rows_come_back_by_row(tmp_path, name):
+    """(B, C): one row of logits per feature, whatever the width of the batch."""
+    task = registry.load_task(name, labels=["a", "b", "c"] if name == "classification" else [])
+    logits = np.random.default_rng(0).normal(size=(6, task.channels)).astype(np.float32)
+    writer = LogitWriter(tmp_path, np.arange(7), task.channels)
+    writer.write(np.array([4, 0, 5]), logits[[4, 0, 5], None])
+    writer.write(np.array([1, 2, 3]), logits[[1, 2, 3], None])
+    writer.finish({"data": "data"})
+    cached = CachedTeacher(tmp_path, "data", per_token=False)
+    batch = tiny.batch() | {"index": torch.tensor([5, 0, 5])}
+    for given in (batch, tiny.wider(batch, 9)):
+        found = cached(given).logits
+        assert found.shape == (3, task.channels) and found.dtype == torch.float32
+        assert np.array_equal(found.numpy(), logits[[5, 0, 5]])
+
+
+def test_on_embeddings_gradients_reach_the_input_and_no_weight_of_the_teacher():
+    online = OnlineTeacher(tiny.model("bert", hidden_dropout_prob=0.5).train(), TASK, hidden=False, precision="fp32")
+    batch = tiny.batch()
+    embeddings = online.model.get_input_embeddings()(batch["input_ids"])
+    moved = embeddings.clone().requires_grad_()
+    logits = online.on_embeddings(batch, moved).logits
+    real = batch["attention_mask"].bool()
+    torch.testing.assert_close(logits[real], online(batch).logits[real], rtol=1e-4, atol=1e-5)
+    TASK.loss(logits, batch).backward()
+    assert moved.grad[real].abs().max() > 0
+    assert not any(p.grad is not None for p in online.model.parameters())
+    with torch.no_grad():
+        assert not online.on_embeddings(batch, moved).logits.requires_grad
+
+
+def test_on_embeddings_is_in_the_teachers_precision():
+    model, batch = tiny.model("bert"), tiny.batch()
+    embeddings = model.get_input_embeddings()(batch["input_ids"])
+    exact, rounded = (
+        OnlineTeacher(model, TASK, hidden=False, precision=precision).on_embeddings(batch, embeddings).logits.float()
+        for precision in ("fp32", "bf16")
+    )
+    assert not torch.equal(exact, rounded)
+    torch.testing.assert_close(rounded, exact, rtol=0.1, atol=0.1 * exact.abs().max().item())

@@ -44,11 +44,12 @@ def test_models_stay_in_order():
 
 
 def test_csv_has_a_row_per_model_and_empty_cells_where_there_is_no_number(tmp_path):
-    write_csv(summarize(RUNS), tmp_path / "summary.csv")
+    write_csv(summarize(RUNS), "f1", tmp_path / "summary.csv")
     text = (tmp_path / "summary.csv").read_bytes()
     assert b"\r" not in text
     rows = list(csv.DictReader(text.decode().splitlines()))
     assert [row["model"] for row in rows] == ["teacher", "ted"]
+    assert [float(row["score"]) for row in rows] == [float(row["f1"]) for row in rows]
     assert rows[0]["em_std"] == "" and rows[0]["seeds"] == ""
     assert float(rows[1]["em"]) == pytest.approx(73) and rows[1]["seeds"] == "1 2 5"
 

@@ -16,12 +16,13 @@ MULTIPLE = 8
 class Collator:
     """Pads feature rows to the longest of the batch, rounded up to a multiple of 8.
 
-    The batch has `input_ids`, `attention_mask`, `token_type_ids` where stored, the task's labels (int64, (B,)) and
-    `index`: each row's number in the features, by which cached teacher outputs are found.
+    The batch has `input_ids`, `attention_mask`, `token_type_ids` where stored, the task's labels (int64 or float32,
+    (B,)), `index`: each row's number in the features, by which cached teacher outputs are found, and the columns
+    `extra` (one number per token, padded with -1).
     """
 
-    def __init__(self, pad_token_id: int, labels: Sequence[str]):
-        self.pad_token_id = pad_token_id
+    def __init__(self, pad_token_id: int, labels: Sequence[str], extra: Sequence[str] = ()):
+        self.fills = {"input_ids": pad_token_id, "token_type_ids": 0, **dict.fromkeys(extra, -1)}
         self.labels = tuple(labels)
 
     def __call__(self, rows: list[dict]) -> dict[str, Tensor]:
@@ -30,7 +31,7 @@ class Collator:
         width = -(-int(lengths.max()) // MULTIPLE) * MULTIPLE
         real = np.arange(width) < lengths[:, None]
         batch = {"attention_mask": torch.from_numpy(real.astype(np.int64))}
-        for name, fill in (("input_ids", self.pad_token_id), ("token_type_ids", 0)):
+        for name, fill in self.fills.items():
             if name in rows[0]:
                 padded = np.full((len(rows), width), fill, np.int64)
                 padded[real] = np.concatenate([np.asarray(row[name]) for row in rows])

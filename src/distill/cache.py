@@ -23,16 +23,17 @@ class LogitCache:
         self.logits, self.offsets, self.meta = logits, offsets, meta
 
     @classmethod
-    def open(cls, folder: Path, data: str) -> LogitCache:
+    def open(cls, folder: Path, data: str, stage: str = "predict_teacher") -> LogitCache:
         """Map the files.
 
         Args:
             data: content hash of the training features; the cache of any other data is refused.
+            stage: that which writes it, for error messages.
 
         Raises:
             UserError: files are missing, damaged, or belong to other data.
         """
-        fix = f"run `dvc checkout {folder}`, or `dvc repro predict_teacher`"
+        fix = f"run `dvc checkout {folder}`, or `dvc repro {stage}`"
         try:
             meta = json.loads((folder / "meta.json").read_text())
             if not isinstance(meta, dict) or not isinstance(meta.get("data"), str):
@@ -46,7 +47,7 @@ class LogitCache:
         if meta["data"] != data:
             raise UserError(
                 f"{folder}/meta.json: the predictions belong to features {meta['data'][:12]}, the run trains on"
-                f" {data[:12]}: run `dvc repro predict_teacher`"
+                f" {data[:12]}: run `dvc repro {stage}`"
             )
         return cls(logits, offsets, meta)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -18,16 +18,20 @@ from pydantic import (
     model_validator,
 )
 
-from distill import registry
+from distill import data_checks, registry
 from distill.errors import UserError
 from distill.sections import (
+    Assistant,
     Atlas,
+    Augment,
     Data,
     Distill,
     Evaluate,
     Features,
     Filters,
+    Generator,
     Predict,
+    Retrieve,
     Runtime,
     Section,
     Student,
@@ -35,22 +39,29 @@ from distill.sections import (
     Tracking,
 )
 
+# By what a method needs from earlier stages; dvc.yaml has a stage for each.
+Group = Literal["logits", "hidden", "filtered", "assisted", "generated", "retrieved", "augmented", "generations"]
+
 
 class Params(Section):
     """All of params.yaml. Method sections are in `sections`, by method name."""
 
-    task: Literal["qa"]
+    task: Literal["qa", "classification", "regression"]
     atlas: Atlas
     data: Data
     features: Features
     teacher: Teacher
     student: Student
+    assistant: Assistant
     predict: Predict
     teacher_filters: Filters
     student_filters: Filters
+    generator: Generator
+    retrieve: Retrieve
+    augment: Augment
     distill: Distill
     evaluate: Evaluate
-    methods: dict[Literal["logits", "hidden", "filtered"], list[str]]
+    methods: dict[Group, list[str]]
     seeds: list[int]
     runtime: Runtime
     tracking: Tracking
@@ -61,10 +72,16 @@ class Params(Section):
         """The methods of this run, in the order of params.yaml."""
         return [name for group in self.methods.values() for name in group]
 
+    def group_of(self, method: str) -> str:
+        """The list that names a method; for one that no list names, the usual one."""
+        listed = [group for group, names in self.methods.items() if method in names]
+        return listed[0] if listed else registry.load(method).groups[0]
+
     @model_validator(mode="after")
     def _combinations(self) -> Params:
-        if missing := [group for group in ("logits", "hidden", "filtered") if group not in self.methods]:
+        if missing := [group for group in get_args(Group) if group not in self.methods]:
             raise ValueError(f"methods.{missing[0]}: missing: list its methods, or give an empty list: []")
+        data_checks.check(self)
         names = self.method_names
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -98,10 +115,10 @@ def _check_group(group: str, name: str, params: Params) -> None:
     if name not in params.sections:
         raise ValueError(f"methods.{group}: {name!r} has no section of its own: add `{name}:` to the file")
     method = registry.load(name)
-    needed = method.group
-    if needed != group:
-        raise ValueError(f"methods.{group}: {name!r} belongs in methods.{needed}: move it there")
-    if needed == "filtered" and params.distill.init == "random":
+    if group not in method.groups:
+        places = " or ".join(f"methods.{place}" for place in method.groups)
+        raise ValueError(f"methods.{group}: {name!r} belongs in {places}: move it there")
+    if group == "filtered" and params.distill.init == "random":
         raise ValueError(
             f"distill.init is 'random' but {name!r} starts from filters trained on one fixed student: choose another"
             f" distill.init, or take {name!r} out of methods.{group}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,9 @@ class Predicted:
 
     Attributes:
         examples, features: the split's tables (`datasets.Dataset`).
-        logits: float32, (tokens, channels): the rows one after another.
-        offsets: int64, (rows + 1,).
+        logits: float32, (tokens, channels): the rows one after another; (rows, channels) where the task has one row
+            of logits per feature.
+        offsets: int64, (rows + 1,): where each feature's logits begin.
         meta: the prepared data's meta.json.
     """
 
@@ -59,7 +60,7 @@ def predict(
     Draws no random numbers, so that evaluating in the middle of training does not change it.
 
     Args:
-        forward: batch → logits (B, L, channels), or (B, L, channels, models) for several at once.
+        forward: batch → logits (B, L, channels) or (B, channels), with a further last axis for several models at once.
         start: number of batches to skip (done before).
 
     Yields:
@@ -77,6 +78,12 @@ def predict(
             progress.update()
 
 
+def layout(features: Any, per_token: bool) -> np.ndarray:
+    """Where each feature's logits begin in an array that holds all of them: int64, (rows + 1,)."""
+    lengths = np.asarray(features.data.column("length"), dtype=np.int64)
+    return np.concatenate([[0], np.cumsum(lengths if per_token else np.ones_like(lengths))])
+
+
 def predict_split(
     forward: Callable[[dict[str, Tensor]], Tensor],
     prepared: Any,
@@ -85,18 +92,22 @@ def predict_split(
     device: torch.device,
     precision: str,
     label: str,
+    per_token: bool,
 ) -> Predicted:
     """`predict` over a whole split, gathered in memory."""
     features = prepared.features(split)
-    lengths = np.asarray(features.data.column("length"))
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    offsets = layout(features, per_token)
     flat = None
     pad = prepared.tokenizer().pad_token_id
     for _, rows, logits in predict(forward, features, pad, batch_size, device, precision, label):
         if flat is None:
-            flat = np.zeros((offsets[-1], *logits.shape[2:]), np.float32)
+            flat = np.zeros((offsets[-1], *logits.shape[1 + per_token :]), np.float32)
+        if not per_token:
+            flat[rows] = logits
+            continue
         for row, values in zip(rows, logits, strict=True):
-            flat[offsets[row] : offsets[row + 1]] = values[: lengths[row]]
+            start, end = offsets[row], offsets[row + 1]
+            flat[start:end] = values[: end - start]
     return Predicted(prepared.examples(split), features, flat, offsets, prepared.meta)
 
 
@@ -108,3 +119,25 @@ def forward_of(model: Any, task: Task) -> Callable[[dict[str, Tensor]], Tensor]:
             return models.run(model, task, batch).logits
 
     return forward
+
+
+def ensemble(predictions: Iterable[Predicted]) -> Predicted:
+    """Several models as one: the mean of their logits over the same split, added up in float64.
+
+    Only two of them are in memory at a time where they come from a generator.
+
+    Raises:
+        ValueError: there are none, or they are not of the same split.
+    """
+    first, total, count = None, None, 0
+    for predicted in predictions:
+        if first is None:
+            first, total = predicted, predicted.logits.astype(np.float64)
+        elif not np.array_equal(first.offsets, predicted.offsets) or total.shape != predicted.logits.shape:
+            raise ValueError(f"model {count + 1} was run over other rows than the first: {predicted.logits.shape}")
+        else:
+            total += predicted.logits
+        count += 1
+    if first is None:
+        raise ValueError("an ensemble of no models")
+    return replace(first, logits=(total / count).astype(np.float32))

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from distill import models
+from distill import layer_maps, models
 from distill.config import Params
 from distill.errors import UserError
 from distill.tasks.base import Task
@@ -96,7 +96,7 @@ def check_match(teacher: FilterBank, student: FilterBank) -> None:
 def check_params(params: Params) -> None:
     """`check_match` as far as the parameters tell already: hours before the filters are there."""
     _check_widths(params.teacher_filters.filter_output_dim, params.student_filters.filter_output_dim)
-    known = {role: _stated_layers(params, role) for role in ("teacher", "student")}
+    known = {role: layer_maps.stated_layers(params, role) for role in ("teacher", "student")}
     selected = [
         selected_layers(count, getattr(params, f"{role}_filters").filter_interval, role)
         for role, count in known.items()
@@ -122,18 +122,6 @@ def _check_widths(teacher: int, student: int) -> None:
             f"params.yaml: filter_output_dim: the teacher's filters give {teacher} values, the student's {student}: set"
             " teacher_filters.filter_output_dim and student_filters.filter_output_dim to the same number"
         )
-
-
-def _stated_layers(params: Params, role: str) -> int | None:
-    """The number of layers where the parameters say it; a checkpoint may know better than they."""
-    if role == "student":
-        section = params.student
-        start = section.init if params.distill.init == "finetuned" else params.distill.init
-        if start == "teacher_layers" and isinstance(section.layers, list):
-            return len(section.layers)
-        if start == "teacher_layers" and section.num_layers is not None:
-            return section.num_layers
-    return getattr(params, role).model.config.get("num_hidden_layers")
 
 
 class FilterTraining(nn.Module):
@@ -164,6 +152,11 @@ class FilterTraining(nn.Module):
         with torch.no_grad():
             hidden = models.run(backbone, self.task, batch, hidden=True).hidden
         return [head(state) for head, state in zip(self.heads, self.bank(hidden), strict=True)]
+
+    def scored_logits(self, batch: dict[str, Tensor]) -> Tensor:
+        """`logits` with all dropout off, stacked on a further last axis: what a selection split is scored with."""
+        with models.in_eval(self._backbone[0]), models.in_eval(self):
+            return torch.stack(self.logits(batch), -1)
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
         """`loss` (the mean) and one term per layer."""

@@ -19,6 +19,11 @@ def soft(student: Tensor, teacher: Tensor, temperature: float, mask: Tensor | No
     Returns:
         A scalar.
     """
+    return soft_rows(student, teacher, temperature, mask).mean()
+
+
+def soft_rows(student: Tensor, teacher: Tensor, temperature: float, mask: Tensor | None = None) -> Tensor:
+    """`soft` of each row, (rows,): T² · KL, summed over classes; arguments as there."""
     student, teacher = student.float() / temperature, teacher.detach().float() / temperature
     if mask is not None:
         student = student.masked_fill(~mask, -torch.inf)
@@ -28,7 +33,7 @@ def soft(student: Tensor, teacher: Tensor, temperature: float, mask: Tensor | No
     if mask is not None:
         # −∞ − (−∞) is nan: those classes have probability 0 and are left out, for value and gradient.
         gap = gap.masked_fill(~mask, 0.0)
-    return temperature**2 * (log_t.exp() * gap).sum(-1).mean()
+    return temperature**2 * (log_t.exp() * gap).sum(-1)
 
 
 def mse_tok(student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:

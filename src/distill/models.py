@@ -8,7 +8,7 @@ import importlib
 import inspect
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.utils.logging import disable_progress_bar
 
+from distill import attention as scores
 from distill.batching import MULTIPLE
 from distill.errors import UserError
 from distill.sections import Model
@@ -38,10 +39,17 @@ LAYER = re.compile(r"^(.*\.layers?\.)(\d+)(\..*)$")
 
 @dataclass
 class Outputs:
-    """What a forward pass gives: task logits, and on request the hidden states (B, L, D), embeddings first."""
+    """What a forward pass gives.
+
+    Attributes:
+        logits: the task's, (B, L, C) or (B, C).
+        hidden: on request the hidden states (B, L, D), embeddings first.
+        attention: on request each layer's attention scores before the softmax, (B, heads, L, L).
+    """
 
     logits: Tensor
     hidden: tuple[Tensor, ...] | None = None
+    attention: tuple[Tensor, ...] | None = None
 
 
 def build(spec: Model, task: Task, tokenizer: PreTrainedTokenizerBase, seed: int, where: str) -> PreTrainedModel:
@@ -57,7 +65,12 @@ def build(spec: Model, task: Task, tokenizer: PreTrainedTokenizerBase, seed: int
         model = from_pretrained(spec.path, task, spec.revision, spec.config, where)
         source = f"path: {spec.path!r}"
     else:
-        fields = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, **spec.config}
+        fields = {
+            "vocab_size": len(tokenizer),
+            "pad_token_id": tokenizer.pad_token_id,
+            **task.model_fields(),
+            **spec.config,
+        }
         kind = fields.pop("model_type")
         try:
             _check_fields(AutoConfig.for_model(kind), spec.config, where)
@@ -92,6 +105,8 @@ def from_pretrained(
         UserError: it cannot be loaded, or its weights are not those of an encoder of this shape.
     """
     configuration(path, revision, fields, where)
+    # What a stage has made has the task's head; the head of a checkpoint from elsewhere may be another task's.
+    fields = {**(task.model_fields() if where else {}), **(fields or {})}
     with _readable(path, revision, where):
         model, found = task.auto_class().from_pretrained(
             path,
@@ -100,10 +115,11 @@ def from_pretrained(
             trust_remote_code=False,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # found out below
-            **(fields or {}),
+            **fields,
         )
-    if found["mismatched_keys"]:
-        name, stored, needed = min(found["mismatched_keys"])
+    encoder = f"{model.base_model_prefix}."
+    if wrong := [keys for keys in found["mismatched_keys"] if keys[0].startswith(encoder) or not where]:
+        name, stored, needed = min(wrong)
         field, fix = path, f"`dvc checkout {path}`"
         if where:
             field, fix = f"params.yaml: {where}.model.config", f"take from {where}.model.config what changes the shape"
@@ -111,7 +127,8 @@ def from_pretrained(
             f"{field}: the weights in {path!r} are not of the shape that its configuration says: {name} is"
             f" {tuple(stored)}, not {tuple(needed)}: {fix}"
         )
-    if missing := sorted(name for name in found["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")):
+    # A pooler belongs to the head: checkpoints that were trained without one are the usual case.
+    if missing := sorted(n for n in found["missing_keys"] if n.startswith(encoder) and ".pooler." not in n):
         raise UserError(
             f"params.yaml: {where}.model: {path!r} has no weights for {len(missing)} parameters of the encoder"
             f" ({missing[0]}, …): they would be random: take from {where}.model.config what changes the shape"
@@ -159,7 +176,9 @@ def _check_fields(config: PretrainedConfig, fields: dict[str, Any], where: str) 
             raise UserError(f"params.yaml: {where}.model.config.{name}: {config.model_type} has no such field")
 
 
-def from_layers(spec: Model, teacher: PreTrainedModel, layers: list[int], task: Task, seed: int) -> PreTrainedModel:
+def from_layers(
+    spec: Model, teacher: PreTrainedModel, layers: list[int], task: Task, seed: int, where: str = "student"
+) -> PreTrainedModel:
     """A student whose layer i is a copy of the teacher's layer `layers[i]` (from 1).
 
     Everything that does not belong to a numbered layer is copied too where the student has it: embeddings, head, and
@@ -171,14 +190,14 @@ def from_layers(spec: Model, teacher: PreTrainedModel, layers: list[int], task: 
     set_seed(seed)
     if (kind := spec.config.get("model_type", teacher.config.model_type)) != teacher.config.model_type:
         raise UserError(
-            f"params.yaml: student.model.config.model_type: {kind!r}, but teacher_layers copies a"
+            f"params.yaml: {where}.model.config.model_type: {kind!r}, but teacher_layers copies a"
             f" {teacher.config.model_type}: give the student the teacher's model_type, or choose another init"
         )
-    _check_fields(teacher.config, spec.config, "student")
+    _check_fields(teacher.config, spec.config, where)
     heads = spec.config.get("num_attention_heads", teacher.config.num_attention_heads)
     if heads != teacher.config.num_attention_heads:
         raise UserError(
-            f"params.yaml: student.model.config.num_attention_heads: {heads}, but teacher_layers copies"
+            f"params.yaml: {where}.model.config.num_attention_heads: {heads}, but teacher_layers copies"
             f" {teacher.config.num_attention_heads} heads, whose weights mean nothing cut otherwise: leave it out"
         )
     fields = {k: v for k, v in spec.config.items() if k not in ("model_type", "num_hidden_layers")}
@@ -188,7 +207,9 @@ def from_layers(spec: Model, teacher: PreTrainedModel, layers: list[int], task: 
     source = teacher.state_dict()
     target = student.state_dict()
     if not any(LAYER.match(name) for name in target):
-        raise UserError(f"student.init: {config.model_type} has no numbered layers to copy: choose another init")
+        raise UserError(
+            f"params.yaml: {where}.init: {config.model_type} has no numbered layers to copy: choose another init"
+        )
     for name, tensor in target.items():
         origin = name
         if found := LAYER.match(name):
@@ -196,7 +217,7 @@ def from_layers(spec: Model, teacher: PreTrainedModel, layers: list[int], task: 
         if origin not in source or source[origin].shape != tensor.shape:
             have = tuple(source[origin].shape) if origin in source else "nothing"
             raise UserError(
-                f"params.yaml: student.model.config: teacher_layers copies {origin}, the student needs"
+                f"params.yaml: {where}.model.config: teacher_layers copies {origin}, the student needs"
                 f" {tuple(tensor.shape)}, the teacher has {have}: give the student the teacher's widths, or choose"
                 " another init"
             )
@@ -204,13 +225,34 @@ def from_layers(spec: Model, teacher: PreTrainedModel, layers: list[int], task: 
     return student
 
 
-def run(model: PreTrainedModel, task: Task, batch: dict[str, Tensor], hidden: bool = False) -> Outputs:
-    """One forward pass on the columns that this model takes (DistilBERT, for one, takes no token types)."""
+def run(
+    model: PreTrainedModel,
+    task: Task,
+    batch: dict[str, Tensor],
+    hidden: bool = False,
+    attention: bool = False,
+    embeddings: Tensor | None = None,
+) -> Outputs:
+    """One forward pass on the columns that this model takes (DistilBERT, for one, takes no token types).
+
+    Args:
+        attention: also the attention scores (see `distill.attention`; the model is switched to eager attention).
+        embeddings: word embeddings (B, L, width of the embeddings) in place of `input_ids`; what the model adds to
+            them (positions, token types) it adds to these too.
+    """
     accepted = _arguments(type(model))
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}
     inputs = {name: value for name, value in inputs.items() if name in accepted}
-    outputs = model(**inputs, output_hidden_states=hidden, return_dict=True)
-    return Outputs(task.logits(outputs), outputs.hidden_states if hidden else None)
+    if embeddings is not None:
+        del inputs["input_ids"]
+        inputs["inputs_embeds"] = embeddings
+    if not attention:
+        outputs = model(**inputs, output_hidden_states=hidden, return_dict=True)
+        return Outputs(task.logits(outputs), outputs.hidden_states if hidden else None)
+    scores.prepare(model)
+    with scores.Scores() as seen:
+        outputs = model(**inputs, output_hidden_states=hidden, return_dict=True)
+    return Outputs(task.logits(outputs), outputs.hidden_states if hidden else None, scores.check(seen.found, model))
 
 
 @cache
@@ -248,6 +290,23 @@ def check_window(model: PreTrainedModel, task: Task, tokens: int, token_id: int,
         ) from error
 
 
+def check_token_types(model: PreTrainedModel, columns: Sequence[str], where: str) -> None:
+    """Raise a UserError where the model tells two texts apart by token types and the features have none.
+
+    A vocabulary may be the same while the tokenizer is not: DistilBERT's makes no token types, BERT learnt with them.
+
+    Args:
+        columns: of the features.
+        where: the section's name, for the error message.
+    """
+    kinds = getattr(model.config, "type_vocab_size", 0) or 0
+    if kinds > 1 and "token_type_ids" not in columns:
+        raise UserError(
+            f"params.yaml: features.tokenizer.path: this tokenizer makes no token types, but the {where}"
+            f" ({model.config.model_type}) has {kinds} and tells the two texts apart by them: name its own tokenizer"
+        )
+
+
 def freeze(model: nn.Module) -> nn.Module:
     """Evaluation mode and no gradients."""
     return model.eval().requires_grad_(False)
@@ -281,11 +340,12 @@ def in_eval(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def check_different(student: nn.Module, teacher: Path) -> None:
+def check_different(student: nn.Module, teacher: Path, where: str = "student") -> None:
     """Raise a UserError where the student is the teacher, weight for weight: there would be nothing to learn.
 
     Args:
         teacher: the teacher's folder; its weights are compared one by one, no model is built.
+        where: the student's section, for the error message.
     """
     own = student.state_dict()
     with safe_open(teacher / "model.safetensors", framework="pt") as file:
@@ -296,6 +356,6 @@ def check_different(student: nn.Module, teacher: Path) -> None:
             if other.shape != own[name].shape or not torch.equal(other.float(), own[name].cpu().float()):
                 return
     raise UserError(
-        f"params.yaml: student.model: student and teacher ({teacher}) have identical weights: give the student another"
+        f"params.yaml: {where}.model: student and teacher ({teacher}) have identical weights: give the student another"
         " checkpoint, or fewer layers"
     )

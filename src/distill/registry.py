@@ -6,6 +6,7 @@ Loading by name, not by import statements, keeps a stage's code dependencies to 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,17 @@ def load(name: str) -> type[Method]:
     return importlib.import_module(f"distill.methods.{name}").METHOD
 
 
-def load_task(name: str) -> Task:
-    """The task of ``tasks/<name>.py``; the typed loader has checked that it exists."""
-    return importlib.import_module(f"distill.tasks.{name}").TASK()
+def tasks() -> list[str]:
+    """Names of all tasks, sorted: the files of ``tasks/`` that name one."""
+    folder = Path(__file__).parent / "tasks"
+    return sorted(path.stem for path in folder.glob("*.py") if "\nTASK = " in path.read_text())
+
+
+def load_task(name: str, metric: str | None = None, labels: Sequence[str] = ()) -> Task:
+    """The task of ``tasks/<name>.py``; the typed loader has checked that it exists.
+
+    Args:
+        metric: the score by which models are compared; None: the task's usual one.
+        labels: names of the classes, where the task has classes (meta.json of the prepared data).
+    """
+    return importlib.import_module(f"distill.tasks.{name}").TASK(metric=metric, labels=labels)

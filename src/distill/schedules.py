@@ -1,15 +1,16 @@
 """Weights of loss terms: a number, or a number that follows a schedule over training.
 
-Source: the encoder-distillation study's four cosine schedules, written over progress p = s/N with warm-up share
-w = warm-up steps / N and middle m = w + (1 − w)/2.
+Source: the encoder-distillation study's four cosine schedules, written over progress p (0 in the first step, 1 in the
+last) with warm-up share w = warm-up steps / N and middle m = w + (1 − w)/2.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import AfterValidator, BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from distill.sections import Section
 
@@ -40,6 +41,34 @@ def _from_number(value: Any) -> Any:
 
 
 Weight = Annotated[ScheduledWeight, BeforeValidator(_from_number)]
+
+
+def _is_share(weight: ScheduledWeight) -> ScheduledWeight:
+    if not 0 <= weight.value <= 1:
+        raise ValueError(f"{weight.value:g} is no share: other terms get 1 minus it: give a number from 0 to 1")
+    return weight
+
+
+#: A weight from 0 to 1 that leaves the rest of 1 to other terms.
+Share = Annotated[Weight, AfterValidator(_is_share)]
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What other weights leave of 1, at every moment: (1 − Σ weights) · times. It stands where a weight stands.
+
+    Attributes:
+        weights: the others; together at most 1.
+        times: a weight of its own on top; None: 1.
+    """
+
+    weights: tuple[ScheduledWeight, ...]
+    times: ScheduledWeight | None = None
+
+    def at(self, progress: float) -> float:
+        """The weight at `progress`, as of `ScheduledWeight.at`."""
+        left = 1 - sum(weight.at(progress) for weight in self.weights)
+        return left if self.times is None else left * self.times.at(progress)
 
 
 def factor(schedule: Schedule, progress: float, warmup: float) -> float:

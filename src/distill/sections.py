@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -15,6 +25,14 @@ LayerMap = Annotated[
     Discriminator(lambda value: "<list>" if isinstance(value, list) else "<name>"),
 ]
 Precision = Literal["fp32", "bf16"]
+
+
+def _name(value: Any) -> Any:
+    """0 and 1 are usual names of classes, and numbers to YAML."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+ClassName = Annotated[str, BeforeValidator(_name)]
 
 
 class Section(BaseModel):
@@ -31,10 +49,12 @@ class Section(BaseModel):
 
 
 class Atlas(Section):
-    """Size of the embedded corpus."""
+    """Size of the embedded corpus and of its siblings for other tasks (`text_…`: each of the three)."""
 
     train_questions: Count
     validation_questions: Count
+    text_train: Count
+    text_validation: Count
     unanswerable: Fraction
     other_town: Annotated[float, Field(ge=0, le=1)]
     held_out: Annotated[float, Field(ge=0, le=1)]
@@ -44,20 +64,31 @@ class Atlas(Section):
 
 
 class Data(Section):
-    """Where questions come from and how the selection split is carved out of train."""
+    """Where examples come from, which columns of texts are read, and how the selection split is carved out of train."""
 
     source: Literal["embedded", "files", "hub"]
+    embedded: Literal["questions", "sentences", "pairs", "similarity"]
     train: str
     validation: str
+    mismatched: str
     name: str | None
     subset: str | None
     revision: str | None
+    train_split: str
+    validation_split: str
+    mismatched_split: str | None
     version_2_with_negative: bool
+    text: str
+    text_pair: str | None
+    label: str
+    labels: list[ClassName] | None
+    id: str | None
+    strip_html: bool
     selection_fraction: Annotated[float, Field(gt=0, lt=1)]
     max_train_context: Count | None
-    max_train_questions: Count | None
-    max_selection_questions: Count | None
-    max_validation_questions: Count | None
+    max_train_examples: Count | None
+    max_selection_examples: Count | None
+    max_validation_examples: Count | None
     seed: int
 
     @model_validator(mode="after")
@@ -77,17 +108,11 @@ class Tokenizer(Section):
 
 
 class Features(Section):
-    """Windows over question and context, in tokens."""
+    """Texts, or windows over question and context, in tokens."""
 
     tokenizer: Tokenizer
     max_length: Count
     doc_stride: Annotated[int, Field(ge=0)]
-
-    @model_validator(mode="after")
-    def _stride_fits(self) -> Features:
-        if self.doc_stride >= self.max_length:
-            raise ValueError(f"doc_stride {self.doc_stride} must be smaller than max_length {self.max_length}")
-        return self
 
 
 class Model(Section):
@@ -139,6 +164,7 @@ class Teacher(Training):
     """The model that is learnt from."""
 
     model: Model
+    label_noise: Annotated[float, Field(ge=0, le=1)]
     seed: int
 
     @model_validator(mode="after")
@@ -146,6 +172,16 @@ class Teacher(Training):
         if self.model.path is None and "model_type" not in self.model.config:
             raise ValueError("model.path is null and model.config has no model_type: name a checkpoint or a shape")
         return self
+
+
+def _check_start(section: Student | Link) -> None:
+    if section.init == "pretrained" and section.model.path is None:
+        raise ValueError("init is 'pretrained' but model.path is null: name a checkpoint, or init: random")
+    shaped = section.model.path is not None or "model_type" in section.model.config
+    if section.init != "teacher_layers" and not shaped:
+        raise ValueError("model.path is null and model.config has no model_type: name a checkpoint or a shape")
+    if not shaped and section.num_layers is None and isinstance(section.layers, str):
+        raise ValueError("num_layers is null: say how many of the teacher's layers the student takes")
 
 
 class Student(Training):
@@ -159,14 +195,39 @@ class Student(Training):
 
     @model_validator(mode="after")
     def _start_is_possible(self) -> Student:
-        if self.init == "pretrained" and self.model.path is None:
-            raise ValueError("init is 'pretrained' but model.path is null: name a checkpoint, or init: random")
-        shaped = self.model.path is not None or "model_type" in self.model.config
-        if self.init != "teacher_layers" and not shaped:
-            raise ValueError("model.path is null and model.config has no model_type: name a checkpoint or a shape")
-        if not shaped and self.num_layers is None and isinstance(self.layers, str):
-            raise ValueError("num_layers is null: say how many of the teacher's layers the student takes")
+        _check_start(self)
         return self
+
+
+class Link(Section):
+    """An assistant in the chain from teacher to student; its `init` speaks of the model before it."""
+
+    model: Model
+    layers: LayerMap
+    num_layers: Count | None
+    init: Literal["pretrained", "teacher_layers", "random"]
+
+    @model_validator(mode="after")
+    def _start_is_possible(self) -> Link:
+        _check_start(self)
+        if isinstance(self.layers, list) and self.num_layers not in (None, len(self.layers)):
+            raise ValueError(f"num_layers is {self.num_layers} but layers names {len(self.layers)}: say it once")
+        if self.init == "teacher_layers" and self.model.path is not None:
+            raise ValueError(
+                f"model.path is {self.model.path!r} but init 'teacher_layers' copies the model before it in the chain:"
+                " set model.path to null, or choose another init"
+            )
+        return self
+
+
+class Assistant(Training):
+    """The models between teacher and student, and how each learns from the one before it."""
+
+    chain: Annotated[list[Link], Field(min_length=1)]
+    task_weight: Annotated[float, Field(ge=0)]
+    kl_alpha: Annotated[float, Field(ge=0)]
+    temperature: Annotated[float, Field(gt=0)]
+    seed: int
 
 
 class Filters(Training):
@@ -178,6 +239,25 @@ class Filters(Training):
     activation: Literal["gelu", "relu", "tanh"]
     backbone_dropout: bool
     seed: int
+
+
+class Generator(Training):
+    """The masked language model that changes words of training texts; no score decides about it."""
+
+    model: Model
+    train: bool
+    mask_probability: Annotated[float, Field(gt=0, lt=1)]
+    seed: int
+
+    @model_validator(mode="after")
+    def _can_be_had(self) -> Generator:
+        if self.model.path is None and "model_type" not in self.model.config:
+            raise ValueError("model.path is null and model.config has no model_type: name a checkpoint or a shape")
+        if self.model.path is None and not self.train:
+            raise ValueError("train is false but model.path is null: random weights propose nothing: name a checkpoint")
+        if self.evaluations:
+            raise ValueError(f"evaluations is {self.evaluations}, but nothing scores a generator: set 0 and keep: last")
+        return self
 
 
 class Distill(Training):
@@ -193,11 +273,30 @@ class Predict(Section):
     precision: Precision
 
 
+class Retrieve(Section):
+    """Neighbours of the training texts."""
+
+    candidates: Count
+    pool: str
+
+
+class Augment(Section):
+    """Copies of the training texts with words replaced."""
+
+    copies: Count
+    probability: Annotated[float, Field(gt=0, le=1)]
+    candidates: Count
+    batch_size: Count
+    precision: Precision
+    seed: int
+
+
 class Evaluate(Section):
     """Answer search and scoring."""
 
     batch_size: Count
     precision: Precision
+    metric: str | None
     n_best: Count
     max_answer_length: Count
 

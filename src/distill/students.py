@@ -9,18 +9,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from distill import checkpoints, layer_maps, models
 from distill.errors import UserError
-from distill.sections import Student
+from distill.sections import Link, Student
 from distill.tasks.base import Task
 
 
 def initial(
     init: str,
-    section: Student,
+    section: Student | Link,
     task: Task,
     tokenizer: PreTrainedTokenizerBase,
     seed: int,
     teacher: Path,
     student: Path | None = None,
+    where: str = "student",
 ) -> PreTrainedModel:
     """The student before its first update.
 
@@ -31,6 +32,7 @@ def initial(
         seed: of everything that is drawn: a new head, random weights.
         teacher: folder of the fine-tuned teacher; read for `teacher_layers` only.
         student: folder of the fine-tuned student, where it exists already.
+        where: the section's name, for error messages.
     """
     if init == "finetuned":
         checkpoints.load_check(student)
@@ -38,35 +40,38 @@ def initial(
     if init == "teacher_layers":
         checkpoints.load_check(teacher)
         source = models.from_pretrained(str(teacher), task)
-        layers = teacher_layers(section, models.num_layers(source.config))
-        return models.from_layers(section.model, source, layers, task, seed)
+        layers = teacher_layers(section, models.num_layers(source.config), where)
+        return models.from_layers(section.model, source, layers, task, seed, where)
     spec = section.model
     if init == "random" and student is not None:
         config = models.configuration(str(student), None)
     elif init == "random" and spec.path is not None:
-        config = models.configuration(spec.path, spec.revision, spec.config, "student")
+        config = models.configuration(spec.path, spec.revision, spec.config, where)
     else:
-        return models.build(spec, task, tokenizer, seed, "student")
+        return models.build(spec, task, tokenizer, seed, where)
+    config.update(task.model_fields())
     set_seed(seed)
     return task.auto_class().from_config(config, dtype=torch.float32)
 
 
-def teacher_layers(section: Student, available: int) -> list[int]:
+def teacher_layers(section: Student | Link, available: int, where: str = "student") -> list[int]:
     """The teacher's layers (from 1) that the student copies.
 
     Raises:
         UserError: it is not said how many, or the teacher has too few.
     """
     stated = {
-        "student.num_layers": section.num_layers,
-        "student.model.config.num_hidden_layers": section.model.config.get("num_hidden_layers"),
-        "the length of student.layers": len(section.layers) if isinstance(section.layers, list) else None,
+        f"{where}.num_layers": section.num_layers,
+        f"{where}.model.config.num_hidden_layers": section.model.config.get("num_hidden_layers"),
+        f"the length of {where}.layers": len(section.layers) if isinstance(section.layers, list) else None,
     }
     counts = {name: count for name, count in stated.items() if count is not None}
     if not counts:
-        raise UserError("params.yaml: student.num_layers: null: say how many of the teacher's layers the student takes")
+        raise UserError(
+            f"params.yaml: {where}.num_layers: null: say how many of the teacher's layers the student takes"
+        )
     if len(set(counts.values())) > 1:
         said = ", ".join(f"{name} is {count}" for name, count in counts.items())
-        raise UserError(f"params.yaml: student: {said}: say the same, or say it once")
+        raise UserError(f"params.yaml: {where}: {said}: say the same, or say it once")
     count = next(iter(counts.values()))
-    return layer_maps.resolve(section.layers, count, available, "student.layers")
+    return layer_maps.resolve(section.layers, count, available, f"{where}.layers")

@@ -32,14 +32,15 @@ def summarize(runs: dict[str, dict[int | None, dict[str, float]]]) -> dict[str, 
     return table
 
 
-def write_csv(table: dict[str, dict[str, Any]], path: Path) -> None:
-    """The table for a spreadsheet: a row per model, a column per score."""
-    columns = ["model", *dict.fromkeys(key for row in table.values() for key in row if key != "seeds"), "seeds"]
+def write_csv(table: dict[str, dict[str, Any]], metric: str, path: Path) -> None:
+    """The table for a spreadsheet: a row per model, a column per score; `score` is the main one, whatever its name."""
+    scores = dict.fromkeys(key for row in table.values() for key in row if key != "seeds")
+    columns = ["model", "score", *scores, "seeds"]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         for name, row in table.items():
-            writer.writerow({"model": name, **row, "seeds": " ".join(map(str, row["seeds"]))})
+            writer.writerow({"model": name, "score": row.get(metric), **row, "seeds": " ".join(map(str, row["seeds"]))})
 
 
 def weaker_teacher(table: dict[str, dict[str, Any]], metric: str) -> str | None:

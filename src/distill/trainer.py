@@ -35,6 +35,26 @@ logging.getLogger("transformers.trainer_utils").addFilter(lambda record: "mtime 
 NOT_REPRODUCIBLE = {"train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos", "train_loss"}
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is.
+
+    Attributes:
+        step: steps done, before this one.
+        steps: all steps.
+        epoch: passes over the data that are complete.
+    """
+
+    step: int
+    steps: int
+    epoch: int
+
+    @property
+    def share(self) -> float:
+        """How far the training is: 0 in its first step, 1 in its last, so that schedules reach both their ends."""
+        return self.step / (self.steps - 1) if self.steps > 1 else 1.0
+
+
 @dataclass
 class Result:
     """What a training left behind.
@@ -63,7 +83,7 @@ class ObjectiveTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self._sampler_seed, self._group = sampler_seed, group
         self._sums: dict[str, Tensor] = {}
-        self._batches = 0
+        self._counts: dict[str, int] = {}
         # The objective's forward takes **batch, which Trainer would take for "scales its own loss".
         self.model_accepts_loss_kwargs = False
 
@@ -79,7 +99,9 @@ class ObjectiveTrainer(Trainer):
             UserError: the loss is NaN or infinite; the last complete checkpoint stays.
         """
         objective = self.accelerator.unwrap_model(model)
-        objective.set_progress(self.state.global_step / self.state.max_steps)
+        # Trainer counts epochs as a fraction; a tiny bit more, so that 0.9999… is the epoch that begins.
+        epoch = int((self.state.epoch or 0.0) + 1e-6)
+        objective.set_progress(Progress(self.state.global_step, self.state.max_steps, epoch))
         terms = model(**inputs)
         values = torch.stack([term.detach().float() for term in terms.values()])
         if not values.isfinite().all():
@@ -91,15 +113,36 @@ class ObjectiveTrainer(Trainer):
         for name, value in zip(terms, values, strict=True):
             if name != "loss":
                 self._sums[name] = self._sums.get(name, 0.0) + value
-        self._batches += 1
+                self._counts[name] = self._counts.get(name, 0) + 1
         return (terms["loss"], terms) if return_outputs else terms["loss"]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the terms' means since the last entry."""
-        if "loss" in logs and self._batches:
-            logs |= {name: (value / self._batches).item() for name, value in self._sums.items()}
-            self._sums, self._batches = {}, 0
+        if "loss" in logs and self._counts:
+            logs |= {name: (value / self._counts[name]).item() for name, value in self._sums.items()}
+            self._sums, self._counts = {}, {}
         super().log(logs, start_time)
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """Parameters that the objective gives a learning rate of their own become groups of their own."""
+        optimizer = super().create_optimizer(*args, **kwargs)
+        objective = self.accelerator.unwrap_model(self.model)
+        rates = objective.learning_rates() if hasattr(objective, "learning_rates") else {}
+        for prefix, rate in rates.items():
+            own = {id(p) for name, p in objective.named_parameters() if name.startswith(prefix)}
+            for group in list(optimizer.param_groups):
+                mine = [p for p in group["params"] if id(p) in own]
+                if mine and len(mine) < len(group["params"]):
+                    group["params"] = [p for p in group["params"] if id(p) not in own]
+                    optimizer.add_param_group({**group, "params": mine, "lr": rate})
+                elif mine:
+                    group["lr"] = rate
+        return optimizer
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        # safetensors refuses tensors that share memory, as the tied embeddings of a masked-LM generator do.
+        weights = self.model.state_dict() if state_dict is None else state_dict
+        super()._save(output_dir, {name: value.clone() for name, value in weights.items()})
 
 
 class _Hooks(TrainerCallback):
@@ -179,8 +222,9 @@ def train(
     """Train `objective` in place, going on from the last complete checkpoint in `folder` if there is one.
 
     Args:
-        objective: a module; forward(**batch) → {"loss": scalar, <term>: scalar…}, with `set_progress(share)` and,
-            where the loss is not the plain mean or sum of its terms, `weights()` by the terms' names.
+        objective: a module; forward(**batch) → {"loss": scalar, <term>: scalar…}, with `set_progress(Progress)` and,
+            where the loss is not the plain mean or sum of its terms, `weights()` by the terms' names. Optional:
+            `learning_rates()`, prefix of parameter names → rate; `columns`, ragged feature columns that batches need.
         features: the training features (`datasets.Dataset`).
         folder: scratch for checkpoints; belongs to this very training and nothing else.
         evaluate: scores the objective's present weights on the selection split.
@@ -197,12 +241,13 @@ def train(
         print("the best weights so far cannot be used: starting from the beginning", flush=True)
         shutil.rmtree(folder / "checkpoints")
         resume = None
-    rows = Rows(features, ("input_ids", "token_type_ids", *labels))
+    extra = tuple(getattr(objective, "columns", ()))
+    rows = Rows(features, ("input_ids", "token_type_ids", *labels, *extra))
     hooks = _Hooks(_Plan(training, folder, label, main_metric, evaluate, on_log))
     trainer = ObjectiveTrainer(
         objective,
         _arguments(training, runtime, seed, folder / "checkpoints"),
-        data_collator=Collator(pad_token_id, labels),
+        data_collator=Collator(pad_token_id, labels, extra),
         train_dataset=rows,
         callbacks=[hooks],
         sampler_seed=seed,
@@ -230,7 +275,7 @@ def train(
     for entry in history:
         scores = {k.removeprefix("selection_"): v for k, v in entry.items() if k.startswith("selection_")} or scores
     if training.keep == "best" and (best := read_best(folder)):
-        objective.load_state_dict(load_file(best[1]))
+        load_weights(objective, best[1])
         scores = best[0]["scores"]
     steps = trainer.state.global_step
     examples = (steps - done) * training.batch_size
@@ -317,11 +362,22 @@ def read_best(folder: Path) -> tuple[dict, Path] | None:
     return json.loads((sealed / "scores.json").read_text()), sealed / "weights.safetensors"
 
 
+def save_weights(model: nn.Module, path: Path) -> None:
+    """All of the module's weights; those that share memory are written once each (safetensors refuses them else)."""
+    weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    save_file({name: value.clone(memory_format=torch.contiguous_format) for name, value in weights.items()}, path)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """What `save_weights` wrote."""
+    model.load_state_dict(load_file(path))
+
+
 def write_best(folder: Path, model: nn.Module, scores: dict[str, float], score: float) -> None:
     """Replace the best weights by the model's present ones, never half-way."""
     draft = folder / "best.draft"
     draft.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, draft / "weights.safetensors")
+    save_weights(model, draft / "weights.safetensors")
     (draft / "scores.json").write_text(json.dumps({"score": score, "scores": scores}))
     checkpoints.seal(draft)
     checkpoints.publish(draft, folder / "best")
@@ -330,7 +386,7 @@ def write_best(folder: Path, model: nn.Module, scores: dict[str, float], score: 
 def write_curves(history: list[dict[str, float]], path: Path) -> None:
     """One row per log entry with a loss, as CSV: step, loss, terms…; the same bytes for the same training."""
     losses = [entry for entry in history if "loss" in entry]
-    names = ["step", *sorted({name for entry in losses for name in entry} - {"step"})]
+    names = ["step", *sorted({"loss", *(name for entry in losses for name in entry)} - {"step"})]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, names, lineterminator="\n")

@@ -103,7 +103,7 @@ def test_meta_counts(written, tokenizer):
         windows = [sum(item["example_index"] == i for item in found) for i in range(len(rows))]
         counts = meta["splits"][split]
         assert counts == {
-            "questions": len(rows),
+            "examples": len(rows),
             "answerable": sum(bool(row["answers"]["text"]) for row in rows),
             "articles": len({row["title"] for row in rows}),
             "features": len(found),

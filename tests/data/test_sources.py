@@ -235,8 +235,12 @@ def test_no_answerable_question(tmp_path):
     refused(save(tmp_path, {"data": []}), "none of the 0 questions has an answer")
 
 
-def load_files(train: str, validation: str, source: str = "files") -> dict:
-    return sources.load(source, train, validation, None, None, None, version_2=True)
+NAMES = {"train": "train", "validation": "validation"}
+
+
+def load_files(train: str, validation: str, source: str = "files", **more: str) -> dict:
+    paths = {split: Path(path) for split, path in {"train": train, "validation": validation, **more}.items()}
+    return sources.load(source, paths, None, None, None, NAMES, version_2=True)
 
 
 @pytest.mark.parametrize("source", ["files", "embedded"])
@@ -261,15 +265,26 @@ def test_the_same_file_twice(tmp_path):
         load_files(train, train)
 
 
+def test_a_third_file_is_read_and_checked_against_the_others(tmp_path):
+    paths = [save(tmp_path, document(question(name)), f"{name}.json") for name in "abc"]
+    rows = load_files(*paths[:2], mismatched=paths[2])
+    assert {split: part[0]["id"] for split, part in rows.items()} == {
+        "train": "a",
+        "validation": "b",
+        "mismatched": "c",
+    }
+    with pytest.raises(UserError, match="already used"):
+        load_files(*paths[:2], mismatched=paths[1])
+
+
 def test_load_refuses_missing_settings():
-    for arguments, field in (
-        (("files", "", "v", None), "data.train"),
-        (("embedded", "t", None, None), "data.validation"),
-        (("hub", None, None, None), "data.name"),
-        (("web", "t", "v", None), "data.source"),
+    for source, paths, field in (
+        ("files", {"train": Path("")}, "data.train"),
+        ("hub", {}, "data.name"),
+        ("web", {}, "data.source"),
     ):
         with pytest.raises(UserError, match=re.escape(field)):
-            sources.load(*arguments, None, None, version_2=True)
+            sources.load(source, paths, None, None, None, NAMES, version_2=True)
 
 
 def hub_row(id_: str, **more) -> dict:
@@ -305,7 +320,7 @@ def test_hub_gives_the_same_rows_as_files(tmp_path, hub_folder, kind):
     name = hub_folder([hub_row("a"), hub_row("b", answers=empty)], [hub_row("c")], kind)
     train = save(tmp_path, document(question("a"), question("b", None, is_impossible=True)))
     validation = save(tmp_path, document(question("c")), "validation.json")
-    rows = sources.load("hub", None, None, name, None, None, version_2=True)
+    rows = sources.load("hub", {}, name, None, None, NAMES, version_2=True)
     assert rows == load_files(train, validation)
     assert rows["train"][0]["context"] is rows["train"][1]["context"]
     assert [row["id"] for row in sources.load_hub(name, None, None, "train", version_2=False)] == ["a"]

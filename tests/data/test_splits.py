@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.data.splits import carve
+from distill.data.sources import limit
+from distill.data.splits import carve, check_classes
 from distill.errors import UserError
 
 
@@ -92,3 +93,49 @@ def test_squad_v2_dev(shared):
     train, selection = carve(rows, 0.2, seed=1)
     assert abs(len(selection) / len(rows) - 0.2) < 0.015  # 35 articles of 340 questions on average
     assert len({row["title"] for row in train} | {row["title"] for row in selection}) == 35
+
+
+def texts_of(count: int, copies: int = 1, classes: int = 2, pair: bool = False) -> list[dict]:
+    pairs = [(f"text {i}", f"pair {i % 3}" if pair else None) for i in range(count)]
+    return [
+        {"id": f"{i}/{k}", "text": one, "text_pair": other, "label": i % classes}
+        for k in range(copies)
+        for i, (one, other) in enumerate(pairs)
+    ]
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_equal_texts_stay_on_one_side(pair):
+    rows = texts_of(200, copies=3, pair=pair)
+    train, selection = carve(rows, 0.1, seed=1)
+    sides = [{(row["text"], row["text_pair"]) for row in part} for part in (train, selection)]
+    assert sides[0].isdisjoint(sides[1]) and ids(train) | ids(selection) == ids(rows)
+    assert abs(len(selection) - 60) <= 1 and [row for row in rows if row["id"] in ids(train)] == train
+    assert ids(carve(rows[::-1], 0.1, seed=1)[1]) == ids(selection) != ids(carve(rows, 0.1, seed=2)[1])
+
+
+def test_the_texts_of_a_pair_count_together():
+    rows = [{"id": str(i), "text": "same", "text_pair": f"{i}", "label": 0.5} for i in range(40)]
+    train, selection = carve(rows, 0.25, seed=1)
+    assert (len(train), len(selection)) == (30, 10)
+
+
+def test_one_text_alone_cannot_be_split():
+    with pytest.raises(UserError, match="training data: text: 3 examples with 1 text cannot be split"):
+        carve(texts_of(1, copies=3), 0.5, seed=1)
+
+
+def test_every_class_must_be_left_for_training():
+    rows = texts_of(30, classes=3)
+    check_classes(rows, ("a", "b", "c"))
+    check_classes([], ())
+    with pytest.raises(UserError, match=r'class "c": has no example among the 20 left.*data.max_train_examples'):
+        check_classes([row for row in rows if row["label"] != 2], ("a", "b", "c"))
+
+
+def test_limit_draws_equal_texts_together_and_smaller_within_larger():
+    rows = texts_of(100, copies=2)
+    drawn = limit(rows, 40, seed=1)
+    assert len(drawn) == 40 and len({row["text"] for row in drawn}) == 20
+    assert ids(drawn) < ids(limit(rows, 80, seed=1)) and ids(drawn) != ids(limit(rows, 40, seed=2))
+    assert [row for row in rows if row["id"] in ids(drawn)] == drawn

@@ -26,7 +26,9 @@ def banks(nonlinear=False, activation="gelu", teacher_layers=(2, 4)):
 
 def build(student, teacher, student_filters, teacher_filters, **changes):
     values = {"task_weight": 1, "kl_alpha": 10, "mse_alpha": 1000, "temperature": 2, "mask": True}
-    setup = Setup(TASK, student.config, teacher.config, student_filters, teacher_filters)
+    setup = Setup(
+        TASK, student.config, teacher.config, student_filters=student_filters, teacher_filters=teacher_filters
+    )
     method = TED(TED.Config(**values | changes), setup)
     return Distillation(student, method, OnlineTeacher(teacher, TASK, hidden=True, precision="fp32")).train()
 

@@ -17,6 +17,7 @@ BASE = (
     ("finetune", "teacher"),
     ("finetune", "student"),
     ("predict",),
+    ("plan",),
     ("train_filters", "teacher"),
     ("train_filters", "student"),
 )

@@ -263,7 +263,7 @@ def test_a_configuration_that_does_not_fit_its_weights(repo, refused):
         ("finetune teacher", {"teacher.learning_rate": 1e20, "teacher.max_grad_norm": 0}, ["task"]),
         ("train_filters student", {"student_filters.learning_rate": 1e30}, ["layer_1"]),
         ("distill ted 1", {"ted.mse_alpha": 1e39}, ["mse = ", "1e+39 times"]),
-        ("distill kd 1", {"kd.kl_alpha": LATE}, ["step 6", "kl = ", "e+299 times"]),
+        ("distill kd 1", {"kd.kl_alpha": LATE}, ["step 5", "kl = ", "e+299 times"]),
     ],
 )
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(repo, refused, command, overrides, said):
@@ -275,8 +275,8 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(repo, ref
     for folder in kept.values():
         weights = load_file(folder / "model.safetensors")
         assert all(np.isfinite(values).all() for values in weights.values())
-    if "step 6" in said:
-        assert sorted(kept) == ["checkpoint-4", "checkpoint-5"]
+    if "step 5" in said:
+        assert sorted(kept) == ["checkpoint-3", "checkpoint-4"]
 
 
 def test_weights_that_are_not_finite_are_never_handed_over(repo, refused):

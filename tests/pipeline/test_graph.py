@@ -1,122 +1,40 @@
 """dvc.yaml says the truth: about imports, parameters, inputs and outputs of every stage."""
 
-import ast
 import importlib
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
 from distill import config, registry
+from distill.config import Group
+from pipeline import deps, plan
+from pipeline import stage as stage_module
 
 ROOT = Path(__file__).resolve().parents[2]
-# Tracking changes no result. The package file of `pipeline` only sets the import path.
-NO_DEPENDENCY = {"src/distill/tracking.py", "src/distill/tracking_client.py", "pipeline/__init__.py"}
-# The typed loader reads the `Config` of every method, which changes no other method's result: only the stage that
-# builds a method depends on its module.
-BUILDS_METHOD = "distill"
 
 
 def raw_stages() -> dict[str, dict[str, Any]]:
     return yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
-def script_of(cmd: str) -> str:
-    """`python -m pipeline.distill ted 1` -> `distill`."""
-    python, flag, module = cmd.split()[:3]
-    assert (python, flag) == ("python", "-m") and module.startswith("pipeline."), cmd
-    return module.removeprefix("pipeline.")
-
-
-def imported(tree: ast.AST) -> Iterator[str]:
-    """Names of the modules (and of what is taken from them) that the code imports when it runs."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            continue
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"relative import: {ast.unparse(node)}"
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        yield from imported(node)
-
-
-def source_of(module: str) -> Path | None:
-    path = ROOT / ("src" if module.startswith("distill") else "") / module.replace(".", "/")
-    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
-
-
-def closure(*roots: str) -> set[str]:
-    """All files of the project that importing the given ones imports, themselves included; empty ones do not count."""
-    found, todo = set(), [ROOT / root for root in roots]
-    while todo:
-        file = todo.pop()
-        name = file.relative_to(ROOT).as_posix()
-        if name in found or name in NO_DEPENDENCY:
-            continue
-        found.add(name)
-        modules = [
-            name for name in imported(ast.parse(file.read_text())) if name.split(".")[0] in ("distill", "pipeline")
-        ]
-        todo += [source for module in modules if (source := source_of(module)) and source.stat().st_size]
-    return found
-
-
-def loads_task(file: str) -> bool:
-    return "load_task" in {
-        node.func.attr
-        for node in ast.walk(ast.parse((ROOT / file).read_text()))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
-    }
-
-
-def group_of(stage: dict[str, Any]) -> str:
-    """The group of a matrix stage: `${methods.hidden}` -> `hidden`."""
-    return stage["matrix"]["method"].removeprefix("${methods.").removesuffix("}")
-
-
-def expected_code(stage: dict[str, Any]) -> set[str]:
-    """The code that a stage depends on, as dvc.yaml has to spell it."""
-    script = script_of(stage["cmd"])
-    code = closure(f"pipeline/{script}.py")
-    if any(loads_task(file) for file in code if file.startswith("pipeline/")):
-        task = f"src/distill/tasks/{yaml.safe_load((ROOT / 'params.yaml').read_text())['task']}.py"
-        code = (code | closure(task)) - {task} | {"src/distill/tasks/${task}.py"}
-    if script == BUILDS_METHOD:
-        for name in registry.available():
-            module = f"src/distill/methods/{name}.py"
-            if registry.load(name).group == group_of(stage):
-                code |= closure(module) - {module}
-        code.add("src/distill/methods/${item.method}.py")
-    return code
-
-
-def is_code(dependency: str) -> bool:
-    return dependency.startswith(("src/", "pipeline/"))
-
-
-def difference(declared: list[str], expected: set[str]) -> str:
-    assert len(set(declared)) == len(declared), f"listed twice: {sorted(x for x in declared if declared.count(x) > 1)}"
-    lines = [f"add    - {name}" for name in sorted(expected - set(declared))]
-    lines += [f"remove - {name}" for name in sorted(set(declared) - expected)]
-    return "\n".join(lines)
-
-
 @pytest.mark.parametrize("name", raw_stages())
 def test_code_dependencies_are_the_imports(name):
     stage = raw_stages()[name]
-    declared = [dependency for dependency in stage["deps"] if is_code(dependency)]
-    wrong = difference(declared, expected_code(stage))
-    assert not wrong, f"dvc.yaml: {name}: deps:\n{wrong}"
+    declared = [dependency for dependency in stage["deps"] if deps.is_code(dependency)]
+    assert declared == deps.order(deps.expected_code(stage)), f"dvc.yaml: {name}: run `make deps`"
 
 
-def test_the_closure_sees_imports_inside_functions_but_not_those_for_types(tmp_path, monkeypatch):
-    monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
+def test_bringing_dvc_yaml_up_to_date_changes_nothing_but_code():
+    text = (ROOT / "dvc.yaml").read_text()
+    stale = text.replace("      - src/distill/trainer.py\n", "      - src/distill/gone.py\n")
+    assert stale != text and deps.rewrite(stale) == text == deps.rewrite(text)
+
+
+def test_the_closure_sees_imports_inside_functions_but_not_those_for_types(tmp_path):
     files = {
         "pipeline/stage.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from distill import types\n"
         "def late():\n    from distill.data import late\n",
@@ -129,7 +47,11 @@ def test_the_closure_sees_imports_inside_functions_but_not_those_for_types(tmp_p
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert closure("pipeline/stage.py") == {"pipeline/stage.py", "src/distill/data/late.py", "src/distill/deeper.py"}
+    assert deps.closure("pipeline/stage.py", root=tmp_path) == {
+        "pipeline/stage.py",
+        "src/distill/data/late.py",
+        "src/distill/deeper.py",
+    }
 
 
 def test_package_files_are_empty():
@@ -144,15 +66,22 @@ def test_only_the_registry_imports_the_project_by_name():
     assert found <= {"registry.py", "models.py"}  # models.py: a module of transformers
 
 
+def usual_groups() -> dict[str, list[str]]:
+    """Every method, in its usual group."""
+    names = registry.available()
+    return {group: [name for name in names if registry.load(name).groups[0] == group] for group in get_args(Group)}
+
+
 @pytest.fixture(scope="module")
 def resolved(tmp_path_factory) -> dict[str, Any]:
-    """The stages as DVC resolves them with the project's params.yaml, by name."""
+    """The stages as DVC resolves them where every method is listed, by name."""
     from dvc.repo import Repo
 
     folder = tmp_path_factory.mktemp("graph")
     Repo.init(str(folder), no_scm=True).close()
-    for name in ("dvc.yaml", "params.yaml"):
-        shutil.copyfile(ROOT / name, folder / name)
+    shutil.copyfile(ROOT / "dvc.yaml", folder / "dvc.yaml")
+    params = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"methods": usual_groups()}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
     with Repo(str(folder)) as repo:
         repo.check_graph(repo.index.stages)
         return {stage.name: stage for stage in repo.index.stages}
@@ -168,8 +97,13 @@ def described(cmd: str, monkeypatch) -> dict[str, Any]:
     def stop(name: str, **values: Any) -> None:
         raise Described({"name": name, **values})
 
-    module = importlib.import_module(f"pipeline.{script_of(cmd)}")
-    monkeypatch.setattr(module, "Stage", stop)
+    # A script may leave its stage to a module that it imports only where the artifact is needed.
+    for file in (ROOT / "pipeline").glob("*.py"):
+        module = importlib.import_module(f"pipeline.{file.stem}")
+        if hasattr(module, "Stage") and module is not stage_module:
+            monkeypatch.setattr(module, "Stage", stop)
+    module = importlib.import_module(f"pipeline.{deps.script_of(cmd)}")
+    monkeypatch.setattr(plan, "needed", lambda artifact: True)
     with pytest.raises(Described) as caught:
         module.main(*cmd.split()[3:])
     return caught.value.args[0]
@@ -182,7 +116,9 @@ def test_stages_do_what_they_declare(resolved, monkeypatch):
     for name, stage in resolved.items():
         script = described(stage.cmd, monkeypatch)
         params = {key for dep in stage.deps for key in getattr(dep, "params", [])}
-        inputs = {dep.def_path for dep in stage.deps if not getattr(dep, "params", None) and not is_code(dep.def_path)}
+        inputs = {
+            dep.def_path for dep in stage.deps if not getattr(dep, "params", None) and not deps.is_code(dep.def_path)
+        }
         own = {
             "name": script["name"],
             # The seed of a distilled student is a word of the command, which DVC compares by itself.
@@ -190,8 +126,8 @@ def test_stages_do_what_they_declare(resolved, monkeypatch):
             "inputs": {path.as_posix() for path in script.get("inputs", [])},
             "outputs": {path.as_posix() for path in script["outputs"]},
         }
-        if name == "prepare":  # reads two files, either in the corpus or the user's own; depends on both
-            inputs -= {"data/raw/atlas"}
+        if name == "prepare":  # reads files either of the corpus or the user's own, and depends on both
+            inputs -= {"data/raw/atlas", "data/none"}
         declared = {"name": name, "params": params, "inputs": inputs, "outputs": {out.def_path for out in stage.outs}}
         problems += [
             f"{name}: {key}: dvc.yaml {declared[key]}, script {own[key]}" for key in own if own[key] != declared[key]
@@ -200,34 +136,38 @@ def test_stages_do_what_they_declare(resolved, monkeypatch):
 
 
 def test_all_dependencies_on_code_exist(resolved):
-    names = {dep.def_path for stage in resolved.values() for dep in stage.deps if is_code(dep.def_path)}
+    names = {dep.def_path for stage in resolved.values() for dep in stage.deps if deps.is_code(dep.def_path)}
     assert sorted(name for name in names if not (ROOT / name).is_file()) == []
 
 
 def test_every_group_has_its_stages_and_methods_are_in_their_group(resolved):
-    params = config.load(ROOT / "params.yaml")
     stages = raw_stages()
     for script in ("distill", "evaluate"):
         groups = {
-            group_of(stage) for stage in stages.values() if "matrix" in stage and script_of(stage["cmd"]) == script
+            deps.group_of(stage)
+            for stage in stages.values()
+            if "matrix" in stage and deps.script_of(stage["cmd"]) == script
         }
-        assert groups == {registry.load(name).group for name in registry.available()}
-    for group, members in params.methods.items():
+        assert (
+            groups == set(get_args(Group)) == {g for name in registry.available() for g in registry.load(name).groups}
+        )
+    for group, members in usual_groups().items():
         for name in members:
-            assert registry.load(name).group == group
-            for seed in params.seeds:
-                assert {f"{stage}_{group}@{name}-{seed}" for stage in ("distill", "evaluate")} <= set(resolved)
+            assert {f"{stage}_{group}@{name}-1" for stage in ("distill", "evaluate")} <= set(resolved)
+    for group, members in config.load(ROOT / "params.yaml").methods.items():
+        assert all(group in registry.load(name).groups for name in members)
 
 
-@pytest.mark.parametrize("empty", ["logits", "hidden", "filtered"])
+@pytest.mark.parametrize("empty", get_args(Group))
 def test_a_group_may_be_empty(resolved, tmp_path, empty):
     from dvc.repo import Repo
 
     Repo.init(str(tmp_path), no_scm=True).close()
     shutil.copyfile(ROOT / "dvc.yaml", tmp_path / "dvc.yaml")
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    gone = {f"{stage}_{empty}@{name}-1" for name in params["methods"][empty] for stage in ("distill", "evaluate")}
-    params["methods"][empty], params["seeds"] = [], [1]
+    params = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"methods": usual_groups(), "seeds": [1]}
+    of_group = ("distill", "evaluate", *(["train"] if empty == "generations" else []))
+    gone = {f"{stage}_{empty}@{name}-1" for name in params["methods"][empty] for stage in of_group}
+    params["methods"][empty] = []
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     with Repo(str(tmp_path)) as repo:
         assert {stage.name for stage in repo.index.stages} == set(resolved) - gone

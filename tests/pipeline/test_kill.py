@@ -263,7 +263,7 @@ def test_predictions_go_on_from_the_last_mark(repo, stages, whole):
     set_up(repo, command)
     fast = """
 import itertools, os, signal
-from pipeline import predict
+from distill import prediction as predict
 clock = itertools.count(step=11)
 predict.time = type("Clock", (), {"monotonic": lambda: next(clock)})
 first = predict.LogitWriter.write

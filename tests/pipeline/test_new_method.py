@@ -32,7 +32,7 @@ class Mirror(Method):
     """One squared error."""
 
     Config = Config
-    group = "{group}"
+    groups = ("{group}",)
     needs = frozenset({{"{what}"}})
 
     def __init__(self, config: Config, setup: Setup):

@@ -11,6 +11,7 @@ import torch
 from distill.data import preparation
 from distill.data.prepared import Prepared
 from distill.data.tokenizer import train
+from distill.errors import UserError
 from distill.evaluation import Predicted
 from distill.metrics import squad
 from distill.sections import Evaluate
@@ -19,7 +20,7 @@ from tests import tiny
 from tests.methods import reference
 
 TASK = QuestionAnswering()
-SETTINGS = Evaluate(batch_size=8, precision="fp32", n_best=5, max_answer_length=6)
+SETTINGS = Evaluate(batch_size=8, precision="fp32", metric=None, n_best=5, max_answer_length=6)
 
 
 def rows(prefix, count):
@@ -217,3 +218,82 @@ def test_squad_1_has_no_null_answers_and_no_threshold(prepared):
     official = squad.scores(report.files[".json"], golds_of(only), None, version_2=False, threshold=None)
     assert (report.scores["em"], report.scores["f1"]) == (official["exact_match"], official["f1"])
     assert not {"threshold", "tuned_f1", "best_f1_oracle", "no_answer_f1"} & set(report.scores)
+
+
+def test_soft_rows_are_each_windows_part_of_soft():
+    batch = tiny.batch()
+    student, teacher = torch.randn(2, 3, 12, 2, generator=torch.Generator().manual_seed(0))
+    rows = TASK.soft_rows(student, teacher, batch, 3.0)
+    for i in range(3):
+        one = {name: value[i : i + 1] for name, value in batch.items()}
+        expected = reference.soft(student[i : i + 1].double(), teacher[i : i + 1].double(), one, 3.0)
+        reference.same_value(rows[i], expected)
+    reference.same_value(TASK.soft(student, teacher, batch, 3.0), rows.double().mean())
+
+
+def test_logit_mse_is_over_real_tokens_of_both_sides():
+    batch = tiny.batch()
+    student, teacher = torch.randn(2, 3, 12, 2, generator=torch.Generator().manual_seed(0))
+    single, double = student.clone().requires_grad_(), student.double().requires_grad_()
+    total = sum(
+        (double[row, token, side] - teacher[row, token, side].double()) ** 2
+        for row, length in enumerate((9, 5, 7))
+        for token in range(length)
+        for side in (0, 1)
+    )
+    expected = total / (2 * (9 + 5 + 7))
+    found = TASK.logit_mse(single, teacher, batch)
+    reference.same_value(found, expected)
+    found.backward()
+    expected.backward()
+    torch.testing.assert_close(single.grad.double(), double.grad, rtol=1e-4, atol=1e-6)
+    wide = [
+        torch.nn.functional.pad(side, (0, 0, 0, 4), value=value) for side, value in ((student, 3.0), (teacher, 7.0))
+    ]
+    reference.same_value(TASK.logit_mse(*wide, tiny.wider(batch, 4)), expected)
+
+
+def test_editable_is_the_context_without_the_gold_answer():
+    batch = tiny.batch()
+    batch["offset_start"] = torch.full((3, 12), -1)
+    for row, (first, last) in enumerate(((3, 8), (2, 4), (1, 6))):
+        batch["offset_start"][row, first : last + 1] = torch.arange(last - first + 1) * 4
+    batch["start_positions"], batch["end_positions"] = torch.tensor([4, 0, 1]), torch.tensor([6, 0, 6])
+    expected = torch.zeros(3, 12, dtype=torch.bool)
+    expected[0, [3, 7, 8]] = True
+    expected[1, [2, 3, 4]] = True  # no answer: start and end are [CLS]
+    assert torch.equal(TASK.editable(batch), expected)
+    assert TASK.extra_columns == ("offset_start",)
+
+
+def test_noisy_answers_lie_in_the_context_and_keep_their_length_where_it_fits(prepared):
+    features = prepared.features("selection")
+    found = TASK.noisy(features, 0.5, seed=1)
+    start, end = found["start_positions"], found["end_positions"]
+    assert start.dtype == end.dtype == np.int32
+    changed = 0
+    for i, row in enumerate(features):
+        if (start[i], end[i]) == (row["start_positions"], row["end_positions"]):
+            continue
+        changed += 1
+        context = [k for k, offset in enumerate(row["offset_start"]) if offset >= 0]
+        assert start[i] in context and end[i] in context
+        assert end[i] - start[i] == row["end_positions"] - row["start_positions"] or end[i] == context[-1]
+    # A few draw the answer that they had.
+    assert 0.35 * len(features) < changed <= round(0.5 * len(features))
+    again = TASK.noisy(features, 0.5, seed=1)
+    assert np.array_equal(again["start_positions"], start) and np.array_equal(again["end_positions"], end)
+    assert np.array_equal(TASK.noisy(features, 0.0, 1)["start_positions"], features["start_positions"])
+
+
+def test_the_metric_that_decides_is_f1_or_em():
+    assert QuestionAnswering(metric="em").main_metric == "em" and TASK.main_metric == "f1"
+    with pytest.raises(UserError, match="params.yaml: evaluate.metric: 'accuracy'"):
+        QuestionAnswering(metric="accuracy")
+
+
+def test_a_second_validation_split_is_scored_beside_the_first(prepared, splits, report):
+    both = TASK.report(*splits, SETTINGS, splits[0])
+    assert {name: both.scores[name] for name in report.scores} == report.scores
+    for name, value in TASK.score(splits[0], SETTINGS).items():
+        assert both.scores[f"mismatched_{name}"] == value

@@ -1,9 +1,9 @@
-"""The prepared data on disk: questions and features as memory-mapped Arrow files, tokenizer, counts.
+"""The prepared data on disk: examples and features as memory-mapped Arrow files, tokenizer, counts.
 
     <folder>/meta.json
     <folder>/tokenizer/
-    <folder>/<split>/examples.arrow    rows in the Hugging Face SQuAD schema
-    <folder>/<split>/features.arrow    columns of `distill.data.features.schema`
+    <folder>/<split>/examples.arrow    rows in the Hugging Face SQuAD schema, or texts: id, text, text_pair, label
+    <folder>/<split>/features.arrow    columns of `distill.data.features.schema`, or of `text_features.schema`
 
 `distill.data.preparation` writes them. Reading stands apart, so that a change to the writer alone retrains nothing.
 """
@@ -52,7 +52,7 @@ class Prepared:
         try:
             self.meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             self._sizes = {
-                split: {"examples": counts["questions"], "features": counts["features"]}
+                split: {"examples": counts["examples"], "features": counts["features"]}
                 for split, counts in self.meta["splits"].items()
             }
         except FileNotFoundError:
@@ -70,7 +70,7 @@ class Prepared:
         return load_tokenizer(str(path.parent))
 
     def examples(self, split: str) -> "datasets.Dataset":
-        """Opens a split's questions, memory-mapped; row i is what `example_index` i means."""
+        """Opens a split's examples, memory-mapped; row i is what `example_index` i means."""
         return self._open(split, "examples")
 
     def features(self, split: str) -> "datasets.Dataset":

@@ -4,6 +4,7 @@ All give the same rows (`distill.data.squad_json`), checked before anybody write
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,41 +27,41 @@ _COLUMNS = ("id", "title", "context", "question", "answers")
 
 def load(
     source: str,
-    train: str | Path | None,
-    validation: str | Path | None,
+    paths: Mapping[str, Path],
     name: str | None,
     subset: str | None,
     revision: str | None,
+    splits: Mapping[str, str],
     version_2: bool,
 ) -> dict[str, list[Row]]:
     """Reads the training and validation questions.
 
     Args:
-        source: "embedded" or "files" (both read the two paths), or "hub".
-        train: SQuAD JSON with the training questions; unused by "hub".
-        validation: SQuAD JSON with the validation questions; unused by "hub".
-        name: hub id or local dataset folder; used by "hub" only, as are `subset` and `revision`.
+        source: "embedded" or "files" (both read `paths`), or "hub".
+        paths: SQuAD JSON by split, "train", "validation" and any others; unused by "hub".
+        name: hub id or local dataset folder; used by "hub" only, as are `subset`, `revision` and `splits`.
         subset: the dataset's configuration, or None.
         revision: commit, tag or branch to pin, or None.
+        splits: the hub's name of each split, by ours.
         version_2: False drops questions without an answer.
 
     Returns:
-        `{"train": rows, "validation": rows}`.
+        Rows by split, in the order of `paths` or `splits`.
 
     Raises:
-        UserError: anything wrong with either of them, also an id that both use.
+        UserError: anything wrong with one of them, also an id that two use.
     """
     if source in ("embedded", "files"):
-        for key, path in (("train", train), ("validation", validation)):
-            if not path:
+        for key, path in paths.items():
+            if not path.name:
                 fail("params.yaml", f"data.{key}", f"is empty while data.source is {source}", "name a SQuAD JSON file")
-        labels = {"train": str(train), "validation": str(validation)}
+        labels = {split: str(path) for split, path in paths.items()}
         rows = {split: load_squad_json(path, version_2) for split, path in labels.items()}
     elif source == "hub":
         if not name:
             fail("params.yaml", "data.name", "is empty while data.source is hub", "name a dataset: rajpurkar/squad_v2")
-        labels = {split: _label(name, revision, split) for split in ("train", "validation")}
-        rows = {split: load_hub(name, subset, revision, split, version_2) for split in labels}
+        labels = {split: _label(name, revision, own) for split, own in splits.items()}
+        rows = {split: load_hub(name, subset, revision, own, version_2) for split, own in splits.items()}
     else:
         fail("params.yaml", "data.source", f"is {show(source)}", "choose embedded, files or hub")
     # The same file given twice has one label, and must still be found out.
@@ -75,7 +76,7 @@ def load_hub(name: str, subset: str | None, revision: str | None, split: str, ve
         name: hub id ("rajpurkar/squad_v2") or a local dataset folder.
         subset: the dataset's configuration, or None.
         revision: commit, tag or branch, or None.
-        split: "train" or "validation".
+        split: the dataset's own name of it, e.g. "train".
         version_2: False drops questions without an answer.
 
     Returns:
@@ -108,31 +109,32 @@ def load_hub(name: str, subset: str | None, revision: str | None, split: str, ve
     return finish(rows, label, version_2)
 
 
-def limit(rows: list[Row], max_questions: int | None, seed: int) -> list[Row]:
-    """Draws at most `max_questions` questions, by whole paragraphs from anywhere in the data.
+def limit(rows: list[Row], max_examples: int | None, seed: int) -> list[Row]:
+    """Draws at most `max_examples` examples, questions by whole paragraphs, from anywhere in the data.
 
-    Paragraphs are taken in the order of a seeded hash of their text, so that the draw does not depend on the order of
-    the file and a smaller draw lies within a larger one. Only the last paragraph may be cut.
+    Paragraphs (texts) are taken in the order of a seeded hash of their text, so that the draw does not depend on the
+    order of the file and a smaller draw lies within a larger one. Only the last paragraph may be cut.
 
     Args:
-        rows: questions in the Hugging Face SQuAD schema.
-        max_questions: how many to keep; None keeps all.
+        rows: questions in the Hugging Face SQuAD schema, or texts (`distill.data.text_sources`).
+        max_examples: how many to keep; None keeps all.
         seed: another seed draws other paragraphs.
 
     Returns:
-        The questions drawn, in their old order.
+        The examples drawn, in their old order.
     """
-    if max_questions is None or max_questions >= len(rows):
+    if max_examples is None or max_examples >= len(rows):
         return rows
-    paragraphs: dict[tuple[str, str], list[int]] = {}
+    groups: dict[tuple[str, str], list[int]] = {}
     for i, row in enumerate(rows):
-        paragraphs.setdefault((row["title"], row["context"]), []).append(i)
+        key = (row["title"], row["context"]) if "context" in row else (row["text"], row["text_pair"] or "")
+        groups.setdefault(key, []).append(i)
     drawn: list[int] = []
-    for key in sorted(paragraphs, key=lambda key: draw_order(seed, *key)):
-        drawn.extend(paragraphs[key])
-        if len(drawn) >= max_questions:
+    for key in sorted(groups, key=lambda key: draw_order(seed, *key)):
+        drawn.extend(groups[key])
+        if len(drawn) >= max_examples:
             break
-    return [rows[i] for i in sorted(drawn[:max_questions])]
+    return [rows[i] for i in sorted(drawn[:max_examples])]
 
 
 def draw_order(seed: int, *texts: str) -> str:

@@ -1,42 +1,53 @@
-"""The selection split: whole articles carved out of train, so that nothing is tuned on what it reports."""
+"""The selection split, carved out of train, so that nothing is tuned on what it reports.
+
+Questions go by whole articles, texts (pairs of texts) by equal ones: no text stands on both sides.
+"""
+
+from collections.abc import Sequence
 
 from distill.data.sources import draw_order
-from distill.data.squad_json import Row, fail
+from distill.data.squad_json import Row, fail, show
 
 
 def carve(rows: list[Row], fraction: float, seed: int) -> tuple[list[Row], list[Row]]:
-    """Splits training rows by article into a smaller training part and a selection part.
+    """Splits training rows into a smaller training part and a selection part.
 
-    Articles are tried in the order of a seeded hash of their titles, and each is taken that brings the selection part
-    nearer to `fraction` of all questions. The choice therefore does not depend on the rows' order.
+    Groups, articles or rows of equal texts, are tried in the order of a seeded hash of their titles or texts, and each
+    is taken that brings the selection part nearer to `fraction` of all rows. The choice therefore does not depend on
+    the rows' order.
 
     Args:
-        rows: training questions in the Hugging Face SQuAD schema.
-        fraction: share of the questions to select, between 0 and 1.
-        seed: another seed selects other articles.
+        rows: training questions in the Hugging Face SQuAD schema, or texts (`distill.data.text_sources`).
+        fraction: share of the rows to select, between 0 and 1.
+        seed: another seed selects other groups.
 
     Returns:
         (training rows, selection rows), both in their old order and never empty.
 
     Raises:
-        UserError: a fraction out of range, fewer than two articles, or a part without an answerable question.
+        UserError: a fraction out of range, fewer than two groups, or a part without an answerable question.
     """
     if not 0 < fraction < 1:
         fail("params.yaml", f"data.selection_fraction = {fraction}", "is out of range", "choose one between 0 and 1")
-    sizes: dict[str, int] = {}
-    for row in rows:
-        sizes[row["title"]] = sizes.get(row["title"], 0) + 1
+    groups = [_group(row) for row in rows]
+    sizes: dict[tuple[str, ...], int] = {}
+    for group in groups:
+        sizes[group] = sizes.get(group, 0) + 1
+    questions = bool(rows) and "title" in rows[0]
     if len(sizes) < 2:
+        shown = ", ".join(" ".join(group) for group in sizes)
         fail(
             "training data",
-            "title",
-            f"{len(rows)} questions of {len(sizes)} article ({', '.join(sizes)}) cannot be split by article",
-            "give the training data two articles or more",
+            "title" if questions else "text",
+            f"{len(rows)} questions of {len(sizes)} article ({shown}) cannot be split by article"
+            if questions
+            else f"{len(rows)} examples with {len(sizes)} text cannot be split",
+            f"give the training data two {'articles' if questions else 'texts'} or more",
         )
-    titles = _choose(sizes, fraction * len(rows), seed)
-    train = [row for row in rows if row["title"] not in titles]
-    selection = [row for row in rows if row["title"] in titles]
-    for name, part in (("training", train), ("selection", selection)):
+    chosen = _choose(sizes, fraction * len(rows), seed)
+    train = [row for row, group in zip(rows, groups, strict=True) if group not in chosen]
+    selection = [row for row, group in zip(rows, groups, strict=True) if group in chosen]
+    for name, part in (("training", train), ("selection", selection)) if questions else ():
         if not any(row["answers"]["text"] for row in part):
             fail(
                 f"{name} split",
@@ -47,14 +58,30 @@ def carve(rows: list[Row], fraction: float, seed: int) -> tuple[list[Row], list[
     return train, selection
 
 
-def _choose(sizes: dict[str, int], target: float, seed: int) -> set[str]:
-    order = sorted(sizes, key=lambda title: draw_order(seed, title))
-    chosen: set[str] = set()
+def check_classes(rows: list[Row], classes: Sequence[str]) -> None:
+    """Raise a UserError where a class has no row left in the training part `rows`: nothing could be learnt of it."""
+    there = {row["label"] for row in rows} if classes else set()
+    if missing := [name for i, name in enumerate(classes) if i not in there]:
+        fail(
+            "training split",
+            f"class {show(missing[0])}",
+            f"has no example among the {len(rows)} left of it",
+            "add examples, raise data.max_train_examples, lower data.selection_fraction, or take it out of data.labels",
+        )
+
+
+def _group(row: Row) -> tuple[str, ...]:
+    return (row["title"],) if "title" in row else (row["text"], row["text_pair"] or "")
+
+
+def _choose(sizes: dict[tuple[str, ...], int], target: float, seed: int) -> set[tuple[str, ...]]:
+    order = sorted(sizes, key=lambda group: draw_order(seed, *group))
+    chosen: set[tuple[str, ...]] = set()
     count = 0
-    for title in order:
-        nearer = abs(count + sizes[title] - target) < abs(count - target)
+    for group in order:
+        nearer = abs(count + sizes[group] - target) < abs(count - target)
         if nearer and len(chosen) < len(sizes) - 1:
-            chosen.add(title)
-            count += sizes[title]
-    # Every article may be larger than twice the target; the smallest then misses it least.
-    return chosen or {min(order, key=lambda title: sizes[title])}
+            chosen.add(group)
+            count += sizes[group]
+    # Every group may be larger than twice the target; the smallest then misses it least.
+    return chosen or {min(order, key=lambda group: sizes[group])}

@@ -2,59 +2,118 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from distill import models
+from distill.candidates import Candidates
 from distill.config import Params
 from distill.errors import UserError
 from distill.filters import FilterBank
 from distill.models import Outputs
+from distill.phases import Phase
 from distill.schedules import ScheduledWeight
-from distill.sections import Section
+from distill.sections import Section, Training
 from distill.signals import Teacher
 from distill.tasks.base import Task
+from distill.trainer import Progress
+
+# Whose outputs a method learns from; see `Method.taught_by`.
+Source = Literal["teacher", "student", "assistant", "generation"]
 
 
 @dataclass
 class Setup:
-    """What a method may build on: the task, the shapes of both models, and the filters where there are any."""
+    """What a method may build on: the task, the shapes of both models, and what its group's stages have made."""
 
     task: Task
     student: PretrainedConfig
     teacher: PretrainedConfig
+    seed: int = 0
+    tokenizer: PreTrainedTokenizerBase | None = None
     student_filters: FilterBank | None = None
     teacher_filters: FilterBank | None = None
+    generator: PreTrainedModel | None = None
+    candidates: Candidates | None = None
 
 
 class Method(nn.Module):
     """Loss terms between a student and its teacher; parameters that it registers train with the student.
 
-    Subclasses set `Config` (their section of params.yaml), `group` (which artifacts the stage depends on) and, where
-    the answer does not depend on parameters, `needs`: any of `logits` and `hidden`, what the teacher must supply.
+    Subclasses set `Config` (their section of params.yaml), `groups` (the lists of params.yaml `methods` in which they
+    may stand: the first is the usual one) and `needs`, what the teacher must supply: any of `logits`, `cls` (first
+    token's hidden states), `hidden`, `attention` and `model` (the teacher itself). Where that depends on parameters,
+    `__init__` sets `self.needs`.
+
+    Most methods are `terms` and `weights`. One that runs a model more than once overrides `compute`; one that trains in
+    phases, `phases`; one that trains something besides the student with steps of its own, `trainer_steps` and
+    `learning_rates`. What a method remembers between updates is a parameter or a registered buffer, or depends on
+    `progress` and `setup.seed` alone: a run that was killed then goes on as if it had not been.
     """
 
     Config: ClassVar[type[Section]]
-    group: ClassVar[str]
+    groups: ClassVar[tuple[str, ...]]
+    #: `teacher`; `student`: the fine-tuned student; `assistant`: the last of the chain; `generation`: the one before.
+    taught_by: ClassVar[Source] = "teacher"
     needs: frozenset[str] = frozenset()
 
     def __init__(self, config: Section, setup: Setup):
         super().__init__()
         self.config = config
         self.task = setup.task
+        self.seed = setup.seed
+        self.phase = 0
+        self.progress = Progress(0, 1, 0)
 
     @classmethod
     def check(cls, params: Params) -> None:
-        """Raise a UserError where the method's parameters and others cannot work together: before any stage runs."""
+        """Raise a ValueError or UserError where parameters cannot work together: before any stage runs."""
+
+    @classmethod
+    def start(cls, params: Params) -> str:
+        """How the student starts (`distill.init`, for methods that are compared on equal terms)."""
+        return params.distill.init
+
+    @classmethod
+    def training_seed(cls, config: Section, seed: int) -> int:
+        """What seeds start and training of the student: not the run's own number where a run has several students."""
+        return seed
+
+    def remarks(self, params: Params, epochs: float) -> list[str]:
+        """What to say before training where the settings make the method less than it could be.
+
+        Args:
+            epochs: passes over the training features that the updates come to.
+        """
+        return []
 
     @property
-    def student_hidden(self) -> bool:
-        """Whether the student's hidden states are used."""
-        return "hidden" in self.needs
+    def columns(self) -> Sequence[str]:
+        """Ragged columns of the features that a batch must have besides tokens and labels."""
+        return ()
+
+    def phases(self, training: Training) -> list[Phase]:
+        """The phases of the training; `self.phase` counts them from 0."""
+        return [Phase("", 1.0)]
+
+    def trainer_steps(self, updates: int) -> int:
+        """Steps of the trainer in which the student gets `updates` updates."""
+        return updates
+
+    def learning_rates(self) -> dict[str, float]:
+        """Learning rates of parameters that the method registers, by the beginning of their names."""
+        return {}
+
+    def compute(self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: Teacher | None) -> dict[str, Tensor]:
+        """Unweighted loss terms of a batch: both models run once, and `terms` compares them."""
+        hidden = bool(self.needs & {"hidden", "cls"})
+        own = models.run(student, self.task, batch, hidden=hidden, attention="attention" in self.needs)
+        return self.terms(batch, own, teacher(batch) if self.needs else None)
 
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
         """Unweighted loss terms by name, each a scalar."""
@@ -78,25 +137,49 @@ class Distillation(nn.Module):
         self.method = method
         self._teacher = [teacher]
         self._weights = method.weights()
-        self._progress = 0.0
+        self._done, self._share = 0.0, 1.0  # of all updates: before this phase, and in it
         provided = teacher.provides if teacher else frozenset()
         if missing := method.needs - provided:
             raise UserError(f"the teacher signals lack {', '.join(sorted(missing))}, which the method needs")
 
-    def set_progress(self, progress: float) -> None:
-        """Share of all updates that are done, in [0, 1): schedules follow it."""
-        self._progress = progress
+    @property
+    def columns(self) -> Sequence[str]:
+        """See `Method.columns`."""
+        return self.method.columns
+
+    def phases(self, training: Training) -> list[Phase]:
+        """See `Method.phases`."""
+        self._phases = self.method.phases(training)
+        return self._phases
+
+    def begin(self, phase: int) -> None:
+        """Enter a phase, counted from 0."""
+        self.method.phase = phase
+        self._done = sum(earlier.share for earlier in self._phases[:phase])
+        self._share = self._phases[phase].share
+
+    def trainer_steps(self, updates: int) -> int:
+        """See `Method.trainer_steps`."""
+        return self.method.trainer_steps(updates)
+
+    def learning_rates(self) -> dict[str, float]:
+        """See `Method.learning_rates`."""
+        return {f"method.{prefix}": rate for prefix, rate in self.method.learning_rates().items()}
+
+    def set_progress(self, progress: Progress) -> None:
+        """How far the present phase is; schedules of weights follow the share of all updates."""
+        self.method.progress = progress
 
     def weights(self) -> dict[str, float]:
         """The weight of each term now."""
-        return {name: weight.at(self._progress) for name, weight in self._weights.items()}
+        share = self._done + self._share * self.method.progress.share
+        return {name: weight.at(share) for name, weight in self._weights.items()}
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
         """`loss`, the weighted sum, and every unweighted term by name (detached from nothing)."""
-        student = models.run(self.student, self.method.task, batch, hidden=self.method.student_hidden)
-        teacher = self._teacher[0](batch) if self.method.needs else None
-        terms = self.method.terms(batch, student, teacher)
-        total, weights = torch.zeros((), device=student.logits.device), self.weights()
+        terms = self.method.compute(batch, self.student, self._teacher[0])
+        weights = self.weights()
+        total = torch.zeros((), device=next(iter(terms.values())).device)
         for name, term in terms.items():
             total = total + weights[name] * term
         return {"loss": total, **terms}

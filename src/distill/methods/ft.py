@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
+from distill.config import Params
 from distill.methods.base import Method
 from distill.models import Outputs
 from distill.schedules import ScheduledWeight, Weight
@@ -27,7 +28,16 @@ class FineTuning(Method):
     """The task loss; asks nothing of a teacher."""
 
     Config = Config
-    group = "logits"
+    groups = ("logits",)
+
+    @classmethod
+    def check(cls, params: Params) -> None:
+        """There are no classes to smooth over on regression."""
+        smoothing = params.sections["ft"].label_smoothing
+        if params.task == "regression" and smoothing:
+            raise ValueError(
+                f"ft.label_smoothing is {smoothing:g} but task is 'regression', which has no classes: set it to 0"
+            )
 
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
         """`task`."""

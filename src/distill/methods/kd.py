@@ -29,7 +29,7 @@ class LogitDistillation(Method):
     """Task loss and soft targets."""
 
     Config = Config
-    group = "logits"
+    groups = ("logits", "augmented")
     needs = frozenset({"logits"})
 
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from distill import layer_maps, losses
+from distill.config import Params
 from distill.methods.base import Method, Setup
 from distill.models import Outputs, num_layers
 from distill.schedules import ScheduledWeight, Weight
@@ -33,8 +34,14 @@ class LayerWiseDistillation(Method):
     """Task loss, soft targets, and hidden states through one linear map per student layer."""
 
     Config = Config
-    group = "hidden"
+    groups = ("hidden", "augmented")
     needs = frozenset({"logits", "hidden"})
+
+    @classmethod
+    def check(cls, params: Params) -> None:
+        """The layer map must fit both models, where the parameters say how deep they are."""
+        if both := layer_maps.stated(params):
+            layer_maps.resolve(params.sections["lwd"].layer_map, *both, "lwd.layer_map")
 
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)

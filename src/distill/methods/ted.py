@@ -36,7 +36,7 @@ class TaskAwareDistillation(Method):
     """Task loss, soft targets, and filtered hidden states, layer by layer."""
 
     Config = Config
-    group = "filtered"
+    groups = ("filtered",)
     needs = frozenset({"logits", "hidden"})
 
     @classmethod

@@ -1,11 +1,15 @@
-"""What a task is: how examples become features, which head a model gets, its loss, and how answers are scored."""
+"""What a task is: which head a model gets, its loss, what of an input may be changed, and how answers are scored."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from torch import Tensor, nn
+
+from distill.errors import UserError
 
 
 @dataclass
@@ -14,7 +18,7 @@ class Report:
 
     Attributes:
         scores: flat, 0–100 unless the name says otherwise.
-        files: suffix of the predictions file → JSON content.
+        files: suffix of the predictions file → JSON content. Every task gives ".json" and ".null_odds.json".
     """
 
     scores: dict[str, float]
@@ -22,33 +26,126 @@ class Report:
 
 
 class Task(Protocol):
-    """A task's model side. All tensors of a batch have B rows, padded to L tokens."""
+    """A task's model side. All tensors of a batch have B rows, padded to L tokens.
+
+    A file of this folder names its class `TASK`. `TASK(metric, labels)` makes the task: `metric` is evaluate.metric of
+    params.yaml (None: the task's own), `labels` are the names of the classes, in order (empty where there are none).
+
+    "Logits" below are what `logits` gives: (B, L, C) per token, otherwise (B, C).
+    """
 
     name: str
     #: Columns of the features that hold labels; scalars per row.
     labels: tuple[str, ...]
+    #: True: one row of logits per token, (B, L, C); false: one per input, (B, C).
+    per_token: bool
+    #: C, the last axis of the logits.
+    channels: int
+    #: False where the logits are no scores of classes (regression): KL and cross-entropy mean nothing there.
+    has_classes: bool
+    #: Ragged columns of the features (a value per token) that `editable` reads; batches hold them as (B, L), -1 padded.
+    extra_columns: tuple[str, ...]
     #: The score by which checkpoints are chosen and methods are compared (higher is better).
     main_metric: str
-    #: The scores that tables on the terminal show.
+    #: The scores that tables on the terminal show, where they are there.
     shown: tuple[str, ...]
 
     def auto_class(self) -> Any:
         """The transformers Auto class whose head fits."""
 
+    def model_fields(self) -> dict[str, Any]:
+        """Fields of a transformers configuration that the head needs."""
+
     def logits(self, outputs: Any) -> Tensor:
-        """The model's outputs as one tensor, (B, L, 2) for question answering."""
+        """The model's outputs as one tensor."""
 
     def loss(self, logits: Tensor, batch: dict[str, Tensor], smoothing: float = 0.0) -> Tensor:
         """The task loss, a scalar."""
 
     def soft(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
-        """Distillation loss between logits, a scalar (`distill.losses.soft`)."""
+        """Distillation loss between logits, a scalar: the mean of `soft_rows`. No gradient flows into the teacher's."""
+
+    def soft_rows(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
+        """The distillation loss of each row, (B,), float32."""
+
+    def logit_mse(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Mean squared error over the logits that exist, a scalar. No gradient flows into the teacher's."""
 
     def head(self, width: int) -> nn.Module:
         """A fresh head on hidden states (B, L, width) that gives logits like a model's."""
 
+    def editable(self, batch: dict[str, Tensor]) -> Tensor:
+        """Which tokens may be changed without changing what the gold label is about: bool, (B, L).
+
+        Special tokens are left to the caller, which knows their ids.
+        """
+
+    def noisy(self, features: Any, share: float, seed: int) -> dict[str, np.ndarray]:
+        """The label columns with `share` of the rows' labels replaced at random (teachers made defective on purpose).
+
+        Args:
+            features: the features of a split (`datasets.Dataset`).
+            share: from 0 to 1, of the rows; rounded to whole rows.
+            seed: another seed replaces other rows.
+
+        Returns:
+            label column → array (rows,), of the column's own type.
+        """
+
     def score(self, predicted: Any, settings: Any) -> dict[str, float]:
         """Scores of a split (`evaluation.Predicted`), among them `main_metric`."""
 
-    def report(self, selection: Any, validation: Any, settings: Any) -> Report:
-        """All scores and prediction files; whatever is tuned is tuned on the selection split."""
+    def report(self, selection: Any, validation: Any, settings: Any, mismatched: Any = None) -> Report:
+        """All scores and prediction files; whatever is tuned is tuned on the selection split.
+
+        Args:
+            selection, validation: the splits (`evaluation.Predicted`).
+            settings: the section `evaluate`.
+            mismatched: the second validation split, where the data has one; its scores are named `mismatched_…`.
+        """
+
+
+def choose_metric(task: str, metric: str | None, allowed: Sequence[str]) -> str:
+    """The score that decides: `metric`, or the first of `allowed` where it is None.
+
+    Raises:
+        UserError: the task has no such score.
+    """
+    if metric is None:
+        return allowed[0]
+    if metric not in allowed:
+        raise UserError(
+            f"params.yaml: evaluate.metric: {metric!r}: task {task} is judged by one of {', '.join(allowed)}: choose"
+            " one, or null for the first"
+        )
+    return metric
+
+
+def label_column(features: Any, name: str) -> np.ndarray:
+    """A column of single numbers as an array of its own type that may be written to, (rows,)."""
+    return np.array(features.data.column(name).to_numpy())
+
+
+def drawn_rows(rows: int, share: float, seed: int) -> tuple[np.ndarray, np.random.Generator]:
+    """Which rows get another label, and the generator to draw the labels with.
+
+    Returns:
+        (round(share · rows) row numbers, ascending; generator)
+
+    Raises:
+        ValueError: the share is not from 0 to 1.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share is {share}: give a number from 0 to 1")
+    generator = np.random.default_rng(seed)
+    return np.sort(generator.choice(rows, round(share * rows), replace=False)), generator
+
+
+def check_finite(logits: np.ndarray) -> None:
+    """Raise a UserError that names the first row (rows, C) with a logit that is NaN or infinite."""
+    broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(broken):
+        raise UserError(
+            f"logits: not a finite number in feature {broken[0]} ({logits[broken[0]]}); the model is broken, train it"
+            " again with a lower learning rate or in float32"
+        )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,22 +14,40 @@ from distill.evaluation import Predicted
 from distill.metrics import squad
 from distill.sections import Evaluate
 from distill.tasks import answers
-from distill.tasks.base import Report
+from distill.tasks.base import Report, choose_metric, drawn_rows, label_column
 
 
 class QuestionAnswering:
-    """SQuAD v1.1 and v2.0. Logits are (B, L, 2): start and end; the classes of both are the L tokens."""
+    """SQuAD v1.1 and v2.0. Logits are (B, L, 2): start and end; the classes of both are the L tokens.
+
+    Args:
+        metric: the score that decides: f1 (also where it is None) or em.
+        labels: empty; a window's classes are its tokens.
+
+    Raises:
+        UserError: another metric.
+    """
 
     name = "qa"
     labels = ("start_positions", "end_positions")
-    main_metric = "f1"
+    per_token = True
+    channels = 2
+    has_classes = True
+    extra_columns = ("offset_start",)
     shown = ("em", "f1", "has_answer_f1", "no_answer_f1", "tuned_em", "tuned_f1")
+
+    def __init__(self, metric: str | None = None, labels: Sequence[str] = ()):
+        self.main_metric = choose_metric(self.name, metric, ("f1", "em"))
 
     def auto_class(self) -> Any:
         """`AutoModelForQuestionAnswering`."""
         from transformers import AutoModelForQuestionAnswering
 
         return AutoModelForQuestionAnswering
+
+    def model_fields(self) -> dict[str, Any]:
+        """None: the Auto class gives two outputs by itself."""
+        return {}
 
     def logits(self, outputs: Any) -> Tensor:
         """Start and end logits stacked, (B, L, 2)."""
@@ -47,23 +67,57 @@ class QuestionAnswering:
 
     def soft(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
         """Mean of start and end of `losses.soft` over the sequence axis, padding at −∞ in both."""
+        return self.soft_rows(student, teacher, batch, temperature).mean()
+
+    def soft_rows(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
+        """`soft` of each window, (B,)."""
         mask = batch["attention_mask"].bool()
-        return sum(losses.soft(student[..., side], teacher[..., side], temperature, mask) for side in (0, 1)) / 2
+        parts = [losses.soft_rows(student[..., side], teacher[..., side], temperature, mask) for side in (0, 1)]
+        return sum(parts) / 2
+
+    def logit_mse(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Σ (student − teacher)² over real tokens and both sides, divided by 2 · number of real tokens."""
+        return losses.mse_tok(student, teacher, batch["attention_mask"].bool())
 
     def head(self, width: int) -> nn.Module:
         """Linear(width, 2) per token."""
         return nn.Linear(width, 2)
+
+    def editable(self, batch: dict[str, Tensor]) -> Tensor:
+        """Tokens of the context without those of the gold answer: bool, (B, L). The question is never changed."""
+        place = torch.arange(batch["offset_start"].shape[1], device=batch["offset_start"].device)
+        start, end = (batch[column].unsqueeze(1) for column in self.labels)
+        return (batch["offset_start"] >= 0) & ~((start <= place) & (place <= end))
+
+    def noisy(self, features: Any, share: float, seed: int) -> dict[str, np.ndarray]:
+        """Drawn rows get a random answer: a start anywhere in the window's context, as many tokens as before.
+
+        The answer ends with the context at the latest. A window without an answer gets one of one token. A window
+        without a context keeps its label.
+        """
+        start, end = (label_column(features, column) for column in self.labels)
+        rows, generator = drawn_rows(len(start), share, seed)
+        offsets = features.data.column("offset_start")
+        for row in rows:
+            context = np.flatnonzero(np.asarray(offsets[int(row)].as_py()) >= 0)
+            if len(context):
+                tokens = end[row] - start[row]
+                start[row] = generator.integers(context[0], context[-1] + 1)
+                end[row] = min(start[row] + tokens, context[-1])
+        return dict(zip(self.labels, (start, end), strict=True))
 
     def score(self, predicted: Predicted, settings: Evaluate) -> dict[str, float]:
         """EM and F1 at threshold 0, for all questions and, in v2.0, for those with and without an answer (0–100)."""
         found, ids, golds = self._search(predicted, settings)
         return self._score(found, ids, golds, predicted.meta["version_2"], 0.0)
 
-    def report(self, selection: Predicted, validation: Predicted, settings: Evaluate) -> Report:
+    def report(
+        self, selection: Predicted, validation: Predicted, settings: Evaluate, mismatched: Predicted | None = None
+    ) -> Report:
         """Scores of the validation split at threshold 0 and, in v2.0, at the threshold tuned on the selection split.
 
         `best_em_oracle` and `best_f1_oracle` are the official evaluator's best_exact and best_f1: their thresholds are
-        tuned on the reported split itself.
+        tuned on the reported split itself. `mismatched`, a second validation split, is scored at threshold 0.
         """
         version_2 = validation.meta["version_2"]
         found, ids, golds = self._search(validation, settings)
@@ -72,6 +126,9 @@ class QuestionAnswering:
         scores["questions"] = len(ids)
         chosen_scores = self._score(chosen, chosen_ids, chosen_golds, version_2, 0.0)
         scores |= {f"selection_{name}": value for name, value in chosen_scores.items()}
+        if mismatched is not None:
+            other = self.score(mismatched, settings) | {"questions": len(mismatched.examples)}
+            scores |= {f"mismatched_{name}": value for name, value in other.items()}
         texts = answers.predictions(found, ids, 0.0 if version_2 else None)
         odds = dict(zip(ids, found.null_odds.tolist(), strict=True))
         files = {".json": texts, ".null_odds.json": odds}

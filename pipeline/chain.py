@@ -1,0 +1,117 @@
+"""The chain of assistants: each learns from the logits of the model before it, the first from the teacher's."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from distill import checkpoints, config, models, prediction, students
+from distill.config import Params
+from distill.data import tokenizer as tokenizers
+from distill.data.prepared import Prepared
+from distill.methods.base import Distillation, Setup
+from distill.methods.takd import AssistedDistillation
+from distill.signals import CachedTeacher
+from distill.tasks.base import Task
+from distill.trainer import Result
+from pipeline import common, links, plan, training
+from pipeline.inputs import SCORED, open_data
+from pipeline.stage import Stage, record_file
+
+METHOD = "takd"
+
+
+def train(name: str, curves: Path) -> None:
+    """All assistants as plain checkpoints `1`, `2`, …, and the logits of the last over the training features.
+
+    Args:
+        name: of the stage.
+        curves: where the curves of all trainings go, one after another.
+    """
+    params = common.params()
+    with Stage(
+        name,
+        params=config.pick(params, ["task", "assistant", "predict", *SCORED]),
+        inputs=[plan.file("assistant"), common.PREPARED, common.model("teacher"), common.PREDICTIONS],
+        outputs=[common.ASSISTANT, curves, record_file(name)],
+        method=METHOD,
+        experiment=params.tracking.experiment,
+        tags={"method": METHOD, "role": "assistant", "seed": params.assistant.seed},
+    ) as stage:
+        data, task = open_data(params)
+        stage.read(common.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
+        checkpoints.load_check(common.model("teacher"))
+        before, logits = common.model("teacher"), common.PREDICTIONS
+        folders: list[Path] = []
+        results: list[Result] = []
+        for number in range(1, len(params.assistant.chain) + 1):
+            seed = params.assistant.seed + number - 1
+            before, result = links.train(
+                stage,
+                number,
+                functools.partial(begin, stage, params, data, task, number, seed, before, logits),
+                data,
+                task,
+                params.assistant,
+                params,
+                seed,
+                f"assistant {number}",
+                results,
+            )
+            folders.append(before)
+            results.append(result)
+            logits = predict(stage.scratch / f"link-{number}", before, params, data, task, f"predict {number}")
+        built = stage.fresh("assistant")
+        for number, folder in enumerate(folders, start=1):
+            shutil.copytree(folder, built / str(number))
+        os.rename(logits, built / "logits")  # killed after this, the stage computes them again
+        (built / "logits" / checkpoints.MANIFEST).unlink()
+        training.finish(stage, links.joined(results, "link"), built, common.ASSISTANT, curves)
+        scores = {f"assistant {number}": result.scores for number, result in enumerate(results, start=1)}
+        shown = {label: {k: row[k] for k in task.shown if k in row} for label, row in scores.items() if row}
+        stage.figures({"updates": sum(result.steps for result in results), **shown})
+
+
+def begin(
+    stage: Stage, params: Params, data: Prepared, task: Task, number: int, seed: int, before: Path, logits: Path
+) -> tuple[PreTrainedModel, Distillation]:
+    """An assistant before its first update, and its training.
+
+    Args:
+        before: folder of the model before it in the chain.
+        logits: that model's, over the training features.
+
+    Raises:
+        UserError: the assistant cannot read the data, or is the model before it.
+    """
+    section, tokenizer, kind = params.assistant, data.tokenizer(), AssistedDistillation
+    link, where = section.chain[number - 1], f"assistant.chain.{number - 1}"
+    if link.model.path:
+        tokenizers.check_same(link.model.path, link.model.revision, tokenizer, f"{where}.model.path")
+    assistant = students.initial(link.init, link, task, tokenizer, seed, before, where=where)
+    longest = max(split["tokens_max"] for split in data.meta["splits"].values())
+    models.check_window(assistant, task, longest, tokenizer.cls_token_id, where)
+    models.check_different(assistant, before, where)
+    stage.read(logits, f"what assistant {number} learns from")
+    torch.manual_seed(seed)
+    setup = Setup(task, assistant.config, models.configuration(str(before), None), seed, tokenizer)
+    own = kind.Config.model_validate({name: getattr(section, name) for name in kind.Config.model_fields})
+    trained_on = checkpoints.tree_hash(common.PREPARED / "train" / "features.arrow")
+    return assistant, Distillation(assistant, kind(own, setup), CachedTeacher(logits, trained_on, task.per_token))
+
+
+def predict(folder: Path, model: Path, params: Params, data: Prepared, task: Task, label: str) -> Path:
+    """The logits of a finished assistant, in the scratch: what is there already is kept."""
+    logits = folder / "logits"
+    if not checkpoints.is_complete(logits):
+        draft = folder / "logits.draft"
+        loaded = models.from_pretrained(str(model), task)
+        prediction.write_logits(draft, loaded, model / "model.safetensors", data, task, params.predict, label)
+        checkpoints.seal(draft)
+        checkpoints.publish(draft, logits)
+    return logits

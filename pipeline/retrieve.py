@@ -1,0 +1,102 @@
+"""Stage retrieve: neighbours of the training texts, and the teacher's logits for them. `python -m pipeline.retrieve`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from distill import checkpoints, config, models, prediction, retrieval
+from distill.config import Params
+from distill.data.prepared import Prepared
+from distill.progress import bar
+from pipeline import common, plan
+from pipeline.inputs import open_data
+from pipeline.stage import Stage, record_file, run_stage
+
+NAME = "retrieve"
+#: `retrieve.pool` has this value where the training texts themselves are the pool.
+NO_FILE = Path("data/none")
+
+
+def main() -> None:
+    """Look for neighbours, then ask the teacher batch by batch; goes on where a killed run had come to."""
+    if plan.needed("candidates"):
+        build(common.params())
+    else:
+        plan.leave_empty(NAME, "candidates", common.CANDIDATES)
+
+
+def build(params: Params) -> None:
+    """Neighbours, their features and logits, in constant memory but for the texts."""
+    import datasets
+
+    with Stage(
+        NAME,
+        params=config.pick(params, ["task", "retrieve", "predict"]),
+        inputs=[plan.file("candidates"), common.PREPARED, common.model("teacher"), Path(params.retrieve.pool)],
+        outputs=[common.CANDIDATES, record_file(NAME)],
+        experiment=params.tracking.experiment,
+        tags={"role": "teacher"},
+    ) as stage:
+        data, task = open_data(params)
+        checkpoints.load_check(common.model("teacher"))
+        model = models.from_pretrained(str(common.model("teacher")), task)
+        stage.read(common.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
+        folder = stage.scratch / "candidates"
+        if not checkpoints.is_complete(folder):
+            search(stage, data, params, stage.fresh("candidates"))
+            checkpoints.seal(folder)
+        features = datasets.Dataset.from_file(str(folder / "features.arrow"))
+        stage.read(common.model("teacher"))
+        written = prediction.write_logits(
+            folder / "logits",
+            model,
+            common.model("teacher") / "model.safetensors",
+            data,
+            task,
+            params.predict,
+            NAME,
+            features,
+        )
+        (folder / checkpoints.MANIFEST).unlink()
+        stage.publish(folder, common.CANDIDATES)
+        stage.figures({"candidates": written.rows, "rows per second": written.rows_per_second})
+        stage.record({"examples_per_second": round(written.rows_per_second, 2)})
+
+
+def search(stage: Stage, data: Prepared, params: Params, folder: Path) -> None:
+    """Write features.arrow and neighbours.npy.
+
+    The pool is the training texts, or a file's, without the texts of the other splits: what scores are chosen by or
+    reported on is never retrieved.
+    """
+    section, features, tokenizer = params.retrieve, data.features("train"), data.tokenizer()
+    queries = retrieval.texts(data.examples("train"))
+    source = Path(section.pool)
+    if source == NO_FILE:
+        given = retrieval.unique(queries)
+    else:
+        given = retrieval.read_pool(source, queries[0][1] is not None, bool(data.meta.get("strip_html")))
+    scored = [split for split in data.meta["splits"] if split != "train"]
+    pool = retrieval.without(given, (text for split in scored for text in retrieval.texts(data.examples(split))))
+    left_out = f"; {len(given) - len(pool):,} of {' or '.join(scored)} left out" if len(pool) < len(given) else ""
+    stage.say("pool", f"{len(pool):,} different {'training ' if source == NO_FILE else ''}texts{left_out}")
+    with bar(len(retrieval.unique(queries)), "neighbours", unit="text") as progress:
+        found = retrieval.neighbours(queries, pool, section.candidates, progress.update)
+    examples = features.data.column("example_index").to_numpy()
+    if "offset_start" in features.column_names:
+        swap = retrieval.QuestionSwap(tokenizer, data.meta["max_length"], data.meta["doc_stride"] + 1)
+        rows = retrieval.write(
+            folder / "features.arrow", retrieval.schema(tokenizer), swap.candidates(features, pool, found)
+        )
+        neighbours = np.arange(rows, dtype=np.int32).reshape(len(features), section.candidates)
+    else:
+        batches = retrieval.text_candidates(pool, tokenizer, data.meta["max_length"])
+        retrieval.write(folder / "features.arrow", retrieval.schema(tokenizer), batches)
+        neighbours = found[examples]
+    np.save(folder / "neighbours.npy", neighbours)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,59 @@
+"""Attention scores before the softmax, of any architecture, without a model class of our own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from transformers import PreTrainedModel
+
+from distill.errors import UserError
+
+_SOFTMAX = {torch.softmax, torch.nn.functional.softmax, torch.Tensor.softmax}
+
+
+class Scores(TorchFunctionMode):
+    """Collects what every softmax over (B, heads, L, L) is given while the block runs, in the order of the layers.
+
+    The scores hold what the model adds to them: position terms (DeBERTa), and very low values where attention is
+    masked. They are part of the graph.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[Tensor] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func in _SOFTMAX and args and args[0].dim() == 4 and args[0].shape[-1] == args[0].shape[-2]:
+            self.found.append(args[0])
+        return func(*args, **(kwargs or {}))
+
+
+def prepare(model: PreTrainedModel) -> None:
+    """Switch the model to the attention that computes its scores (fused kernels never have them as a tensor).
+
+    Raises:
+        UserError: the architecture has no such form.
+    """
+    try:
+        if model.config._attn_implementation != "eager":
+            model.set_attn_implementation("eager")
+    except ValueError as error:
+        raise UserError(f"{model.config.model_type}: attention scores cannot be had: {error}") from error
+
+
+def check(scores: list[Tensor], model: PreTrainedModel) -> tuple[Tensor, ...]:
+    """One tensor (B, heads, L, L) per layer.
+
+    Raises:
+        UserError: the model's attention does not go through a softmax once per layer.
+    """
+    layers = model.config.num_hidden_layers
+    if len(scores) != layers:
+        raise UserError(
+            f"{model.config.model_type}: {len(scores)} attention scores were seen for {layers} layers: this"
+            " architecture's attention has no scores to compare: take a method that does not need them"
+        )
+    return tuple(scores)

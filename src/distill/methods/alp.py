@@ -1,0 +1,124 @@
+"""alp: ALP-KD, attention over teacher layers (Passban et al. 2021, arXiv 2012.14022).
+
+Student layer j learns from a mix of the teacher's layers A(j), weighted by how alike they are to it:
+a_jk = softmax over k ∈ A(j) of h_s[j]·h_t[k] / √D, c_j = Σ_k a_jk h_t[k], and
+`task_weight · task + kl_alpha · soft + mse_alpha · Σ_j mse(h_s[j], c_j)`, with mse the mean over rows and width.
+
+A(j) are all layers (`all`: ALP), disjoint blocks (`regular`: ALP-NO, no overlap), blocks with a layer more on either
+side (`overlap`: ALP-PO, partial overlap; see `distill.layer_groups`), or lists. On the first token; with `tokens: all`
+at every real token by itself. The paper does not divide by √D, which lets one layer take all the weight: that is
+`scale: false`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Discriminator, Field, Tag
+from torch import Tensor
+
+from distill import layer_groups, layer_maps
+from distill.config import Params
+from distill.layer_groups import Lists
+from distill.methods.base import Method, Setup
+from distill.models import Outputs, num_layers
+from distill.projections import lifts
+from distill.schedules import ScheduledWeight, Weight
+from distill.sections import Section
+
+FIELD = "alp.layers"
+
+# The tags choose one alternative, so that an error speaks of that one only.
+Layers = Annotated[
+    Annotated[Literal["all", "regular", "overlap"], Tag("<name>")] | Annotated[Lists, Tag("<list>")],
+    Discriminator(lambda value: "<list>" if isinstance(value, list) else "<name>"),
+]
+
+
+class Config(Section):
+    """Section `alp`."""
+
+    task_weight: Weight
+    kl_alpha: Weight
+    mse_alpha: Weight
+    temperature: Annotated[float, Field(gt=0)]
+    layers: Layers
+    tokens: Literal["first", "all"]
+    scale: bool
+
+
+def attended(layers: str | list[list[int]], student: int, teacher: int) -> list[list[int]]:
+    """A(1)…A(K): the teacher layers that each student layer attends to.
+
+    Raises:
+        UserError: the layers do not divide so (see `layer_groups.resolve`).
+    """
+    if layers == "all":
+        return [list(range(1, teacher + 1))] * student
+    return layer_groups.resolve(layers, student, teacher, FIELD)
+
+
+def distance(own: Tensor, others: Tensor, mask: Tensor, scale: bool) -> Tensor:
+    """Mean squared error between states and the mix of teacher states that they attend to.
+
+    The weights of the mix depend on the student's states, and the gradient passes through them.
+
+    Args:
+        own: (B, T, D), lifted to the teacher's width.
+        others: (B, T, n, D), the states of n teacher layers; no gradient flows into them.
+        mask: (B, T), true at the tokens that count.
+        scale: divides the dot products by √D.
+
+    Returns:
+        Σ (own − mix)² over those tokens and the width, divided by (their number · D): a scalar, float32.
+    """
+    own, others = own.float(), others.detach().float()
+    # Under bf16 autocast the products would lose the digits that the softmax needs.
+    with torch.autocast(own.device.type, enabled=False):
+        alike = torch.einsum("btd,btnd->btn", own, others)
+        shares = torch.softmax(alike / math.sqrt(own.shape[-1]) if scale else alike, -1)
+        mix = torch.einsum("btn,btnd->btd", shares, others)
+    return ((own - mix).square().mean(-1) * mask).sum() / mask.sum()
+
+
+class AttentionProjection(Method):
+    """Task loss, soft targets, and hidden states against attention-weighted mixes of the teacher's."""
+
+    Config = Config
+    groups = ("hidden", "augmented")
+    needs = frozenset({"logits", "cls"})
+
+    @classmethod
+    def check(cls, params: Params) -> None:
+        """The teacher's layers must divide so."""
+        if both := layer_maps.stated(params):
+            attended(params.sections["alp"].layers, *both)
+
+    def __init__(self, config: Config, setup: Setup):
+        super().__init__(config, setup)
+        self.needs = frozenset({"logits", "cls" if config.tokens == "first" else "hidden"})
+        self.layers = attended(config.layers, num_layers(setup.student), num_layers(setup.teacher))
+        self.lifts = lifts(setup.student.hidden_size, setup.teacher.hidden_size, len(self.layers))
+
+    def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
+        """`task`, `kl` and `attended` (the sum over student layers of `distance`)."""
+        count = 1 if self.config.tokens == "first" else batch["attention_mask"].shape[1]
+        mask = batch["attention_mask"].bool()[:, :count]
+        gaps = []
+        for j, (lift, layers) in enumerate(zip(self.lifts, self.layers, strict=True), start=1):
+            others = torch.stack([teacher.hidden[layer][:, :count] for layer in layers], 2)
+            gaps.append(distance(lift(student.hidden[j][:, :count]), others, mask, self.config.scale))
+        return {
+            "task": self.task.loss(student.logits, batch),
+            "kl": self.task.soft(student.logits, teacher.logits, batch, self.config.temperature),
+            "attended": sum(gaps),
+        }
+
+    def weights(self) -> dict[str, ScheduledWeight]:
+        """`task_weight`, `kl_alpha` and `mse_alpha`."""
+        return {"task": self.config.task_weight, "kl": self.config.kl_alpha, "attended": self.config.mse_alpha}
+
+
+METHOD = AttentionProjection

@@ -1,0 +1,99 @@
+"""born_again: students of students (Furlanello et al. 2018, arXiv 1805.04770).
+
+Generation 0 is the fine-tuned student. Generation g starts afresh, in the way and the shape in which fine-tuning
+started, and learns from generation g − 1:
+
+`task_weight · task + kl_alpha · T² · KL(generation g − 1 / T ‖ generation g / T)`.
+
+The last of `generations` is the method's student. Those before it are trained by stage `train_generations`. The
+evaluation also scores the ensemble: the mean of the logits of all generations, 0 to the last (`ensemble_…`).
+
+The paper takes T = 1 and trains from one to three generations; its ensemble averages the generations' predictions.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedModel
+
+from distill.config import Params
+from distill.errors import UserError
+from distill.methods.base import Method
+from distill.models import Outputs
+from distill.schedules import ScheduledWeight, Weight
+from distill.sections import Count, Section
+from distill.signals import Teacher
+
+# Seeds of neighbouring generations lie further apart than any two seeds of one run.
+_APART = 100_000
+# What two models of one architecture agree in; names of DistilBERT included.
+_SHAPE = ("model_type", "num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "hidden_dim")
+
+
+class Config(Section):
+    """Section `born_again`."""
+
+    generations: Count
+    task_weight: Weight
+    kl_alpha: Weight
+    temperature: Annotated[float, Field(gt=0)]
+
+
+class BornAgain(Method):
+    """Task loss and the soft targets of the generation before."""
+
+    Config = Config
+    groups = ("generations",)
+    taught_by = "generation"
+    needs = frozenset({"logits", "model"})
+
+    @classmethod
+    def start(cls, params: Params) -> str:
+        """Every generation starts as fine-tuning started: `distill.init` could be the generation before."""
+        return params.student.init
+
+    @classmethod
+    def training_seed(cls, config: Config, seed: int) -> int:
+        """The last generation's."""
+        return cls.generation_seed(seed, config.generations)
+
+    @staticmethod
+    def generation_seed(seed: int, generation: int) -> int:
+        """What seeds start and training of a generation (from 1) of the run `seed`: another number for each."""
+        return seed + _APART * generation
+
+    def compute(self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: Teacher | None) -> dict[str, Tensor]:
+        """The terms, for two models of one architecture.
+
+        Raises:
+            UserError: the generation before has another shape.
+        """
+        _check_same(student.config, teacher.model.config)
+        return super().compute(batch, student, teacher)
+
+    def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
+        """`task` and `kl`; `teacher` is the generation before."""
+        return {
+            "task": self.task.loss(student.logits, batch),
+            "kl": self.task.soft(student.logits, teacher.logits, batch, self.config.temperature),
+        }
+
+    def weights(self) -> dict[str, ScheduledWeight]:
+        """`task_weight` and `kl_alpha`."""
+        return {"task": self.config.task_weight, "kl": self.config.kl_alpha}
+
+
+def _check_same(student: PretrainedConfig, before: PretrainedConfig) -> None:
+    for name in _SHAPE:
+        own, other = getattr(student, name, None), getattr(before, name, None)
+        if own != other:
+            raise UserError(
+                f"params.yaml: student.model: a born-again student has the architecture of the generation before it,"
+                f" but {name} is {own} and was {other}: run `dvc repro finetune_student`, then the generations again"
+            )
+
+
+METHOD = BornAgain

@@ -1,0 +1,107 @@
+"""combined: Combined KD, annealing over changed texts (Jafari et al. 2021, arXiv 2109.05696).
+
+Phase 1, without labels: `mse_weight · MSE(z_s(x), Φ z_t(x)) + adversarial_weight · MSE(z_s(x′), Φ z_t(x′))`, each a
+half in the paper. x′ is what mate's generator makes of x (`distill.adversary`); in steps of its own it learns to
+maximise the second term. Φ = 1 − (τ − 1)/τ_max grows as in annealing (`distill.annealing`). Phase 2 starts from phase
+1's best weights on the selection split with a fresh optimiser: `task_weight · task`. Published: τ_max 10, 30 + 10
+epochs; the generator as in mate.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from distill import adversary, annealing, models
+from distill.adversary import Adversary, Cycle
+from distill.config import Params
+from distill.methods.base import Method, Setup
+from distill.phases import Phase
+from distill.schedules import ScheduledWeight, Weight
+from distill.sections import Count, Section, Training
+from distill.signals import OnlineTeacher
+
+
+class Config(Section):
+    """Section `combined`."""
+
+    mse_weight: Weight
+    adversarial_weight: Weight
+    task_weight: Weight
+    tau_max: Count
+    phase1_share: Annotated[float, Field(gt=0, lt=1)]
+    evaluations: Count
+    mask_probability: Annotated[float, Field(gt=0, le=1)]
+    gumbel_temperature: Annotated[float, Field(gt=0)]
+    generator_steps: Annotated[int, Field(ge=0)]
+    student_steps: Count
+    generator_learning_rate: Annotated[float, Field(gt=0)]
+
+
+class Combined(Method):
+    """Squared error to growing teacher logits on training texts and on changed ones, then the task loss alone."""
+
+    Config = Config
+    groups = ("generated",)
+    needs = frozenset({"logits", "model"})
+
+    @classmethod
+    def check(cls, params: Params) -> None:
+        """The generator must share the models' vocabulary."""
+        adversary.check_params(params, "combined")
+
+    def __init__(self, config: Config, setup: Setup):
+        super().__init__(config, setup)
+        self.adversary = Adversary(setup, "combined", config.mask_probability, config.gumbel_temperature)
+        self.cycle = Cycle(config.generator_steps, config.student_steps)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the task needs to know which tokens may be changed."""
+        return self.task.extra_columns
+
+    def phases(self, training: Training) -> list[Phase]:
+        """Logits, of which the best weights by the selection split are kept; then labels."""
+        first = self.config.phase1_share
+        best = {"evaluations": self.config.evaluations, "keep": "best"}
+        return [Phase("annealing", first, best), Phase("task", 1 - first)]
+
+    def trainer_steps(self, updates: int) -> int:
+        """The generator's steps come on top in phase 1; phase 2 has none."""
+        return updates if self.phase else self.cycle.trainer_steps(updates)
+
+    def learning_rates(self) -> dict[str, float]:
+        """The generator's own."""
+        return {"adversary.generator": self.config.generator_learning_rate}
+
+    def compute(self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: OnlineTeacher) -> dict[str, Tensor]:
+        """Phase 1: `generator` (which it maximises), or the student's `mse` and `adversarial`; phase 2: `task`."""
+        if self.phase:
+            return {"task": self.task.loss(models.run(student, self.task, batch).logits, batch)}
+        factor = annealing.phi(self.progress.share, self.config.tau_max)
+        if self.cycle.is_generators(self.progress.step):
+            own, target = self.adversary.attack(batch, student, teacher)
+            return {"generator": adversary.both_ways(self._mse(batch), own, factor * target)}
+        changed, mse = self.adversary.changed(batch), self._mse(batch)
+        return {
+            "mse": mse(models.run(student, self.task, batch).logits, factor * teacher(batch).logits),
+            "adversarial": mse(models.run(student, self.task, changed).logits, factor * teacher(changed).logits),
+        }
+
+    def _mse(self, batch: dict[str, Tensor]) -> adversary.Loss:
+        return lambda student, teacher: self.task.logit_mse(student, teacher, batch)
+
+    def weights(self) -> dict[str, ScheduledWeight]:
+        """`mse_weight`, `adversarial_weight` and `task_weight`; the generator climbs."""
+        return {
+            "mse": self.config.mse_weight,
+            "adversarial": self.config.adversarial_weight,
+            "task": self.config.task_weight,
+            "generator": adversary.CLIMB,
+        }
+
+
+METHOD = Combined

@@ -1,0 +1,104 @@
+"""rail: RAIL-KD, random intermediate layers (Haidar et al. 2021, arXiv 2109.10164).
+
+Each epoch K of the teacher's N layers are drawn, sorted, and paired in order with the student's K layers: r(1) < … <
+r(K). `(1 − alpha) · task + alpha · soft + beta · layers`, as in pkd, with
+
+- `layer_wise`: layers = (1/K) Σ_k mse_cls(h_s[k], h_t[r(k)]);
+- `concatenated`: layers = mse_cls of the K first-token states one after another, (B, K · D), normalised as one vector.
+
+The draw of an epoch depends on the run's seed and the epoch alone, so a resumed run draws the same.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from distill import layer_maps, losses
+from distill.config import Params
+from distill.errors import UserError
+from distill.methods.base import Method, Setup
+from distill.models import Outputs, num_layers
+from distill.projections import lifts
+from distill.schedules import Rest, ScheduledWeight, Share, Weight
+from distill.sections import Section
+
+
+class Config(Section):
+    """Section `rail`."""
+
+    alpha: Share
+    beta: Weight
+    temperature: Annotated[float, Field(gt=0)]
+    form: Literal["layer_wise", "concatenated"]
+
+
+def check_depths(student: int, teacher: int) -> None:
+    """Raise a UserError where the teacher has fewer layers than are drawn."""
+    if student > teacher:
+        raise UserError(
+            f"params.yaml: methods: rail draws a teacher layer for each student layer: the student has {student}, the"
+            f" teacher {teacher}: take rail out of the list, or give the student fewer layers"
+        )
+
+
+def drawn(student: int, teacher: int, seed: int, epoch: int) -> list[int]:
+    """Teacher layers of an epoch, ascending: `student` of 1…`teacher`, every choice equally likely."""
+    generator = torch.Generator().manual_seed(1_000_003 * seed + epoch)
+    return sorted((torch.randperm(teacher, generator=generator)[:student] + 1).tolist())
+
+
+class RandomLayers(Method):
+    """Task loss, soft targets, and normalised first-token states of layers that are drawn anew each epoch."""
+
+    Config = Config
+    groups = ("hidden", "augmented")
+    needs = frozenset({"logits", "cls"})
+
+    @classmethod
+    def check(cls, params: Params) -> None:
+        """The teacher must have as many layers as the student."""
+        if both := layer_maps.stated(params):
+            check_depths(*both)
+
+    def __init__(self, config: Config, setup: Setup):
+        super().__init__(config, setup)
+        self.depths = num_layers(setup.student), num_layers(setup.teacher)
+        check_depths(*self.depths)
+        widths, count = (setup.student.hidden_size, setup.teacher.hidden_size), self.depths[0]
+        if config.form == "concatenated":
+            self.lifts = lifts(*(count * width for width in widths), 1)
+        else:
+            self.lifts = lifts(*widths, count)
+
+    def remarks(self, params: Params, epochs: float) -> list[str]:
+        """Layers are drawn once an epoch."""
+        return [f"rail draws its layers once an epoch, and {epochs:.2f} are asked for"] if epochs < 2 else []
+
+    @property
+    def layers(self) -> list[int]:
+        """The teacher layers of the present epoch, for student layers 1…K."""
+        return drawn(*self.depths, self.seed, self.progress.epoch)
+
+    def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
+        """`task`, `kl` and `layers` (`losses.mse_cls`: the mean over layers, or of the concatenated states)."""
+        own = [state[:, 0] for state in student.hidden[1:]]
+        others = [teacher.hidden[layer][:, 0] for layer in self.layers]
+        if self.config.form == "concatenated":
+            own, others = [torch.cat(own, -1)], [torch.cat(others, -1)]
+        gaps = [losses.mse_cls(lift(s), t) for lift, s, t in zip(self.lifts, own, others, strict=True)]
+        return {
+            "task": self.task.loss(student.logits, batch),
+            "kl": self.task.soft(student.logits, teacher.logits, batch, self.config.temperature),
+            "layers": sum(gaps) / len(gaps),
+        }
+
+    def weights(self) -> dict[str, ScheduledWeight | Rest]:
+        """1 − `alpha`, `alpha` and `beta`."""
+        return {"task": Rest((self.config.alpha,)), "kl": self.config.alpha, "layers": self.config.beta}
+
+
+METHOD = RandomLayers

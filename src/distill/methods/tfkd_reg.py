@@ -1,0 +1,86 @@
+"""tfkd_reg: a hand-made teacher instead of a trained one (Yuan et al. 2020, CVPR, arXiv 1909.11723, Tf-KD_reg).
+
+The teacher says p = correct on the gold class, (1 − correct)/(C − 1) on each other of the C classes. Softened with T:
+
+    soften: logits         T² · KL(softmax(log p / T) ‖ softmax(z_s / T)): a teacher whose logits are log p
+    soften: probabilities  KL(softmax(p / T) ‖ softmax(z_s)): the public code, whose target is close to even at T = 20
+
+`task_weight · task + kl_alpha · that`; the paper's α is kl_alpha, its 1 − α task_weight; correct 0.99, T = 20.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from distill import losses
+from distill.config import Params
+from distill.errors import UserError
+from distill.methods.base import Method, Setup
+from distill.models import Outputs
+from distill.schedules import ScheduledWeight, Weight
+from distill.sections import Section
+
+_NO_CLASSES = "task regression has no classes that a teacher could be made for: take tfkd_reg out of methods.logits"
+
+
+class Config(Section):
+    """Section `tfkd_reg`."""
+
+    task_weight: Weight
+    kl_alpha: Weight
+    temperature: Annotated[float, Field(gt=0)]
+    correct: Annotated[float, Field(gt=0, lt=1)]
+    soften: Literal["logits", "probabilities"]
+
+
+class VirtualTeacher(Method):
+    """Task loss, and soft targets made from the gold label alone."""
+
+    Config = Config
+    groups = ("logits",)
+
+    @classmethod
+    def check(cls, params: Params) -> None:
+        """A number is no class."""
+        if params.task == "regression":
+            raise ValueError(f"methods.logits: 'tfkd_reg': {_NO_CLASSES}")
+
+    def __init__(self, config: Config, setup: Setup):
+        super().__init__(config, setup)
+        if not setup.task.has_classes:
+            raise UserError(f"params.yaml: methods.logits: 'tfkd_reg': {_NO_CLASSES}")
+
+    def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
+        """`task` and `kl`.
+
+        `kl` is summed over classes, its mean runs over the rows that have a gold class. For question answering the
+        classes are the real tokens, rows whose position is outside the window do not count, and start and end are
+        averaged.
+        """
+        mask = batch["attention_mask"].bool() if self.task.per_token else None
+        sides = student.logits.unbind(-1) if self.task.per_token else (student.logits,)
+        parts = [self._kl(logits, batch[column], mask) for logits, column in zip(sides, self.task.labels, strict=True)]
+        return {"task": self.task.loss(student.logits, batch), "kl": sum(parts) / len(parts)}
+
+    def _kl(self, logits: Tensor, gold: Tensor, mask: Tensor | None) -> Tensor:
+        exists = torch.ones_like(logits, dtype=torch.bool) if mask is None else mask
+        inside = gold.clamp(0, logits.shape[-1] - 1).unsqueeze(-1)
+        known = (gold.unsqueeze(-1) == inside) & exists.gather(-1, inside)
+        others = (exists.sum(-1, keepdim=True) - 1).clamp(min=1)
+        p = ((1 - self.config.correct) / others).expand(logits.shape).scatter(-1, inside, self.config.correct)
+        if self.config.soften == "logits":
+            rows = losses.soft_rows(logits, p.log(), self.config.temperature, exists)
+        else:
+            rows = losses.soft_rows(logits, p / self.config.temperature, 1.0, exists)
+        return torch.where(known[:, 0], rows, 0.0).sum() / known.sum().clamp(min=1)
+
+    def weights(self) -> dict[str, ScheduledWeight]:
+        """`task_weight` and `kl_alpha`."""
+        return {"task": self.config.task_weight, "kl": self.config.kl_alpha}
+
+
+METHOD = VirtualTeacher

@@ -1,0 +1,55 @@
+"""tfkd_self: teacher-free self-training (Yuan et al. 2020, CVPR, arXiv 1909.11723, Tf-KD_self).
+
+`task_weight · task + kl_alpha · T² · KL(self/T ‖ student/T)`: kd with the fine-tuned student itself, frozen, in the
+teacher's place. The paper's α is kl_alpha, its 1 − α task_weight.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from distill.config import Params
+from distill.methods.base import Method
+from distill.models import Outputs
+from distill.schedules import ScheduledWeight, Weight
+from distill.sections import Section
+
+
+class Config(Section):
+    """Section `tfkd_self`."""
+
+    task_weight: Weight
+    kl_alpha: Weight
+    temperature: Annotated[float, Field(gt=0)]
+
+
+class SelfTraining(Method):
+    """Task loss, and soft targets from the student's own fine-tuned copy, which runs along."""
+
+    Config = Config
+    groups = ("logits",)
+    taught_by = "student"
+    # Nobody has written down that copy's logits: `model` asks for the copy itself.
+    needs = frozenset({"logits", "model"})
+
+    def remarks(self, params: Params, epochs: float) -> list[str]:
+        """A student that is its own teacher has nothing to learn from it at first."""
+        text = "distill.init is 'finetuned': the student starts as its own teacher, and the soft targets hold it there"
+        return [text] if params.distill.init == "finetuned" else []
+
+    def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
+        """`task` and `kl`."""
+        return {
+            "task": self.task.loss(student.logits, batch),
+            "kl": self.task.soft(student.logits, teacher.logits, batch, self.config.temperature),
+        }
+
+    def weights(self) -> dict[str, ScheduledWeight]:
+        """`task_weight` and `kl_alpha`."""
+        return {"task": self.config.task_weight, "kl": self.config.kl_alpha}
+
+
+METHOD = SelfTraining

@@ -1,0 +1,155 @@
+"""tinybert: task distillation in two phases (TinyBERT, Jiao et al. 2020, arXiv 1909.10351).
+
+Phase 1: `attention_weight · Σ_k att(A_s[k], A_t[map(k)]) + hidden_weight · Σ_k mse_tok(h_s[k]·W, h_t[map(k)])`. A are
+the attention scores before the softmax, values ≤ −100 set to 0 on both sides; `att` is their squared difference, mean
+over heads and over pairs of real tokens. The hidden states are those of the embeddings (k = 0, on the teacher's
+embeddings) and of every layer; W is one linear map for all, without bias, trained with the student and dropped. Sums
+over k are the paper's, whose λ are all 1.
+
+Phase 2: `soft_weight · soft` at T = 1: the soft cross-entropy up to the teacher's entropy, so with its gradient. For
+regression the paper takes the gold labels: the task loss. Neither attention nor hidden states are computed then.
+
+Published: intermediate layers 20 epochs (10 on the large tasks, 50 on CoLA), learning rate 5e-5, batch 32; prediction
+layer 3 epochs, learning rate 1e-5 to 3e-5, batch 16 or 32.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from distill import attention, layer_maps, losses, models
+from distill.config import Params
+from distill.errors import UserError
+from distill.methods.base import Method, Setup
+from distill.models import Outputs
+from distill.phases import Phase
+from distill.schedules import ScheduledWeight, Weight
+from distill.sections import LayerMap, Section, Training
+from distill.signals import OnlineTeacher, Teacher
+
+# Scores at or below it mark what may not be attended to; how far below differs between architectures.
+FLOOR = -1e2
+
+
+class Config(Section):
+    """Section `tinybert`."""
+
+    phase1_share: Annotated[float, Field(gt=0, lt=1)]
+    phase2_learning_rate: Annotated[float, Field(gt=0)] | None
+    attention_weight: Weight
+    hidden_weight: Weight
+    soft_weight: Weight
+    temperature: Annotated[float, Field(gt=0)]
+    layer_map: LayerMap
+    heads: Literal["match", "mean"]
+    mask: bool
+
+
+class TinyBert(Method):
+    """Attention scores and hidden states first, then soft targets (regression: labels)."""
+
+    Config = Config
+    groups = ("hidden", "augmented")
+    needs = frozenset({"logits", "hidden", "attention", "model"})
+
+    @classmethod
+    def check(cls, params: Params) -> None:
+        """Numbers of heads and of layers must fit as far as the parameters tell."""
+        config = params.sections["tinybert"]
+        heads = {role: _stated(params, role, "num_attention_heads", "n_heads") for role in ("student", "teacher")}
+        if None not in heads.values():
+            _check_heads(config.heads, heads["student"], heads["teacher"])
+        layers = {role: _stated(params, role, "num_hidden_layers", "n_layers") for role in ("student", "teacher")}
+        if None not in layers.values():
+            layer_maps.resolve(config.layer_map, layers["student"], layers["teacher"], "tinybert.layer_map")
+
+    def __init__(self, config: Config, setup: Setup):
+        super().__init__(config, setup)
+        _check_heads(config.heads, setup.student.num_attention_heads, setup.teacher.num_attention_heads)
+        counts = models.num_layers(setup.student), models.num_layers(setup.teacher)
+        self.layers = layer_maps.resolve(config.layer_map, *counts, "tinybert.layer_map")
+        self.map = nn.Linear(setup.student.hidden_size, setup.teacher.hidden_size, bias=False)
+
+    def phases(self, training: Training) -> list[Phase]:
+        """Phase 1 trains no head, so that there is nothing to score in it."""
+        share, rate = self.config.phase1_share, self.config.phase2_learning_rate
+        return [
+            Phase("intermediate layers", share, {"evaluations": 0, "keep": "last"}),
+            Phase("prediction", 1 - share, {"learning_rate": rate} if rate else {}),
+        ]
+
+    def compute(self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: Teacher) -> dict[str, Tensor]:
+        """Phase 1: `attention` and `hidden`. Phase 2: `soft`, for regression `task`."""
+        if self.phase == 0:
+            own = models.run(student, self.task, batch, hidden=True, attention=True)
+            return self._intermediate(batch, own, teacher(batch))
+        # Phase 1 left the models with this kind of attention; a run that goes on in phase 2 has not been through it.
+        attention.prepare(student)
+        own = models.run(student, self.task, batch).logits
+        if not self.task.has_classes:
+            return {"task": self.task.loss(own, batch)}
+        attention.prepare(teacher.model)
+        target = OnlineTeacher(teacher.model, self.task, hidden=False, precision=teacher.precision)(batch).logits
+        return {"soft": self.task.soft(own, target, batch, self.config.temperature)}
+
+    def _intermediate(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs) -> dict[str, Tensor]:
+        mask = batch["attention_mask"].bool() if self.config.mask else None
+        states = [
+            losses.mse_tok(self.map(student.hidden[k]), teacher.hidden[layer], mask)
+            for k, layer in enumerate([0, *self.layers])
+        ]
+        scores = [
+            self._score_gap(own, teacher.attention[layer - 1], mask)
+            for own, layer in zip(student.attention, self.layers, strict=True)
+        ]
+        return {"attention": sum(scores), "hidden": sum(states)}
+
+    def _score_gap(self, student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
+        """Mean squared difference of scores (B, heads, L, L); with a mask over pairs of real tokens only."""
+        # Replaced before anything is calculated with them: the lowest float32 squared is infinite.
+        own, other = (torch.where(x.float() <= FLOOR, 0.0, x.float()) for x in (student, teacher.detach()))
+        if self.config.heads == "mean":
+            own, other = own.mean(1, keepdim=True), other.mean(1, keepdim=True)
+        squared = (own - other).square().mean(1)
+        if mask is None:
+            return squared.mean()
+        pairs = mask.unsqueeze(1) & mask.unsqueeze(2)
+        return squared.masked_fill(~pairs, 0.0).sum() / pairs.sum()
+
+    def weights(self) -> dict[str, ScheduledWeight]:
+        """`attention_weight`, `hidden_weight`; `soft_weight` is that of the labels in regression too."""
+        config = self.config
+        final = {"soft": config.soft_weight, "task": config.soft_weight}
+        return {"attention": config.attention_weight, "hidden": config.hidden_weight, **final}
+
+
+def _check_heads(rule: str, student: int, teacher: int) -> None:
+    if rule == "match" and student != teacher:
+        raise UserError(
+            f"params.yaml: tinybert.heads: 'match' compares attention head by head, but the student has {student} heads"
+            f" and the teacher {teacher}: give both the same number, or set tinybert.heads to mean"
+        )
+
+
+def _stated(params: Params, role: str, *names: str) -> int | None:
+    """A number of the role's shape where the parameters say it; a checkpoint may know better than they."""
+    section = params.student if role == "student" else params.teacher
+    fields = section.model.config
+    if role == "student":
+        start = section.init if params.distill.init == "finetuned" else params.distill.init
+        if start == "teacher_layers":
+            if "num_hidden_layers" not in names:
+                return _stated(params, "teacher", *names)  # copied with the layers
+            if isinstance(section.layers, list):
+                return len(section.layers)
+            if section.num_layers is not None:
+                return section.num_layers
+    return next((fields[name] for name in names if name in fields), None)
+
+
+METHOD = TinyBert

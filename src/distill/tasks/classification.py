@@ -1,0 +1,122 @@
+"""Classification of one text or of a pair of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from distill import losses
+from distill.evaluation import Predicted
+from distill.metrics import glue
+from distill.sections import Evaluate
+from distill.tasks.base import Report, check_finite, choose_metric, drawn_rows, label_column
+from distill.tasks.text import FirstTokenHead, report_scores
+
+
+class Classification:
+    """Single sentences and pairs, two classes or more. Logits are (B, C), labels int64 (B,).
+
+    Args:
+        metric: the score that decides: accuracy (also where it is None), f1 or mcc.
+        labels: names of the classes; class i is `labels[i]`. None at all: only the names of scores can be asked for.
+
+    Raises:
+        UserError: another metric.
+        ValueError: one class.
+    """
+
+    name = "classification"
+    labels = ("labels",)
+    per_token = False
+    has_classes = True
+    extra_columns = ()
+    shown = ("accuracy", "f1", "mcc", "mismatched_accuracy")
+
+    def __init__(self, metric: str | None = None, labels: Sequence[str] = ()):
+        self.main_metric = choose_metric(self.name, metric, ("accuracy", "f1", "mcc"))
+        self.classes = tuple(labels)
+        if len(self.classes) == 1:
+            raise ValueError(f"classification needs two classes or more, not {list(self.classes)}")
+        self.channels = len(self.classes)
+
+    def auto_class(self) -> Any:
+        """`AutoModelForSequenceClassification`."""
+        from transformers import AutoModelForSequenceClassification
+
+        return AutoModelForSequenceClassification
+
+    def model_fields(self) -> dict[str, Any]:
+        """Number and names of the classes."""
+        return {
+            "num_labels": self.channels,
+            "id2label": dict(enumerate(self.classes)),
+            "label2id": {name: i for i, name in enumerate(self.classes)},
+            "problem_type": "single_label_classification",
+        }
+
+    def logits(self, outputs: Any) -> Tensor:
+        """(B, C)."""
+        return outputs.logits
+
+    def loss(self, logits: Tensor, batch: dict[str, Tensor], smoothing: float = 0.0) -> Tensor:
+        """Cross-entropy, mean over rows; the target is (1 − ε) on the gold class and ε spread over all C classes."""
+        return losses.cross_entropy(logits, batch["labels"], None, smoothing)
+
+    def soft(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
+        """`losses.soft` over the classes, mean over rows."""
+        return self.soft_rows(student, teacher, batch, temperature).mean()
+
+    def soft_rows(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
+        """`soft` of each row, (B,)."""
+        return losses.soft_rows(student, teacher, temperature)
+
+    def logit_mse(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Mean of (student − teacher)² over (B, C)."""
+        return (student.float() - teacher.detach().float()).square().mean()
+
+    def head(self, width: int) -> nn.Module:
+        """First token → dropout → Linear(width, width) → tanh → dropout → Linear(width, C) (TED's filter head)."""
+        return FirstTokenHead(width, self.channels)
+
+    def editable(self, batch: dict[str, Tensor]) -> Tensor:
+        """Every real token: bool, (B, L)."""
+        return batch["attention_mask"].bool()
+
+    def noisy(self, features: Any, share: float, seed: int) -> dict[str, np.ndarray]:
+        """Drawn rows get one of the other classes, each equally likely."""
+        values = label_column(features, "labels")
+        rows, generator = drawn_rows(len(values), share, seed)
+        values[rows] = (values[rows] + generator.integers(1, self.channels, len(rows))) % self.channels
+        return {"labels": values}
+
+    def score(self, predicted: Predicted, settings: Evaluate) -> dict[str, float]:
+        """Accuracy, F1 and Matthews correlation (`metrics.glue.classification`)."""
+        check_finite(predicted.logits)
+        gold = np.asarray(predicted.examples.data.column("label"))
+        return glue.classification(predicted.logits.argmax(1), gold, self.channels)
+
+    def report(
+        self, selection: Predicted, validation: Predicted, settings: Evaluate, mismatched: Predicted | None = None
+    ) -> Report:
+        """The scores of all splits, and class and probabilities of every row of the validation split.
+
+        Nothing is tuned. Only question answering has null odds: that file is empty here.
+        """
+        scores = report_scores(self, selection, validation, settings, mismatched)
+        logits = validation.logits.astype(np.float64)
+        odds = np.exp(logits - logits.max(1, keepdims=True))
+        rows = zip(validation.examples["id"], logits.argmax(1), odds / odds.sum(1, keepdims=True), strict=True)
+        predictions = {
+            key: {
+                "label": self.classes[best],
+                "probabilities": {name: round(float(p), 6) for name, p in zip(self.classes, shares, strict=True)},
+            }
+            for key, best, shares in rows
+        }
+        return Report(scores, {".json": predictions, ".null_odds.json": {}})
+
+
+TASK = Classification

@@ -1,0 +1,117 @@
+"""A number for one text or for a pair of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from distill.errors import UserError
+from distill.evaluation import Predicted
+from distill.metrics import glue
+from distill.sections import Evaluate
+from distill.tasks.base import Report, check_finite, choose_metric, drawn_rows, label_column
+from distill.tasks.text import FirstTokenHead, report_scores
+
+
+class Regression:
+    """One output. Logits are (B, 1), labels float32 (B,): they meet as (B,), never as (B, 1) against (B,), which
+    broadcasts to all pairs of rows.
+
+    Distillation is the squared error of both outputs: KL over one logit is always 0. Temperature means nothing then.
+
+    Args:
+        metric: the score that decides: pearson (also where it is None) or spearman.
+        labels: empty.
+
+    Raises:
+        UserError: another metric.
+    """
+
+    name = "regression"
+    labels = ("labels",)
+    per_token = False
+    channels = 1
+    has_classes = False
+    extra_columns = ()
+    shown = ("pearson", "spearman", "mse", "mismatched_pearson")
+
+    def __init__(self, metric: str | None = None, labels: Sequence[str] = ()):
+        self.main_metric = choose_metric(self.name, metric, ("pearson", "spearman"))
+
+    def auto_class(self) -> Any:
+        """`AutoModelForSequenceClassification`, with one output."""
+        from transformers import AutoModelForSequenceClassification
+
+        return AutoModelForSequenceClassification
+
+    def model_fields(self) -> dict[str, Any]:
+        """One output, named "score"."""
+        return {"num_labels": 1, "id2label": {0: "score"}, "label2id": {"score": 0}, "problem_type": "regression"}
+
+    def logits(self, outputs: Any) -> Tensor:
+        """(B, 1)."""
+        return outputs.logits
+
+    def loss(self, logits: Tensor, batch: dict[str, Tensor], smoothing: float = 0.0) -> Tensor:
+        """Mean of (logits − labels)² over rows.
+
+        Raises:
+            UserError: label smoothing, which spreads a label over classes.
+        """
+        if smoothing:
+            raise UserError(
+                f"params.yaml: label_smoothing: {smoothing}: task regression has no classes to smooth over: set it to 0"
+            )
+        if batch["labels"].dim() != 1:
+            raise ValueError(f"labels have shape {tuple(batch['labels'].shape)}: (B,) is needed")
+        return (logits[:, 0].float() - batch["labels"].float()).square().mean()
+
+    def soft(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
+        """Mean of (student − teacher)² over rows."""
+        return self.soft_rows(student, teacher, batch, temperature).mean()
+
+    def soft_rows(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
+        """(student − teacher)² of each row, (B,)."""
+        return (student[:, 0].float() - teacher.detach()[:, 0].float()).square()
+
+    def logit_mse(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Mean of (student − teacher)² over rows."""
+        return self.soft_rows(student, teacher, batch, 1.0).mean()
+
+    def head(self, width: int) -> nn.Module:
+        """First token → dropout → Linear(width, width) → tanh → dropout → Linear(width, 1) (TED's filter head)."""
+        return FirstTokenHead(width, 1)
+
+    def editable(self, batch: dict[str, Tensor]) -> Tensor:
+        """Every real token: bool, (B, L)."""
+        return batch["attention_mask"].bool()
+
+    def noisy(self, features: Any, share: float, seed: int) -> dict[str, np.ndarray]:
+        """Drawn rows get the label of a row drawn at random, so that the labels stay in their range."""
+        values = label_column(features, "labels")
+        rows, generator = drawn_rows(len(values), share, seed)
+        values[rows] = values[generator.integers(0, len(values), len(rows))]
+        return {"labels": values}
+
+    def score(self, predicted: Predicted, settings: Evaluate) -> dict[str, float]:
+        """Pearson and Spearman correlation (0 where a side is constant) and mse (`metrics.glue.regression`)."""
+        check_finite(predicted.logits)
+        return glue.regression(predicted.logits[:, 0], np.asarray(predicted.examples.data.column("label")))
+
+    def report(
+        self, selection: Predicted, validation: Predicted, settings: Evaluate, mismatched: Predicted | None = None
+    ) -> Report:
+        """The scores of all splits, and the number predicted for every row of the validation split.
+
+        Nothing is tuned. Only question answering has null odds: that file is empty here.
+        """
+        scores = report_scores(self, selection, validation, settings, mismatched)
+        numbers = validation.logits[:, 0].astype(np.float64).round(6).tolist()
+        predictions = dict(zip(validation.examples["id"], numbers, strict=True))
+        return Report(scores, {".json": predictions, ".null_odds.json": {}})
+
+
+TASK = Regression

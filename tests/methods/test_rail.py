@@ -1,0 +1,118 @@
+"""rail: pkd with layers that are drawn anew each epoch, in value and gradient; the draw survives a restart."""
+
+from itertools import combinations
+
+import pytest
+import torch
+
+from distill.errors import UserError
+from distill.trainer import Progress
+from tests import tiny
+from tests.methods import states
+from tests.methods.states import first_token_gap, lifted
+
+VALUES = {"alpha": 0.7, "beta": 100, "temperature": 4, "form": "layer_wise"}
+WEIGHTS = [0.3, 0.7, 100]
+FORMS = ["layer_wise", "concatenated"]
+
+
+def term(layers, form):
+    def own(maps, hidden, others, lengths):
+        if form == "concatenated":
+            student = torch.cat([hidden[k][:, 0] for k in range(1, len(layers) + 1)], -1)
+            return first_token_gap(lifted(maps, 0, student), torch.cat([others[layer][:, 0] for layer in layers], -1))
+        gaps = [
+            first_token_gap(lifted(maps, k, hidden[k + 1][:, 0]), others[layer][:, 0]) for k, layer in enumerate(layers)
+        ]
+        return sum(gaps) / len(layers)
+
+    return own
+
+
+def layers_in(epoch, seed=0, depths=(3, 6)):
+    """What the method says that it draws."""
+    method = states.build("rail", VALUES, *states.models_of(depths), seed=seed)
+    method.progress = Progress(0, 1, epoch)
+    return method.layers
+
+
+@pytest.mark.parametrize("width", [8, 12])
+@pytest.mark.parametrize("epoch", [0, 5])
+@pytest.mark.parametrize("form", FORMS)
+def test_value_and_gradient_are_the_formula(form, epoch, width):
+    layers = layers_in(epoch)
+    values = VALUES | {"form": form}
+    progress = Progress(3, 10, epoch)
+    states.check_on_questions("rail", values, term(layers, form), "layers", WEIGHTS, width=width, progress=progress)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_value_and_gradient_on_classification_and_regression(form):
+    states.check_on_texts("rail", VALUES | {"form": form}, term(layers_in(0), form), "layers", WEIGHTS)
+
+
+def test_a_draw_has_k_different_layers_in_ascending_order_and_every_choice_comes_up_as_often():
+    counts = dict.fromkeys(combinations(range(1, 5), 2), 0)
+    method = states.build("rail", VALUES, *states.models_of((2, 4)))
+    for epoch in range(3000):
+        method.progress = Progress(0, 1, epoch)
+        counts[tuple(method.layers)] += 1
+    # 500 expected each, standard deviation 20.4
+    assert all(abs(count - 500) < 100 for count in counts.values())
+
+
+def test_layers_are_drawn_once_an_epoch_from_seed_and_epoch_alone():
+    first = [layers_in(epoch, seed=4) for epoch in range(12)]
+    torch.manual_seed(99)
+    torch.rand(17)
+    assert [layers_in(epoch, seed=4) for epoch in range(12)] == first
+    assert [layers_in(epoch, seed=5) for epoch in range(12)] != first
+    assert len({tuple(layers) for layers in first}) > 4
+    method = states.build("rail", VALUES, *states.models_of(), seed=4)
+    for step in range(4):  # within an epoch, steps change nothing
+        method.progress = Progress(step, 40, 7)
+        assert method.layers == first[7]
+
+
+def test_drawing_leaves_the_global_generator_alone():
+    objective = states.objective_of("rail", VALUES, *states.models_of())
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    objective(**tiny.batch())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_with_as_many_layers_all_are_drawn():
+    assert layers_in(0, depths=(4, 4)) == layers_in(9, depths=(4, 4)) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_more_padding_changes_no_term(form):
+    states.check_padding("rail", VALUES | {"form": form})
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_states_of_the_first_token_alone_are_enough(form):
+    states.check_first_tokens("rail", VALUES | {"form": form})
+
+
+@pytest.mark.parametrize(("form", "count"), [("layer_wise", 3), ("concatenated", 1)])
+def test_maps_train_and_are_dropped(form, count):
+    states.check_maps_train_and_are_dropped("rail", VALUES | {"form": form}, count)
+
+
+def test_a_teacher_with_fewer_layers_is_refused_early_and_late():
+    message = "rail draws a teacher layer for each student layer: the student has 3, the teacher 2"
+    with pytest.raises(UserError, match=message):
+        states.build("rail", VALUES, *states.models_of((3, 2)))
+    with pytest.raises(UserError, match=message):
+        states.load("rail", (3, 2))
+    assert states.load("rail", (2, 2)).methods["hidden"] == ["rail"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_it_trains_and_a_killed_training_draws_the_same_layers_and_gives_the_same_bytes(form, tmp_path):
+    seen = states.check_trains_and_resumes("rail", VALUES | {"form": form}, "layers", tmp_path)
+    # 6 steps an epoch; it went on from step 10
+    assert seen == [layers_in(step // 6, seed=1) for step in range(10, 18)]
+    assert seen[0] != seen[-1]

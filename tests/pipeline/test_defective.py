@@ -1,0 +1,52 @@
+"""Defective teachers: wrong labels reach the teacher's training and nothing else."""
+
+import json
+import shutil
+
+import pytest
+
+from tests import micro
+
+pytestmark = pytest.mark.slow
+
+
+def finetune(base, stages, folder, **settings):
+    repo = shutil.copytree(base, folder)
+    (repo / "params.yaml").write_text(micro.params({f"teacher.{name}": value for name, value in settings.items()}))
+    return repo, stages.run(repo, "finetune", "teacher")
+
+
+def weights(repo, role="teacher"):
+    return (repo / "data/models" / role / "model.safetensors").read_bytes()
+
+
+def test_noise_changes_the_teacher_and_no_noise_does_not(base, stages, tmp_path):
+    noisy, done = finetune(base, stages, tmp_path / "noisy", label_noise=0.5)
+    assert "50% of the training labels are replaced" in done.out and weights(noisy) != weights(base)
+    again, _ = finetune(base, stages, tmp_path / "again", label_noise=0.5)
+    assert weights(again) == weights(noisy)
+    other, _ = finetune(base, stages, tmp_path / "other", label_noise=0.25)
+    assert weights(other) not in (weights(noisy), weights(base))
+    clean, done = finetune(base, stages, tmp_path / "clean", label_noise=0.0)
+    assert "replaced" not in done.out and weights(clean) == weights(base)
+
+
+def test_the_student_is_fine_tuned_on_the_labels_as_they_are(base, stages, tmp_path):
+    repo, _ = finetune(base, stages, tmp_path / "repo", label_noise=1.0)
+    stages.run(repo, "finetune", "student")
+    assert weights(repo, "student") == weights(base, "student")
+
+
+def test_a_teacher_worse_than_its_student_is_warned_about(base, stages, tmp_path):
+    repo, _ = finetune(base, stages, tmp_path / "repo", label_noise=1.0)
+    scores = repo / "metrics/selection/teacher.json"
+    scores.write_text(json.dumps({"f1": -1.0}))
+    assert "defective distillation" in stages.run(repo, "finetune", "student").out
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, True])
+def test_a_share_that_cannot_be_is_refused(base, stages, tmp_path, share):
+    repo = shutil.copytree(base, tmp_path / "repo")
+    (repo / "params.yaml").write_text(micro.params({"teacher.label_noise": share}))
+    done = stages.run(repo, "finetune", "teacher", check=False)
+    assert done.code == 2 and "teacher.label_noise" in done.err and "Traceback" not in done.err

@@ -1,0 +1,154 @@
+"""Every method on the embedded corpus, through its stages: its terms fall, and a kill changes no byte of a student."""
+
+import csv
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from distill import registry
+from tests import micro
+
+pytestmark = pytest.mark.slow
+
+# The terms of each method that must fall while it trains. Those of a moving target need not: what a generator makes
+# harder, or the fine-tuned student's own outputs, which its copy has at the start.
+FALLING = {
+    "alp": ["task", "kl", "attended"],
+    "annealing": ["mse", "task"],
+    "born_again": ["task"],
+    "ckd": ["task", "kl", "internal"],
+    "combined": ["mse", "task"],
+    "freelb": ["task", "kl"],
+    "ft": ["task"],
+    "hidden": ["task", "kl", "hidden"],
+    "kd": ["task", "kl"],
+    "knn": ["task", "kl", "candidate_kl"],
+    "lwd": ["task", "kl", "mse"],
+    "mate": ["task", "kl"],
+    "minimax_knn": ["task", "kl"],
+    "pkd": ["task", "kl", "patient"],
+    "rail": ["task", "kl", "layers"],
+    "rkd": ["task", "kl"],
+    "takd": ["task"],
+    "ted": ["task", "kl", "mse"],
+    "tfkd_reg": ["task", "kl"],
+    "tfkd_self": ["task"],
+    "tinybert": ["attention", "hidden", "soft"],
+}
+STAGES = (
+    ("finetune", "teacher"),
+    ("finetune", "student"),
+    ("predict",),
+    ("plan",),
+    ("train_filters", "teacher"),
+    ("train_filters", "student"),
+    ("assistant",),
+    ("generator",),
+    ("retrieve",),
+    ("augment",),
+    ("generations", "born_again", "1"),
+)
+
+
+def groups():
+    names = registry.available()
+    usual = {name: registry.load(name).groups[0] for name in names}
+    return {group: [name for name in names if usual[name] == group] for group in sorted(set(usual.values()))}
+
+
+SETTINGS = {
+    **{f"methods.{group}": names for group, names in groups().items()},
+    # A teacher that knows something, and a student that has it to learn.
+    "teacher.model.config.num_hidden_layers": 4,
+    "student.model.config.num_hidden_layers": 2,
+    "teacher.max_steps": 80,
+    "teacher.learning_rate": 0.003,
+    "assistant.max_steps": 8,
+    "assistant.log_every": 2,
+    "generator.max_steps": 8,
+    "generator.log_every": 2,
+    "augment.copies": 1,
+    "retrieve.candidates": 3,
+    "distill.max_steps": 40,
+    "distill.learning_rate": 0.003,
+    "distill.warmup": 0.0,
+    "annealing.tau_max": 1,  # or the targets grow, and with them the term
+    "combined.tau_max": 1,
+    "mate.student_steps": 10,
+    "mate.generator_steps": 2,
+    "combined.student_steps": 10,
+    "combined.generator_steps": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def ready(base, stages, tmp_path_factory) -> Path:
+    """What every method needs has been made."""
+    repo = shutil.copytree(base, tmp_path_factory.mktemp("methods") / "repo")
+    (repo / "params.yaml").write_text(micro.params(SETTINGS))
+    for words in STAGES:
+        stages.run(repo, *words)
+    return repo
+
+
+@pytest.mark.parametrize("method", registry.available())
+def test_it_trains_and_a_kill_changes_nothing(ready, stages, method):
+    done = stages.run(ready, "distill", method, "1")
+    student, curves = ready / "data/models/distill" / method / "1", ready / "metrics/curves" / f"{method}-1.csv"
+    assert_falls(curves, FALLING[method])
+    # A plain checkpoint: the same weights as the fine-tuned student has, nothing of the method's.
+    assert set(load_file(student / "model.safetensors")) == set(
+        load_file(ready / "data/models/student/model.safetensors")
+    )
+    expected = content(student) | {"curves": curves.read_bytes()}
+    lives, words = 0, ("distill", method, "1")
+    while (again := stages.run(ready, *words, kill_at=done.operations * (5 + 4 * lives) // 16, check=False)).code:
+        assert again.code == -signal.SIGKILL, again.err
+        lives += 1
+    assert lives >= 2
+    assert content(student) | {"curves": curves.read_bytes()} == expected
+    record = json.loads(next((ready / "data/runs").glob(f"distill_*-{method}-1.json")).read_text())
+    assert record["resumed"] and record["resumed_from"] > 0
+
+
+def assert_falls(curves: Path, names: list[str]) -> None:
+    rows = list(csv.DictReader(curves.read_text().splitlines()))
+    for name in names:
+        values = [float(row[name]) for row in rows if row[name]]
+        third = max(len(values) // 3, 1)
+        first, last = sum(values[:third]) / third, sum(values[-third:]) / third
+        assert last < first, f"{name}: {values}"
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_copies_give_no_method_more_updates_and_those_of_other_data_are_refused(ready, stages, tmp_path):
+    repo = shutil.copytree(ready, tmp_path / "repo")
+    settings = SETTINGS | {"distill.max_steps": None, "distill.epochs": 0.5}
+    settings |= {"methods.hidden": [], "methods.logits": ["ft"], "methods.augmented": ["kd"]}
+    (repo / "params.yaml").write_text(micro.params(settings))
+    for words in (("plan",), ("augment",), ("distill", "ft", "1"), ("distill", "kd", "1")):
+        stages.run(repo, *words)
+    records = [
+        json.loads((repo / f"data/runs/distill_{name}-1.json").read_text()) for name in ("logits-ft", "augmented-kd")
+    ]
+    assert records[0]["updates"] == records[1]["updates"] > 10
+
+    meta = repo / "data/augmented/meta.json"
+    meta.write_text(json.dumps(json.loads(meta.read_text()) | {"data": "0" * 32}))
+    done = stages.run(repo, "distill", "kd", "1", check=False)
+    assert done.code == 2 and "made from other training features: run `dvc repro augment`" in done.err
+
+
+def test_the_students_updates_are_counted_and_not_the_generators(ready, stages):
+    path = ready / "data/runs/distill_generated-mate-1.json"
+    if not path.exists():
+        stages.run(ready, "distill", "mate", "1")
+    record = json.loads(path.read_text())
+    assert (record["updates"], record["trainer_steps"]) == (40, 48)
