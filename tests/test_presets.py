@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import config, presets, yaml_edit
+from distill import presets, yaml_edit
 from distill.errors import UserError
 
 PARAMS = """\
@@ -228,57 +228,26 @@ def test_a_wrong_name_gets_the_nearest(tmp_path, preset):
         presets.load(tmp_path / "none.yaml")
 
 
-@pytest.mark.parametrize("name", presets.names())
-def test_every_preset_of_the_project_gives_valid_parameters(name, root, tmp_path):
-    text = (root / "params.yaml").read_text(encoding="utf-8")
-    values = presets.load(name)
-    merged = yaml_edit.parse(presets.merge(text, values), name)
-    config.parse(copy.deepcopy(merged), Path(name))
-    assert through_dvc(tmp_path, text, presets.as_overrides(text, values)) == merged
-    assert presets.header(name).keys() == {"description", "published"}
+def test_a_preset_extends_another_by_the_rules_of_merging(tmp_path):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/deep.yaml").write_text("a: {x: 1, config: {k: 1, l: 2}, list: [1, 2]}\nb: {y: 1}\n")
+    (tmp_path / "shared/base.yaml").write_text("extends: deep\na: {z: 2}\n")
+    (tmp_path / "mine.yaml").write_text("extends: shared/base\na: {x: 3, config: {k: 5}, list: [9]}\n")
+    assert presets.load("mine", tmp_path) == {"a": {"x": 3, "config": {"k": 5}, "list": [9], "z": 2}, "b": {"y": 1}}
+    assert presets.names(tmp_path) == ["mine"]  # what is shared is no preset
 
 
-def merged_with(root, name):
-    return config.parse(
-        yaml_edit.parse(presets.merge((root / "params.yaml").read_text(encoding="utf-8"), presets.load(name)), name),
-        Path(name),
-    )
-
-
-def test_the_deberta_preset_has_the_published_settings(root):
-    params = merged_with(root, "squad_v2-deberta_v3")
-    trained = {name: getattr(params, name) for name in ("teacher", "student", "distill")}
-    assert {name: section.learning_rate for name, section in trained.items()} == {
-        "teacher": 3e-5,
-        "student": 5e-5,
-        "distill": 5e-5,
-    }
-    assert {name: section.batch_size for name, section in trained.items()} == {
-        "teacher": 48,
-        "student": 8,
-        "distill": 8,
-    }
-    for section in (*trained.values(), params.teacher_filters, params.student_filters):
-        assert (section.epochs, section.max_steps, section.weight_decay, section.warmup) == (3, None, 0, 0)
-        assert section.lr_scheduler == "linear"
-    assert (params.features.max_length, params.features.doc_stride, params.seeds) == (384, 128, [42])
-    assert params.teacher_filters.learning_rate == 3e-5
-    assert params.student_filters.learning_rate == 5e-5
-    assert params.teacher_filters.filter_output_dim == params.student_filters.filter_output_dim == 768
-    assert params.teacher_filters.filter_interval == params.student_filters.filter_interval == 1  # 12 layers each
-    weights = {name: params.sections[name] for name in ("kd", "lwd", "ted")}
-    assert {name: section.kl_alpha.value for name, section in weights.items()} == {"kd": 10, "lwd": 10, "ted": 10}
-    assert (weights["lwd"].mse_alpha.value, weights["ted"].mse_alpha.value) == (100, 5000)
-
-
-def test_the_reproduction_differs_in_batch_size_and_optimiser_alone(root):
-    official, other = (
-        config.flatten(merged_with(root, f"squad_v2-deberta_v3{suffix}")) for suffix in ("", "-reproduction")
-    )
-    changed = {name.rsplit(".", 1)[-1]: other[name] for name in official if official[name] != other[name]}
-    assert official.keys() == other.keys()
-    assert changed == {"batch_size": 48, "adam_beta2": 0.98, "adam_epsilon": 1e-6}
-
-
-def test_the_header_of_a_preset_ends_with_its_published_figures():
-    assert presets.header("squad_v2-deberta_v3")["published"].endswith("ted 83.6/86.4 (its README: 83.0/85.9)")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends: none\n", r"mine\.yaml: extends: none: .*none\.yaml: no such file: name another preset"),
+        ("extends: mine\n", "mine: it extends itself"),
+        ("extends: other\n", "mine: it extends itself"),
+        ("extends: [a]\n", "no such file"),
+    ],
+)
+def test_what_cannot_be_extended_is_refused(text, message, tmp_path):
+    (tmp_path / "other.yaml").write_text("extends: mine\n")
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        presets.load("mine", tmp_path)

@@ -10,6 +10,10 @@ A preset opens with a comment that says what it is and what was published for it
 It may give any part of the sections in params.yaml, and nothing that is not there. Mappings are
 merged key by key, lists and values are replaced, and so is `config` as a whole: its keys are fields
 of a transformers configuration, and those of one architecture mean nothing to another.
+
+With `extends: other` it begins with the values of `other.yaml` beside it and has its own on top, by
+the same rules. What several presets share and is none by itself stands in `presets/shared/`
+(`extends: shared/name`).
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from distill.errors import UserError
 
 FOLDER = Path(__file__).resolve().parents[2] / "presets"
 REPLACED_WHOLE = frozenset({"config"})
+EXTENDS = "extends"
 
 
 class Change(NamedTuple):
@@ -62,13 +67,38 @@ def find(name_or_path: str | Path, folder: Path = FOLDER) -> Path:
 
 
 def load(name_or_path: str | Path, folder: Path = FOLDER) -> dict[str, Any]:
-    """Read a preset as plain values.
+    """Read a preset as plain values, on top of those that it extends.
 
     Raises:
-        UserError: there is no such preset, it is not a YAML mapping of names, or it holds something
-            that is no parameter (a date, an infinite number).
+        UserError: there is no such preset, it is not a YAML mapping of names, it holds something
+            that is no parameter (a date, an infinite number), or what it extends is missing or
+            itself.
     """
     path = find(name_or_path, folder)
+    preset = _read(path)
+    seen = [path.resolve()]
+    while EXTENDS in preset:
+        name = preset.pop(EXTENDS)
+        path = path.parent / f"{name}.yaml"
+        if not path.is_file() or path.resolve() in seen:
+            trouble = "it extends itself" if path.is_file() else f"{path}: no such file"
+            raise UserError(f"{seen[-1]}: {EXTENDS}: {name}: {trouble}: name another preset, without its suffix")
+        seen.append(path.resolve())
+        preset = _on_top(_read(path), preset)
+    return preset
+
+
+def _on_top(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of two presets, those of `upper` where both have one."""
+    values = dict(lower)
+    for key, new in upper.items():
+        old = values.get(key)
+        both = isinstance(old, Mapping) and isinstance(new, Mapping)
+        values[key] = _on_top(old, new) if both and key not in REPLACED_WHOLE else new
+    return values
+
+
+def _read(path: Path) -> dict[str, Any]:
     preset = yaml_edit.parse(path.read_text(encoding="utf-8"), path)
     for keys, value in _leaves(preset):
         if wrong := [key for key in keys if not isinstance(key, str)]:
@@ -121,7 +151,7 @@ def merge(params_text: str, preset: Mapping[str, Any], source: str | Path = "pre
     merged = yaml_edit.replace(params_text, {change.path: change.new for change in found})
     # The edit goes by positions in the text: read the result back, so that no wrong file comes out.
     params = yaml_edit.parse(params_text, "params.yaml")
-    if yaml_edit.parse(merged, "params.yaml") != _merged(params, preset):
+    if yaml_edit.parse(merged, "params.yaml") != _on_top(params, preset):
         raise UserError(
             f"params.yaml: cannot put the values of {source} in place (an anchor, alias or merge"
             " key?): write plain values there, or change them by hand"
@@ -156,15 +186,6 @@ def _hydra_quote(text: str) -> str:
     text = re.sub(r"(\\*)'", lambda m: m[1] * 2 + r"\'", text)
     tail = len(text) - len(text.rstrip("\\"))
     return f"'{text}{chr(92) * tail}'"
-
-
-def _merged(params: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(params)
-    for key, new in preset.items():
-        old = params[key]
-        both = isinstance(old, Mapping) and isinstance(new, Mapping)
-        merged[key] = _merged(old, new) if both and key not in REPLACED_WHOLE else new
-    return merged
 
 
 def _compare(

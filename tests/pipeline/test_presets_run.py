@@ -1,0 +1,207 @@
+"""Every preset through the stages in seconds: tiny random models of its architectures, the embedded corpus of its task.
+
+Loss weights, schedules, phases, layer maps, layers to copy, starts and methods are the preset's own. Sizes are not: few
+updates, small batches, narrow filters, and checkpoints of width 16 or 24 in place of those that it names.
+"""
+
+import csv
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from distill import presets, yaml_edit
+from distill.data import tokenizer as tokenizers
+from tests import micro, tiny
+
+pytestmark = pytest.mark.slow
+
+
+class Shape(NamedTuple):
+    """Stands for a checkpoint of the hub."""
+
+    kind: str
+    layers: int
+    width: int
+    masked_lm: bool = True  # whether it comes with a masked-LM head
+
+
+# As many layers as the checkpoint has wherever a preset says something about layers.
+CHECKPOINTS = {
+    "microsoft/deberta-v3-base": Shape("deberta-v2", 12, 24),
+    "microsoft/deberta-v3-xsmall": Shape("deberta-v2", 4, 16),
+    "google-bert/bert-base-uncased": Shape("bert", 12, 16),
+    "google-bert/bert-large-uncased": Shape("bert", 4, 24),
+    "google/bert_uncased_L-8_H-512_A-8": Shape("bert", 3, 16),
+    "google/bert_uncased_L-4_H-512_A-8": Shape("bert", 2, 16),
+    "distilbert/distilbert-base-uncased": Shape("distilbert", 6, 16),
+    "FacebookAI/roberta-large": Shape("roberta", 4, 24),
+    "FacebookAI/roberta-base": Shape("roberta", 3, 16),
+    "distilbert/distilroberta-base": Shape("roberta", 2, 16),
+    "sentence-transformers/all-MiniLM-L6-v2": Shape("bert", 6, 16, masked_lm=False),
+}
+TRAININGS = ("teacher", "student", "assistant", "teacher_filters", "student_filters", "generator", "distill")
+# The embedded corpus in place of the data that a preset names, and the longest text.
+COLUMNS = {
+    "questions": ("sentence", None, "label", 128),
+    "sentences": ("sentence", None, "label", 48),
+    "pairs": ("sentence1", "sentence2", "label", 48),
+    "similarity": ("sentence1", "sentence2", "score", 48),
+}
+ARTIFACTS = {"assisted": "assistant", "generated": "generator", "augmented": "augment", "retrieved": "retrieve"}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory, stages) -> Path:
+    """A repository with the embedded corpora, small."""
+    folder = micro.repo(
+        tmp_path_factory.mktemp("presets") / "repo", {"atlas.text_train": 160, "atlas.text_validation": 24}
+    )
+    stages.run(folder, "corpus")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory, corpus) -> dict[str, str]:
+    """Hub ids to folders: tiny checkpoints with one tokenizer for all."""
+    import transformers
+
+    raw = corpus / "data/raw/atlas"
+    texts = [(raw / f"{name}/train.tsv").read_text() for name in COLUMNS if name != "questions"]
+    articles = json.loads((raw / "train.json").read_text())["data"]
+    paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
+    texts += [p["context"] for p in paragraphs] + [qa["question"] for p in paragraphs for qa in p["qas"]]
+    tokenizer = tokenizers.train(texts, 600, lowercase=True)
+    folder, found = tmp_path_factory.mktemp("hub"), {}
+    for name, (kind, layers, width, masked_lm) in CHECKPOINTS.items():
+        fields = tiny.shape(kind, layers, width) | {"vocab_size": len(tokenizer), "pad_token_id": 0}
+        fields["max_position_embeddings"] = 136
+        transformers.set_seed(len(found))
+        config = transformers.AutoConfig.for_model(fields.pop("model_type"), **fields)
+        auto = transformers.AutoModelForMaskedLM if masked_lm else transformers.AutoModel
+        found[name] = str(folder / name.replace("/", "-"))
+        auto.from_config(config).save_pretrained(found[name])
+        tokenizer.save_pretrained(found[name])
+    return found
+
+
+@pytest.fixture(scope="module")
+def prepared(corpus, stages, tmp_path_factory):
+    """Repositories with data prepared for a params file; those of equal data are made once."""
+    made: dict[str, Path] = {}
+
+    def prepare(text: str) -> Path:
+        values = yaml.safe_load(text)
+        key = json.dumps([values[name] for name in ("task", "data", "features")])
+        if key not in made:
+            made[key] = shutil.copytree(corpus, tmp_path_factory.mktemp("prepared") / "repo")
+            (made[key] / "params.yaml").write_text(text)
+            stages.run(made[key], "prepare")
+        return made[key]
+
+    return prepare
+
+
+def small(name: str, hub: dict[str, str]) -> str:
+    """params.yaml with the preset, in sizes for a test."""
+    text = presets.merge(micro.params(), presets.load(name))
+    values = yaml.safe_load(text)
+    changes: dict[str, Any] = {"predict.batch_size": 32, "evaluate.batch_size": 32}
+    for section in TRAININGS:
+        evaluations = min(values[section]["evaluations"], 1)
+        sizes = {"max_steps": 3, "batch_size": 8, "log_every": 1, "evaluations": evaluations}
+        changes |= {f"{section}.{key}": value for key, value in sizes.items()}
+    changes |= {f"{role}_filters.filter_output_dim": 8 for role in ("teacher", "student")}
+    changes |= {f"{method}.evaluations": 1 for method in ("annealing", "combined")}
+    changes |= embedded(values, hub) | models(values, hub)
+    return yaml_edit.replace(text, {tuple(key.split(".")): value for key, value in changes.items()})
+
+
+def embedded(values: dict[str, Any], hub: dict[str, str]) -> dict[str, Any]:
+    """The embedded corpus of the preset's task in place of its data."""
+    data = values["data"]
+    kind = data["embedded"]
+    if data["source"] != "embedded":
+        pair = "pairs" if data["text_pair"] else "sentences"
+        kind = {"qa": "questions", "classification": pair, "regression": "similarity"}[values["task"]]
+    names = ("data.text", "data.text_pair", "data.label", "features.max_length")
+    changes = dict(zip(names, COLUMNS[kind], strict=True))
+    changes |= {"data.source": "embedded", "data.embedded": kind, "data.mismatched": "data/none"}
+    changes |= {"data.mismatched_split": None, "data.name": None, "data.subset": None, "data.id": None}
+    # Unread with this source; equal for all, so that equal data are prepared once.
+    changes |= {"data.train": "data/none", "data.validation": "data/none"}
+    changes |= {"data.train_split": "train", "data.validation_split": "validation"}
+    changes |= {"data.strip_html": False, "data.selection_fraction": 0.1, "features.doc_stride": 32}
+    if values["features"]["tokenizer"]["path"]:
+        changes["features.tokenizer.path"] = hub["google-bert/bert-base-uncased"]
+    return changes
+
+
+def models(values: dict[str, Any], hub: dict[str, str]) -> dict[str, Any]:
+    """Tiny checkpoints in place of the preset's, and narrow models where it gives a shape."""
+    changes: dict[str, Any] = {}
+    for role in ("teacher", "student", "generator"):
+        path, shape = (values[role]["model"][key] for key in ("path", "config"))
+        if path:
+            changes[f"{role}.model.path"] = hub[path]
+        elif shape.get("hidden_size", 0) >= 64:
+            narrow = {"hidden_size": shape["hidden_size"] // 4, "num_attention_heads": 2, "intermediate_size": 32}
+            changes[f"{role}.model.config"] = shape | narrow
+    if values["student"]["model"]["path"] == "microsoft/deberta-v3-xsmall":
+        # As many layers as this student has here, so that the filters on all layers pair off as they do in full size.
+        changes["teacher.model.config"] = values["teacher"]["model"]["config"] | {"num_hidden_layers": 4}
+    chain = values["assistant"]["chain"]
+    for link in chain:
+        link["model"]["path"] = hub.get(link["model"]["path"])
+    return changes | {"assistant.chain": chain}
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_a_preset_runs_with_all_its_methods(name, hub, prepared, stages, tmp_path):
+    text = small(name, hub)
+    repo = shutil.copytree(prepared(text), tmp_path / "repo")
+    (repo / "params.yaml").write_text(text)
+    params = yaml.safe_load(text)
+    seed = str(params["seeds"][0])
+    listed = {group: names for group, names in params["methods"].items() if names}
+    for words in (("plan",), ("finetune", "teacher"), ("finetune", "student"), ("predict",)):
+        stages.run(repo, *words)
+    if "filtered" in listed:
+        stages.run(repo, "train_filters", "teacher")
+        stages.run(repo, "train_filters", "student")
+    if "augmented" in listed and "generated" not in listed:
+        stages.run(repo, "generator")
+    for group, stage in ARTIFACTS.items():
+        if group in listed:
+            stages.run(repo, stage)
+    for method in listed.get("generations", []):
+        stages.run(repo, "generations", method, seed)
+    methods = [method for names in listed.values() for method in names]
+    for method in methods:
+        stages.run(repo, "distill", method, seed)
+        rows = list(csv.DictReader((repo / f"metrics/curves/{method}-{seed}.csv").read_text().splitlines()))
+        losses = [float(row["loss"]) for row in rows if row["loss"]]
+        assert losses and all(math.isfinite(loss) for loss in losses), (method, losses)
+        shape = json.loads((repo / f"data/models/distill/{method}/{seed}/config.json").read_text())
+        assert (shape["model_type"], shape.get("num_hidden_layers", shape.get("n_layers"))) == expected(name)
+    stages.run(repo, "evaluate", methods[-1], seed)
+    scores = json.loads((repo / f"metrics/runs/{methods[-1]}-{seed}.json").read_text())
+    usual = {"qa": "f1", "classification": "accuracy", "regression": "pearson"}[params["task"]]
+    assert math.isfinite(scores[params["evaluate"]["metric"] or usual])
+
+
+def expected(name: str) -> tuple[str, int]:
+    """Architecture and number of layers of a preset's student."""
+    params = yaml_edit.parse(presets.merge(micro.params(), presets.load(name)), name)
+    model, teacher = params["student"]["model"], params["teacher"]["model"]
+    layers = params["student"]["layers"]
+    if params["distill"]["init"] == "teacher_layers" or params["student"]["init"] == "teacher_layers":
+        return CHECKPOINTS[teacher["path"]].kind, len(layers)
+    if model["path"] is None:
+        return model["config"]["model_type"], model["config"]["num_hidden_layers"]
+    shape = CHECKPOINTS[model["path"]]
+    return shape.kind, model["config"].get("num_hidden_layers", shape.layers)
