@@ -32,10 +32,25 @@ def test_scores_have_a_row_per_model_and_a_spread_only_over_several_seeds():
     ]
 
 
+def test_methods_are_compared_with_fine_tuning_by_the_main_score():
+    rows = {"student": (90.0, []), "ft": (80.0, [1]), "kd": (81.239, [1]), "ted": (79.5, [1])}
+    lines = table.scores(
+        {name: {"accuracy": value, "mcc": 1.0, "seeds": seeds} for name, (value, seeds) in rows.items()}
+    )
+    assert lines[0] == "| model | seeds | accuracy | MCC | accuracy − ft |"
+    assert [line.split("|")[-2].strip() for line in lines[2:]] == ["", "", "+1.24", "-0.50"]
+
+
+def test_costs_are_means_over_seeds_and_leave_out_what_nobody_needed():
+    runs = [{**RECORD, "stage": f"distill_hidden@pkd-{seed}", "seconds": 10.0 * seed} for seed in (1, 2)]
+    lines = table.costs([*runs, {**RECORD, "stage": "retrieve", "needed": False}])
+    assert lines[2:-2] == ["| distill_hidden@pkd | 2 | 15 | 600 (from 200) | 51.3 |"]
+
+
 def test_costs_say_where_a_resumed_training_went_on():
     lines = table.costs([RECORD, {**RECORD, "stage": "a", "updates": None, "resumed_from": 0}])
-    assert lines[2] == "| a | 1,234 |  | 51.3 |"
-    assert lines[3] == "| distill_filtered@ted-1 | 1,234 | 600 (from 200) | 51.3 |"
+    assert lines[2] == "| a | 1 | 1,234 |  | 51.3 |"
+    assert lines[3] == "| distill_filtered@ted | 1 | 1,234 | 600 (from 200) | 51.3 |"
     assert lines[-1] == "Machine: cpu. Versions: torch 1."
 
 
