@@ -22,11 +22,12 @@ from torch import Tensor
 from distill import layer_groups, layer_maps
 from distill.config import Params
 from distill.layer_groups import Lists
-from distill.methods.base import Method, Setup
+from distill.methods.base import Setup
 from distill.models import Outputs, num_layers
 from distill.projections import lifts
 from distill.schedules import ScheduledWeight, Weight
 from distill.sections import Section
+from distill.soft_targets import SoftTargets
 
 FIELD = "alp.layers"
 
@@ -83,7 +84,7 @@ def distance(own: Tensor, others: Tensor, mask: Tensor, scale: bool) -> Tensor:
     return ((own - mix).square().mean(-1) * mask).sum() / mask.sum()
 
 
-class AttentionProjection(Method):
+class AttentionProjection(SoftTargets):
     """Task loss, soft targets, and hidden states against attention-weighted mixes of the teacher's."""
 
     Config = Config
@@ -110,15 +111,11 @@ class AttentionProjection(Method):
         for j, (lift, layers) in enumerate(zip(self.lifts, self.layers, strict=True), start=1):
             others = torch.stack([teacher.hidden[layer][:, :count] for layer in layers], 2)
             gaps.append(distance(lift(student.hidden[j][:, :count]), others, mask, self.config.scale))
-        return {
-            "task": self.task.loss(student.logits, batch),
-            "kl": self.task.soft(student.logits, teacher.logits, batch, self.config.temperature),
-            "attended": sum(gaps),
-        }
+        return super().terms(batch, student, teacher) | {"attended": sum(gaps)}
 
     def weights(self) -> dict[str, ScheduledWeight]:
         """`task_weight`, `kl_alpha` and `mse_alpha`."""
-        return {"task": self.config.task_weight, "kl": self.config.kl_alpha, "attended": self.config.mse_alpha}
+        return super().weights() | {"attended": self.config.mse_alpha}
 
 
 METHOD = AttentionProjection

@@ -17,7 +17,7 @@ from distill.errors import UserError
 from distill.filters import FilterBank
 from distill.models import Outputs
 from distill.phases import Phase
-from distill.schedules import ScheduledWeight
+from distill.schedules import Rest, ScheduledWeight
 from distill.sections import Section, Training
 from distill.signals import Teacher
 from distill.tasks.base import Task
@@ -119,7 +119,7 @@ class Method(nn.Module):
         """Unweighted loss terms by name, each a scalar."""
         raise NotImplementedError
 
-    def weights(self) -> dict[str, ScheduledWeight]:
+    def weights(self) -> dict[str, ScheduledWeight | Rest]:
         """The weight of each term, by the same names."""
         raise NotImplementedError
 

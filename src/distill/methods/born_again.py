@@ -21,11 +21,10 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from distill.config import Params
 from distill.errors import UserError
-from distill.methods.base import Method
-from distill.models import Outputs
-from distill.schedules import ScheduledWeight, Weight
+from distill.schedules import Weight
 from distill.sections import Count, Section
 from distill.signals import Teacher
+from distill.soft_targets import SoftTargets
 
 # Seeds of neighbouring generations lie further apart than any two seeds of one run.
 _APART = 100_000
@@ -42,7 +41,7 @@ class Config(Section):
     temperature: Annotated[float, Field(gt=0)]
 
 
-class BornAgain(Method):
+class BornAgain(SoftTargets):
     """Task loss and the soft targets of the generation before."""
 
     Config = Config
@@ -73,17 +72,6 @@ class BornAgain(Method):
         """
         _check_same(student.config, teacher.model.config)
         return super().compute(batch, student, teacher)
-
-    def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
-        """`task` and `kl`; `teacher` is the generation before."""
-        return {
-            "task": self.task.loss(student.logits, batch),
-            "kl": self.task.soft(student.logits, teacher.logits, batch, self.config.temperature),
-        }
-
-    def weights(self) -> dict[str, ScheduledWeight]:
-        """`task_weight` and `kl_alpha`."""
-        return {"task": self.config.task_weight, "kl": self.config.kl_alpha}
 
 
 def _check_same(student: PretrainedConfig, before: PretrainedConfig) -> None:

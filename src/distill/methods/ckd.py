@@ -21,10 +21,11 @@ from torch.nn import functional as F
 from distill import layer_groups, layer_maps
 from distill.config import Params
 from distill.layer_groups import LayerGroups
-from distill.methods.base import Method, Setup
+from distill.methods.base import Setup
 from distill.models import Outputs, num_layers
 from distill.schedules import Rest, ScheduledWeight, Share
 from distill.sections import Section
+from distill.soft_targets import SoftTargets
 
 FIELD = "ckd.layer_groups"
 
@@ -47,7 +48,7 @@ class Config(Section):
         return self
 
 
-class CombinatorialDistillation(Method):
+class CombinatorialDistillation(SoftTargets):
     """Task loss, soft targets, and hidden states against concatenated groups of the teacher's."""
 
     Config = Config
@@ -77,11 +78,7 @@ class CombinatorialDistillation(Method):
             target = torch.cat([teacher.hidden[layer].detach().float() for layer in group], -1)
             gap = F.normalize(lift(student.hidden[k]).float(), dim=-1) - F.normalize(target, dim=-1)
             gaps.append((gap.square().sum(-1) * mask).sum() / mask.sum())
-        return {
-            "task": self.task.loss(student.logits, batch),
-            "kl": self.task.soft(student.logits, teacher.logits, batch, self.config.temperature),
-            "internal": sum(gaps) / len(gaps),
-        }
+        return super().terms(batch, student, teacher) | {"internal": sum(gaps) / len(gaps)}
 
     def weights(self) -> dict[str, ScheduledWeight | Rest]:
         """1 − `alpha` − `beta`, `alpha` and `beta`."""

@@ -17,11 +17,12 @@ from torch import Tensor
 from distill import layer_maps, losses
 from distill.config import Params
 from distill.errors import UserError
-from distill.methods.base import Method, Setup
+from distill.methods.base import Setup
 from distill.models import Outputs, num_layers
 from distill.projections import lifts
 from distill.schedules import Rest, ScheduledWeight, Share, Weight
 from distill.sections import Count, LayerMap, Section
+from distill.soft_targets import SoftTargets
 
 FIELD = "hidden.layers"
 
@@ -57,7 +58,7 @@ def pairs(config: Config, student: int, teacher: int) -> list[tuple[int, int]]:
     return [(layer, teachers[layer - 1]) for layer in chosen]
 
 
-class FeatureAlignment(Method):
+class FeatureAlignment(SoftTargets):
     """Task loss, soft targets, and normalised first-token states of chosen layers."""
 
     Config = Config
@@ -81,11 +82,7 @@ class FeatureAlignment(Method):
             losses.mse_cls(lift(student.hidden[own][:, 0]), teacher.hidden[other][:, 0])
             for lift, (own, other) in zip(self.lifts, self.pairs, strict=True)
         ]
-        return {
-            "task": self.task.loss(student.logits, batch),
-            "kl": self.task.soft(student.logits, teacher.logits, batch, self.config.temperature),
-            "hidden": sum(states),
-        }
+        return super().terms(batch, student, teacher) | {"hidden": sum(states)}
 
     def weights(self) -> dict[str, ScheduledWeight | Rest]:
         """`alpha`, 1 − alpha, and (1 − alpha) · `hidden_beta`."""

@@ -9,12 +9,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor
 
-from distill.methods.base import Method
-from distill.models import Outputs
-from distill.schedules import ScheduledWeight, Weight
+from distill.schedules import Weight
 from distill.sections import Section
+from distill.soft_targets import SoftTargets
 
 
 class Config(Section):
@@ -25,23 +23,11 @@ class Config(Section):
     temperature: Annotated[float, Field(gt=0)]
 
 
-class LogitDistillation(Method):
+class LogitDistillation(SoftTargets):
     """Task loss and soft targets."""
 
     Config = Config
     groups = ("logits", "augmented")
-    needs = frozenset({"logits"})
-
-    def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
-        """`task` and `kl`."""
-        return {
-            "task": self.task.loss(student.logits, batch),
-            "kl": self.task.soft(student.logits, teacher.logits, batch, self.config.temperature),
-        }
-
-    def weights(self) -> dict[str, ScheduledWeight]:
-        """`task_weight` and `kl_alpha`."""
-        return {"task": self.config.task_weight, "kl": self.config.kl_alpha}
 
 
 METHOD = LogitDistillation

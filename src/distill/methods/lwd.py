@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from distill import layer_maps, losses
 from distill.config import Params
-from distill.methods.base import Method, Setup
+from distill.methods.base import Setup
 from distill.models import Outputs, num_layers
 from distill.schedules import ScheduledWeight, Weight
 from distill.sections import LayerMap, Section
+from distill.soft_targets import SoftTargets
 
 
 class Config(Section):
@@ -30,7 +31,7 @@ class Config(Section):
     mask: bool
 
 
-class LayerWiseDistillation(Method):
+class LayerWiseDistillation(SoftTargets):
     """Task loss, soft targets, and hidden states through one linear map per student layer."""
 
     Config = Config
@@ -57,15 +58,11 @@ class LayerWiseDistillation(Method):
             losses.mse_tok(w(student.hidden[k]), teacher.hidden[layer], mask)
             for k, (w, layer) in enumerate(zip(self.maps, self.layers, strict=True), start=1)
         ]
-        return {
-            "task": self.task.loss(student.logits, batch),
-            "kl": self.task.soft(student.logits, teacher.logits, batch, self.config.temperature),
-            "mse": sum(pairs) / len(pairs),
-        }
+        return super().terms(batch, student, teacher) | {"mse": sum(pairs) / len(pairs)}
 
     def weights(self) -> dict[str, ScheduledWeight]:
         """`task_weight`, `kl_alpha` and `mse_alpha`."""
-        return {"task": self.config.task_weight, "kl": self.config.kl_alpha, "mse": self.config.mse_alpha}
+        return super().weights() | {"mse": self.config.mse_alpha}
 
 
 METHOD = LayerWiseDistillation

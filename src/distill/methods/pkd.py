@@ -15,11 +15,12 @@ from torch import Tensor
 
 from distill import layer_maps, losses
 from distill.config import Params
-from distill.methods.base import Method, Setup
+from distill.methods.base import Setup
 from distill.models import Outputs, num_layers
 from distill.projections import lifts
 from distill.schedules import Rest, ScheduledWeight, Share, Weight
 from distill.sections import LayerMap, Section
+from distill.soft_targets import SoftTargets
 
 FIELD = "pkd.layer_map"
 
@@ -33,7 +34,7 @@ class Config(Section):
     layer_map: LayerMap
 
 
-class PatientDistillation(Method):
+class PatientDistillation(SoftTargets):
     """Task loss, soft targets, and normalised first-token states of all layers but the last."""
 
     Config = Config
@@ -58,11 +59,7 @@ class PatientDistillation(Method):
             losses.mse_cls(lift(student.hidden[k][:, 0]), teacher.hidden[layer][:, 0])
             for k, (lift, layer) in enumerate(zip(self.lifts, self.layers, strict=True), start=1)
         ]
-        return {
-            "task": self.task.loss(student.logits, batch),
-            "kl": self.task.soft(student.logits, teacher.logits, batch, self.config.temperature),
-            "patient": sum(states) / len(states),
-        }
+        return super().terms(batch, student, teacher) | {"patient": sum(states) / len(states)}
 
     def weights(self) -> dict[str, ScheduledWeight | Rest]:
         """1 − `alpha`, `alpha` and `beta`."""

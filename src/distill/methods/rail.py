@@ -20,11 +20,12 @@ from torch import Tensor
 from distill import layer_maps, losses
 from distill.config import Params
 from distill.errors import UserError
-from distill.methods.base import Method, Setup
+from distill.methods.base import Setup
 from distill.models import Outputs, num_layers
 from distill.projections import lifts
 from distill.schedules import Rest, ScheduledWeight, Share, Weight
 from distill.sections import Section
+from distill.soft_targets import SoftTargets
 
 
 class Config(Section):
@@ -51,7 +52,7 @@ def drawn(student: int, teacher: int, seed: int, epoch: int) -> list[int]:
     return sorted((torch.randperm(teacher, generator=generator)[:student] + 1).tolist())
 
 
-class RandomLayers(Method):
+class RandomLayers(SoftTargets):
     """Task loss, soft targets, and normalised first-token states of layers that are drawn anew each epoch."""
 
     Config = Config
@@ -90,11 +91,7 @@ class RandomLayers(Method):
         if self.config.form == "concatenated":
             own, others = [torch.cat(own, -1)], [torch.cat(others, -1)]
         gaps = [losses.mse_cls(lift(s), t) for lift, s, t in zip(self.lifts, own, others, strict=True)]
-        return {
-            "task": self.task.loss(student.logits, batch),
-            "kl": self.task.soft(student.logits, teacher.logits, batch, self.config.temperature),
-            "layers": sum(gaps) / len(gaps),
-        }
+        return super().terms(batch, student, teacher) | {"layers": sum(gaps) / len(gaps)}
 
     def weights(self) -> dict[str, ScheduledWeight | Rest]:
         """1 − `alpha`, `alpha` and `beta`."""

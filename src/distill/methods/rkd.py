@@ -9,12 +9,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor
 
-from distill.methods.base import Method
-from distill.models import Outputs
 from distill.schedules import Rest, ScheduledWeight, Share
 from distill.sections import Section
+from distill.soft_targets import SoftTargets
 
 
 class Config(Section):
@@ -24,19 +22,11 @@ class Config(Section):
     temperature: Annotated[float, Field(gt=0)]
 
 
-class RegularDistillation(Method):
+class RegularDistillation(SoftTargets):
     """Task loss and soft targets, whose weights add up to 1."""
 
     Config = Config
     groups = ("logits", "augmented")
-    needs = frozenset({"logits"})
-
-    def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
-        """`task` and `kl`."""
-        return {
-            "task": self.task.loss(student.logits, batch),
-            "kl": self.task.soft(student.logits, teacher.logits, batch, self.config.temperature),
-        }
 
     def weights(self) -> dict[str, ScheduledWeight | Rest]:
         """1 − `alpha` and `alpha`."""

@@ -14,13 +14,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor
 
 from distill.config import Params
-from distill.methods.base import Method
-from distill.models import Outputs
-from distill.schedules import ScheduledWeight, Weight
+from distill.schedules import Weight
 from distill.sections import Model, Section
+from distill.soft_targets import SoftTargets
 
 
 class Config(Section):
@@ -31,13 +29,12 @@ class Config(Section):
     temperature: Annotated[float, Field(gt=0)]
 
 
-class AssistedDistillation(Method):
+class AssistedDistillation(SoftTargets):
     """Task loss and the soft targets of an assistant (or, for an assistant, of the model before it in the chain)."""
 
     Config = Config
     groups = ("assisted",)
     taught_by = "assistant"
-    needs = frozenset({"logits"})
 
     @classmethod
     def check(cls, params: Params) -> None:
@@ -58,17 +55,6 @@ class AssistedDistillation(Method):
                     " choose another init"
                 )
             above, above_name = own, where
-
-    def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
-        """`task` and `kl`; `teacher` is the assistant."""
-        return {
-            "task": self.task.loss(student.logits, batch),
-            "kl": self.task.soft(student.logits, teacher.logits, batch, self.config.temperature),
-        }
-
-    def weights(self) -> dict[str, ScheduledWeight]:
-        """`task_weight` and `kl_alpha`."""
-        return {"task": self.config.task_weight, "kl": self.config.kl_alpha}
 
 
 def _layers(model: Model) -> int | None:

@@ -16,10 +16,11 @@ from torch import Tensor
 from distill import filters, losses, models
 from distill.config import Params
 from distill.errors import UserError
-from distill.methods.base import Method, Setup
+from distill.methods.base import Setup
 from distill.models import Outputs
 from distill.schedules import ScheduledWeight, Weight
 from distill.sections import Section
+from distill.soft_targets import SoftTargets
 
 
 class Config(Section):
@@ -32,7 +33,7 @@ class Config(Section):
     mask: bool
 
 
-class TaskAwareDistillation(Method):
+class TaskAwareDistillation(SoftTargets):
     """Task loss, soft targets, and filtered hidden states, layer by layer."""
 
     Config = Config
@@ -60,15 +61,11 @@ class TaskAwareDistillation(Method):
         with torch.no_grad():
             targets = bank(teacher.hidden)
         pairs = [losses.mse_tok(s, t, mask) for s, t in zip(self.filters(student.hidden), targets, strict=True)]
-        return {
-            "task": self.task.loss(student.logits, batch),
-            "kl": self.task.soft(student.logits, teacher.logits, batch, self.config.temperature),
-            "mse": sum(pairs) / len(pairs),
-        }
+        return super().terms(batch, student, teacher) | {"mse": sum(pairs) / len(pairs)}
 
     def weights(self) -> dict[str, ScheduledWeight]:
         """`task_weight`, `kl_alpha` and `mse_alpha`."""
-        return {"task": self.config.task_weight, "kl": self.config.kl_alpha, "mse": self.config.mse_alpha}
+        return super().weights() | {"mse": self.config.mse_alpha}
 
 
 METHOD = TaskAwareDistillation

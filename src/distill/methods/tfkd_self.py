@@ -9,13 +9,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor
 
 from distill.config import Params
-from distill.methods.base import Method
-from distill.models import Outputs
-from distill.schedules import ScheduledWeight, Weight
+from distill.schedules import Weight
 from distill.sections import Section
+from distill.soft_targets import SoftTargets
 
 
 class Config(Section):
@@ -26,7 +24,7 @@ class Config(Section):
     temperature: Annotated[float, Field(gt=0)]
 
 
-class SelfTraining(Method):
+class SelfTraining(SoftTargets):
     """Task loss, and soft targets from the student's own fine-tuned copy, which runs along."""
 
     Config = Config
@@ -39,17 +37,6 @@ class SelfTraining(Method):
         """A student that is its own teacher has nothing to learn from it at first."""
         text = "distill.init is 'finetuned': the student starts as its own teacher, and the soft targets hold it there"
         return [text] if params.distill.init == "finetuned" else []
-
-    def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
-        """`task` and `kl`."""
-        return {
-            "task": self.task.loss(student.logits, batch),
-            "kl": self.task.soft(student.logits, teacher.logits, batch, self.config.temperature),
-        }
-
-    def weights(self) -> dict[str, ScheduledWeight]:
-        """`task_weight` and `kl_alpha`."""
-        return {"task": self.config.task_weight, "kl": self.config.kl_alpha}
 
 
 METHOD = SelfTraining
