@@ -64,7 +64,7 @@ def build(params: Params) -> None:
         folder = stage.fresh("augmented")
         total = write(folder / "features.arrow", table, parts)
         meta = {
-            "data": checkpoints.tree_hash(common.PREPARED / "train" / "features.arrow"),
+            "data": data.trained_on(),
             "generator": checkpoints.tree_hash(common.GENERATOR / "model.safetensors"),
             "originals": len(table),
             "rows": total,

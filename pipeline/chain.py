@@ -101,7 +101,7 @@ def begin(
     torch.manual_seed(seed)
     setup = Setup(task, assistant.config, models.configuration(str(before), None), seed, tokenizer)
     own = kind.Config.model_validate({name: getattr(section, name) for name in kind.Config.model_fields})
-    trained_on = checkpoints.tree_hash(common.PREPARED / "train" / "features.arrow")
+    trained_on = data.trained_on()
     return assistant, Distillation(assistant, kind(own, setup), CachedTeacher(logits, trained_on, task.per_token))
 
 

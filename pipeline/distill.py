@@ -11,8 +11,8 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 from distill import checkpoints, config, generators, models, phases, registry, students
 from distill.candidates import Candidates
 from distill.config import Params
+from distill.data.prepared import Prepared
 from distill.errors import UserError
-from distill.evaluation import forward_of
 from distill.filters import FilterBank
 from distill.methods.base import Distillation, Method, Setup
 from distill.signals import CachedTeacher, OnlineTeacher, Teacher
@@ -66,30 +66,29 @@ def main(method: str, seed: str) -> None:
         )
         models.check_different(student, common.model("teacher"))
         torch.manual_seed(own_seed)
-        built = build_method(kind, params, method, number, group, task, student, tokenizer)
-        teacher = signals(built, params, method, number, group, task, stage)
+        built = build_method(kind, params, method, number, group, data, task, student, tokenizer)
+        teacher = signals(built, params, method, number, group, data, task, stage)
         features, rows = None, len(data.features("train"))
         updates = phases.updates(section, rows)
         if group == "augmented":
-            features = augmented()
+            features = augmented(data)
             stage.read(common.AUGMENTED, f"{len(features):,} training features with their augmented copies")
             # As many updates as without the copies: an epoch of them is longer.
             section = section.model_copy(update={"max_steps": updates})
         for remark in built.remarks(params, updates * section.batch_size / rows):
             stage.say("note", remark)
         objective = Distillation(student, built, teacher)
-        result = training.run(
+        result = training.run_model(
             stage,
             objective,
+            student,
             data,
             task,
             section,
             params,
             own_seed,
             f"{method} seed {number}",
-            forward_of(student, task),
-            lambda predicted: task.score(predicted, params.evaluate),
-            features,
+            features=features,
         )
         folder = stage.fresh("model")
         models.save(student, tokenizer, folder)
@@ -106,6 +105,7 @@ def build_method(
     name: str,
     seed: int,
     group: str,
+    data: Prepared,
     task: Task,
     student: torch.nn.Module,
     tokenizer: PreTrainedTokenizerBase,
@@ -124,23 +124,23 @@ def build_method(
     elif group == "generated":
         setup.generator = generators.load(common.GENERATOR)
     elif group == "retrieved":
-        setup.candidates = Candidates.load(common.CANDIDATES, _trained_on(), task, tokenizer.pad_token_id)
+        setup.candidates = Candidates.load(common.CANDIDATES, data.trained_on(), task, tokenizer.pad_token_id)
     return kind(params.sections[name], setup)
 
 
 def signals(
-    method: Method, params: Params, name: str, seed: int, group: str, task: Task, stage: Stage
+    method: Method, params: Params, name: str, seed: int, group: str, data: Prepared, task: Task, stage: Stage
 ) -> Teacher | None:
     """The cheapest source of what the method needs: nothing, cached logits, or a model that runs along."""
     if not method.needs:
         return None
     if method.taught_by == "assistant":
         stage.read(common.ASSISTANT, "the assistant's logits")
-        return CachedTeacher(common.ASSISTANT / "logits", _trained_on(), task.per_token)
+        return CachedTeacher(common.ASSISTANT / "logits", data.trained_on(), task.per_token)
     # The cache holds the teacher's logits over the training features; augmented copies are other rows.
     if method.taught_by == "teacher" and method.needs <= CachedTeacher.provides and group != "augmented":
         stage.read(common.PREDICTIONS, "the teacher's logits; the teacher itself is not loaded")
-        return CachedTeacher(common.PREDICTIONS, _trained_on(), task.per_token)
+        return CachedTeacher(common.PREDICTIONS, data.trained_on(), task.per_token)
     folder = {
         "teacher": common.model("teacher"),
         "student": common.model("student"),
@@ -152,7 +152,7 @@ def signals(
     return OnlineTeacher(teacher, task, hidden, params.predict.precision, "attention" in method.needs)
 
 
-def augmented() -> datasets.Dataset:
+def augmented(data: Prepared) -> datasets.Dataset:
     """The training features with their augmented copies.
 
     Raises:
@@ -164,14 +164,9 @@ def augmented() -> datasets.Dataset:
         features = datasets.Dataset.from_file(str(common.AUGMENTED / "features.arrow"))
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{common.AUGMENTED}: cannot be read ({error}): {fix}") from error
-    if made_from != _trained_on():
+    if made_from != data.trained_on():
         raise UserError(f"{common.AUGMENTED}/meta.json: the copies were made from other training features: {fix}")
     return features
-
-
-def _trained_on() -> str:
-    """Hash of the training features: cached outputs for any others are refused."""
-    return checkpoints.tree_hash(common.PREPARED / "train" / "features.arrow")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import json
 
 from distill import config, label_noise, models, students
 from distill.data import tokenizer as tokenizers
-from distill.evaluation import forward_of
 from distill.finetuning import FineTuningObjective
 from pipeline import common, training
 from pipeline.inputs import SCORED, open_data
@@ -40,27 +39,26 @@ def main(role: str) -> None:
             model = models.build(section.model, task, tokenizer, section.seed, role)
         else:
             model = students.initial(section.init, section, task, tokenizer, section.seed, common.model("teacher"))
+        features = data.features("train")
         longest = max(split["tokens_max"] for split in data.meta["splits"].values())
         if data.meta.get("pairs"):
-            models.check_token_types(model, data.features("train").column_names, role)
+            models.check_token_types(model, features.column_names, role)
         models.check_window(model, task, longest, tokenizer.cls_token_id, role)
         objective = FineTuningObjective(model, task)
-        features = data.features("train")
         if role == "teacher" and section.label_noise:
             features = label_noise.noised(features, task, section.label_noise, section.seed)
             stage.say("noise", f"{section.label_noise:.0%} of the training labels are replaced at random")
-        result = training.run(
+        result = training.run_model(
             stage,
             objective,
+            model,
             data,
             task,
             section,
             params,
             section.seed,
             f"fine-tune {role}",
-            forward_of(model, task),
-            lambda predicted: task.score(predicted, params.evaluate),
-            features,
+            features=features,
         )
         folder = stage.fresh("model")
         models.save(model, tokenizer, folder)

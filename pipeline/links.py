@@ -16,7 +16,6 @@ from transformers import PreTrainedModel
 from distill import checkpoints, models
 from distill.config import Params
 from distill.data.prepared import Prepared
-from distill.evaluation import forward_of
 from distill.methods.base import Distillation
 from distill.sections import Training
 from distill.tasks.base import Task
@@ -50,17 +49,16 @@ def train(
     done = folder / "done"
     if not checkpoints.is_complete(done):
         student, objective = make()
-        result = training.run(
+        result = training.run_model(
             stage,
             objective,
+            student,
             data,
             task,
             section,
             params,
             seed,
             label,
-            forward_of(student, task),
-            lambda predicted: task.score(predicted, params.evaluate),
             folder=folder,
             offset=sum(before.steps for before in earlier),
         )

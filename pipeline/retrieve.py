@@ -9,14 +9,13 @@ import numpy as np
 from distill import checkpoints, config, models, prediction, retrieval
 from distill.config import Params
 from distill.data.prepared import Prepared
+from distill.data_checks import NO_FILE
 from distill.progress import bar
 from pipeline import common, plan
 from pipeline.inputs import open_data
 from pipeline.stage import Stage, record_file, run_stage
 
 NAME = "retrieve"
-#: `retrieve.pool` has this value where the training texts themselves are the pool.
-NO_FILE = Path("data/none")
 
 
 def main() -> None:
@@ -73,15 +72,15 @@ def search(stage: Stage, data: Prepared, params: Params, folder: Path) -> None:
     """
     section, features, tokenizer = params.retrieve, data.features("train"), data.tokenizer()
     queries = retrieval.texts(data.examples("train"))
-    source = Path(section.pool)
-    if source == NO_FILE:
+    own_texts = section.pool == NO_FILE
+    if own_texts:
         given = retrieval.unique(queries)
     else:
-        given = retrieval.read_pool(source, queries[0][1] is not None, bool(data.meta.get("strip_html")))
+        given = retrieval.read_pool(Path(section.pool), queries[0][1] is not None, bool(data.meta.get("strip_html")))
     scored = [split for split in data.meta["splits"] if split != "train"]
     pool = retrieval.without(given, (text for split in scored for text in retrieval.texts(data.examples(split))))
     left_out = f"; {len(given) - len(pool):,} of {' or '.join(scored)} left out" if len(pool) < len(given) else ""
-    stage.say("pool", f"{len(pool):,} different {'training ' if source == NO_FILE else ''}texts{left_out}")
+    stage.say("pool", f"{len(pool):,} different {'training ' if own_texts else ''}texts{left_out}")
     with bar(len(retrieval.unique(queries)), "neighbours", unit="text") as progress:
         found = retrieval.neighbours(queries, pool, section.candidates, progress.update)
     examples = features.data.column("example_index").to_numpy()

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from distill import phases, trainer
 from distill.config import Params
 from distill.data.prepared import Prepared
-from distill.evaluation import Predicted, predict_split
+from distill.evaluation import Predicted, forward_of, predict_split
 from distill.sections import Training
 from distill.tasks.base import Task
 from pipeline import common
@@ -69,6 +70,27 @@ def run(
         evaluate,
         log,
     )
+
+
+def run_model(
+    stage: Stage,
+    objective: nn.Module,
+    model: PreTrainedModel,
+    data: Prepared,
+    task: Task,
+    section: Training,
+    params: Params,
+    seed: int,
+    label: str,
+    **options: Any,
+) -> trainer.Result:
+    """`run` for an objective around `model`, which is scored by the task; `options` as of `run`."""
+
+    def score(predicted: Predicted) -> dict[str, float]:
+        return task.score(predicted, params.evaluate)
+
+    forward = forward_of(model, task)
+    return run(stage, objective, data, task, section, params, seed, label, forward, score, **options)
 
 
 def finish(

@@ -9,6 +9,7 @@ import torch
 
 from distill import checkpoints, models, prediction, registry
 from distill.cache import LogitCache
+from distill.data.prepared import Prepared
 from distill.sections import Predict
 from tests import text, tiny
 
@@ -32,6 +33,7 @@ def case(request, tmp_path):
     data = SimpleNamespace(
         features=lambda split: features, tokenizer=tiny.tokenizer, meta=meta, folder=table.parents[1]
     )
+    data.trained_on = lambda: Prepared.trained_on(data)
     return task, features, model, data
 
 

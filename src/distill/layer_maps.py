@@ -11,6 +11,7 @@ from distill.errors import UserError
 
 if TYPE_CHECKING:
     from distill.config import Params
+    from distill.sections import Model
 
 
 def resolve(layers: str | list[int], student: int, teacher: int, field: str) -> list[int]:
@@ -87,10 +88,13 @@ def stated_layers(params: Params, role: str) -> int | None:
             return len(section.layers)
         if start == "teacher_layers" and section.num_layers is not None:
             return section.num_layers
-    model = getattr(params, role).model
+    return stated_depth(getattr(params, role).model)
+
+
+def stated_depth(model: Model) -> int | None:
+    """The number of layers that a section `model` or its local checkpoint states; None for one of the hub."""
     known = dict(model.config)
     if model.path is not None:
-        # A local checkpoint says it; that of the hub is asked when its stage loads it.
         with contextlib.suppress(OSError, ValueError, TypeError):
             known = json.loads((Path(model.path) / "config.json").read_text()) | known
     return known.get("num_hidden_layers", known.get("n_layers"))  # n_layers: DistilBERT

@@ -72,7 +72,7 @@ def write_logits(
     writer.finish(
         {
             "task": task.name,
-            "data": checkpoints.tree_hash(data.folder / "train" / "features.arrow"),
+            "data": data.trained_on(),
             "tokenizer": data.meta["tokenizer"]["fingerprint"],
             "teacher": checkpoints.tree_hash(weights),
             "rows": len(features),

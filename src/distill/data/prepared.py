@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from transformers import PreTrainedTokenizerFast
 
+from distill import checkpoints
 from distill.data.tokenizer import load as load_tokenizer
 from distill.errors import UserError
 
@@ -76,6 +77,10 @@ class Prepared:
     def features(self, split: str) -> "datasets.Dataset":
         """Opens a split's features, memory-mapped; columns as in `distill.data.features.schema`."""
         return self._open(split, "features")
+
+    def trained_on(self) -> str:
+        """Hash of the training features: what belongs to them carries it, and is refused with any others."""
+        return checkpoints.tree_hash(self.folder / "train" / "features.arrow")
 
     def ragged(self, split: str) -> Ragged:
         """Returns the layout of a split's tokens, for arrays with one entry per token."""

@@ -15,9 +15,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from distill import layer_maps
 from distill.config import Params
 from distill.schedules import Weight
-from distill.sections import Model, Section
+from distill.sections import Section
 from distill.soft_targets import SoftTargets
 
 
@@ -39,7 +40,7 @@ class AssistedDistillation(SoftTargets):
     @classmethod
     def check(cls, params: Params) -> None:
         """Raise a ValueError where an assistant has a vocabulary of its own, or more layers than what it copies."""
-        above, above_name = _layers(params.teacher.model), "the teacher"
+        above, above_name = layer_maps.stated_depth(params.teacher.model), "the teacher"
         for number, link in enumerate(params.assistant.chain):
             where = f"assistant.chain.{number}"
             if params.features.tokenizer.path is None and link.model.path is not None:
@@ -48,18 +49,13 @@ class AssistedDistillation(SoftTargets):
                     f" {link.model.path!r}, which has its own: set features.tokenizer.path to {link.model.path!r}"
                 )
             own = link.num_layers or (len(link.layers) if isinstance(link.layers, list) else None)
-            own = own or _layers(link.model)
+            own = own or layer_maps.stated_depth(link.model)
             if link.init == "teacher_layers" and own and above and own > above:
                 raise ValueError(
                     f"{where} takes {own} layers of {above_name}, which has {above}: lower its number of layers, or"
                     " choose another init"
                 )
             above, above_name = own, where
-
-
-def _layers(model: Model) -> int | None:
-    """The number of layers that a section `model` states (DistilBERT has its own name for it), or None."""
-    return model.config.get("num_hidden_layers", model.config.get("n_layers"))
 
 
 METHOD = AssistedDistillation
