@@ -43,11 +43,11 @@ repro: env ## run the pipeline; stages whose inputs have not changed are skipped
 	@$(BIN)/python -m pipeline.process
 	@$(BIN)/dvc repro
 
-test: env ## lint, check the format, run the tests
+test: env ## lint, check the format, run the tests (in as many processes as there are cores: WORKERS=...)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python -m pipeline.deps --check
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(or $(WORKERS),logical) --maxprocesses 8 --dist loadfile
 
 fmt: env ## format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix .

@@ -312,15 +312,16 @@ def test_dvc_and_its_stage_killed_one_after_the_other_and_together(repo, stages,
     reached = 0
     for victims in ("stage", "dvc", "both"):
         started = subprocess.Popen(words, cwd=repo, env=micro.environment(), stdout=log, stderr=log)
-        wait_for(lambda: newest(repo) >= reached + 4 or started.poll() is not None)  # noqa: B023 (called at once)
+        # The search takes its time, on a busy machine more than the rest of the training: it comes before the wait.
+        wait_for(lambda: stage_of(started) or started.poll() is not None)  # noqa: B023 (called at once)
+        stage = stage_of(started)
+        wait_for(lambda: newest(repo) >= reached + 4 or started.poll() is not None)  # noqa: B023
         assert started.poll() is None, Path(log.name).read_text()
-        reached = newest(repo)
-        dvc = psutil.Process(started.pid)
-        (stage,) = [child for child in dvc.children(recursive=True) if "pipeline.distill" in child.cmdline()]
         if victims != "stage":
-            dvc.kill()
+            started.kill()
         if victims != "dvc":
             stage.kill()
+        reached = newest(repo)
         assert started.wait(30) != 0
     log.close()
     micro.run(repo, "python", "-m", "pipeline.process")  # as `make repro` does
@@ -331,6 +332,15 @@ def test_dvc_and_its_stage_killed_one_after_the_other_and_together(repo, stages,
     assert content(repo, command) == expected
     assert_clean(repo)
     assert "didn't change" in micro.run(repo, *words).stdout
+
+
+def stage_of(dvc):
+    """The process of the stage that a `dvc` runs; None while there is none."""
+    try:
+        children = psutil.Process(dvc.pid).children(recursive=True)
+        return next((child for child in children if "pipeline.distill" in child.cmdline()), None)
+    except psutil.Error:
+        return None
 
 
 def record_of(repo, name):
