@@ -5,8 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from distill.batching import Collator, EpochSampler, Rows
+from distill.batching import Collator, EpochSampler, Padding, Rows, padding
 from tests import tiny
 
 LABELS = ("start_positions", "end_positions")
@@ -122,6 +123,44 @@ def test_grouped_batches_waste_less():
     grouped = padded_tokens(lengths, order(lengths, size, True), size)
     shuffled = padded_tokens(lengths, order(lengths, size, False), size)
     assert grouped < 1.1 * real < 1.5 * real < shuffled
+
+
+@settings(max_examples=60, deadline=None)
+@given(lengths=st.lists(st.integers(1, 40), max_size=30), batch_size=st.integers(1, 9), data=st.data())
+def test_padding_is_what_the_collator_adds(lengths, batch_size, data):
+    indices = data.draw(st.permutations(range(len(lengths))))
+    indices = indices[: data.draw(st.integers(0, len(indices)))]
+    found = padding(indices, np.array(lengths, np.int32), batch_size)
+    masks = [
+        Collator(0, ())([{"input_ids": [5] * lengths[i]} for i in indices[k : k + batch_size]])["attention_mask"]
+        for k in range(0, len(indices), batch_size)
+    ]
+    assert found == (sum(int(mask.sum()) for mask in masks), sum(int((1 - mask).sum()) for mask in masks))
+    assert found.share == (found.padded / sum(mask.numel() for mask in masks) if masks else 0.0)
+
+
+def test_padding_of_a_batch_by_hand():
+    # Batches (9, 3) and (16): 16 + 16 + 16 positions.
+    assert padding([2, 0, 1], np.array([3, 16, 9]), 2) == Padding(28, 20)
+    assert Padding(28, 20).share == 20 / 48
+
+
+def test_the_order_is_transformers_own_but_for_whole_batches():
+    """Their groups of rows, which are drawn first from the same generator."""
+    lengths = np.random.default_rng(0).integers(10, 200, 1024).tolist()
+    generator = torch.Generator().manual_seed(7 * 100_003 + 2)
+    theirs = get_length_grouped_indices(lengths, 8, generator=generator)
+    groups = {tuple(theirs[k : k + 8]) for k in range(0, 1024, 8)}
+    ours = order(lengths, 8, True, seed=7, epoch=2)
+    assert {tuple(ours[k : k + 8]) for k in range(0, 1024, 8)} == groups
+
+
+def test_little_is_padded_at_the_lengths_of_real_questions():
+    """Windows about as long as SQuAD's: a normal distribution of 40 to 384 tokens around 170."""
+    lengths = np.random.default_rng(0).normal(170, 60, 20_000).clip(40, 384).astype(np.int32)
+    for size in (16, 32):
+        assert padding(order(lengths, size, True), lengths, size).share < 0.05
+        assert padding(order(lengths, size, False), lengths, size).share > 0.3
 
 
 @pytest.mark.parametrize("count", [3, 16, 1003, 1024])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +12,11 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 # Tensor cores and vector units like multiples of 8; the number of distinct shapes stays small.
 MULTIPLE = 8
+
+# Batches that are sorted by length together (fewer in small data: a quarter of all). More pad less and mix less: of the
+# tokens of SQuAD v2.0 at batch 16, 20 batches pad 6.3%, 50 pad 3.7%, 100 pad 2.9%, all together 2.0% (the multiple
+# of 8 alone), but then the same rows meet in every epoch. 50 is also what transformers takes.
+MEGA_BATCH = 50
 
 
 class Collator:
@@ -68,13 +74,44 @@ class Rows(torch.utils.data.Dataset):
         ]
 
 
+class Padding(NamedTuple):
+    """What batches hold: real tokens, and padded positions beside them."""
+
+    tokens: int
+    padded: int
+
+    @property
+    def share(self) -> float:
+        """Padded positions among all, 0 to 1; 0 where there are none at all."""
+        return self.padded / max(self.tokens + self.padded, 1)
+
+
+def padding(order: Sequence[int] | np.ndarray, lengths: np.ndarray, batch_size: int) -> Padding:
+    """How much `Collator` pads where rows come in `order`.
+
+    Args:
+        order: row numbers, (rows,), such as `list(EpochSampler(…))`; a part of an epoch is fine.
+        lengths: tokens of each row that `order` may name, int, (all rows,).
+        batch_size: rows per forward pass. With gradient accumulation that is fewer than rows per update.
+    """
+    ordered = np.asarray(lengths, dtype=np.int64)[np.asarray(order, dtype=np.int64)]
+    if not len(ordered):
+        return Padding(0, 0)
+    first = np.arange(0, len(ordered), batch_size)
+    longest = np.maximum.reduceat(ordered, first)
+    rows = np.diff(np.append(first, len(ordered)))
+    tokens = int(ordered.sum())
+    return Padding(tokens, int((rows * (-(-longest // MULTIPLE) * MULTIPLE)).sum()) - tokens)
+
+
 class EpochSampler(torch.utils.data.Sampler[int]):
     """A fresh order in every epoch that depends on seed and epoch alone, so that a resumed run sees the same.
 
     Args:
         lengths: tokens of each row.
         batch_size: rows per update; with `group`, that many neighbours are about equally long.
-        group: group rows by length (transformers' mega-batches), so that little is spent on padding.
+        group: group rows by length (transformers' mega-batches, see `MEGA_BATCH`), so that little is spent on padding;
+            the number of rows per update stays the same.
     """
 
     def __init__(self, lengths: np.ndarray, batch_size: int, group: bool, seed: int):
@@ -93,7 +130,8 @@ class EpochSampler(torch.utils.data.Sampler[int]):
         if not self.group:
             yield from torch.randperm(len(self.lengths), generator=generator).tolist()
             return
-        order = get_length_grouped_indices(self.lengths, self.batch_size, generator=generator)
+        together = max(min(len(self.lengths) // (4 * self.batch_size), MEGA_BATCH), 1)
+        order = get_length_grouped_indices(self.lengths, self.batch_size, together, generator)
         # Mega-batches are sorted within: shuffle whole batches, so that length does not follow a saw-tooth. The
         # first batch stays in front: it holds the longest rows, so that a lack of memory shows at once.
         batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]

@@ -170,6 +170,62 @@ def test_byte_level_windows_equal_the_librarys(byte_level):
     assert context.index("東京") == whole[0]["offset_start"][whole[0]["start_positions"]]
 
 
+def test_spaces_at_the_ends_of_contexts_stay_within_them(byte_level):
+    """All contexts of a batch are searched for spaces at once."""
+    rows = [
+        row(f"{i}", "the?", context) for i, context in enumerate((" the \n ", "the  ", "  the", " é the   ", "the"))
+    ]
+    for max_length, doc_stride in ((12, 1), (100, 10)):
+        check_against_library(rows, byte_level, max_length, doc_stride)
+
+
+def template(tokenizer: BertTokenizer, pair: str) -> PreTrainedTokenizerFast:
+    """The same words in another layout."""
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    special = [(name, tokenizer.convert_tokens_to_ids(name)) for name in ("[CLS]", "[SEP]") if name in pair]
+    backend.post_processor = processors.TemplateProcessing(single="$A", pair=pair, special_tokens=special)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        pad_token="[PAD]",
+        model_input_names=["input_ids", "token_type_ids"],
+    )
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "$A:0 [SEP]:0 $B:1 [SEP]:1 [CLS]:2",
+        "$A:0 [SEP]:3 [CLS]:2 [SEP]:1 $B:1",
+        "[SEP]:5 [CLS]:4 $A:0 $B:1",
+    ],
+)
+def test_other_layouts_equal_the_librarys(wordpiece, pair):
+    """[CLS] at the end as XLNet has it, or in the middle, with token types of its own.
+
+    The texts have types 0 and 1: others the library puts on a question's first window alone.
+    """
+    rows = [*corpus(4), row("\x07", "the?", "\x07"), *corpus(2)]
+    for max_length, doc_stride in ((24, 8), (512, 128)):
+        check_against_library(rows, template(wordpiece, pair), max_length, doc_stride)
+
+
+def test_layouts_that_cannot_be_used_are_refused(wordpiece):
+    with pytest.raises(UserError, match="features.tokenizer: adds no cls token"):
+        features_of(corpus(1), template(wordpiece, "$A [SEP] $B"), 64, 8)
+    with pytest.raises(UserError, match="features.tokenizer: puts the second text first"):
+        features_of(corpus(1), template(wordpiece, "[CLS] $B [SEP] $A"), 64, 8)
+
+
+def test_batches_are_made_one_after_the_other(wordpiece):
+    """Constant memory: nothing of the second batch is looked at before it is asked for."""
+    made = encode([row("a", "the?", "the bank"), None], wordpiece, 64, 8, batch_size=1)
+    assert len(next(made)) == 1
+    with pytest.raises(TypeError):
+        next(made)
+
+
 def test_windows_cover_the_whole_context_and_overlap_by_the_stride(wordpiece):
     rows = corpus(20)
     found = features_of(rows, wordpiece, 24, 8)

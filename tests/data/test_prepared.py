@@ -1,7 +1,10 @@
 """What is written comes back, byte for byte the same each time; damage is noticed."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +138,26 @@ def test_writing_twice_gives_the_same_bytes(written, tmp_path, tokenizer):
     tokenizer("a b c", truncation=True, max_length=3, padding="max_length")  # state that must not be saved
     write(tmp_path / "again", SPLITS, tokenizer, 32, 8, {"task": "qa"})
     assert files(tmp_path / "again") == files(written)
+
+
+def test_the_number_of_threads_changes_no_byte(written, tmp_path, root):
+    """The tokenizer's threads, which it starts in each process once."""
+    code = f"""
+import sys
+from pathlib import Path
+from distill.data.preparation import write
+from distill.data.prepared import Prepared
+from tests.data.test_prepared import SPLITS
+write(sys.argv[1], SPLITS, Prepared({str(written)!r}).tokenizer(), 32, 8, {{"task": "qa"}})
+"""
+    limits = [{"TOKENIZERS_PARALLELISM": "false"}, {"TOKENIZERS_PARALLELISM": "true", "RAYON_NUM_THREADS": "3"}]
+    for number, limit in enumerate(limits):
+        folder = tmp_path / str(number)
+        subprocess.run([sys.executable, "-c", code, str(folder)], cwd=root, check=True, env=os.environ | limit)
+        for split in SPLITS:
+            for name in ("examples", "features"):
+                path = f"{split}/{name}.arrow"
+                assert (folder / path).read_bytes() == (written / path).read_bytes()
 
 
 def test_several_batches_read_as_one(tmp_path, tokenizer):

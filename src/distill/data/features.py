@@ -6,10 +6,11 @@ One question gives one feature per window: `[CLS] question [SEP] window of the c
 
 import json
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from distill.data.squad_json import Row, show
@@ -49,7 +50,8 @@ def encode(
     """Encodes questions into features.
 
     The question's leading space is dropped and only the context is cut. Each context is tokenised once for all
-    its questions in a batch.
+    its questions in a batch, on all cores (the tokenizer's own threads; `TOKENIZERS_PARALLELISM` and
+    `RAYON_NUM_THREADS` limit them and change no feature).
 
     Args:
         rows: questions in the Hugging Face SQuAD schema.
@@ -69,94 +71,194 @@ def encode(
         yield encoder.batch(rows[first : first + batch_size], first)
 
 
-class _Context:
-    """One tokenised context: its encoding and the character spans of its tokens, int32 of shape (tokens,)."""
+class _Template:
+    """What the tokenizer puts around and between two texts, learnt from two texts of one token each.
 
-    def __init__(self, context: str, encoding: Encoding):
-        self.encoding = encoding
-        spans = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
-        codes = np.frombuffer(context.encode("utf-32-le"), dtype=np.uint32)
+    Attributes:
+        ids, kinds: int64, (special tokens,): ids and token types of the special tokens, in order.
+        sizes: int64, (3,): how many of them stand before the question, between both texts and after the context.
+        question, context: token types of the two texts.
+        cls: the place of [CLS] among the special tokens.
+    """
+
+    def __init__(self, state: dict, cls_id: int):
+        word = {"type": "WordLevel", "vocab": {"x": 0}, "unk_token": "x"}
+        plain = state | {"model": word, "normalizer": None, "pre_tokenizer": None, "added_tokens": []}
+        one = Tokenizer.from_str(json.dumps(plain | {"post_processor": None})).encode("x")
+        pair = Tokenizer.from_str(json.dumps(plain)).post_process(one, one, add_special_tokens=True)
+        owner = np.array([-1 if number is None else number for number in pair.sequence_ids])
+        first, second = np.flatnonzero(owner >= 0)
+        if owner[first] == 1:
+            raise UserError("features.tokenizer: puts the second text first; name the tokenizer of a BERT-like encoder")
+        special = owner < 0
+        self.ids, self.kinds = (np.array(values)[special] for values in (pair.ids, pair.type_ids))
+        self.sizes = np.array([first, second - first - 1, len(owner) - second - 1])
+        self.question, self.context = pair.type_ids[first], pair.type_ids[second]
+        if cls_id not in self.ids:
+            raise UserError(
+                "features.tokenizer: adds no cls token to a text, which questions without an answer need; name an"
+                " encoder's tokenizer"
+            )
+        self.cls = self.ids.tolist().index(cls_id)
+
+
+class _Texts:
+    """Tokens of several texts, one text after another.
+
+    Attributes:
+        ids: int64, (tokens,).
+        size, first: int64, (texts,): tokens of each text, and where they begin in `ids`.
+    """
+
+    def __init__(self, ids: list[list[int]]):
+        self.size = np.array([len(row) for row in ids], dtype=np.int64)
+        self.first = np.cumsum(self.size) - self.size
+        self.ids = np.fromiter(chain.from_iterable(ids), np.int64, int(self.size.sum()))
+
+
+class _Contexts(_Texts):
+    """Tokens of several contexts, and the characters that they cover.
+
+    Attributes:
+        starts, ends: int64, (tokens,): characters of the token's own context.
+    """
+
+    def __init__(self, texts: list[str], encodings: list):
+        super().__init__([encoding.ids for encoding in encodings])
+        pairs = chain.from_iterable(encoding.offsets for encoding in encodings)
+        spans = np.fromiter(chain.from_iterable(pairs), np.int64, 2 * len(self.ids)).reshape(-1, 2)
+        codes = np.frombuffer("".join(texts).encode("utf-32-le"), dtype=np.uint32)
         spaces = _SPACES[np.minimum(codes, len(_SPACES) - 1)]
         # The next character that is no space, for every position: SentencePiece and byte-level tokens carry the space
-        # before their word.
+        # before their word. It may lie in the next context: a token's end bounds it.
         nearest = np.where(spaces, len(codes), np.arange(len(codes)))
         nearest = np.append(np.minimum.accumulate(nearest[::-1])[::-1], len(codes))
-        self.ends = spans[:, 1].copy()
-        self.starts = np.minimum(nearest[spans[:, 0]], self.ends).astype(np.int32)
+        characters = np.array([len(text) for text in texts], dtype=np.int64)
+        before = np.repeat(np.cumsum(characters) - characters, self.size)
+        self.ends = spans[:, 1]
+        self.starts = np.minimum(nearest[spans[:, 0] + before] - before, self.ends)
+        # Spans rise within a context: with so much added for each context before, in all of them.
+        self._room = int(characters.max(initial=0)) + 1
+        added = np.repeat(np.arange(len(texts)) * self._room, self.size)
+        self._starts, self._ends = self.starts + added, self.ends + added
 
-    def tokens_of(self, text: str, start: int) -> tuple[int, int]:
-        """First and last token that touch an answer; last < first if the tokenizer dropped all its characters."""
-        start += len(text) - len(text.lstrip())
-        end = start + len(text.strip())
-        first = int(np.searchsorted(self.ends, start, side="right"))
-        return first, int(np.searchsorted(self.starts, end, side="left")) - 1
+    def tokens_of(self, context: np.ndarray, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """First and last token that touch the characters from `start` to before `end`, counted within the context.
+
+        last < first if the tokenizer dropped all of them. All arrays int64, (answers,); `context` numbers the contexts.
+        """
+        added = context * self._room
+        first = np.searchsorted(self._ends, start + added, side="right")
+        last = np.searchsorted(self._starts, end + added, side="left") - 1
+        return first - self.first[context], last - self.first[context]
 
 
 class _Encoder:
     def __init__(self, tokenizer: PreTrainedTokenizerFast, max_length: int, doc_stride: int):
         self.max_length, self.doc_stride = max_length, doc_stride
-        self.cls_id = tokenizer.cls_token_id
-        self.special = tokenizer.num_special_tokens_to_add(pair=True)
         self.schema = schema(tokenizer)
         state = json.loads(tokenizer.backend_tokenizer.to_str()) | {"padding": None, "truncation": None}
-        self.joiner = Tokenizer.from_str(json.dumps(state))
-        # Questions and contexts are tokenised alone and joined later; a post-processor may run only once, because
-        # RoBERTa's trims the offsets each time.
+        self.template = _Template(state, tokenizer.cls_token_id)
+        # Questions and contexts are tokenised alone and joined below.
         self.splitter = Tokenizer.from_str(json.dumps(state | {"post_processor": None}))
-        if doc_stride < max_length - self.special:
-            self.joiner.enable_truncation(max_length, stride=doc_stride, strategy="only_second")
 
     def batch(self, rows: list[Row], first_index: int) -> pa.RecordBatch:
-        texts = list(dict.fromkeys(row["context"] for row in rows))
-        encodings = self.splitter.encode_batch(texts, add_special_tokens=False)
-        contexts = {text: _Context(text, encoding) for text, encoding in zip(texts, encodings, strict=True)}
-        questions = self.splitter.encode_batch([row["question"].lstrip() for row in rows], add_special_tokens=False)
-        columns: dict[str, list] = {name: [] for name in self.schema.names}
-        for i, (row, question) in enumerate(zip(rows, questions, strict=True)):
-            self._windows(columns, row, question, contexts[row["context"]], first_index + i)
-        arrays = [_array(columns[field.name], field.type) for field in self.schema]
-        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        numbers = {text: i for i, text in enumerate(dict.fromkeys(row["context"] for row in rows))}
+        contexts = _Contexts(list(numbers), self.splitter.encode_batch(list(numbers), add_special_tokens=False))
+        # "Fast" leaves out the offsets, which nobody asks of a question.
+        asked = self.splitter.encode_batch_fast([row["question"].lstrip() for row in rows], add_special_tokens=False)
+        questions = _Texts([encoding.ids for encoding in asked])
+        context = np.array([numbers[row["context"]] for row in rows])
 
-    def _windows(self, columns: dict[str, list], row: Row, question: Encoding, context: _Context, index: int) -> None:
-        total = len(context.encoding)
-        room = self.max_length - self.special - len(question)
-        if room < min(total, self.doc_stride + 1):
+        room = self.max_length - len(self.template.ids) - questions.size
+        total = contexts.size[context]
+        self._check(rows, questions.size, total, room)
+        step = np.maximum(room - self.doc_stride, 1)
+        windows = np.where(total > room, 1 - (room - total) // step, 1)
+        row = np.repeat(np.arange(len(rows)), windows)
+        low = (np.arange(len(row)) - np.repeat(np.cumsum(windows) - windows, windows)) * step[row]
+        high = np.minimum(low + room[row], total[row])
+
+        columns = self._tokens(questions, contexts, context, row, low, high)
+        before, between, _ = self.template.sizes
+        cls = self.template.cls + np.where(self.template.cls >= before, questions.size[row], 0)
+        cls += np.where(self.template.cls >= before + between, high - low, 0)
+        first, last = (gold[row] for gold in _gold_tokens(rows, contexts, context))
+        inside = (low <= first) & (first <= last) & (last < high)
+        shift = before + questions.size[row] + between - low
+        columns |= {
+            "example_index": first_index + row,
+            "start_positions": np.where(inside, first + shift, cls),
+            "end_positions": np.where(inside, last + shift, cls),
+            "cls_index": cls,
+        }
+        offsets = pa.array(np.append(0, np.cumsum(columns["length"])), pa.int32())
+        return pa.RecordBatch.from_arrays(
+            [_array(columns[field.name], field.type, offsets) for field in self.schema], schema=self.schema
+        )
+
+    def _check(self, rows: list[Row], question: np.ndarray, total: np.ndarray, room: np.ndarray) -> None:
+        bad = np.flatnonzero(room < np.minimum(total, self.doc_stride + 1))
+        if len(bad):
+            i = bad[0]
             raise UserError(
-                f"question {show(row['id'])}: its {len(question)} tokens leave room for {max(room, 0)} of the context "
-                f"in features.max_length = {self.max_length}, but windows that share features.doc_stride = "
-                f"{self.doc_stride} tokens need {self.doc_stride + 1}; raise features.max_length, lower "
+                f"question {show(rows[i]['id'])}: its {question[i]} tokens leave room for {max(room[i], 0)} of the"
+                f" context in features.max_length = {self.max_length}, but windows that share features.doc_stride ="
+                f" {self.doc_stride} tokens need {self.doc_stride + 1}; raise features.max_length, lower "
                 "features.doc_stride or shorten the question"
             )
-        answers = row["answers"]
-        gold = context.tokens_of(answers["text"][0], answers["answer_start"][0]) if answers["text"] else (0, -1)
-        joined = self.joiner.post_process(question, context.encoding, add_special_tokens=True)
-        at = joined.sequence_ids.index(1) if total else 0
-        for k, window in enumerate((joined, *joined.overflowing)):
-            low = k * (room - self.doc_stride)
-            high = min(low + room, total)
-            if len(window) != self.special + len(question) + high - low:
-                raise RuntimeError(f"window {k} of question {row['id']} has {len(window)} tokens: not as computed")
-            cls = window.ids.index(self.cls_id)
-            inside = low <= gold[0] <= gold[1] < high
-            columns["input_ids"].append(np.array(window.ids, dtype=np.int32))
-            if "token_type_ids" in columns:
-                # Not the window's own: joined afterwards, only the first window gets the template's types.
-                inner = [joined.type_ids[at]] * (high - low)
-                kinds = [*joined.type_ids[:at], *inner, *joined.type_ids[at + min(room, total) :]]
-                columns["token_type_ids"].append(np.array(kinds, dtype=np.int8))
-            columns["length"].append(len(window))
-            columns["example_index"].append(index)
-            columns["start_positions"].append(gold[0] - low + at if inside else cls)
-            columns["end_positions"].append(gold[1] - low + at if inside else cls)
-            columns["cls_index"].append(cls)
-            for name, offsets in (("offset_start", context.starts), ("offset_end", context.ends)):
-                spans = np.full(len(window), -1, dtype=np.int32)
-                spans[at : at + high - low] = offsets[low:high]
-                columns[name].append(spans)
+
+    def _tokens(
+        self,
+        questions: _Texts,
+        contexts: _Contexts,
+        context: np.ndarray,
+        row: np.ndarray,
+        low: np.ndarray,
+        high: np.ndarray,
+    ) -> dict[str, np.ndarray]:
+        """The columns with a value per token, windows one after another, and the windows' lengths."""
+        # All windows are put together from one pool of tokens: special ones, questions, contexts.
+        before, between, after = self.template.sizes
+        special, asked = len(self.template.ids), len(questions.ids)
+        parts = [
+            (0, before),
+            (special + questions.first[row], questions.size[row]),
+            (before, between),
+            (special + asked + contexts.first[context[row]] + low, high - low),
+            (before + between, after),
+        ]
+        starts, sizes = (np.stack(np.broadcast_arrays(*side, row)[:-1], axis=1) for side in zip(*parts, strict=True))
+        ends = np.cumsum(sizes)
+        index = np.arange(ends[-1]) + np.repeat(starts.ravel() - ends + sizes.ravel(), sizes.ravel())
+        no_context = np.full(special + asked, -1)
+        kinds = [np.full(asked, self.template.question), np.full(len(contexts.ids), self.template.context)]
+        pools = {
+            "input_ids": (self.template.ids, questions.ids, contexts.ids),
+            "token_type_ids": (self.template.kinds, *kinds),
+            "offset_start": (no_context, contexts.starts),
+            "offset_end": (no_context, contexts.ends),
+        }
+        return {"length": sizes.sum(axis=1)} | {
+            name: np.concatenate(pool).astype(np.int32)[index]
+            for name, pool in pools.items()
+            if name in self.schema.names
+        }
 
 
-def _array(values: list, kind: pa.DataType) -> pa.Array:
+def _gold_tokens(rows: list[Row], contexts: _Contexts, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last token of each row's first answer, in the context; last < first where there is none."""
+    starts, ends = np.zeros((2, len(rows)), dtype=np.int64)
+    for i, row in enumerate(rows):
+        if row["answers"]["text"]:
+            text = row["answers"]["text"][0]
+            starts[i] = row["answers"]["answer_start"][0] + len(text) - len(text.lstrip())
+            ends[i] = starts[i] + len(text.strip())
+    first, last = contexts.tokens_of(context, starts, ends)
+    return np.where(ends > starts, first, 0), np.where(ends > starts, last, -1)
+
+
+def _array(values: np.ndarray, kind: pa.DataType, offsets: pa.Array) -> pa.Array:
     if not pa.types.is_list(kind):
         return pa.array(values, type=kind)
-    offsets = np.cumsum([0, *map(len, values)], dtype=np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(values)), type=kind)
+    return pa.ListArray.from_arrays(offsets, pa.array(values, type=kind.value_type), type=kind)

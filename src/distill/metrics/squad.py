@@ -48,7 +48,10 @@ def f1(gold: str, prediction: str, version_2: bool = True) -> float:
 
     Where a side has no tokens left: v2.0 gives 1 if both have none, else 0; v1.1 always 0.
     """
-    gold_tokens, predicted = normalize(gold).split(), normalize(prediction).split()
+    return _f1(normalize(gold).split(), normalize(prediction).split(), version_2)
+
+
+def _f1(gold_tokens: list[str], predicted: list[str], version_2: bool) -> float:
     if version_2 and not (gold_tokens and predicted):
         return float(gold_tokens == predicted)
     shared = sum((Counter(gold_tokens) & Counter(predicted)).values())
@@ -69,14 +72,17 @@ def question_scores(golds: Sequence[str], prediction: str, version_2: bool) -> t
     Raises:
         ValueError: no gold answer in v1.1.
     """
-    if version_2:
-        golds = [gold for gold in golds if normalize(gold)] or [""]
-    elif not golds:
+    if not (version_2 or golds):
         raise ValueError("a question without gold answers: SQuAD v1.1 has none, use version_2")
-    return (
-        max(exact(gold, prediction) for gold in golds),
-        max(f1(gold, prediction, version_2) for gold in golds),
-    )
+    said = normalize(prediction)
+    # Annotators often agree: each gold answer once.
+    wanted = {normalize(gold) for gold in set(golds)}
+    if version_2:
+        wanted = wanted - {""} or {""}
+    if said and said in wanted:
+        return 1, 1.0
+    tokens = said.split()
+    return int(said in wanted), max(_f1(gold.split(), tokens, version_2) for gold in wanted)
 
 
 def scores(

@@ -68,6 +68,30 @@ class Windows:
         return cls(**{name: column.to_numpy(zero_copy_only=False) for name, column in columns.items()})
 
 
+class NBest(Sequence[list[Span]]):
+    """The best spans of every example, `nbest[i]`, made when they are asked for.
+
+    Args:
+        contexts: the text of each example.
+        first: int, (examples + 1,): example i owns the spans from first[i] to before first[i + 1].
+        score: float64, (spans,). start, end: int, (spans,): characters.
+    """
+
+    def __init__(
+        self, contexts: Sequence[str], first: np.ndarray, score: np.ndarray, start: np.ndarray, end: np.ndarray
+    ):
+        self._contexts, self._first, self._columns = contexts, first, (score, start, end)
+
+    def __len__(self) -> int:
+        return len(self._contexts)
+
+    def __getitem__(self, row: int) -> list[Span]:
+        row = range(len(self))[row]
+        part = slice(self._first[row], self._first[row + 1])
+        columns = (column[part].tolist() for column in self._columns)
+        return [Span(self._contexts[row][a:b], score, a, b) for score, a, b in zip(*columns, strict=True)]
+
+
 @dataclass(frozen=True)
 class Answers:
     """The answers of a split, one entry per row of its examples.
@@ -83,7 +107,7 @@ class Answers:
     text: list[str]
     score: np.ndarray
     null_score: np.ndarray
-    nbest: list[list[Span]]
+    nbest: Sequence[list[Span]]
 
     @property
     def null_odds(self) -> np.ndarray:
@@ -266,23 +290,21 @@ def _collect(
     n_best: int,
 ) -> Answers:
     """Joins the windows' spans by example: falling score, each character span once."""
-    nbest: list[list[Span]] = [[] for _ in range(len(null_score))]
     example, score, start, end = (np.concatenate(column) for column in zip(*found, strict=True))
     order = np.lexsort((-score, example))  # Stable: equal scores stay in window order.
-    bounds = np.searchsorted(example[order], np.arange(len(nbest) + 1))
-    columns = [column[order].tolist() for column in (score, start, end)]
-    for row, context in enumerate(contexts):
-        seen: set[tuple[int, int]] = set()
-        part = slice(bounds[row], bounds[row + 1])
-        for value, a, b in zip(*(column[part] for column in columns), strict=True):
-            if len(seen) == n_best:
-                break
-            if (a, b) not in seen:
-                seen.add((a, b))
-                nbest[row].append(Span(context[a:b], value, a, b))
-    return Answers(
-        text=[spans[0].text if spans else "" for spans in nbest],
-        score=np.array([spans[0].score if spans else -NO_SPAN for spans in nbest]),
-        null_score=null_score,
-        nbest=nbest,
-    )
+    example, score, start, end = (column[order] for column in (example, score, start, end))
+    # Stable again: the first of equal spans is the one with the highest score.
+    alike = np.lexsort((end, start, example))
+    same = np.all([np.diff(column[alike]) == 0 for column in (example, start, end)], axis=0)
+    keep = np.sort(alike[np.append(True, ~same)[: len(alike)]])
+    place = np.arange(len(keep)) - np.searchsorted(example[keep], example[keep])
+    keep = keep[place < n_best]
+    first = np.searchsorted(example[keep], np.arange(len(null_score) + 1))
+    score, start, end = score[keep], start[keep], end[keep]
+
+    has = np.flatnonzero(np.diff(first))
+    best, text = np.full(len(null_score), -NO_SPAN), [""] * len(null_score)
+    best[has] = score[first[has]]
+    for row, a, b in zip(has.tolist(), start[first[has]].tolist(), end[first[has]].tolist(), strict=True):
+        text[row] = contexts[row][a:b]
+    return Answers(text, best, null_score, NBest(contexts, first, score, start, end))
