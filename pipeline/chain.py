@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from distill import checkpoints, config, models, prediction, students
+from distill.cache import Cache
 from distill.config import Params
 from distill.data import tokenizer as tokenizers
 from distill.data.prepared import Prepared
@@ -101,8 +102,8 @@ def begin(
     torch.manual_seed(seed)
     setup = Setup(task, assistant.config, models.configuration(str(before), None), seed, tokenizer)
     own = kind.Config.model_validate({name: getattr(section, name) for name in kind.Config.model_fields})
-    trained_on = data.trained_on()
-    return assistant, Distillation(assistant, kind(own, setup), CachedTeacher(logits, trained_on, task.per_token))
+    cache = Cache.open(logits, prediction.identity(data, before / "model.safetensors"))
+    return assistant, Distillation(assistant, kind(own, setup), CachedTeacher(cache))
 
 
 def predict(folder: Path, model: Path, params: Params, data: Prepared, task: Task, label: str) -> Path:
@@ -111,7 +112,7 @@ def predict(folder: Path, model: Path, params: Params, data: Prepared, task: Tas
     if not checkpoints.is_complete(logits):
         draft = folder / "logits.draft"
         loaded = models.from_pretrained(str(model), task)
-        prediction.write_logits(draft, loaded, model / "model.safetensors", data, task, params.predict, label)
+        prediction.write(draft, loaded, model / "model.safetensors", data, task, params.predict, label)
         checkpoints.seal(draft)
         checkpoints.publish(draft, logits)
     return logits

@@ -15,6 +15,7 @@ PARAMS = Path("params.yaml")
 CORPUS = Path("data/raw/atlas")
 PREPARED = Path("data/prepared")
 PREDICTIONS = Path("data/teacher")
+STATES = Path("data/states")
 ASSISTANT = Path("data/assistant")
 GENERATOR = Path("data/models/generator")
 CANDIDATES = Path("data/candidates")
@@ -42,6 +43,11 @@ def model(role: str) -> Path:
 def filters(role: str) -> Path:
     """The filters of teacher or student."""
     return Path("data/models/filters") / role
+
+
+def view(method: str) -> Path:
+    """Says which of the teacher's kept states a method reads, by their content."""
+    return STATES / "views" / f"{method}.json"
 
 
 def distilled(method: str, seed: int) -> Path:

@@ -6,9 +6,10 @@ import json
 
 import datasets
 import torch
-from transformers import AutoConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from distill import checkpoints, config, generators, models, phases, registry, students
+from distill import checkpoints, config, generators, models, phases, prediction, registry, students
+from distill.cache import Cache
 from distill.candidates import Candidates
 from distill.config import Params
 from distill.data.prepared import Prepared
@@ -16,10 +17,14 @@ from distill.errors import UserError
 from distill.filters import FilterBank
 from distill.methods.base import Distillation, Method, Setup
 from distill.signals import CachedTeacher, OnlineTeacher, Teacher
+from distill.states import GROUPS, Reads
 from distill.tasks.base import Task
 from pipeline import common, training
 from pipeline.inputs import SCORED, open_data
 from pipeline.stage import Stage, record_file, run_stage
+
+TEACHER = common.model("teacher")
+WEIGHTS = TEACHER / "model.safetensors"
 
 
 def main(method: str, seed: str) -> None:
@@ -39,12 +44,14 @@ def main(method: str, seed: str) -> None:
         "augmented": [common.AUGMENTED],
         "generations": [common.generations(method, number)],
     }
+    if group in GROUPS:
+        sources[group] += [common.PREDICTIONS, common.view(method)]
     used = ["task", "distill", method, "student.model", "student.layers", "student.num_layers"]
     used += ["student.init", "predict.precision", *SCORED]
     with Stage(
         name,
         params={**config.pick(params, used), "seed": number},
-        inputs=[common.PREPARED, common.model("teacher"), common.model("student"), *sources[group]],
+        inputs=[common.PREPARED, TEACHER, common.model("student"), *sources[group]],
         outputs=[target, curves, record_file(name)],
         method=method,
         experiment=params.tracking.experiment,
@@ -53,7 +60,7 @@ def main(method: str, seed: str) -> None:
         (data, task), section = open_data(params), params.distill
         tokenizer = data.tokenizer()
         stage.read(common.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
-        checkpoints.load_check(common.model("teacher"))
+        checkpoints.load_check(TEACHER)
         own_seed = kind.training_seed(params.sections[method], number)
         student = students.initial(
             kind.start(params),
@@ -61,13 +68,13 @@ def main(method: str, seed: str) -> None:
             task,
             tokenizer,
             own_seed,
-            common.model("teacher"),
+            TEACHER,
             common.model("student"),
         )
-        models.check_different(student, common.model("teacher"))
+        models.check_different(student, TEACHER)
         torch.manual_seed(own_seed)
         built = build_method(kind, params, method, number, group, data, task, student, tokenizer)
-        teacher = signals(built, params, method, number, group, data, task, stage)
+        teacher = signals(built, params, method, number, group, data, task, student, stage)
         features, rows = None, len(data.features("train"))
         updates = phases.updates(section, rows)
         if group == "augmented":
@@ -114,7 +121,7 @@ def build_method(
     setup = Setup(
         task=task,
         student=student.config,
-        teacher=AutoConfig.from_pretrained(common.model("teacher")),
+        teacher=AutoConfig.from_pretrained(TEACHER),
         seed=seed,
         tokenizer=tokenizer,
     )
@@ -124,25 +131,44 @@ def build_method(
     elif group == "generated":
         setup.generator = generators.load(common.GENERATOR)
     elif group == "retrieved":
-        setup.candidates = Candidates.load(common.CANDIDATES, data.trained_on(), task, tokenizer.pad_token_id)
+        identity = prediction.identity(data, WEIGHTS)
+        setup.candidates = Candidates.load(common.CANDIDATES, identity, task, tokenizer.pad_token_id)
     return kind(params.sections[name], setup)
 
 
 def signals(
-    method: Method, params: Params, name: str, seed: int, group: str, data: Prepared, task: Task, stage: Stage
+    method: Method,
+    params: Params,
+    name: str,
+    seed: int,
+    group: str,
+    data: Prepared,
+    task: Task,
+    student: PreTrainedModel,
+    stage: Stage,
 ) -> Teacher | None:
-    """The cheapest source of what the method needs: nothing, cached logits, or a model that runs along."""
+    """The cheapest source of what the method needs: nothing, a cache, or a model that runs along."""
     if not method.needs:
         return None
     if method.taught_by == "assistant":
         stage.read(common.ASSISTANT, "the assistant's logits")
-        return CachedTeacher(common.ASSISTANT / "logits", data.trained_on(), task.per_token)
-    # The cache holds the teacher's logits over the training features; augmented copies are other rows.
-    if method.taught_by == "teacher" and method.needs <= CachedTeacher.provides and group != "augmented":
-        stage.read(common.PREDICTIONS, "the teacher's logits; the teacher itself is not loaded")
-        return CachedTeacher(common.PREDICTIONS, data.trained_on(), task.per_token)
+        last = max(common.ASSISTANT.glob("[0-9]*"), key=lambda path: int(path.name)) / "model.safetensors"
+        identity = prediction.identity(data, last)
+        return CachedTeacher(Cache.open(common.ASSISTANT / "logits", identity, "distill_assistant"))
+    # The caches hold the teacher's outputs over the training features; augmented copies are other rows.
+    if method.taught_by == "teacher" and group != "augmented":
+        counts = models.num_layers(student.config), models.num_layers(models.configuration(str(TEACHER), None))
+        wanted = type(method).reads(params, *counts)
+        if method.needs == {"logits"} or group in GROUPS and kept(name, wanted):
+            identity = prediction.identity(data, WEIGHTS)
+            logits = Cache.open(common.PREDICTIONS, identity)
+            if method.needs == {"logits"}:
+                stage.read(common.PREDICTIONS, "the teacher's logits; the teacher itself is not loaded")
+                return CachedTeacher(logits)
+            stage.read(common.STATES, "the teacher's logits and states; the teacher itself is not loaded")
+            return CachedTeacher(logits, Cache.open(common.STATES, identity), wanted)
     folder = {
-        "teacher": common.model("teacher"),
+        "teacher": TEACHER,
         "student": common.model("student"),
         "generation": common.last_generation(name, seed),
     }[method.taught_by]
@@ -150,6 +176,19 @@ def signals(
     teacher = models.from_pretrained(str(folder), task)
     hidden = bool(method.needs & {"hidden", "cls"})
     return OnlineTeacher(teacher, task, hidden, params.predict.precision, "attention" in method.needs)
+
+
+def kept(method: str, wanted: Reads) -> bool:
+    """Whether stage predict_teacher kept all the states that the method reads.
+
+    Raises:
+        UserError: the file that says so cannot be read.
+    """
+    file = common.view(method)
+    try:
+        return bool(wanted) and set(wanted.names()) <= set(json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{file}: cannot be read ({error}): run `dvc repro predict_teacher`") from error
 
 
 def augmented(data: Prepared) -> datasets.Dataset:

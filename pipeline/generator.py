@@ -52,7 +52,7 @@ def build(stage: Stage, params: Params) -> None:
     model = generators.build(spec, tokenizer, section.seed, section.train)
     longest = max(split["tokens_max"] for split in data.meta["splits"].values())
     models.check_window(model, generators.MaskedLM(), longest, tokenizer.cls_token_id, "generator")
-    result = Result([], {}, 0, 0.0, 0.0, 0)
+    result = Result([], {}, 0, 0.0, 0.0, 0, 0.0)
     if section.train:
         stage.read(common.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
         result = phases.train(

@@ -84,4 +84,5 @@ def joined(results: Sequence[Result], name: str) -> Result:
     seconds = sum(result.seconds for result in results)
     examples = sum(result.examples_per_second * result.seconds for result in results)
     scores = results[-1].scores if results else {}
-    return Result(history, scores, steps, seconds, examples / seconds if seconds else 0.0, resumed)
+    padding = results[0].padding if results else 0.0
+    return Result(history, scores, steps, seconds, examples / seconds if seconds else 0.0, resumed, padding)

@@ -1,19 +1,20 @@
-"""Stage plan: which further artifacts the listed methods need. `python -m pipeline.plan`
+"""Stage plan: what the listed methods need from earlier stages. `python -m pipeline.plan`
 
 DVC runs every stage of dvc.yaml. The stages that only some methods need read a file of this one, and write an empty
 artifact where no listed method needs theirs. The files do not change when a second method of the same kind is listed,
-so that nothing is made twice.
+so that nothing is made twice. `states.json` says which of the teacher's hidden states the methods read.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import yaml
-
+from distill import config, layer_maps, registry
+from distill.config import Params
 from distill.errors import UserError
+from distill.states import GROUPS, Reads
 from pipeline import common
 from pipeline.stage import Stage, record_file, run_stage
 
@@ -27,14 +28,54 @@ NEEDED_BY = {
 }
 EMPTY = "not-needed.json"
 
+# What decides which hidden states methods read, besides each method's `layer_fields`.
+LAYERS = [
+    *("teacher.model", "student.model", "student.init", "student.layers", "student.num_layers", "distill.init"),
+    "teacher_filters.filter_interval",
+]
+
 
 def main() -> None:
-    """Reads nothing but the lists of methods, and imports no library that takes its time."""
-    methods = yaml.safe_load(common.PARAMS.read_text())["methods"]
+    """Reads parameters, and at most the configuration of a checkpoint."""
+    params = common.params()
     files = {name: file(name) for name in NEEDED_BY}
-    with Stage("plan", params={"methods": methods}, outputs=list(files.values())) as stage:
+    readers = [name for group in GROUPS for name in params.methods[group]]
+    used = config.pick(params, ["methods", *LAYERS, *layer_fields()])
+    with Stage("plan", params=used, outputs=[*files.values(), file("states")], method=readers) as stage:
         for name, groups in NEEDED_BY.items():
-            stage.write_json(files[name], {"needed": any(methods.get(group) for group in groups)})
+            stage.write_json(files[name], {"needed": any(params.methods[group] for group in groups)})
+        found = reads(params, readers) if readers else {}
+        stage.write_json(file("states"), {name: vars(layers) for name, layers in found.items()})
+
+
+def layer_fields() -> list[str]:
+    """The parameters of methods that decide which layers they read: `pkd.layer_map` and others."""
+    return [f"{name}.{field}" for name in registry.available() for field in registry.load(name).layer_fields]
+
+
+def reads(params: Params, methods: Iterable[str]) -> dict[str, Reads]:
+    """What these methods read of the teacher's hidden states."""
+    counts = {role: depth(params, role) for role in ("student", "teacher")}
+    return {name: registry.load(name).reads(params, **counts) for name in methods}
+
+
+def depth(params: Params, role: str) -> int:
+    """A model's number of layers before it is there.
+
+    Raises:
+        UserError: nothing says it, or the checkpoint that would cannot be read.
+    """
+    known = layer_maps.stated_layers(params, role)
+    if known is not None:
+        return known
+    from distill import models
+
+    spec = getattr(params, role).model
+    if spec.path is not None:
+        return models.num_layers(models.configuration(spec.path, spec.revision, where=role))
+    if "model_type" in spec.config:
+        return models.num_layers(models.AutoConfig.for_model(**spec.config))
+    raise UserError(f"params.yaml: {role}.num_layers: null: say how many of the teacher's layers the {role} takes")
 
 
 def file(artifact: str) -> Path:

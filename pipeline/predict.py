@@ -1,9 +1,21 @@
-"""Stage predict_teacher: the teacher's logits over the training features, once for all. `python -m pipeline.predict`"""
+"""Stage predict_teacher: the teacher's outputs over the training features, once for all. `python -m pipeline.predict`
+
+The logits go to data/teacher. The hidden states that methods read (stage plan) go to data/states as far as
+`cache.max_gb` allows, with a file per method in `views/` that names what it reads by content: a method's students
+depend on that file, so that they are not trained again when states for another method come or go.
+"""
 
 from __future__ import annotations
 
-from distill import checkpoints, config, models, prediction
-from pipeline import common
+import json
+from pathlib import Path
+
+from distill import checkpoints, config, models, prediction, states
+from distill.cache import Array
+from distill.errors import UserError
+from distill.evaluation import layout
+from distill.states import Reads
+from pipeline import common, plan
 from pipeline.inputs import open_data
 from pipeline.stage import Stage, record_file, run_stage
 
@@ -14,9 +26,9 @@ def main() -> None:
     name, section = "predict_teacher", params.predict
     with Stage(
         name,
-        params=config.pick(params, ["task", "predict"]),
-        inputs=[common.PREPARED, common.model("teacher")],
-        outputs=[common.PREDICTIONS, record_file(name)],
+        params=config.pick(params, ["task", "predict", "cache"]),
+        inputs=[common.PREPARED, common.model("teacher"), plan.file("states")],
+        outputs=[common.PREDICTIONS, common.STATES, record_file(name)],
         experiment=params.tracking.experiment,
         tags={"role": "teacher"},
     ) as stage:
@@ -25,11 +37,48 @@ def main() -> None:
         model = models.from_pretrained(str(common.model("teacher")), task)
         stage.read(common.model("teacher"))
         weights = common.model("teacher") / "model.safetensors"
-        written = prediction.write_logits(stage.scratch / "logits", model, weights, data, task, section, "predict")
+        reads, width = planned(), model.config.hidden_size
+        offsets = layout(data.features("train"), per_token=True)
+        choice = states.choose(reads, offsets, width, params.cache.dtype, params.cache.max_gb * 1e9)
+        logits = Array(task.channels, task.per_token).size(offsets)
+        stage.say("keeps", states.describe(choice, logits, params.cache.max_gb))
+        folder = stage.scratch / "states"
+        arrays = prediction.state_arrays(choice.layers, width, params.cache.dtype)
+        written = prediction.write(
+            stage.scratch / "logits", model, weights, data, task, section, "predict", states=(folder, arrays)
+        )
         stage.publish(stage.scratch / "logits", common.PREDICTIONS)
+        write_views(folder, reads, choice.methods)
+        stage.publish(folder, common.STATES)
         speed = written.rows_per_second
         stage.figures({"rows": written.rows, "entries": written.entries, "rows per second": speed})
-        stage.record({"examples_per_second": round(speed, 2)})
+        sizes = {"logits": logits, **choice.sizes}
+        stage.record({"examples_per_second": round(speed, 2), "bytes": sizes, "online": sorted(choice.left_out)})
+
+
+def planned() -> dict[str, Reads]:
+    """What stage plan says that methods read.
+
+    Raises:
+        UserError: its file cannot be read.
+    """
+    file = plan.file("states")
+    try:
+        content = json.loads(file.read_text())
+        return {name: Reads(*(tuple(found[kind]) for kind in states.KINDS)) for name, found in content.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file}: cannot be read ({error}): run `dvc repro plan`") from error
+
+
+def write_views(folder: Path, reads: dict[str, Reads], kept: list[str]) -> None:
+    """`views/<method>.json`: name of each array that the method reads → hash of its bytes; {} where none is kept."""
+    hashes: dict[str, str] = {}
+    (folder / "views").mkdir(exist_ok=True)
+    for method, wanted in reads.items():
+        names = wanted.names() if method in kept else []
+        hashes |= {name: checkpoints.tree_hash(folder / name) for name in names if name not in hashes}
+        content = {name: hashes[name] for name in names}
+        (folder / "views" / f"{method}.json").write_text(json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ import psutil
 import yaml
 from filelock import FileLock, Timeout
 
+from distill import processes
 from distill.errors import UserError
+from pipeline import launch
 
 _SHELLS = {"ash", "bash", "busybox", "dash", "fish", "ksh", "sh", "zsh"}
 _ADOPTERS = {"docker-init", "dumb-init", "init", "launchd", "systemd", "tini"}  # take over orphans
@@ -34,28 +36,48 @@ def run_stage(main: Callable[..., None]) -> NoReturn:
     Words of the command line become main's arguments where it has parameters. Exit codes: 0 done, 2 something the
     user can mend, 130 interrupted. Any other exception is a bug and keeps its traceback.
 
+    A training stage starts its processes itself where the machine is set so (`pipeline.launch`); each comes here again.
+
     Args:
         main: The stage. Its parameters are positional and of type str.
     """
+    script = Path(sys.argv[0]).stem
     watch_starter()
     try:
+        if launch.is_worker():
+            _work(script)
         signature = inspect.signature(main)
         words = sys.argv[1:] if signature.parameters else []
         try:
             signature.bind(*words)
         except TypeError:
             names = " ".join(f"<{name}>" for name in signature.parameters)
-            raise UserError(f"usage: python -m pipeline.{Path(sys.argv[0]).stem} {names}") from None
+            raise UserError(f"usage: python -m pipeline.{script} {names}") from None
+        if (how := launch.wanted(script)) != 1:
+            sys.exit(launch.run(how, script, words))
         main(*words)
     except UserError as error:
+        if processes.rank():
+            processes.give_way()  # to the first one, which most often says the same
         _end(f"error: {' '.join(str(error).split())}", 2)
     except KeyboardInterrupt:
-        _end("stopped; run the same command to go on", 130)
+        _end("" if launch.is_worker() else "stopped; run the same command to go on", 130)
     except Exception as error:
+        processes.give_way()
         if line := disk_full(error, Path.cwd()):
             _end(f"error: {line}", 2)
         raise
     sys.exit(0)
+
+
+def _work(script: str) -> None:
+    """Begin as one of several processes; a stage that has no work to share is done by the first of them."""
+    if script in launch.STAGES:
+        processes.join()
+    elif processes.launched()[0]:
+        sys.exit(0)
+    else:
+        processes.forget()
 
 
 def disk_full(error: BaseException | None, where: Path) -> str | None:
@@ -85,9 +107,10 @@ def disk_full(error: BaseException | None, where: Path) -> str | None:
 
 
 def watch_starter(poll_seconds: float = 0.5) -> threading.Thread | None:
-    """Ends this process and its children soon after the `dvc` that started it has gone.
+    """Ends this process and its children soon after the `dvc` that started it has gone, or the launcher.
 
-    Does nothing outside DVC (no DVC_STAGE), so that `nohup python -m pipeline.distill ...` outlives its terminal.
+    Does nothing outside DVC (no DVC_STAGE), so that `nohup python -m pipeline.distill ...` outlives its terminal. One
+    of several processes never outlives its launcher.
     Looks at the processes themselves: PR_SET_PDEATHSIG would also fire when only the starting thread ends.
 
     Args:
@@ -96,10 +119,12 @@ def watch_starter(poll_seconds: float = 0.5) -> threading.Thread | None:
     Returns:
         The watching thread (a daemon), or None where there is nothing to watch.
     """
-    if not os.environ.get("DVC_STAGE"):
+    worker = launch.is_worker()
+    if not os.environ.get("DVC_STAGE") and not worker:
         return None
     starters = _starters()
-    if _is_adopter(starters[-1]):
+    # The launcher may be the first process of its container.
+    if _is_adopter(starters[-1]) and not (worker and starters[-1].pid == 1 and _name(starters[-1]) not in _ADOPTERS):
         _stop("the dvc that started this stage had gone before it began")
     watch = threading.Thread(target=_watch, args=(starters, poll_seconds), name="watch_starter", daemon=True)
     watch.start()
@@ -307,7 +332,11 @@ def shown_path(path: Path | str) -> str:
 
 
 def _end(line: str, code: int) -> NoReturn:
-    print(line, file=sys.stderr, flush=True)
+    if line:
+        print(line, file=sys.stderr, flush=True)
+    if launch.is_worker():
+        sys.stdout.flush()
+        os._exit(code)  # the launcher is to see at once who failed first: taking torch down lasts seconds
     sys.exit(code)
 
 

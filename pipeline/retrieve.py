@@ -48,7 +48,7 @@ def build(params: Params) -> None:
             checkpoints.seal(folder)
         features = datasets.Dataset.from_file(str(folder / "features.arrow"))
         stage.read(common.model("teacher"))
-        written = prediction.write_logits(
+        written = prediction.write(
             folder / "logits",
             model,
             common.model("teacher") / "model.safetensors",

@@ -26,7 +26,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from distill import checkpoints, tracking
+from distill import checkpoints, processes, tracking
 from distill.checkpoints import publish, tree_hash, write_text
 from distill.errors import UserError
 from pipeline.process import disk_full, exclusive, remove_unheld, run_stage, shown_path
@@ -46,6 +46,9 @@ class Stage:
     Leaving it without an error checks that the outputs are there, ends the run and removes the scratch. After an
     error or a kill the scratch stays, and the same command finds it again: its name is made of all that the result
     hangs on (see `fingerprint`).
+
+    Of several processes that train together, the first does all this. The others come along silently and end where an
+    output is to be built (`fresh`, `publish`, `write_json`): from there on the first one is by itself.
 
     Attributes:
         name: As in dvc.yaml, `distill_filtered@ted-1`.
@@ -98,6 +101,10 @@ class Stage:
     def __enter__(self) -> Self:
         """Raises UserError where an input is missing or the stage is being run by another process."""
         self._began = time.monotonic()
+        if not processes.is_first():
+            self._stack = contextlib.ExitStack()
+            self.scratch, self.resumed = processes.from_first(lambda: None)
+            return self
         print(f"\n{self.name}", flush=True)
         for path in self._inputs:
             if not path.exists():
@@ -131,6 +138,7 @@ class Stage:
                     state=self.scratch / "tracking.json",
                 )
                 self.run = stack.enter_context(run)
+            processes.from_first(lambda: (self.scratch, self.resumed))
             self._stack = stack.pop_all()
         return self
 
@@ -157,10 +165,12 @@ class Stage:
 
     def say(self, verb: str, text: str) -> None:
         """Prints one line of the stage's report: `  <verb>  <text>`."""
-        print(f"  {verb:<8}{text}".rstrip(), flush=True)
+        if processes.is_first():
+            print(f"  {verb:<8}{text}".rstrip(), flush=True)
 
     def fresh(self, name: str) -> Path:
         """Makes an empty folder in the scratch, for an output that is built anew after an interruption."""
+        _go_on_alone()
         folder = self.scratch / name
         if folder.exists():
             shutil.rmtree(folder)
@@ -195,6 +205,7 @@ class Stage:
         self._record = (self._record or {}) | facts
 
     def _declared(self, path: Path) -> None:
+        _go_on_alone()
         if not any(path == output or output in path.parents for output in self._outputs):
             raise ValueError(f"{self.name} writes {path}, which is not among its outputs")
 
@@ -320,6 +331,13 @@ def _size(path: Path) -> str:
         size /= 1000
     number = f"{size:.0f}" if unit == "bytes" else f"{size:.1f}"
     return f"{number} {unit}" + (f" in {len(files)} files" if path.is_dir() else "")
+
+
+def _go_on_alone() -> None:
+    first = processes.is_first()
+    processes.leave()
+    if not first:
+        sys.exit(0)
 
 
 def _safe(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from distill import phases, trainer
+from distill import phases, processes, trainer
 from distill.config import Params
 from distill.data.prepared import Prepared
 from distill.evaluation import Predicted, forward_of, predict_split
@@ -51,7 +51,7 @@ def run(
 
     def evaluate() -> dict[str, float]:
         device = next(objective.parameters()).device
-        size = 2 * section.batch_size // section.gradient_accumulation
+        size = 2 * processes.share_of(section.batch_size, section.gradient_accumulation)
         return score(
             predict_split(forward, data, "selection", size, device, section.precision, "selection", task.per_token)
         )
@@ -111,6 +111,7 @@ def finish(
     stage.run.log_final({f"selection_{name}": value for name, value in result.scores.items()})
     stage.run.tag("artifact.path", artifact.as_posix())
     stage.run.tag("artifact.md5", common.dvc_md5(artifact))
+    stage.figures({"padded tokens": f"{result.padding:.1%}"})
     stage.record(
         {
             "updates": result.steps if updates is None else updates,
@@ -118,5 +119,6 @@ def finish(
             "resumed_from": result.resumed_from,
             "train_seconds": round(result.seconds, 2),
             "examples_per_second": round(result.examples_per_second, 2),
+            "padding": round(result.padding, 4),
         }
     )

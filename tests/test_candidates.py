@@ -1,16 +1,14 @@
 """Candidates on disk: what is read back, and damage that is refused."""
 
-import json
-
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
 from distill import registry
-from distill.cache import LogitWriter
 from distill.candidates import Candidates
 from distill.errors import UserError
+from tests import cached
 from tests.methods import neighbours
 
 TASKS = {"qa": (), "classification": ("a", "b", "c"), "regression": ()}
@@ -26,9 +24,8 @@ def stored(folder, task):
     with pa.OSFile(str(folder / "features.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
         stream.write_table(table)
     np.save(folder / "neighbours.npy", made.neighbours)
-    writer = LogitWriter(folder / "logits", made.cache.offsets, task.channels)
-    writer.logits[:] = made.cache.logits
-    writer.finish({"data": "abc"})
+    everything = made.cache.rows("logits", list(range(len(made.rows))), int(made.rows.lengths.max()))
+    cached.write(folder / "logits", made.rows.lengths, {"logits": everything})
     return made
 
 
@@ -36,7 +33,7 @@ def stored(folder, task):
 def test_what_was_stored_comes_back(tmp_path, name):
     task = registry.load_task(name, labels=TASKS[name])
     made = stored(tmp_path / "candidates", task)
-    found = Candidates.load(tmp_path / "candidates", "abc", task, 0)
+    found = Candidates.load(tmp_path / "candidates", cached.IDENTITY, task, 0)
     assert found.per_row == 3
     index = torch.tensor([3, 0])
     for own, other in zip(found.of(index), made.of(index), strict=True):
@@ -72,14 +69,14 @@ def test_picked_rows_lose_only_padding(tmp_path, name):
 def test_candidates_of_other_features_are_refused(tmp_path):
     task = registry.load_task("qa")
     stored(tmp_path / "candidates", task)
-    with pytest.raises(UserError, match="belong to features abc, the run trains on xyz: run `dvc repro retrieve`"):
-        Candidates.load(tmp_path / "candidates", "xyz", task, 0)
+    with pytest.raises(UserError, match="belong to features a{12}, the run has f{12}: run `dvc repro retrieve`"):
+        Candidates.load(tmp_path / "candidates", cached.IDENTITY | {"data": "f" * 32}, task, 0)
 
 
 def test_the_empty_artifact_of_a_run_that_needed_none_is_refused_with_the_fix(tmp_path):
     (tmp_path / "not-needed.json").write_text("{}")
     with pytest.raises(UserError, match="cannot be read .*dvc repro retrieve"):
-        Candidates.load(tmp_path, "abc", registry.load_task("qa"), 0)
+        Candidates.load(tmp_path, cached.IDENTITY, registry.load_task("qa"), 0)
 
 
 @pytest.mark.parametrize("name", ["features.arrow", "neighbours.npy"])
@@ -92,7 +89,7 @@ def test_a_damaged_file_is_refused_with_the_fix(tmp_path, name, damage):
     else:
         (folder / name).write_bytes((folder / name).read_bytes()[:40])
     with pytest.raises(UserError, match="candidates cannot be read .*dvc checkout .*dvc repro retrieve"):
-        Candidates.load(folder, "abc", task, 0)
+        Candidates.load(folder, cached.IDENTITY, task, 0)
 
 
 def test_files_that_do_not_belong_together_are_refused(tmp_path):
@@ -100,5 +97,4 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path):
     made = stored(folder, task)
     np.save(folder / "neighbours.npy", made.neighbours + 1)
     with pytest.raises(UserError, match=r"11 candidates, logits for 11 and neighbours of shape \(4, 3\) do not belong"):
-        Candidates.load(folder, "abc", task, 0)
-    assert json.loads((folder / "logits" / "meta.json").read_text()) == {"data": "abc"}
+        Candidates.load(folder, cached.IDENTITY, task, 0)

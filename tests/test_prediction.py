@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from distill import checkpoints, models, prediction, registry
-from distill.cache import LogitCache
+from distill.cache import Cache
 from distill.data.prepared import Prepared
 from distill.sections import Predict
 from tests import text, tiny
@@ -37,30 +37,65 @@ def case(request, tmp_path):
     return task, features, model, data
 
 
-def write(case, folder):
+def write(case, folder, kept=None):
     task, _, model, data = case
-    return prediction.write_logits(folder / "logits", model, folder / "weights", data, task, SETTINGS, "predict")
+    states = (folder / "states", prediction.state_arrays(kept, model.config.hidden_size, "float32")) if kept else None
+    weights = folder / "weights"
+    return prediction.write(folder / "logits", model, weights, data, task, SETTINGS, "predict", states=states)
+
+
+def alone(case, row):
+    """What the model gives for a feature that is in no batch."""
+    task, _, model, _ = case
+    batch = {name: torch.tensor([row[name]]) for name in ("input_ids", "token_type_ids")}
+    batch["attention_mask"] = torch.ones_like(batch["input_ids"])
+    with torch.no_grad():
+        return models.run(model.eval(), task, batch, hidden=True)
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.*")}
 
 
 def test_every_row_has_the_logits_that_it_has_alone(case, tmp_path):
-    task, features, model, data = case
+    task, features, _, data = case
     written = write(case, tmp_path)
-    cache = LogitCache.open(tmp_path / "logits", checkpoints.tree_hash(data.folder / "train/features.arrow"))
-    assert (written.rows, written.entries) == (11, len(cache.logits)) and cache.logits.dtype == np.float32
-    assert cache.meta["teacher"] == checkpoints.tree_hash(tmp_path / "weights") and cache.meta["task"] == task.name
+    identity = {
+        "data": checkpoints.tree_hash(data.folder / "train/features.arrow"),
+        "tokenizer": "words",
+        "teacher": checkpoints.tree_hash(tmp_path / "weights"),
+    }
+    cache = Cache.open(tmp_path / "logits", identity)
+    assert written.rows == 11 and written.entries == (sum(features["length"]) if task.per_token else 11)
+    assert cache.meta["task"] == task.name and cache.meta["precision"] == "fp32"
     for i, row in enumerate(features):
-        batch = {name: torch.tensor([row[name]]) for name in ("input_ids", "token_type_ids")}
-        batch["attention_mask"] = torch.ones_like(batch["input_ids"])
-        with torch.no_grad():
-            alone = models.run(model.eval(), task, batch).logits[0].numpy()
-        width = len(row["input_ids"]) if task.per_token else 1
-        found = cache.rows([i], width)[0]
-        np.testing.assert_allclose(found if task.per_token else found[0], alone, rtol=1e-4, atol=1e-5)
+        found = cache.rows("logits", [i], len(row["input_ids"]))[0]
+        np.testing.assert_allclose(found, alone(case, row).logits[0].numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_states_are_those_of_the_layers_that_were_asked_for(case, tmp_path):
+    write(case, tmp_path, {"cls": [0, 1], "hidden": [1]})
+    cache = Cache.open(tmp_path / "states", prediction.identity(case[3], tmp_path / "weights"))
+    assert set(cache.arrays) == {"cls-0", "cls-1", "hidden-1"}
+    for i, row in enumerate(case[1]):
+        hidden = [state[0].numpy() for state in alone(case, row).hidden]
+        for layer in (0, 1):
+            np.testing.assert_allclose(cache.rows(f"cls-{layer}", [i], 0)[0], hidden[layer][0], rtol=1e-4, atol=1e-5)
+        found = cache.rows("hidden-1", [i], len(row["input_ids"]))[0]
+        np.testing.assert_allclose(found, hidden[1], rtol=1e-4, atol=1e-5)
+
+
+def test_the_logits_are_the_same_bytes_whatever_states_are_kept(case, tmp_path):
+    write(case, tmp_path)
+    expected = contents(tmp_path / "logits")
+    write(case, tmp_path, {"cls": [1], "hidden": [1]})
+    assert contents(tmp_path / "logits") == expected
 
 
 def test_it_goes_on_where_it_was_stopped_and_writes_the_same_bytes(case, tmp_path, monkeypatch):
-    write(case, tmp_path)
-    expected = {file.name: file.read_bytes() for file in (tmp_path / "logits").iterdir()}
+    kept = {"cls": [1], "hidden": [0]}
+    write(case, tmp_path, kept)
+    expected = [contents(tmp_path / name) for name in ("logits", "states")]
     again = tmp_path / "again"
     again.mkdir()
     (again / "weights").write_bytes(b"the weights")
@@ -77,11 +112,11 @@ def test_it_goes_on_where_it_was_stopped_and_writes_the_same_bytes(case, tmp_pat
 
     monkeypatch.setattr(prediction, "predict", stopped)
     with pytest.raises(KeyboardInterrupt):
-        write(case, again)
+        write(case, again, kept)
     seen.clear()
     monkeypatch.setattr(
         prediction, "predict", lambda *a, start, **k: (seen.append(start), whole(*a, start=start, **k))[1]
     )
-    write(case, again)
+    write(case, again, kept)
     assert seen == [2]
-    assert {file.name: file.read_bytes() for file in (again / "logits").iterdir()} == expected
+    assert [contents(again / name) for name in ("logits", "states")] == expected

@@ -1,19 +1,20 @@
 """Cached teacher outputs equal those of the teacher run along with the student."""
 
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from distill import registry
+from distill import prediction, registry
 from distill.batching import Collator, Rows
-from distill.cache import LogitWriter
-from distill.errors import UserError
-from distill.evaluation import forward_of, predict
+from distill.cache import Cache
 from distill.methods.base import Distillation, Setup
+from distill.sections import Predict
 from distill.signals import CachedTeacher, OnlineTeacher
+from distill.states import Reads
 from tests import tiny
+from tests.cached import write
 
 TASK = registry.load_task("qa")
 KD = registry.load("kd")
@@ -30,16 +31,28 @@ def teacher():
 
 
 @pytest.fixture(scope="module")
-def cached(tmp_path_factory, features, teacher):
-    """The teacher's logits as the stage predict_teacher writes them."""
+def caches(tmp_path_factory, features, teacher):
+    """The teacher's logits and states as the stage predict_teacher writes them, with the weights that they are of."""
     folder = tmp_path_factory.mktemp("cache")
-    offsets = np.concatenate([[0], np.cumsum(features["length"])])
-    writer = LogitWriter(folder, offsets, 2)
-    forward = forward_of(teacher, TASK)
-    for _, rows, logits in predict(forward, features, 0, 5, torch.device("cpu"), "fp32", "predict"):
-        writer.write(rows, logits)
-    writer.finish({"data": "data"})
-    return CachedTeacher(folder, "data", per_token=True)
+    (folder / "weights").write_bytes(b"the weights")
+    data = SimpleNamespace(
+        trained_on=lambda: "data",
+        meta={"tokenizer": {"fingerprint": "words"}},
+        features=lambda split: features,
+        tokenizer=lambda: SimpleNamespace(pad_token_id=0),
+    )
+    arrays = prediction.state_arrays({"cls": [1, 2], "hidden": [1, 2]}, teacher.config.hidden_size, "float32")
+    settings = Predict(batch_size=5, precision="fp32")
+    weights = folder / "weights"
+    prediction.write(folder / "logits", teacher, weights, data, TASK, settings, "x", states=(folder / "states", arrays))
+    identity = prediction.identity(data, weights)
+    return Cache.open(folder / "logits", identity), Cache.open(folder / "states", identity)
+
+
+@pytest.fixture(scope="module")
+def cached(caches):
+    """Logits alone."""
+    return CachedTeacher(caches[0])
 
 
 def batch_of(features, indices):
@@ -77,13 +90,28 @@ def test_cached_and_online_train_alike(features, teacher, cached):
     torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-3, atol=1e-5)
 
 
-def test_the_cache_of_other_data_is_refused_before_training(cached):
-    with pytest.raises(UserError, match="the run trains on other: run `dvc repro predict_teacher`"):
-        CachedTeacher(Path(cached.cache.logits.filename).parent, "other", per_token=True)
+@pytest.mark.parametrize("kind", ["cls", "hidden"])
+def test_cached_states_equal_online_ones(features, teacher, caches, kind):
+    online = OnlineTeacher(teacher, TASK, hidden=True, precision="fp32")
+    signals = CachedTeacher(*caches, Reads.of(kind, [2, 1]))
+    for indices in ([0, 1, 2, 3], [23, 7, 7], [11]):
+        batch = batch_of(features, indices)
+        real = batch["attention_mask"].bool()
+        found, expected = signals(batch).hidden, online(batch).hidden
+        assert set(found) == {1, 2}
+        for layer, states in found.items():
+            if kind == "cls":
+                assert states.shape == (len(indices), 1, 12)
+                torch.testing.assert_close(states[:, 0], expected[layer][:, 0], rtol=1e-4, atol=1e-5)
+            else:
+                torch.testing.assert_close(states[real], expected[layer][real], rtol=1e-4, atol=1e-5)
+                assert states.shape == expected[layer].shape and not states[~real].any()
 
 
-def test_what_each_source_provides(teacher, cached):
+def test_what_each_source_provides(teacher, caches, cached):
     assert cached.provides == {"logits"}
+    assert CachedTeacher(*caches, Reads.of("cls", [1])).provides == {"logits", "cls"}
+    assert CachedTeacher(*caches, Reads.of("hidden", [1])).provides == {"logits", "cls", "hidden"}
     assert OnlineTeacher(teacher, TASK, hidden=False, precision="fp32").provides == {"logits", "model"}
     scores = OnlineTeacher(teacher, TASK, hidden=False, precision="fp32", attention=True)
     assert scores.provides == {"logits", "model", "attention"}
@@ -118,11 +146,7 @@ def test_logits_of_whole_rows_come_back_by_row(tmp_path, name):
     """(B, C): one row of logits per feature, whatever the width of the batch."""
     task = registry.load_task(name, labels=["a", "b", "c"] if name == "classification" else [])
     logits = np.random.default_rng(0).normal(size=(6, task.channels)).astype(np.float32)
-    writer = LogitWriter(tmp_path, np.arange(7), task.channels)
-    writer.write(np.array([4, 0, 5]), logits[[4, 0, 5], None])
-    writer.write(np.array([1, 2, 3]), logits[[1, 2, 3], None])
-    writer.finish({"data": "data"})
-    cached = CachedTeacher(tmp_path, "data", per_token=False)
+    cached = CachedTeacher(write(tmp_path, [3, 1, 4, 1, 5, 9], {"logits": logits}))
     batch = tiny.batch() | {"index": torch.tensor([5, 0, 5])}
     for given in (batch, tiny.wider(batch, 9)):
         found = cached(given).logits

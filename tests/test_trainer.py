@@ -10,7 +10,6 @@ from distill import registry, trainer
 from distill.checkpoints import last_complete
 from distill.errors import UserError
 from distill.finetuning import FineTuningObjective
-from distill.sections import Runtime
 from distill.trainer import train, write_curves
 from tests import tiny
 
@@ -47,7 +46,7 @@ def run(module, folder, features=None, seed=1, checkpoint_steps=2, evaluate=None
         0,
         TASK.labels,
         tiny.training(**changes),
-        Runtime(checkpoint_steps=checkpoint_steps, checkpoints_kept=2, threads=None),
+        tiny.runtime(checkpoint_steps),
         seed,
         folder,
         "test",

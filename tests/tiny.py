@@ -146,6 +146,15 @@ def training(**changes) -> Training:
     return Training.model_validate(values | changes)
 
 
-def runtime(checkpoint_steps: int = 2) -> Runtime:
-    """Checkpoints often, two kept."""
-    return Runtime(checkpoint_steps=checkpoint_steps, checkpoints_kept=2, threads=None)
+def runtime(checkpoint_steps: int = 2, **changes) -> Runtime:
+    """Checkpoints often, two kept; nothing that makes a machine faster."""
+    values = {
+        "checkpoint_steps": checkpoint_steps,
+        "checkpoints_kept": 2,
+        "threads": None,
+        "workers": 0,
+        "compile": False,
+        "gradient_checkpointing": False,
+        "attention": "auto",
+    }
+    return Runtime.model_validate(values | changes)

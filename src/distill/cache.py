@@ -1,7 +1,8 @@
-"""Teacher logits over the training features: ragged, memory-mapped, in plain NumPy files.
+"""A model's outputs over feature rows, on disk: ragged, in shards, memory-mapped, in plain NumPy files.
 
-`logits.npy` (tokens, 2) float32 holds the rows one after another without padding, `offsets.npy` (rows + 1,) int64
-where each begins, `meta.json` what they belong to.
+A folder holds `offsets.npy`, int64 (rows + 1,): where each row's tokens begin; `meta.json`: what the outputs belong to
+and which arrays there are; and for each array a folder of shards, `logits/00000.npy`, `logits/00001.npy` and so on. An
+array has one entry per real token or one per row, one after another without padding; a shard holds whole rows.
 """
 
 from __future__ import annotations
@@ -9,103 +10,244 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from distill.errors import UserError
 
+# Large enough to be few, small enough to be copied and fetched one by one.
+SHARD_BYTES = 1 << 29
 
-class LogitCache:
-    """Read access; opened in constant memory."""
-
-    def __init__(self, logits: np.ndarray, offsets: np.ndarray, meta: dict):
-        self.logits, self.offsets, self.meta = logits, offsets, meta
-
-    @classmethod
-    def open(cls, folder: Path, data: str, stage: str = "predict_teacher") -> LogitCache:
-        """Map the files.
-
-        Args:
-            data: content hash of the training features; the cache of any other data is refused.
-            stage: that which writes it, for error messages.
-
-        Raises:
-            UserError: files are missing, damaged, or belong to other data.
-        """
-        fix = f"run `dvc checkout {folder}`, or `dvc repro {stage}`"
-        try:
-            meta = json.loads((folder / "meta.json").read_text())
-            if not isinstance(meta, dict) or not isinstance(meta.get("data"), str):
-                raise ValueError("meta.json does not say which data they belong to")
-            offsets = np.load(folder / "offsets.npy")
-            logits = np.load(folder / "logits.npy", mmap_mode="r")
-        except (OSError, ValueError, EOFError) as error:
-            raise UserError(f"{folder}: the teacher's predictions cannot be read ({error}): {fix}") from error
-        if len(logits) != offsets[-1]:
-            raise UserError(f"{folder}/logits.npy: {len(logits)} tokens, offsets.npy says {offsets[-1]}: {fix}")
-        if meta["data"] != data:
-            raise UserError(
-                f"{folder}/meta.json: the predictions belong to features {meta['data'][:12]}, the run trains on"
-                f" {data[:12]}: run `dvc repro {stage}`"
-            )
-        return cls(logits, offsets, meta)
-
-    def rows(self, indices: list[int], width: int) -> np.ndarray:
-        """Logits (len(indices), width, 2), zeros behind each row's end."""
-        batch = np.zeros((len(indices), width, *self.logits.shape[1:]), np.float32)
-        for i, row in enumerate(indices):
-            start, end = self.offsets[row], self.offsets[row + 1]
-            batch[i, : end - start] = self.logits[start:end]
-        return batch
+# What `meta.json` must agree with the run in, and how an error message calls it.
+IDENTITY = {"data": "features", "tokenizer": "the tokenizer", "teacher": "the weights"}
 
 
-class LogitWriter:
-    """Fills a cache in any order of rows, batch by batch; goes on where a killed run had come to.
+@dataclass(frozen=True)
+class Array:
+    """One array of a cache.
 
-    Args:
-        folder: where the files grow; not the final place, that is moved to when all is done.
-        offsets: (rows + 1,) int64.
-        channels: values per token.
+    Attributes:
+        width: values per entry.
+        per_token: entries are real tokens; otherwise feature rows.
+        dtype: `float32` or `float16`; readers get float32 either way.
     """
 
-    def __init__(self, folder: Path, offsets: np.ndarray, channels: int):
-        self.folder = folder
-        self.done_file = folder / "done.json"
-        folder.mkdir(parents=True, exist_ok=True)
-        path, shape = folder / "logits.npy", (int(offsets[-1]), channels)
-        self.offsets = offsets
-        self.done = 0
-        # Whatever cannot be gone on from is begun anew.
-        # Whatever cannot be gone on from is begun anew. Mode r+ would fill up a file that is cut off: r refuses it.
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            done = int(json.loads(self.done_file.read_text())["batches"])
-            if np.load(path, mmap_mode="r").shape == shape:
-                self.logits = np.lib.format.open_memmap(path, mode="r+")
-                self.done = done
-        if not self.done:
-            self.done_file.unlink(missing_ok=True)  # it would count for the new file
-            self.logits = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    width: int
+    per_token: bool
+    dtype: str = "float32"
+
+    def entries(self, offsets: np.ndarray) -> np.ndarray:
+        """Where each row's entries begin, int64 (rows + 1,)."""
+        return offsets if self.per_token else np.arange(len(offsets))
+
+    def size(self, offsets: np.ndarray) -> int:
+        """Bytes of all entries."""
+        return int(self.entries(offsets)[-1]) * self.width * np.dtype(self.dtype).itemsize
+
+    def bounds(self, offsets: np.ndarray, shard_bytes: int) -> list[int]:
+        """The first row of each shard, then the number of rows: shards of at most `shard_bytes`, or of one row."""
+        entries = self.entries(offsets)
+        most = max(1, shard_bytes // (self.width * np.dtype(self.dtype).itemsize))
+        bounds = [0]
+        while bounds[-1] < len(entries) - 1:
+            end = int(np.searchsorted(entries, entries[bounds[-1]] + most, side="right")) - 1
+            bounds.append(max(end, bounds[-1] + 1))
+        return bounds
+
+
+@dataclass
+class _Shards:
+    """The files of one array; each is mapped when it is first used."""
+
+    folder: Path
+    array: Array
+    entries: np.ndarray
+    bounds: list[int]
+    mode: str
+    maps: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def file(self, number: int) -> Path:
+        return self.folder / f"{number:05}.npy"
+
+    def shape(self, number: int) -> tuple[int, int]:
+        first, last = self.bounds[number], self.bounds[number + 1]
+        return int(self.entries[last] - self.entries[first]), self.array.width
+
+    def create(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+        for number in range(len(self.bounds) - 1):
+            path = self.file(number)
+            np.lib.format.open_memmap(path, mode="w+", dtype=self.array.dtype, shape=self.shape(number))
             # Where the disk has no room, writing into a memory map ends the process without a word (SIGBUS).
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
-    def write(self, rows: np.ndarray, logits: np.ndarray) -> None:
-        """Store padded logits (B, L, channels) of feature rows `rows`."""
-        for row, values in zip(rows, logits, strict=True):
-            start, end = self.offsets[row], self.offsets[row + 1]
-            self.logits[start:end] = values[: end - start]
+    def check(self) -> None:
+        """Raise a ValueError or OSError where a file is missing, cut off or of another shape."""
+        for number in range(len(self.bounds) - 1):
+            # Mode r+ would fill up a file that is cut off: r refuses it.
+            found = np.load(self.file(number), mmap_mode="r")
+            if found.shape != self.shape(number) or found.dtype != self.array.dtype:
+                expected = f"{self.array.dtype} {self.shape(number)}"
+                raise ValueError(f"{self.file(number)} holds {found.dtype} {found.shape}, expected {expected}")
+
+    def of(self, row: int) -> np.ndarray:
+        """The entries of a row: a view (n, width) of the mapped file."""
+        number = int(np.searchsorted(self.bounds, row, side="right")) - 1
+        if number not in self.maps:
+            self.maps[number] = np.load(self.file(number), mmap_mode=self.mode)
+        first = self.entries[self.bounds[number]]
+        return self.maps[number][self.entries[row] - first : self.entries[row + 1] - first]
+
+    def flush(self) -> None:
+        for mapped in self.maps.values():
+            mapped.flush()
+
+
+class Cache:
+    """Read access; opened in constant memory.
+
+    Attributes:
+        meta: the content of meta.json.
+        offsets: int64 (rows + 1,), where each row's tokens begin.
+        arrays: what there is, by name.
+    """
+
+    def __init__(self, folder: Path, meta: dict, offsets: np.ndarray):
+        self.meta, self.offsets = meta, offsets
+        self.arrays: dict[str, Array] = {}
+        self._shards: dict[str, _Shards] = {}
+        for name, stored in meta["arrays"].items():
+            array = Array(stored["width"], stored["per_token"], stored["dtype"])
+            self.arrays[name] = array
+            self._shards[name] = _Shards(folder / name, array, array.entries(offsets), stored["bounds"], "r")
+
+    @classmethod
+    def open(cls, folder: Path, identity: Mapping[str, str], stage: str = "predict_teacher") -> Cache:
+        """Map the files.
+
+        Args:
+            identity: content hashes that meta.json must have, of those in `IDENTITY`: the cache of other features (and
+                so of another window), of another tokenizer or of another model is refused.
+            stage: that which writes it, for error messages.
+
+        Raises:
+            UserError: files are missing, damaged, or belong to something else.
+        """
+        fix = f"run `dvc checkout {folder}`, or `dvc repro {stage}`"
+        try:
+            meta = json.loads((folder / "meta.json").read_text())
+            if not isinstance(meta, dict) or not all(isinstance(meta.get(name), str) for name in IDENTITY):
+                raise ValueError("meta.json does not say what they belong to")
+            cache = cls(folder, meta, np.load(folder / "offsets.npy"))
+            if len(cache.offsets) != meta["rows"] + 1:
+                raise ValueError(f"offsets.npy has {len(cache.offsets) - 1} rows, meta.json says {meta['rows']}")
+            for shards in cache._shards.values():
+                shards.check()
+        except (OSError, ValueError, EOFError, KeyError, TypeError, IndexError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{folder}: the teacher's predictions cannot be read ({reason}): {fix}") from error
+        for name, value in identity.items():
+            if meta[name] != value:
+                raise UserError(
+                    f"{folder}/meta.json: the predictions belong to {IDENTITY[name]} {meta[name][:12]}, the run has"
+                    f" {value[:12]}: run `dvc repro {stage}`"
+                )
+        return cache
+
+    def rows(self, name: str, indices: list[int], width: int) -> np.ndarray:
+        """Entries of some rows, float32: (len(indices), width, C) with zeros behind each row's end, or (…, C).
+
+        Args:
+            width: tokens of the padded batch; of no account for arrays with one entry per row.
+        """
+        array, shards = self.arrays[name], self._shards[name]
+        if not array.per_token:
+            return np.concatenate([shards.of(row) for row in indices]).astype(np.float32, copy=False)
+        batch = np.zeros((len(indices), width, array.width), np.float32)
+        for i, row in enumerate(indices):
+            values = shards.of(row)
+            batch[i, : len(values)] = values
+        return batch
+
+
+class Writer:
+    """Fills a cache in any order of rows, batch by batch; goes on where a killed run had come to.
+
+    Several processes may fill one cache, each with batches of its own: the first makes the files and finishes them, and
+    is made before the others.
+
+    Args:
+        folder: where the files grow; not the final place, that is moved to when all is done.
+        offsets: int64 (rows + 1,), where each row's tokens begin.
+        arrays: what is written, by name.
+        shard_bytes: size of a shard.
+        part: (which process this is, number of processes).
+
+    Attributes:
+        done: batches of this part that were written before, 0 for a new cache.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        offsets: np.ndarray,
+        arrays: Mapping[str, Array],
+        shard_bytes: int = SHARD_BYTES,
+        part: tuple[int, int] = (0, 1),
+    ):
+        self.folder, self.offsets, self.arrays, self.part = folder, offsets, dict(arrays), part
+        self.done_file = folder / f"done-{part[0]}.json"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._shards = {
+            name: _Shards(folder / name, array, array.entries(offsets), array.bounds(offsets, shard_bytes), "r+")
+            for name, array in self.arrays.items()
+        }
+        self.done = 0
+        # Whatever cannot be gone on from is begun anew.
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, EOFError):
+            mark = json.loads(self.done_file.read_text())
+            for shards in self._shards.values():
+                shards.check()
+            if mark["parts"] == part[1]:
+                self.done = int(mark["batches"])
+        if not self.done and part[0] == 0:
+            for file in folder.glob("done-*.json"):
+                file.unlink()  # it would count for the new files
+            for shards in self._shards.values():
+                shards.create()
+
+    def write(self, rows: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
+        """Store a batch: for each array (B, L, C), of which the padding is left out, or (B, C)."""
+        for name, batch in values.items():
+            shards = self._shards[name]
+            for row, entries in zip(rows, batch if self.arrays[name].per_token else batch[:, None], strict=True):
+                stored = shards.of(row)
+                stored[:] = entries[: len(stored)]
 
     def mark(self, batches: int) -> None:
-        """Make the first `batches` batches durable."""
-        self.logits.flush()
+        """Make the first `batches` batches of this part durable."""
+        self.flush()
         draft = self.done_file.with_suffix(".tmp")
-        draft.write_text(json.dumps({"batches": batches}))
+        draft.write_text(json.dumps({"batches": batches, "parts": self.part[1]}))
         draft.replace(self.done_file)
 
-    def finish(self, meta: dict) -> None:
-        """Write offsets and meta data; the folder is then complete."""
-        self.logits.flush()
+    def finish(self, meta: Mapping[str, object]) -> None:
+        """Write offsets and meta data; the folder is then complete. For the first process, when all others are done."""
+        self.flush()
         np.save(self.folder / "offsets.npy", self.offsets)
-        (self.folder / "meta.json").write_text(json.dumps(meta, indent=2, sort_keys=True) + "\n")
-        self.done_file.unlink(missing_ok=True)
+        arrays = {name: asdict(array) | {"bounds": self._shards[name].bounds} for name, array in self.arrays.items()}
+        content = {**meta, "rows": len(self.offsets) - 1, "tokens": int(self.offsets[-1]), "arrays": arrays}
+        (self.folder / "meta.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+        for file in self.folder.glob("done-*.json"):
+            file.unlink()
+
+    def flush(self) -> None:
+        """Hand everything that was written to the files."""
+        for shards in self._shards.values():
+            shards.flush()

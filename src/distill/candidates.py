@@ -7,6 +7,7 @@ stored, and predicted, once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from distill.batching import MULTIPLE, Collator, Rows
-from distill.cache import LogitCache
+from distill.cache import Cache
 from distill.errors import UserError
 from distill.tasks.base import Task
 
@@ -36,7 +37,7 @@ class Candidates:
         UserError: the three do not belong together.
     """
 
-    def __init__(self, features: Any, cache: LogitCache, neighbours: np.ndarray, task: Task, pad_token_id: int):
+    def __init__(self, features: Any, cache: Cache, neighbours: np.ndarray, task: Task, pad_token_id: int):
         if neighbours.ndim != 2 or len(features) != len(cache.offsets) - 1 or neighbours.max() >= len(features):
             raise UserError(
                 f"data/candidates: {len(features)} candidates, logits for {len(cache.offsets) - 1} and neighbours of"
@@ -48,18 +49,18 @@ class Candidates:
         self.collate = Collator(pad_token_id, ())
 
     @classmethod
-    def load(cls, folder: Path, data: str, task: Task, pad_token_id: int) -> Candidates:
+    def load(cls, folder: Path, identity: Mapping[str, str], task: Task, pad_token_id: int) -> Candidates:
         """Open what stage retrieve wrote, memory-mapped.
 
         Args:
-            data: hash of the training features that they belong to.
+            identity: content hashes of what they belong to (`prediction.identity`).
 
         Raises:
             UserError: a file is missing or damaged, or they belong to other features.
         """
         import datasets
 
-        cache = LogitCache.open(folder / "logits", data, "retrieve")
+        cache = Cache.open(folder / "logits", identity, "retrieve")
         try:
             features = datasets.Dataset.from_file(str(folder / "features.arrow"))
             neighbours = np.load(folder / "neighbours.npy", mmap_mode="r")
@@ -80,9 +81,7 @@ class Candidates:
         """
         wanted = self.neighbours[index.tolist(), :count].reshape(-1).tolist()
         batch = self.collate(self.rows.__getitems__(wanted))
-        width = batch["input_ids"].shape[1] if self.task.per_token else 1
-        logits = self.cache.rows(wanted, width)
-        logits = torch.from_numpy(logits if self.task.per_token else logits[:, 0])
+        logits = torch.from_numpy(self.cache.rows("logits", wanted, batch["input_ids"].shape[1]))
         device = index.device
         return {name: value.to(device) for name, value in batch.items()}, logits.to(device)
 

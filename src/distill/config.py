@@ -24,6 +24,7 @@ from distill.sections import (
     Assistant,
     Atlas,
     Augment,
+    Cache,
     Data,
     Distill,
     Evaluate,
@@ -54,6 +55,7 @@ class Params(Section):
     student: Student
     assistant: Assistant
     predict: Predict
+    cache: Cache
     teacher_filters: Filters
     student_filters: Filters
     generator: Generator

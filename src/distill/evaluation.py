@@ -46,7 +46,7 @@ def length_order(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
 
 @torch.no_grad()
 def predict(
-    forward: Callable[[dict[str, Tensor]], Tensor],
+    forward: Callable[[dict[str, Tensor]], Tensor | dict[str, Tensor]],
     features: Any,
     pad_token_id: int,
     batch_size: int,
@@ -54,28 +54,38 @@ def predict(
     precision: str,
     label: str,
     start: int = 0,
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Logits batch by batch.
+    part: tuple[int, int] = (0, 1),
+) -> Iterator[tuple[int, np.ndarray, Any]]:
+    """A model's outputs batch by batch.
 
     Draws no random numbers, so that evaluating in the middle of training does not change it.
 
     Args:
-        forward: batch → logits (B, L, channels) or (B, channels), with a further last axis for several models at once.
+        forward: batch → logits (B, L, channels) or (B, channels), with a further last axis for several models at once;
+            or several such outputs by name.
         start: number of batches to skip (done before).
+        part: (k, n): every n-th batch from the k-th on, counted from 0: what one of n processes does.
 
     Yields:
-        (batches done so far, feature rows (B,), logits float32).
+        (batches of this part done so far, feature rows (B,), what `forward` gave, in float32).
     """
     rows = Rows(features, INPUTS)
     collate = Collator(pad_token_id, ())
-    batches = length_order(rows.lengths, batch_size)
+    batches = length_order(rows.lengths, batch_size)[part[0] :: part[1]]
     with bar(len(batches), label, initial=start, unit="batch") as progress:
         for number, batch_rows in enumerate(batches[start:], start=start + 1):
             batch = {k: v.to(device) for k, v in collate(rows.__getitems__(batch_rows.tolist())).items()}
             with models.autocast(device, precision):
-                logits = forward(batch)
-            yield number, batch_rows, logits.float().cpu().numpy()
+                found = forward(batch)
+            if isinstance(found, dict):
+                yield number, batch_rows, {name: _numpy(value) for name, value in found.items()}
+            else:
+                yield number, batch_rows, _numpy(found)
             progress.update()
+
+
+def _numpy(values: Tensor) -> np.ndarray:
+    return values.float().cpu().numpy()
 
 
 def layout(features: Any, per_token: bool) -> np.ndarray:

@@ -146,6 +146,10 @@ class FilterTraining(nn.Module):
     def set_progress(self, progress: float) -> None:
         """Stage I has no schedules."""
 
+    def companions(self) -> list[PreTrainedModel]:
+        """The backbone, which runs along."""
+        return self._backbone
+
     def logits(self, batch: dict[str, Tensor]) -> list[Tensor]:
         """Task logits of every filter's head."""
         backbone = self._backbone[0].to(batch["input_ids"].device)

@@ -250,9 +250,16 @@ def run(
         outputs = model(**inputs, output_hidden_states=hidden, return_dict=True)
         return Outputs(task.logits(outputs), outputs.hidden_states if hidden else None)
     scores.prepare(model)
-    with scores.Scores() as seen:
+    with _uncompiled(model), scores.Scores() as seen:
         outputs = model(**inputs, output_hidden_states=hidden, return_dict=True)
     return Outputs(task.logits(outputs), outputs.hidden_states if hidden else None, scores.check(seen.found, model))
+
+
+def _uncompiled(model: PreTrainedModel) -> contextlib.AbstractContextManager:
+    """The plain forward pass: within a compiled one nobody sees the functions that are called."""
+    if model._compiled_call_impl is None:
+        return contextlib.nullcontext()  # set_stance imports the compiler
+    return torch.compiler.set_stance("force_eager")
 
 
 @cache

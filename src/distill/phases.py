@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import nn
 
-from distill import checkpoints, trainer
+from distill import checkpoints, processes, trainer
 from distill.batching import Rows
 from distill.errors import UserError
 from distill.sections import Runtime, Training
@@ -115,7 +115,7 @@ def train(
                 evaluate,
                 _shifted(on_log, offset),
             )
-            if number < len(phases) - 1:
+            if number < len(phases) - 1 and processes.is_first():
                 _finish(own, objective, finished)
         results.append(finished)
     return _joined(results, training)
@@ -156,4 +156,5 @@ def _joined(results: list[Result], training: Training) -> Result:
         if result.resumed_from:
             resumed = sum(earlier.steps for earlier in results[:number]) + result.resumed_from
     examples = sum(result.examples_per_second * result.seconds for result in results)
-    return Result(history, results[-1].scores, steps, seconds, examples / seconds if seconds else 0.0, resumed)
+    speed, padding = examples / seconds if seconds else 0.0, results[0].padding
+    return Result(history, results[-1].scores, steps, seconds, speed, resumed, padding)

@@ -1,18 +1,20 @@
-"""A model's logits over the training features, written into a cache: what later trainings learn from."""
+"""A model's outputs over the training features, written into caches: what later trainings learn from."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 
-from distill import checkpoints, models
-from distill.cache import LogitWriter
+from distill import checkpoints, models, processes
+from distill.cache import Array, Writer
 from distill.data.prepared import Prepared
-from distill.evaluation import forward_of, layout, predict
+from distill.evaluation import layout, predict
 from distill.sections import Predict
 from distill.tasks.base import Task
 
@@ -29,7 +31,32 @@ class Written:
     rows_per_second: float
 
 
-def write_logits(
+def identity(data: Prepared, weights: Path) -> dict[str, str]:
+    """The content hashes by which a cache is known to belong to a run (see `cache.IDENTITY`).
+
+    Args:
+        weights: the model's file.
+    """
+    return {
+        "data": data.trained_on(),
+        "tokenizer": data.meta["tokenizer"]["fingerprint"],
+        "teacher": checkpoints.tree_hash(weights),
+    }
+
+
+def state_arrays(kept: Mapping[str, list[int]], width: int, dtype: str) -> dict[str, Array]:
+    """The arrays that hold hidden states: `cls-2` has a row's first-token state of layer 2, `hidden-2` every token's.
+
+    Args:
+        kept: layers by kind, `cls` and `hidden` (0: the embeddings).
+        width: of the states.
+    """
+    return {
+        f"{kind}-{layer}": Array(width, kind == "hidden", dtype) for kind, layers in kept.items() for layer in layers
+    }
+
+
+def write(
     folder: Path,
     model: nn.Module,
     weights: Path,
@@ -38,47 +65,63 @@ def write_logits(
     settings: Predict,
     label: str,
     features: Any = None,
+    states: tuple[Path, Mapping[str, Array]] | None = None,
 ) -> Written:
     """Fill a cache (`distill.cache`) batch by batch, in constant memory; go on where a killed run had come to.
 
+    Where several processes are at work (`distill.processes`), each runs the model on a share of the batches.
+
     Args:
-        folder: where the files grow; complete once this returns.
+        folder: where the logits' files grow; complete once this returns.
         model: runs frozen, on the GPU if there is one.
         weights: the model's file, whose hash the cache keeps.
         label: of the progress bar.
         features: what is predicted, where it is not the training features but rows that belong to them.
+        states: a second folder, for hidden states from the same forward passes, and its arrays (`state_arrays`).
     """
     model = models.freeze(model).to(models.device())
     features = data.features("train") if features is None else features
-    offsets = layout(features, task.per_token)
-    writer = LogitWriter(folder, offsets, task.channels)
-    began, marked, first = time.monotonic(), time.monotonic(), writer.done
-    batches = predict(
-        forward_of(model, task),
-        features,
-        data.tokenizer().pad_token_id,
-        settings.batch_size,
-        models.device(),
-        settings.precision,
-        label,
-        start=writer.done,
-    )
-    for done, rows, logits in batches:
-        writer.write(rows, logits if task.per_token else logits[:, None])
+    offsets = layout(features, per_token=True)
+    logits = Array(task.channels, task.per_token)
+    part = processes.rank(), processes.count()
+    targets = [(folder, {"logits": logits}), *([states] if states else [])]
+    if not processes.is_first():
+        processes.wait()  # for the files
+    writers = [Writer(target, offsets, arrays, part=part) for target, arrays in targets]
+    if processes.is_first():
+        processes.wait()
+    wanted = dict(states[1]) if states else {}
+
+    def forward(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        outputs = models.run(model, task, batch, hidden=bool(wanted))
+        found = {"logits": outputs.logits}
+        for name, array in wanted.items():
+            state = outputs.hidden[int(name.split("-")[1])]
+            found[name] = state if array.per_token else state[:, 0]
+        return found
+
+    start = min(writer.done for writer in writers)
+    began, marked = time.monotonic(), time.monotonic()
+    size, device = settings.batch_size, models.device()
+    pad = data.tokenizer().pad_token_id
+    batches = predict(forward, features, pad, size, device, settings.precision, label, start=start, part=part)
+    for done, rows, values in batches:
+        _store(writers, rows, values)
         if time.monotonic() - marked > _SECONDS:
-            writer.mark(done)
+            for writer in writers:
+                writer.mark(done)
             marked = time.monotonic()
+    for writer in writers:
+        writer.flush()
+    processes.wait()
     seconds = time.monotonic() - began
-    writer.finish(
-        {
-            "task": task.name,
-            "data": data.trained_on(),
-            "tokenizer": data.meta["tokenizer"]["fingerprint"],
-            "teacher": checkpoints.tree_hash(weights),
-            "rows": len(features),
-            "entries": int(offsets[-1]),
-            "dtype": "float32",
-        }
-    )
-    left = len(features) - first * settings.batch_size
-    return Written(len(features), int(offsets[-1]), left / seconds if seconds else 0.0)
+    if processes.is_first():
+        for writer in writers:
+            writer.finish({"task": task.name, "precision": settings.precision, **identity(data, weights)})
+    left = len(features) - start * size * part[1]
+    return Written(len(features), int(logits.entries(offsets)[-1]), left / seconds if seconds else 0.0)
+
+
+def _store(writers: list[Writer], rows: np.ndarray, values: dict[str, np.ndarray]) -> None:
+    for writer in writers:
+        writer.write(rows, {name: values[name] for name in writer.arrays})

@@ -273,6 +273,13 @@ class Predict(Section):
     precision: Precision
 
 
+class Cache(Section):
+    """The teacher's hidden states that are kept on disk."""
+
+    max_gb: Annotated[float, Field(ge=0)]
+    dtype: Literal["float32", "float16"]
+
+
 class Retrieve(Section):
     """Neighbours of the training texts."""
 
@@ -307,6 +314,10 @@ class Runtime(Section):
     checkpoint_steps: Count
     checkpoints_kept: Annotated[int, Field(ge=2)]
     threads: Count | None
+    workers: Annotated[int, Field(ge=0)]
+    compile: bool
+    gradient_checkpointing: bool
+    attention: Literal["auto", "eager", "disentangled_flash"]
 
 
 class Tracking(Section):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -10,8 +9,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from distill import models
-from distill.cache import LogitCache
+from distill.cache import Cache
 from distill.models import Outputs
+from distill.states import Reads
 from distill.tasks.base import Task
 
 
@@ -25,26 +25,33 @@ class Teacher(Protocol):
 
 
 class CachedTeacher:
-    """Logits that an earlier stage wrote; no model is loaded.
+    """Logits, and hidden states where they were kept, that an earlier stage wrote; no model is loaded.
 
     Args:
-        folder: the stage's output.
-        data: hash of the prepared data that the run trains on; a cache of other data is refused.
-        per_token: whether the task's logits have one row per token, or one per feature.
+        logits: cache that holds the array `logits`.
+        states: cache that holds the hidden states that the method reads.
+        reads: which those are; none: logits alone.
     """
 
-    provides = frozenset({"logits"})
-
-    def __init__(self, folder: Path, data: str, per_token: bool):
-        self.cache = LogitCache.open(folder, data)
-        self.per_token = per_token
+    def __init__(self, logits: Cache, states: Cache | None = None, reads: Reads | None = None):
+        self.logits, self.states, self.reads = logits, states, reads or Reads()
+        kinds = {"hidden", "cls"} if self.reads.hidden else {"cls"} if self.reads.cls else set()
+        self.provides = frozenset({"logits"} | kinds)
 
     def __call__(self, batch: dict[str, Tensor]) -> Outputs:
-        """Logits of the batch's feature rows (`index`), zeros at padding."""
-        rows = batch["index"].tolist()
-        logits = self.cache.rows(rows, batch["input_ids"].shape[1] if self.per_token else 1)
-        logits = logits if self.per_token else logits[:, 0]
-        return Outputs(torch.from_numpy(logits).to(batch["input_ids"].device))
+        """Outputs for the batch's feature rows (`index`), zeros at padding.
+
+        `hidden` is a mapping of the layers that were asked for: (B, L, D), or (B, 1, D) where only the first token's
+        states are kept.
+        """
+        rows, (_, width), device = batch["index"].tolist(), batch["input_ids"].shape, batch["input_ids"].device
+
+        def read(cache: Cache, name: str) -> Tensor:
+            return torch.from_numpy(cache.rows(name, rows, width)).to(device, non_blocking=True)
+
+        hidden = {layer: read(self.states, f"cls-{layer}")[:, None] for layer in self.reads.cls}
+        hidden |= {layer: read(self.states, f"hidden-{layer}") for layer in self.reads.hidden}
+        return Outputs(read(self.logits, "logits"), hidden or None)
 
 
 class OnlineTeacher:

@@ -1,8 +1,8 @@
 """The one trainer: fine-tuning, filters and every distillation method run through it.
 
-A thin subclass of transformers.Trainer, which owns the loop, mixed precision, accumulation, distribution and resuming.
-Added here: loss terms by name, an order of batches that depends on seed and epoch alone, checkpoints that are only
-trusted when complete, a stop at the first loss that is not finite, and evaluations on the selection split.
+transformers.Trainer owns the loop, mixed precision, accumulation, distribution and resuming. Added in `distill.loop`:
+loss terms by name, an order of batches that depends on seed and epoch alone, a stop at the first loss that is not
+finite. Added here: checkpoints that are only trusted when complete, and evaluations on the selection split.
 """
 
 from __future__ import annotations
@@ -19,40 +19,24 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from torch import nn
+from tqdm import tqdm
+from transformers import TrainerCallback, TrainingArguments, set_seed
 
-from distill import checkpoints
-from distill.batching import Collator, EpochSampler, Rows
+from distill import checkpoints, hardware, processes
+from distill.batching import Collator, EpochSampler, Rows, padding
 from distill.errors import UserError
+from distill.loop import ObjectiveTrainer, Progress
 from distill.progress import bar
 from distill.sections import Runtime, Training
+
+__all__ = ["Progress", "Result", "train", "write_curves"]
 
 # Checkpoints then go by number, which is what is wanted anyway.
 logging.getLogger("transformers.trainer_utils").addFilter(lambda record: "mtime may not" not in record.getMessage())
 
 # Columns of the log that depend on time or machine; everything else is reproducible.
 NOT_REPRODUCIBLE = {"train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos", "train_loss"}
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a training is.
-
-    Attributes:
-        step: steps done, before this one.
-        steps: all steps.
-        epoch: passes over the data that are complete.
-    """
-
-    step: int
-    steps: int
-    epoch: int
-
-    @property
-    def share(self) -> float:
-        """How far the training is: 0 in its first step, 1 in its last, so that schedules reach both their ends."""
-        return self.step / (self.steps - 1) if self.steps > 1 else 1.0
 
 
 @dataclass
@@ -66,6 +50,7 @@ class Result:
         seconds: wall time of this process's part (a resumed run counts from the resume).
         examples_per_second: over the same part.
         resumed_from: the step that training went on from, 0 for a fresh start.
+        padding: share of padded positions in the batches of the first epoch, 0 to 1.
     """
 
     history: list[dict[str, float]]
@@ -74,75 +59,7 @@ class Result:
     seconds: float
     examples_per_second: float
     resumed_from: int
-
-
-class ObjectiveTrainer(Trainer):
-    """Trains a module whose forward takes a batch and returns `loss` and named terms (all scalars)."""
-
-    def __init__(self, *args: Any, sampler_seed: int, group: bool, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self._sampler_seed, self._group = sampler_seed, group
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
-        # The objective's forward takes **batch, which Trainer would take for "scales its own loss".
-        self.model_accepts_loss_kwargs = False
-
-    def _get_train_sampler(self, train_dataset: Rows | None = None) -> EpochSampler:
-        rows = train_dataset or self.train_dataset
-        size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return EpochSampler(rows.lengths, size, self._group, self._sampler_seed)
-
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], return_outputs=False, **_: Any):
-        """The objective's loss; every term is checked and added up for the log.
-
-        Raises:
-            UserError: the loss is NaN or infinite; the last complete checkpoint stays.
-        """
-        objective = self.accelerator.unwrap_model(model)
-        # Trainer counts epochs as a fraction; a tiny bit more, so that 0.9999… is the epoch that begins.
-        epoch = int((self.state.epoch or 0.0) + 1e-6)
-        objective.set_progress(Progress(self.state.global_step, self.state.max_steps, epoch))
-        terms = model(**inputs)
-        values = torch.stack([term.detach().float() for term in terms.values()])
-        if not values.isfinite().all():
-            weights = objective.weights() if hasattr(objective, "weights") else {}
-            raise UserError(
-                f"training: step {self.state.global_step + 1}: the loss is not finite: {_blame(terms, weights)}: lower"
-                " learning_rate or the term's weight, or use precision fp32; the last good checkpoint is kept"
-            )
-        for name, value in zip(terms, values, strict=True):
-            if name != "loss":
-                self._sums[name] = self._sums.get(name, 0.0) + value
-                self._counts[name] = self._counts.get(name, 0) + 1
-        return (terms["loss"], terms) if return_outputs else terms["loss"]
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the terms' means since the last entry."""
-        if "loss" in logs and self._counts:
-            logs |= {name: (value / self._counts[name]).item() for name, value in self._sums.items()}
-            self._sums, self._counts = {}, {}
-        super().log(logs, start_time)
-
-    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """Parameters that the objective gives a learning rate of their own become groups of their own."""
-        optimizer = super().create_optimizer(*args, **kwargs)
-        objective = self.accelerator.unwrap_model(self.model)
-        rates = objective.learning_rates() if hasattr(objective, "learning_rates") else {}
-        for prefix, rate in rates.items():
-            own = {id(p) for name, p in objective.named_parameters() if name.startswith(prefix)}
-            for group in list(optimizer.param_groups):
-                mine = [p for p in group["params"] if id(p) in own]
-                if mine and len(mine) < len(group["params"]):
-                    group["params"] = [p for p in group["params"] if id(p) not in own]
-                    optimizer.add_param_group({**group, "params": mine, "lr": rate})
-                elif mine:
-                    group["lr"] = rate
-        return optimizer
-
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        # safetensors refuses tensors that share memory, as the tied embeddings of a masked-LM generator do.
-        weights = self.model.state_dict() if state_dict is None else state_dict
-        super()._save(output_dir, {name: value.clone() for name, value in weights.items()})
+    padding: float
 
 
 class _Hooks(TrainerCallback):
@@ -155,14 +72,15 @@ class _Hooks(TrainerCallback):
         self.best: float | None = None
 
     def on_train_begin(self, args, state, control, **_):
-        self.bar = bar(state.max_steps, self.plan.label, initial=state.global_step)
+        first = processes.is_first()
+        self.bar = bar(state.max_steps, self.plan.label, initial=state.global_step) if first else tqdm(disable=True)
         self.evaluate_at = self.plan.evaluation_steps(state.max_steps)
 
     def on_step_end(self, args, state, control, **_):
         self.bar.update()
         if state.global_step in self.evaluate_at:
             check_weights(self.trainer.model, state.global_step)
-            scores = self.plan.evaluate()
+            scores = processes.from_first(self.plan.evaluate)
             # Everything that evaluating did must leave training as it was; logging clears the flag.
             self.trainer.model.train()
             due = control.should_log
@@ -173,20 +91,22 @@ class _Hooks(TrainerCallback):
             control.should_save = False  # the caller writes the result at once; nothing resumes from the end
 
     def _keep(self, scores: dict[str, float]) -> None:
-        if self.plan.training.keep == "best":
+        if self.plan.training.keep == "best" and processes.is_first():
             best = read_best(self.plan.folder)
             if best is None or scores[self.plan.main_metric] > best[0]["score"]:
                 write_best(self.plan.folder, self.trainer.model, scores, scores[self.plan.main_metric])
 
     def on_save(self, args, state, control, **_):
         check_weights(self.trainer.model, state.global_step)
-        checkpoints.seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        processes.wait()  # until each has written the state of its random numbers
+        if processes.is_first():
+            checkpoints.seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
     def on_log(self, args, state, control, logs=None, **_):
         shown = {k: v for k, v in (logs or {}).items() if k not in NOT_REPRODUCIBLE and k != "epoch"}
         if "loss" in shown:
             self.bar.set_postfix(loss=f"{shown['loss']:.3f}", refresh=False)
-        if shown and self.plan.on_log:
+        if shown and self.plan.on_log and processes.is_first():
             self.plan.on_log(shown, state.global_step)
 
 
@@ -221,49 +141,54 @@ def train(
 ) -> Result:
     """Train `objective` in place, going on from the last complete checkpoint in `folder` if there is one.
 
+    Of several processes (`distill.processes`) all call this with the same arguments; the first one evaluates, logs and
+    writes. At the end all of them have the same weights and the same result.
+
     Args:
         objective: a module; forward(**batch) → {"loss": scalar, <term>: scalar…}, with `set_progress(Progress)` and,
             where the loss is not the plain mean or sum of its terms, `weights()` by the terms' names. Optional:
-            `learning_rates()`, prefix of parameter names → rate; `columns`, ragged feature columns that batches need.
+            `learning_rates()`, prefix of parameter names → rate; `columns`, ragged feature columns that batches need;
+            `companions()`, models that run along and are not trained.
         features: the training features (`datasets.Dataset`).
         folder: scratch for checkpoints; belongs to this very training and nothing else.
         evaluate: scores the objective's present weights on the selection split.
         on_log: called with (values, step) at every log entry.
 
     Raises:
-        UserError: the loss or a weight is not finite.
+        UserError: the loss or a weight is not finite; the batch cannot be dealt to the processes.
     """
+    processes.share_of(training.batch_size, training.gradient_accumulation)
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
     set_seed(seed)
-    resume = checkpoints.last_complete(folder / "checkpoints")
-    if resume and training.keep == "best" and _best_is_lost(folder, resume, main_metric):
-        print("the best weights so far cannot be used: starting from the beginning", flush=True)
-        shutil.rmtree(folder / "checkpoints")
-        resume = None
+    resume = processes.from_first(lambda: _begin_from(folder, training, main_metric))
     extra = tuple(getattr(objective, "columns", ()))
     rows = Rows(features, ("input_ids", "token_type_ids", *labels, *extra))
     hooks = _Hooks(_Plan(training, folder, label, main_metric, evaluate, on_log))
-    trainer = ObjectiveTrainer(
-        objective,
-        _arguments(training, runtime, seed, folder / "checkpoints"),
-        data_collator=Collator(pad_token_id, labels, extra),
-        train_dataset=rows,
-        callbacks=[hooks],
-        sampler_seed=seed,
-        group=training.group_by_length,
-    )
-    hooks.trainer = trainer
-    for unwanted in ("PrinterCallback", "ProgressCallback"):
-        for callback in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == unwanted]:
-            trainer.remove_callback(callback)
     done = int(resume.name.split("-")[-1]) if resume else 0
     began = time.monotonic()
-    try:
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    finally:
-        if hooks.bar is not None:
-            hooks.bar.close()
+    # Before Trainer sets the seed: what replaces a part of a model may draw weights that nobody keeps.
+    with hardware.settings(objective, runtime, int(rows.lengths.max())):
+        trainer = ObjectiveTrainer(
+            objective,
+            _arguments(training, runtime, seed, folder / "checkpoints"),
+            data_collator=Collator(pad_token_id, labels, extra),
+            train_dataset=rows,
+            callbacks=[hooks],
+            sampler_seed=seed,
+            group=training.group_by_length,
+        )
+        hooks.trainer = trainer
+        if processes.rank():
+            set_seed(seed + 104_729 * processes.rank())  # dropout is drawn for every row, not once for all processes
+        for unwanted in ("PrinterCallback", "ProgressCallback"):
+            for callback in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == unwanted]:
+                trainer.remove_callback(callback)
+        try:
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        finally:
+            if hooks.bar is not None:
+                hooks.bar.close()
     check_weights(trainer.model, trainer.state.global_step)
     seconds = time.monotonic() - began
     history = [
@@ -274,12 +199,15 @@ def train(
     scores = {}
     for entry in history:
         scores = {k.removeprefix("selection_"): v for k, v in entry.items() if k.startswith("selection_")} or scores
+    processes.wait()  # until the best weights are written
     if training.keep == "best" and (best := read_best(folder)):
         load_weights(objective, best[1])
         scores = best[0]["scores"]
     steps = trainer.state.global_step
     examples = (steps - done) * training.batch_size
-    return Result(history, scores, steps, seconds, examples / seconds if seconds else 0.0, done)
+    order = list(EpochSampler(rows.lengths, training.batch_size, training.group_by_length, seed))
+    padded = padding(order, rows.lengths, training.batch_size // training.gradient_accumulation).share
+    return Result(history, scores, steps, seconds, examples / seconds if seconds else 0.0, done, padded)
 
 
 def _arguments(training: Training, runtime: Runtime, seed: int, folder: Path) -> TrainingArguments:
@@ -287,7 +215,7 @@ def _arguments(training: Training, runtime: Runtime, seed: int, folder: Path) ->
     every = -(-runtime.checkpoint_steps // training.log_every) * training.log_every
     arguments = TrainingArguments(
         output_dir=str(folder),
-        per_device_train_batch_size=training.batch_size // training.gradient_accumulation,
+        per_device_train_batch_size=processes.share_of(training.batch_size, training.gradient_accumulation),
         gradient_accumulation_steps=training.gradient_accumulation,
         num_train_epochs=training.epochs,
         max_steps=training.max_steps or -1,
@@ -316,6 +244,7 @@ def _arguments(training: Training, runtime: Runtime, seed: int, folder: Path) ->
         seed=seed,
         data_seed=seed,
         dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_num_workers=runtime.workers,  # new in every epoch: kept ones would draw other random numbers
     )
     if arguments.n_gpu > 1:
         # Without a launcher Trainer would wrap the objective in DataParallel, which scatters its terms.
@@ -323,17 +252,14 @@ def _arguments(training: Training, runtime: Runtime, seed: int, folder: Path) ->
     return arguments
 
 
-def _blame(terms: dict[str, Tensor], weights: dict[str, float]) -> str:
-    """The terms that are not finite; where all are, those that a weight makes so."""
-    values = {name: term.detach().float() for name, term in terms.items() if name != "loss"}
-    bad = [f"{name} = {value.item():g}" for name, value in values.items() if not value.isfinite()]
-    large = {name: weights[name] * value for name, value in values.items() if name in weights}
-    bad = bad or [
-        f"{name} = {values[name].item():g}, {weights[name]:g} times" for name in large if not large[name].isfinite()
-    ]
-    return ", ".join(
-        bad or [f"{name} = {value.item():g}, {weights.get(name, 1):g} times" for name, value in values.items()]
-    )
+def _begin_from(folder: Path, training: Training, metric: str) -> Path | None:
+    """The checkpoint to go on from, or None; what cannot be used is removed."""
+    resume = checkpoints.last_complete(folder / "checkpoints")
+    if resume and training.keep == "best" and _best_is_lost(folder, resume, metric):
+        print("the best weights so far cannot be used: starting from the beginning", flush=True)
+        shutil.rmtree(folder / "checkpoints")
+        resume = None
+    return resume
 
 
 def check_weights(model: nn.Module, step: int) -> None:

@@ -6,10 +6,26 @@ import datasets
 import numpy as np
 import torch
 
-from distill.cache import LogitCache
 from distill.candidates import Candidates
 from tests import tiny
 from tests.methods.reference import log_p
+
+
+class Memory:
+    """What a cache of logits gives, from memory: entries one after another, and where each row's begin."""
+
+    def __init__(self, logits, offsets, per_token):
+        self.logits, self.offsets, self.per_token = logits, offsets, per_token
+
+    def rows(self, name, indices, width):
+        assert name == "logits"
+        if not self.per_token:
+            return self.logits[indices]
+        batch = np.zeros((len(indices), width, self.logits.shape[1]), np.float32)
+        for i, row in enumerate(indices):
+            start, end = self.offsets[row], self.offsets[row + 1]
+            batch[i, : end - start] = self.logits[start:end]
+        return batch
 
 
 def candidates(task, rows, per_row, seed=3, longest=11):
@@ -29,7 +45,7 @@ def candidates(task, rows, per_row, seed=3, longest=11):
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     logits = (2 * generator.normal(size=(offsets[-1], task.channels))).astype(np.float32)
     places = generator.permutation(np.append(np.arange(count), 0)).reshape(rows, per_row).astype(np.int32)
-    return Candidates(datasets.Dataset.from_list(made), LogitCache(logits, offsets, {}), places, task, 0)
+    return Candidates(datasets.Dataset.from_list(made), Memory(logits, offsets, task.per_token), places, task, 0)
 
 
 def of_row(found, row):

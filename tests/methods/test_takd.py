@@ -1,15 +1,14 @@
 """takd: task loss and the soft targets of an assistant, in value and gradient, from its cached logits."""
 
-import numpy as np
 import pytest
 import torch
 import yaml
 
 from distill import config, registry
-from distill.cache import LogitWriter
 from distill.errors import UserError
 from distill.methods.base import Distillation, Setup
 from distill.signals import CachedTeacher
+from tests import cached as caches
 from tests import micro, text, tiny
 from tests.methods import reference
 
@@ -17,17 +16,11 @@ TAKD = registry.load("takd")
 QA = registry.load_task("qa")
 CLASSES = registry.load_task("classification", labels=text.CLASSES)
 NUMBER = registry.load_task("regression")
-DATA = "a" * 32
 
 
-def cached(folder, logits, lengths, task):
+def cached(folder, logits, lengths):
     """The assistant's logits, as its stage leaves them: rows without padding."""
-    offsets = np.concatenate([[0], np.cumsum(lengths if task.per_token else [1] * len(lengths))]).astype(np.int64)
-    writer = LogitWriter(folder, offsets, task.channels)
-    values = logits.float().numpy()
-    writer.write(np.arange(len(lengths)), values if task.per_token else values[:, None])
-    writer.finish({"data": DATA})
-    return CachedTeacher(folder, DATA, task.per_token)
+    return CachedTeacher(caches.write(folder, lengths, {"logits": logits.float().numpy()}))
 
 
 def build(student, signals, task, **changes):
@@ -41,7 +34,7 @@ def qa(tmp_path):
     student, assistant, student64, assistant64 = reference.pair()
     batch = tiny.batch()
     target = reference.outputs(assistant64, batch)[0].detach()
-    return student, student64, target, batch, cached(tmp_path / "logits", target, reference.lengths(batch), QA)
+    return student, student64, target, batch, cached(tmp_path / "logits", target, reference.lengths(batch))
 
 
 @pytest.mark.parametrize("temperature", [1, 2, 5.5])
@@ -70,7 +63,7 @@ def test_classification_is_cross_entropy_and_kl_over_the_classes(tmp_path):
     student = text.model("bert", seed=1)
     student64, batch = tiny.double(student), text.batch()
     target = torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
-    signals = cached(tmp_path, target, reference.lengths(batch), CLASSES)
+    signals = cached(tmp_path, target, reference.lengths(batch))
     terms = build(student, signals, CLASSES, temperature=3)(**batch)
     terms["loss"].backward()
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
@@ -89,7 +82,7 @@ def test_regression_is_squared_error_to_the_number_and_to_the_assistant(tmp_path
     student = text.model("bert", seed=1, channels=1)
     student64, batch = tiny.double(student), text.batch(numeric=True)
     target = torch.tensor([[0.3], [-1.0], [2.5]], dtype=torch.float64)
-    terms = build(student, cached(tmp_path, target, reference.lengths(batch), NUMBER), NUMBER)(**batch)
+    terms = build(student, cached(tmp_path, target, reference.lengths(batch)), NUMBER)(**batch)
     terms["loss"].backward()
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
     logits, task, kl = student64(**inputs).logits, 0.0, 0.0

@@ -16,8 +16,8 @@ BASE = (
     ("prepare",),
     ("finetune", "teacher"),
     ("finetune", "student"),
-    ("predict",),
     ("plan",),
+    ("predict",),
     ("train_filters", "teacher"),
     ("train_filters", "student"),
 )

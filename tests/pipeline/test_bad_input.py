@@ -233,7 +233,7 @@ def cut(path):
         ("distill ted 1", "data/models/teacher/config.json", cut),
         ("distill kd 1", "data/models/student/model.safetensors", cut),
         ("distill kd 1", "data/models/student/config.json", Path.unlink),
-        ("distill kd 1", "data/teacher/logits.npy", cut),
+        ("distill kd 1", "data/teacher/logits/00000.npy", cut),
         ("distill kd 1", "data/teacher/meta.json", cut),
         ("train_filters teacher", "data/models/teacher/model.safetensors", Path.unlink),
         ("train_filters student", "data/models/student/model.safetensors", cut),

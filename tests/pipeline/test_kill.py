@@ -70,7 +70,7 @@ TRAININGS = {
 OTHERS = {
     "corpus": ({}, ["data/raw/atlas"]),
     "prepare": ({}, ["data/prepared"]),
-    "predict": ({"predict.batch_size": 8}, ["data/teacher"]),
+    "predict": ({"predict.batch_size": 8}, ["data/teacher", "data/states"]),
     "evaluate student": ({}, ["metrics/runs/student.json", "data/predictions"]),
 }
 
@@ -266,19 +266,20 @@ import itertools, os, signal
 from distill import prediction as predict
 clock = itertools.count(step=11)
 predict.time = type("Clock", (), {"monotonic": lambda: next(clock)})
-first = predict.LogitWriter.write
-def write(self, rows, logits):
+first = predict.Writer.write
+def write(self, rows, values):
     if self.done == 0 and self.written == 12:
         os.kill(os.getpid(), signal.SIGKILL)
     self.written += 1
-    print("batch of", rows[0], flush=True)
-    first(self, rows, logits)
-predict.LogitWriter.write, predict.LogitWriter.written = write, 0
+    if "logits" in self.arrays:
+        print("batch of", rows[0], flush=True)
+    first(self, rows, values)
+predict.Writer.write, predict.Writer.written = write, 0
 """
     killed = stages.run(repo, command, setup=fast, check=False)
     assert killed.code == -signal.SIGKILL
     (logits,) = repo.glob(".scratch/*/logits")
-    assert json.loads((logits / "done.json").read_text()) == {"batches": 12}
+    assert json.loads((logits / "done-0.json").read_text()) == {"batches": 12, "parts": 1}
     done = stages.run(repo, command, setup=fast)
     began = [re.findall(r"batch of (\d+)", run.out) for run in (killed, done)]
     assert len(began[0]) == 12 and not set(began[0]) & set(began[1])
@@ -294,9 +295,9 @@ def test_damaged_predictions_are_computed_again(repo, stages, whole, damage):
     assert killed.code == -signal.SIGKILL
     (scratch,) = (path for path in (repo / ".scratch").iterdir() if path.is_dir())
     folder = scratch / "logits"
-    folder.mkdir(exist_ok=True)
-    (folder / "done.json").write_text('{"batches": 3}' if damage == "logits" else '{"bat')
-    shutil.copyfile(repo / "params.yaml", folder / "logits.npy")
+    (folder / "logits").mkdir(parents=True, exist_ok=True)
+    (folder / "done-0.json").write_text('{"batches": 3, "parts": 1}' if damage == "logits" else '{"bat')
+    shutil.copyfile(repo / "params.yaml", folder / "logits" / "00000.npy")
     stages.run(repo, "predict")
     assert content(repo, "predict") == expected
     assert_clean(repo)

@@ -42,8 +42,8 @@ FALLING = {
 STAGES = (
     ("finetune", "teacher"),
     ("finetune", "student"),
-    ("predict",),
     ("plan",),
+    ("predict",),
     ("train_filters", "teacher"),
     ("train_filters", "student"),
     ("assistant",),

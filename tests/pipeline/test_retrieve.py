@@ -61,8 +61,8 @@ def contents(repo):
 def opened(repo, kind):
     data = Prepared(repo / "data/prepared")
     task = registry.load_task("qa" if kind == "qa" else "classification", labels=data.meta.get("labels", ()))
-    mark = checkpoints.tree_hash(repo / "data/prepared/train/features.arrow")
-    return data, task, Candidates.load(repo / "data/candidates", mark, task, data.tokenizer().pad_token_id)
+    identity = {"data": checkpoints.tree_hash(repo / "data/prepared/train/features.arrow")}
+    return data, task, Candidates.load(repo / "data/candidates", identity, task, data.tokenizer().pad_token_id)
 
 
 def words(tokenizer, ids):
@@ -159,7 +159,7 @@ def test_the_same_again_gives_the_same_bytes(made, bare, stages, tmp_path):
     meta = json.loads((repo / "data/candidates/logits/meta.json").read_text())
     assert meta["data"] == checkpoints.tree_hash(repo / "data/prepared/train/features.arrow")
     assert set(contents(repo)) == {"features.arrow", "neighbours.npy"} | {
-        f"logits/{name}" for name in ("logits.npy", "offsets.npy", "meta.json")
+        f"logits/{name}" for name in ("logits/00000.npy", "offsets.npy", "meta.json")
     }
 
 
@@ -175,7 +175,7 @@ def test_a_kill_changes_no_byte(made, repo, stages, share):
 def test_what_was_found_before_a_kill_is_not_looked_for_again(made, repo, stages):
     scratch = repo / ".scratch"
     done = stages.kill_when(
-        repo, "retrieve", condition=lambda: any(scratch.glob("retrieve-*/candidates/logits/logits.npy"))
+        repo, "retrieve", condition=lambda: any(scratch.glob("retrieve-*/candidates/logits/logits/00000.npy"))
     )
     assert done.code == -signal.SIGKILL and "pool" in done.out
     again = stages.run(repo, "retrieve")

@@ -28,6 +28,7 @@ from distill.projections import lifts
 from distill.schedules import ScheduledWeight, Weight
 from distill.sections import Section
 from distill.soft_targets import SoftTargets
+from distill.states import Reads
 
 FIELD = "alp.layers"
 
@@ -90,12 +91,20 @@ class AttentionProjection(SoftTargets):
     Config = Config
     groups = ("hidden", "augmented")
     needs = frozenset({"logits", "cls"})
+    layer_fields = ("layers", "tokens")
 
     @classmethod
     def check(cls, params: Params) -> None:
         """The teacher's layers must divide so."""
         if both := layer_maps.stated(params):
             attended(params.sections["alp"].layers, *both)
+
+    @classmethod
+    def reads(cls, params: Params, student: int, teacher: int) -> Reads:
+        """At the first token or every one, all layers that are attended to."""
+        config = params.sections["alp"]
+        kind = "cls" if config.tokens == "first" else "hidden"
+        return Reads.of(kind, (layer for group in attended(config.layers, student, teacher) for layer in group))
 
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)

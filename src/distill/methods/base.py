@@ -20,6 +20,7 @@ from distill.phases import Phase
 from distill.schedules import Rest, ScheduledWeight
 from distill.sections import Section, Training
 from distill.signals import Teacher
+from distill.states import Reads
 from distill.tasks.base import Task
 from distill.trainer import Progress
 
@@ -60,6 +61,8 @@ class Method(nn.Module):
     groups: ClassVar[tuple[str, ...]]
     #: `teacher`; `student`: the fine-tuned student; `assistant`: the last of the chain; `generation`: the one before.
     taught_by: ClassVar[Source] = "teacher"
+    #: The fields of `Config` that `reads` depends on.
+    layer_fields: ClassVar[tuple[str, ...]] = ()
     needs: frozenset[str] = frozenset()
 
     def __init__(self, config: Section, setup: Setup):
@@ -73,6 +76,15 @@ class Method(nn.Module):
     @classmethod
     def check(cls, params: Params) -> None:
         """Raise a ValueError or UserError where parameters cannot work together: before any stage runs."""
+
+    @classmethod
+    def reads(cls, params: Params, student: int, teacher: int) -> Reads:
+        """The teacher's states that the method reads, so that an earlier stage can keep them; none: it runs along.
+
+        Args:
+            student, teacher: their numbers of layers.
+        """
+        return Reads()
 
     @classmethod
     def start(cls, params: Params) -> str:
@@ -165,6 +177,11 @@ class Distillation(nn.Module):
     def learning_rates(self) -> dict[str, float]:
         """See `Method.learning_rates`."""
         return {f"method.{prefix}": rate for prefix, rate in self.method.learning_rates().items()}
+
+    def companions(self) -> list[PreTrainedModel]:
+        """The teacher where it runs along."""
+        model = getattr(self._teacher[0], "model", None)
+        return [] if model is None else [model]
 
     def set_progress(self, progress: Progress) -> None:
         """How far the present phase is; schedules of weights follow the share of all updates."""

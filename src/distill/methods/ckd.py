@@ -26,6 +26,7 @@ from distill.models import Outputs, num_layers
 from distill.schedules import Rest, ScheduledWeight, Share
 from distill.sections import Section
 from distill.soft_targets import SoftTargets
+from distill.states import Reads
 
 FIELD = "ckd.layer_groups"
 
@@ -54,12 +55,19 @@ class CombinatorialDistillation(SoftTargets):
     Config = Config
     groups = ("hidden", "augmented")
     needs = frozenset({"logits", "hidden"})
+    layer_fields = ("layer_groups",)
 
     @classmethod
     def check(cls, params: Params) -> None:
         """The teacher's layers must divide into such groups."""
         if both := layer_maps.stated(params):
             layer_groups.resolve(params.sections["ckd"].layer_groups, *both, FIELD)
+
+    @classmethod
+    def reads(cls, params: Params, student: int, teacher: int) -> Reads:
+        """Every token, at all layers that are in a group."""
+        found = layer_groups.resolve(params.sections["ckd"].layer_groups, student, teacher, FIELD)
+        return Reads.of("hidden", (layer for group in found for layer in group))
 
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)

@@ -23,6 +23,7 @@ from distill.projections import lifts
 from distill.schedules import Rest, ScheduledWeight, Share, Weight
 from distill.sections import Count, LayerMap, Section
 from distill.soft_targets import SoftTargets
+from distill.states import Reads
 
 FIELD = "hidden.layers"
 
@@ -64,12 +65,18 @@ class FeatureAlignment(SoftTargets):
     Config = Config
     groups = ("hidden", "augmented")
     needs = frozenset({"logits", "cls"})
+    layer_fields = ("layers", "layer_map")
 
     @classmethod
     def check(cls, params: Params) -> None:
         """The chosen layers must exist and have partners."""
         if both := layer_maps.stated(params):
             pairs(params.sections["hidden"], *both)
+
+    @classmethod
+    def reads(cls, params: Params, student: int, teacher: int) -> Reads:
+        """The first token, at the layers that the chosen ones are paired with."""
+        return Reads.of("cls", (layer for _, layer in pairs(params.sections["hidden"], student, teacher)))
 
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)

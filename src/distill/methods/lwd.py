@@ -18,6 +18,7 @@ from distill.models import Outputs, num_layers
 from distill.schedules import ScheduledWeight, Weight
 from distill.sections import LayerMap, Section
 from distill.soft_targets import SoftTargets
+from distill.states import Reads
 
 
 class Config(Section):
@@ -37,12 +38,19 @@ class LayerWiseDistillation(SoftTargets):
     Config = Config
     groups = ("hidden", "augmented")
     needs = frozenset({"logits", "hidden"})
+    layer_fields = ("layer_map",)
 
     @classmethod
     def check(cls, params: Params) -> None:
         """The layer map must fit both models, where the parameters say how deep they are."""
         if both := layer_maps.stated(params):
             layer_maps.resolve(params.sections["lwd"].layer_map, *both, "lwd.layer_map")
+
+    @classmethod
+    def reads(cls, params: Params, student: int, teacher: int) -> Reads:
+        """Every token, at the layers of the map."""
+        layers = layer_maps.resolve(params.sections["lwd"].layer_map, student, teacher, "lwd.layer_map")
+        return Reads.of("hidden", layers)
 
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)

@@ -21,6 +21,7 @@ from distill.projections import lifts
 from distill.schedules import Rest, ScheduledWeight, Share, Weight
 from distill.sections import LayerMap, Section
 from distill.soft_targets import SoftTargets
+from distill.states import Reads
 
 FIELD = "pkd.layer_map"
 
@@ -40,12 +41,19 @@ class PatientDistillation(SoftTargets):
     Config = Config
     groups = ("hidden", "augmented")
     needs = frozenset({"logits", "cls"})
+    layer_fields = ("layer_map",)
 
     @classmethod
     def check(cls, params: Params) -> None:
         """There must be layers below the last, with partners."""
         if both := layer_maps.stated(params):
             layer_maps.resolve_inner(params.sections["pkd"].layer_map, *both, FIELD)
+
+    @classmethod
+    def reads(cls, params: Params, student: int, teacher: int) -> Reads:
+        """The first token, at the layers of the map."""
+        layers = layer_maps.resolve_inner(params.sections["pkd"].layer_map, student, teacher, FIELD)
+        return Reads.of("cls", layers)
 
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)

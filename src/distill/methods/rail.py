@@ -26,6 +26,7 @@ from distill.projections import lifts
 from distill.schedules import Rest, ScheduledWeight, Share, Weight
 from distill.sections import Section
 from distill.soft_targets import SoftTargets
+from distill.states import Reads
 
 
 class Config(Section):
@@ -64,6 +65,11 @@ class RandomLayers(SoftTargets):
         """The teacher must have as many layers as the student."""
         if both := layer_maps.stated(params):
             check_depths(*both)
+
+    @classmethod
+    def reads(cls, params: Params, student: int, teacher: int) -> Reads:
+        """The first token, at every layer: any of them may be drawn."""
+        return Reads.of("cls", range(1, teacher + 1))
 
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)

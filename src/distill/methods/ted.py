@@ -21,6 +21,7 @@ from distill.models import Outputs
 from distill.schedules import ScheduledWeight, Weight
 from distill.sections import Section
 from distill.soft_targets import SoftTargets
+from distill.states import Reads
 
 
 class Config(Section):
@@ -44,6 +45,11 @@ class TaskAwareDistillation(SoftTargets):
     def check(cls, params: Params) -> None:
         """The filters of both models must come in pairs of one width."""
         filters.check_params(params)
+
+    @classmethod
+    def reads(cls, params: Params, student: int, teacher: int) -> Reads:
+        """Every token, at the layers that the teacher's filters are on; the filters run over what was kept."""
+        return Reads.of("hidden", filters.selected_layers(teacher, params.teacher_filters.filter_interval, "teacher"))
 
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)
