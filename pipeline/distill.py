@@ -16,10 +16,10 @@ from distill.data.prepared import Prepared
 from distill.errors import UserError
 from distill.filters import FilterBank
 from distill.methods.base import Distillation, Method, Setup
-from distill.signals import CachedTeacher, OnlineTeacher, Teacher
-from distill.states import GROUPS, Reads
+from distill.signals import CachedStates, CachedTeacher, OnlineTeacher, Teacher
+from distill.states import GROUPS
 from distill.tasks.base import Task
-from pipeline import common, training
+from pipeline import common, training, views
 from pipeline.inputs import SCORED, open_data
 from pipeline.stage import Stage, record_file, run_stage
 
@@ -159,14 +159,14 @@ def signals(
     if method.taught_by == "teacher" and group != "augmented":
         counts = models.num_layers(student.config), models.num_layers(models.configuration(str(TEACHER), None))
         wanted = type(method).reads(params, *counts)
-        if method.needs == {"logits"} or group in GROUPS and kept(name, wanted):
+        if method.needs == {"logits"} or group in GROUPS and views.kept(name, wanted):
             identity = prediction.identity(data, WEIGHTS)
             logits = Cache.open(common.PREDICTIONS, identity)
             if method.needs == {"logits"}:
                 stage.read(common.PREDICTIONS, "the teacher's logits; the teacher itself is not loaded")
                 return CachedTeacher(logits)
             stage.read(common.STATES, "the teacher's logits and states; the teacher itself is not loaded")
-            return CachedTeacher(logits, Cache.open(common.STATES, identity), wanted)
+            return CachedTeacher(logits, CachedStates(Cache.open(common.STATES, identity), wanted))
     folder = {
         "teacher": TEACHER,
         "student": common.model("student"),
@@ -176,19 +176,6 @@ def signals(
     teacher = models.from_pretrained(str(folder), task)
     hidden = bool(method.needs & {"hidden", "cls"})
     return OnlineTeacher(teacher, task, hidden, params.predict.precision, "attention" in method.needs)
-
-
-def kept(method: str, wanted: Reads) -> bool:
-    """Whether stage predict_teacher kept all the states that the method reads.
-
-    Raises:
-        UserError: the file that says so cannot be read.
-    """
-    file = common.view(method)
-    try:
-        return bool(wanted) and set(wanted.names()) <= set(json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{file}: cannot be read ({error}): run `dvc repro predict_teacher`") from error
 
 
 def augmented(data: Prepared) -> datasets.Dataset:

@@ -14,8 +14,9 @@ from pathlib import Path
 from distill import config, layer_maps, registry
 from distill.config import Params
 from distill.errors import UserError
+from distill.filters import selected_layers
 from distill.states import GROUPS, Reads
-from pipeline import common
+from pipeline import common, views
 from pipeline.stage import Stage, record_file, run_stage
 
 # The artifacts, and the groups of methods that need them (the augmented copies are written by the generator).
@@ -31,7 +32,7 @@ EMPTY = "not-needed.json"
 # What decides which hidden states methods read, besides each method's `layer_fields`.
 LAYERS = [
     *("teacher.model", "student.model", "student.init", "student.layers", "student.num_layers", "distill.init"),
-    "teacher_filters.filter_interval",
+    *("teacher_filters.filter_interval", "teacher_filters.backbone_dropout"),
 ]
 
 
@@ -44,7 +45,7 @@ def main() -> None:
     with Stage("plan", params=used, outputs=[*files.values(), file("states")], method=readers) as stage:
         for name, groups in NEEDED_BY.items():
             stage.write_json(files[name], {"needed": any(params.methods[group] for group in groups)})
-        found = reads(params, readers) if readers else {}
+        found = reads(params, readers) if readers else {views.FILTERS: Reads()}
         stage.write_json(file("states"), {name: vars(layers) for name, layers in found.items()})
 
 
@@ -54,9 +55,14 @@ def layer_fields() -> list[str]:
 
 
 def reads(params: Params, methods: Iterable[str]) -> dict[str, Reads]:
-    """What these methods read of the teacher's hidden states."""
+    """What these methods read of the teacher's hidden states, and what the training of its filters does."""
     counts = {role: depth(params, role) for role in ("student", "teacher")}
-    return {name: registry.load(name).reads(params, **counts) for name in methods}
+    found = {name: registry.load(name).reads(params, **counts) for name in methods}
+    section = params.teacher_filters
+    # With dropout in the backbone no two passes are the same.
+    filtered = params.methods["filtered"] and not section.backbone_dropout
+    layers = selected_layers(counts["teacher"], section.filter_interval, "teacher") if filtered else []
+    return found | {views.FILTERS: Reads.of("hidden", layers)}
 
 
 def depth(params: Params, role: str) -> int:

@@ -8,14 +8,13 @@ depend on that file, so that they are not trained again when states for another 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from distill import checkpoints, config, models, prediction, states
 from distill.cache import Array
 from distill.errors import UserError
 from distill.evaluation import layout
 from distill.states import Reads
-from pipeline import common, plan
+from pipeline import common, plan, views
 from pipeline.inputs import open_data
 from pipeline.stage import Stage, record_file, run_stage
 
@@ -48,7 +47,7 @@ def main() -> None:
             stage.scratch / "logits", model, weights, data, task, section, "predict", states=(folder, arrays)
         )
         stage.publish(stage.scratch / "logits", common.PREDICTIONS)
-        write_views(folder, reads, choice.methods)
+        views.write(folder, reads, choice.methods)
         stage.publish(folder, common.STATES)
         speed = written.rows_per_second
         stage.figures({"rows": written.rows, "entries": written.entries, "rows per second": speed})
@@ -68,17 +67,6 @@ def planned() -> dict[str, Reads]:
         return {name: Reads(*(tuple(found[kind]) for kind in states.KINDS)) for name, found in content.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: cannot be read ({error}): run `dvc repro plan`") from error
-
-
-def write_views(folder: Path, reads: dict[str, Reads], kept: list[str]) -> None:
-    """`views/<method>.json`: name of each array that the method reads → hash of its bytes; {} where none is kept."""
-    hashes: dict[str, str] = {}
-    (folder / "views").mkdir(exist_ok=True)
-    for method, wanted in reads.items():
-        names = wanted.names() if method in kept else []
-        hashes |= {name: checkpoints.tree_hash(folder / name) for name in names if name not in hashes}
-        content = {name: hashes[name] for name in names}
-        (folder / "views" / f"{method}.json").write_text(json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":

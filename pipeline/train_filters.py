@@ -6,10 +6,15 @@ from dataclasses import replace
 
 import torch
 
-from distill import checkpoints, config, models, students
+from distill import checkpoints, config, models, prediction, students
+from distill.cache import Cache
+from distill.data.prepared import Prepared
 from distill.evaluation import Predicted
 from distill.filters import FilterBank, FilterTraining, check_counts, selected_layers
-from pipeline import common, plan, training
+from distill.sections import Filters
+from distill.signals import CachedStates
+from distill.states import Reads
+from pipeline import common, plan, training, views
 from pipeline.inputs import SCORED, open_data
 from pipeline.stage import Stage, record_file, run_stage
 
@@ -32,7 +37,7 @@ def main(role: str) -> None:
             plan.file("filters"),
             common.PREPARED,
             common.model("teacher"),
-            *([common.model("student")] if role == "student" else []),
+            common.model("student") if role == "student" else common.view(views.FILTERS),
         ],
         outputs=[common.filters(role), scores_file, curves, record_file(name)],
         experiment=params.tracking.experiment,
@@ -62,7 +67,10 @@ def main(role: str) -> None:
         bank = FilterBank(
             layers, backbone.config.hidden_size, section.filter_output_dim, section.nonlinear, section.activation
         )
-        objective = FilterTraining(backbone, bank, task, section.backbone_dropout)
+        states = kept_states(data, layers, section) if role == "teacher" else None
+        if states:
+            stage.read(common.STATES, "its states over the training features; it runs for the selection split only")
+        objective = FilterTraining(backbone, bank, task, section.backbone_dropout, states)
 
         def score(predicted: Predicted) -> dict[str, float]:
             flat: dict[str, float] = {}
@@ -94,6 +102,15 @@ def main(role: str) -> None:
         }
         stage.write_json(scores_file, by_layer)
         stage.figures(by_layer)
+
+
+def kept_states(data: Prepared, layers: list[int], section: Filters) -> CachedStates | None:
+    """The teacher's states as stage predict_teacher kept them; None where it would give others here."""
+    wanted = Reads.of("hidden", layers)
+    if section.backbone_dropout or not views.kept(views.FILTERS, wanted):
+        return None
+    cache = Cache.open(common.STATES, prediction.identity(data, common.model("teacher") / "model.safetensors"))
+    return CachedStates(cache, wanted) if cache.meta["precision"] == section.precision else None
 
 
 if __name__ == "__main__":

@@ -179,4 +179,5 @@ def test_scores_on_the_selection_split_draw_no_dropout():
     assert torch.equal(first, again) and first.shape[-1] == 2
     assert torch.equal(torch.get_rng_state(), state)
     assert objective.training and backbone.training
-    assert not torch.equal(objective.logits(batch)[0], objective.logits(batch)[0])
+    first, second = (objective.logits(objective.hidden(batch))[0] for _ in range(2))
+    assert not torch.equal(first, second)

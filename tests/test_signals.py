@@ -11,7 +11,7 @@ from distill.batching import Collator, Rows
 from distill.cache import Cache
 from distill.methods.base import Distillation, Setup
 from distill.sections import Predict
-from distill.signals import CachedTeacher, OnlineTeacher
+from distill.signals import CachedStates, CachedTeacher, OnlineTeacher
 from distill.states import Reads
 from tests import tiny
 from tests.cached import write
@@ -93,7 +93,7 @@ def test_cached_and_online_train_alike(features, teacher, cached):
 @pytest.mark.parametrize("kind", ["cls", "hidden"])
 def test_cached_states_equal_online_ones(features, teacher, caches, kind):
     online = OnlineTeacher(teacher, TASK, hidden=True, precision="fp32")
-    signals = CachedTeacher(*caches, Reads.of(kind, [2, 1]))
+    signals = CachedTeacher(caches[0], CachedStates(caches[1], Reads.of(kind, [2, 1])))
     for indices in ([0, 1, 2, 3], [23, 7, 7], [11]):
         batch = batch_of(features, indices)
         real = batch["attention_mask"].bool()
@@ -110,8 +110,9 @@ def test_cached_states_equal_online_ones(features, teacher, caches, kind):
 
 def test_what_each_source_provides(teacher, caches, cached):
     assert cached.provides == {"logits"}
-    assert CachedTeacher(*caches, Reads.of("cls", [1])).provides == {"logits", "cls"}
-    assert CachedTeacher(*caches, Reads.of("hidden", [1])).provides == {"logits", "cls", "hidden"}
+    for kind, states in (("cls", {"cls"}), ("hidden", {"cls", "hidden"})):
+        signals = CachedTeacher(caches[0], CachedStates(caches[1], Reads.of(kind, [1])))
+        assert signals.provides == {"logits"} | states
     assert OnlineTeacher(teacher, TASK, hidden=False, precision="fp32").provides == {"logits", "model"}
     scores = OnlineTeacher(teacher, TASK, hidden=False, precision="fp32", attention=True)
     assert scores.provides == {"logits", "model", "attention"}

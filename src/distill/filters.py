@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from transformers import PreTrainedModel
 from distill import layer_maps, models
 from distill.config import Params
 from distill.errors import UserError
+from distill.signals import CachedStates
 from distill.tasks.base import Task
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "tanh": nn.Tanh}
@@ -57,8 +59,8 @@ class FilterBank(nn.Module):
             nn.Linear(self.width, self.output_dim),
         )
 
-    def forward(self, hidden: tuple[Tensor, ...]) -> list[Tensor]:
-        """Filtered states, one (B, L, out) per selected layer."""
+    def forward(self, hidden: Sequence[Tensor] | Mapping[int, Tensor]) -> list[Tensor]:
+        """Filtered states, one (B, L, out) per selected layer; `hidden` has (B, L, D) by layer."""
         return [f(hidden[layer]) for layer, f in zip(self.layers, self.filters, strict=True)]
 
     def save(self, folder: Path) -> None:
@@ -132,15 +134,22 @@ class FilterTraining(nn.Module):
 
     Args:
         dropout: leaves the backbone's dropout on, as the official TED code does.
+        states: kept hidden states of the training features, by which the backbone need not run in training; it still
+            does where the selection split is scored.
     """
 
-    def __init__(self, backbone: PreTrainedModel, bank: FilterBank, task: Task, dropout: bool):
+    def __init__(
+        self, backbone: PreTrainedModel, bank: FilterBank, task: Task, dropout: bool, states: CachedStates | None = None
+    ):
         super().__init__()
         self.bank = bank
         self.heads = nn.ModuleList(task.head(bank.output_dim) for _ in bank.layers)
         self.task = task
         self._backbone = [models.freeze(backbone)]
+        self._states = states
         if dropout:
+            if states is not None:
+                raise ValueError("states that were kept have no dropout")
             backbone.train()
 
     def set_progress(self, progress: float) -> None:
@@ -150,22 +159,26 @@ class FilterTraining(nn.Module):
         """The backbone, which runs along."""
         return self._backbone
 
-    def logits(self, batch: dict[str, Tensor]) -> list[Tensor]:
-        """Task logits of every filter's head."""
+    def hidden(self, batch: dict[str, Tensor]) -> Sequence[Tensor]:
+        """The backbone's hidden states, without gradient."""
         backbone = self._backbone[0].to(batch["input_ids"].device)
         with torch.no_grad():
-            hidden = models.run(backbone, self.task, batch, hidden=True).hidden
+            return models.run(backbone, self.task, batch, hidden=True).hidden
+
+    def logits(self, hidden: Sequence[Tensor] | Mapping[int, Tensor]) -> list[Tensor]:
+        """Task logits of every filter's head."""
         return [head(state) for head, state in zip(self.heads, self.bank(hidden), strict=True)]
 
     def scored_logits(self, batch: dict[str, Tensor]) -> Tensor:
         """`logits` with all dropout off, stacked on a further last axis: what a selection split is scored with."""
         with models.in_eval(self._backbone[0]), models.in_eval(self):
-            return torch.stack(self.logits(batch), -1)
+            return torch.stack(self.logits(self.hidden(batch)), -1)
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
         """`loss` (the mean) and one term per layer."""
+        hidden = self.hidden(batch) if self._states is None else self._states(batch)
         terms = {
             f"layer_{layer}": self.task.loss(logits, batch)
-            for layer, logits in zip(self.bank.layers, self.logits(batch), strict=True)
+            for layer, logits in zip(self.bank.layers, self.logits(hidden), strict=True)
         }
         return {"loss": sum(terms.values()) / len(terms), **terms}

@@ -24,34 +24,48 @@ class Teacher(Protocol):
         """Teacher outputs for the batch; no gradient flows into them."""
 
 
+class CachedStates:
+    """Hidden states that an earlier stage kept.
+
+    Args:
+        cache: holds the states.
+        reads: which of them are wanted.
+    """
+
+    def __init__(self, cache: Cache, reads: Reads):
+        self.cache, self.reads = cache, reads
+
+    def __call__(self, batch: dict[str, Tensor]) -> dict[int, Tensor]:
+        """States of the batch's feature rows (`index`) by layer, zeros at padding.
+
+        (B, L, D), or (B, 1, D) where only the first token's are wanted.
+        """
+        hidden = {layer: _read(self.cache, f"cls-{layer}", batch)[:, None] for layer in self.reads.cls}
+        return hidden | {layer: _read(self.cache, f"hidden-{layer}", batch) for layer in self.reads.hidden}
+
+
+def _read(cache: Cache, name: str, batch: dict[str, Tensor]) -> Tensor:
+    ids = batch["input_ids"]
+    return torch.from_numpy(cache.rows(name, batch["index"].tolist(), ids.shape[1])).to(ids.device)
+
+
 class CachedTeacher:
     """Logits, and hidden states where they were kept, that an earlier stage wrote; no model is loaded.
 
     Args:
         logits: cache that holds the array `logits`.
-        states: cache that holds the hidden states that the method reads.
-        reads: which those are; none: logits alone.
+        states: the hidden states that the method reads.
     """
 
-    def __init__(self, logits: Cache, states: Cache | None = None, reads: Reads | None = None):
-        self.logits, self.states, self.reads = logits, states, reads or Reads()
-        kinds = {"hidden", "cls"} if self.reads.hidden else {"cls"} if self.reads.cls else set()
+    def __init__(self, logits: Cache, states: CachedStates | None = None):
+        self.logits, self.states = logits, states
+        reads = states.reads if states else Reads()
+        kinds = {"hidden", "cls"} if reads.hidden else {"cls"} if reads.cls else set()
         self.provides = frozenset({"logits"} | kinds)
 
     def __call__(self, batch: dict[str, Tensor]) -> Outputs:
-        """Outputs for the batch's feature rows (`index`), zeros at padding.
-
-        `hidden` is a mapping of the layers that were asked for: (B, L, D), or (B, 1, D) where only the first token's
-        states are kept.
-        """
-        rows, (_, width), device = batch["index"].tolist(), batch["input_ids"].shape, batch["input_ids"].device
-
-        def read(cache: Cache, name: str) -> Tensor:
-            return torch.from_numpy(cache.rows(name, rows, width)).to(device, non_blocking=True)
-
-        hidden = {layer: read(self.states, f"cls-{layer}")[:, None] for layer in self.reads.cls}
-        hidden |= {layer: read(self.states, f"hidden-{layer}") for layer in self.reads.hidden}
-        return Outputs(read(self.logits, "logits"), hidden or None)
+        """Outputs for the batch's feature rows (`index`), zeros at padding; `hidden` as `CachedStates` gives them."""
+        return Outputs(_read(self.logits, "logits", batch), self.states(batch) if self.states else None)
 
 
 class OnlineTeacher:

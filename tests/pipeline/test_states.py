@@ -28,8 +28,10 @@ NOT_LOADED = "the teacher itself is not loaded"
 def ready(base, stages, tmp_path_factory):
     repo = shutil.copytree(base, tmp_path_factory.mktemp("states") / "repo")
     (repo / "params.yaml").write_text(micro.params(SETTINGS))
-    for words in ("finetune teacher", "finetune student", "plan", "train_filters teacher", "train_filters student"):
+    for words in ("finetune teacher", "finetune student", "plan", "predict"):
         stages.run(repo, *words.split())
+    for role in ("teacher", "student"):
+        stages.run(repo, "train_filters", role)
     return repo
 
 
@@ -71,6 +73,27 @@ def test_losses_and_scores_are_those_of_a_running_teacher(cached, online, stages
     assert scores[True] == pytest.approx(scores[False], abs=1e-6)
 
 
+def test_filters_trained_on_kept_states_are_those_of_a_running_teacher(cached, online, stages, tmp_path):
+    found = {}
+    for name, source in (("cached", cached), ("online", online)):
+        repo = shutil.copytree(source, tmp_path / name)
+        done = stages.run(repo, "train_filters", "teacher")
+        assert ("it runs for the selection split only" in done.out) is (name == "cached")
+        rows = list(csv.DictReader((repo / "metrics/curves/filters-teacher.csv").read_text().splitlines()))
+        scores = json.loads((repo / "metrics/filters/teacher.json").read_text())
+        found[name] = [float(row["loss"]) for row in rows], scores
+    assert found["cached"][0] == pytest.approx(found["online"][0], rel=1e-4) and len(found["cached"][0]) > 2
+    for layer, scores in found["online"][1].items():
+        assert found["cached"][1][layer] == pytest.approx(scores)
+
+
+@pytest.mark.parametrize("changes", [{"teacher_filters.backbone_dropout": True}, {"teacher_filters.precision": "bf16"}])
+def test_filters_run_the_teacher_where_kept_states_would_be_others(cached, stages, tmp_path, changes):
+    repo = shutil.copytree(cached, tmp_path / "repo")
+    (repo / "params.yaml").write_text(micro.params(SETTINGS | changes))
+    assert "runs for the selection split only" not in stages.run(repo, "train_filters", "teacher").out
+
+
 def test_what_needs_more_than_states_runs_the_teacher(cached, stages):
     assert "runs along" in stages.run(cached, "distill", "tinybert", "1").out
     assert json.loads((cached / "data/states/views/tinybert.json").read_text()) == {}
@@ -84,11 +107,11 @@ def test_a_method_depends_on_its_own_states_alone(cached, stages, tmp_path):
     (repo / "params.yaml").write_text(micro.params(SETTINGS | {"methods.hidden": ["pkd"], "pkd.layer_map": "last"}))
     stages.run(repo, "plan")
     stages.run(repo, "predict")
-    assert {path.stem for path in (repo / "data/states/views").iterdir()} == {"pkd", "ted"}
+    assert {path.stem for path in (repo / "data/states/views").iterdir()} == {"pkd", "ted", "teacher_filters"}
     assert (repo / "data/states/views/ted.json").read_bytes() == before["ted"]
     assert (repo / "data/states/views/pkd.json").read_bytes() != before["pkd"]
     assert (repo / "data/teacher/logits/00000.npy").read_bytes() == logits
-    assert json.loads((repo / "data/plan/states.json").read_text()).keys() == {"pkd", "ted"}
+    assert json.loads((repo / "data/plan/states.json").read_text()).keys() == {"pkd", "ted", "teacher_filters"}
 
 
 def test_states_that_are_too_large_leave_their_methods_to_a_running_teacher(ready, stages, tmp_path):
@@ -100,7 +123,10 @@ def test_states_that_are_too_large_leave_their_methods_to_a_running_teacher(read
     assert NOT_LOADED in stages.run(repo, "distill", "rail", "1").out
     assert "runs along" in stages.run(repo, "distill", "ted", "1").out
     record = json.loads((repo / "data/runs/predict_teacher.json").read_text())
-    assert record["online"] == ["ckd", "lwd", "ted"] and record["bytes"]["hidden"] == 0 < record["bytes"]["cls"]
+    assert (
+        record["online"] == ["ckd", "lwd", "teacher_filters", "ted"]
+        and record["bytes"]["hidden"] == 0 < record["bytes"]["cls"]
+    )
 
 
 def test_half_precision_is_close(cached, ready, stages, tmp_path):
