@@ -3,6 +3,7 @@
 VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := .scratch/peers
 
 # Stages call plain `python`: for every command below that is the environment's.
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
@@ -13,7 +14,7 @@ export DO_NOT_TRACK ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env repro test fmt deps preset ui clean
+.PHONY: help env repro test fmt deps preset ui bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +64,15 @@ ui: env ## browse the runs of mlflow.db (PORT=5000)
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui \
 	  --backend-store-uri sqlite:///mlflow.db --port $(or $(PORT),5000) --workers 1
 
+bench: env $(PEERS)/.installed ## measure speed against other toolkits (OPTIONS='--quick': a smoke run; benchmarks/README.md)
+	@$(BIN)/python -m benchmarks.bench --peers $(PEERS)/bin/python $(OPTIONS)
+
+# An environment of the peers' own, with the project's versions of what both use.
+$(PEERS)/.installed: benchmarks/requirements-peers.txt constraints.txt | env
+	$(BIN)/python -m venv --clear $(PEERS)
+	$(PEERS)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -r $<
+	@touch $@
+
 clean: ## delete scratch: checkpoints of interrupted stages, caches of the tools (no results, no .venv)
 	rm -rf .scratch .pytest_cache .ruff_cache .hypothesis
-	find pipeline src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find benchmarks pipeline src tests -name __pycache__ -type d -prune -exec rm -rf {} +

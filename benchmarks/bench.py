@@ -1,0 +1,78 @@
+"""The benchmark: `make bench`, or `python -m benchmarks.bench [--quick] [--only minilm padding …]`; see README.md here.
+
+Writes `benchmarks/results/<machine>.json` and the same as a table, `<machine>.md`, which is printed too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+VERSIONS = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "numpy")
+
+
+def main() -> None:
+    """Measure all suites and single figures, write the results."""
+    parser = argparse.ArgumentParser(description="measure speed and memory on this machine")
+    parser.add_argument("--quick", action="store_true", help="a smoke run: as little as shows that all runs")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="suites and single figures to measure; none: all")
+    parser.add_argument(
+        "--squad-folder", type=Path, help="has train-v2.0.json and dev-v2.0.json; none: skips two figures"
+    )
+    parser.add_argument("--tokenizer", help="for these files: folder or hub id; none: one is trained")
+    parser.add_argument("--peers", type=Path, help="Python of the peers' environment; none: without them")
+    parser.add_argument("--threads", type=int, help="of every process; none: torch's choice")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the results")
+    options = parser.parse_args()
+    if options.threads:
+        os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    began = time.monotonic()
+    # Not before: torch reads the number of threads when it is imported.
+    from benchmarks import machine, report, single, suites
+
+    plans = {plan.name: plan for plan in suites.plans(options.quick)}
+    known = [*plans, *single.NAMES]
+    if unknown := set(options.only or ()) - set(known):
+        parser.error(f"--only {' '.join(sorted(unknown))}: known are {', '.join(known)}")
+    wanted = options.only or known
+    found: dict[str, report.Suite] = {}
+    goals: dict[str, report.Goal] = {}
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        for name in [name for name in plans if name in wanted]:
+            print(f"{name}: {plans[name].title}", flush=True)
+            found[name] = suites.run(plans[name], Path(folder), options.peers)
+            print(f"  {(time.monotonic() - began) / 60:.1f} minutes so far", flush=True)
+    for name in [name for name in single.NAMES if name in wanted]:
+        goals[name] = single.run(name, options.squad_folder, options.tokenizer, options.quick)
+        print(f"{name}: {goals[name].value} {goals[name].unit}", flush=True)
+    described = machine.describe()
+    result = report.Report(
+        format=report.FORMAT,
+        machine=described,
+        versions=report.versions(VERSIONS) | _peers(options.peers),
+        quick=options.quick,
+        suites=found,
+        goals=goals,
+    )
+    target = options.results / f"{report.machine_name(described)}{'-quick' if options.quick else ''}.json"
+    report.write(result, target)
+    print(f"\n{report.table(result)}\nwrote {target} in {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
+
+
+def _peers(python: Path | None) -> dict[str, str]:
+    """Versions of the peers in their environment."""
+    if python is None:
+        return {}
+    names = "'textbrewer', 'torchdistill'"
+    code = f"import json, importlib.metadata as m; print(json.dumps({{n: m.version(n) for n in ({names})}}))"
+    return json.loads(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+
+if __name__ == "__main__":
+    main()
