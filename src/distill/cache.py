@@ -91,7 +91,10 @@ class _Shards:
         """Raise a ValueError or OSError where a file is missing, cut off or of another shape."""
         for number in range(len(self.bounds) - 1):
             # Mode r+ would fill up a file that is cut off: r refuses it.
-            found = np.load(self.file(number), mmap_mode="r")
+            try:
+                found = np.load(self.file(number), mmap_mode="r")
+            except (ValueError, EOFError) as error:
+                raise ValueError(f"{self.file(number)}: {error}") from error
             if found.shape != self.shape(number) or found.dtype != self.array.dtype:
                 expected = f"{self.array.dtype} {self.shape(number)}"
                 raise ValueError(f"{self.file(number)} holds {found.dtype} {found.shape}, expected {expected}")

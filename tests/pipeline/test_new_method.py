@@ -67,7 +67,8 @@ def test_one_file_one_section_and_one_name_are_enough(repo, python, group):
     (repo / "src/distill/methods/mirror.py").write_text(METHOD.format(group=group, **FORMS[group]))
     text = yaml_edit.replace((repo / "params.yaml").read_text(), {("methods", group): ["mirror"]})
     (repo / "params.yaml").write_text(text + "\nmirror:\n  alpha: {value: 3, schedule: linear, warmup: 0.0}\n")
-    stages = [f"distill_{group}@mirror-1", f"evaluate_{group}@mirror-1"]
+    states = ["plan", "predict_teacher"] if group == "hidden" else []  # for the view of its states
+    stages = [*states, f"distill_{group}@mirror-1", f"evaluate_{group}@mirror-1"]
     path = f"{python}{os.pathsep}{micro.environment()['PATH']}"
     micro.run(repo, "dvc", "repro", "-s", *stages, env={"PATH": path})
 
@@ -76,6 +77,6 @@ def test_one_file_one_section_and_one_name_are_enough(repo, python, group):
     header, first, *_ = (repo / "metrics/curves/mirror-1.csv").read_text().splitlines()
     assert "mirror" in header.split(",") and float(first.split(",")[header.split(",").index("mirror")]) > 0
     assert "f1" in json.loads((repo / "metrics/runs/mirror-1.json").read_text())
-    locked = yaml.safe_load((repo / "dvc.lock").read_text())["stages"][stages[0]]
+    locked = yaml.safe_load((repo / "dvc.lock").read_text())["stages"][f"distill_{group}@mirror-1"]
     assert "src/distill/methods/mirror.py" in {dep["path"] for dep in locked["deps"]}
     assert locked["params"]["params.yaml"]["mirror"] == {"alpha": {"value": 3, "schedule": "linear", "warmup": 0.0}}
