@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline import common, plan
+from pipeline import common, needs
 from pipeline.stage import run_stage
 
 NAME = "distill_assistant"
@@ -11,8 +11,8 @@ CURVES = common.METRICS / "curves" / "assistant.csv"
 
 def main() -> None:
     """Train the chain; write nothing but a note where no listed method learns from an assistant."""
-    if not plan.needed("assistant"):
-        plan.leave_empty(NAME, "assistant", common.ASSISTANT, [CURVES])
+    if not needs.needed("assistant"):
+        needs.leave_empty(NAME, "assistant", common.ASSISTANT, [CURVES])
         return
     from pipeline import chain  # takes seconds to import
 

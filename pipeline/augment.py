@@ -2,107 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from pathlib import Path
-
-import pyarrow as pa
-
-from distill import augmentation, checkpoints, config, generators, models
-from distill.config import Params
-from distill.data.prepared import Prepared
-from distill.progress import bar
-from pipeline import common, plan
-from pipeline.stage import Stage, record_file, run_stage
+from pipeline import common, needs
+from pipeline.stage import run_stage
 
 NAME = "augment"
-# Rows that are made, and kept, at a time.
-_PART = 1000
 
 
 def main() -> None:
-    """Part by part; a killed run goes on with the part that it was at."""
-    if plan.needed("augmented"):
-        build(common.params())
-    else:
-        plan.leave_empty(NAME, "augmented", common.AUGMENTED)
+    """Write nothing but a note where no listed method learns from copies."""
+    if not needs.needed("augmented"):
+        needs.leave_empty(NAME, "augmented", common.AUGMENTED)
+        return
+    from pipeline import copies  # takes seconds to import
 
-
-def build(params: Params) -> None:
-    """features.arrow: the originals in their order, then the copies of the first, of the second …"""
-    section = params.augment
-    with Stage(
-        NAME,
-        params=config.pick(params, ["task", "augment"]),
-        inputs=[plan.file("augmented"), common.PREPARED, common.GENERATOR],
-        outputs=[common.AUGMENTED, record_file(NAME)],
-        experiment=params.tracking.experiment,
-        tags={"seed": section.seed},
-    ) as stage:
-        data = Prepared(common.PREPARED)
-        table = data.features("train").data.table
-        stage.read(common.PREPARED, f"{len(table):,} training features")
-        model = models.freeze(generators.load(common.GENERATOR)).to(models.device())
-        stage.read(common.GENERATOR)
-        augmenter = augmentation.Augmenter(
-            model,
-            data.tokenizer(),
-            section.probability,
-            section.candidates,
-            section.batch_size,
-            section.precision,
-            section.seed,
-        )
-        parts = stage.scratch / "parts"
-        parts.mkdir(exist_ok=True)
-        replaced = 0
-        with bar(len(table), NAME, unit="row") as progress:
-            for first in range(0, len(table), _PART):
-                rows = table.slice(first, _PART)
-                replaced += part(augmenter, rows, first, section.copies, parts / f"{first}.arrow")
-                progress.update(len(rows))
-        folder = stage.fresh("augmented")
-        total = write(folder / "features.arrow", table, parts)
-        meta = {
-            "data": data.trained_on(),
-            "generator": checkpoints.tree_hash(common.GENERATOR / "model.safetensors"),
-            "originals": len(table),
-            "rows": total,
-            "words_replaced": replaced,
-        }
-        (folder / "meta.json").write_text(json.dumps(meta, indent=2, sort_keys=True) + "\n")
-        stage.publish(folder, common.AUGMENTED)
-        stage.figures({"originals": len(table), "copies": total - len(table), "words replaced": replaced})
-        stage.record({"rows": total})
-
-
-def part(augmenter: augmentation.Augmenter, rows: pa.Table, first: int, count: int, path: Path) -> int:
-    """Make the copies of some rows unless an earlier run has; how many words were replaced."""
-    done = path.with_suffix(".json")
-    if not done.exists():
-        copies, replaced = augmenter.copies(rows, first, count)
-        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, copies.schema) as stream:
-            stream.write_table(copies)
-        checkpoints.write_text(done, json.dumps({"replaced": replaced}))
-    return json.loads(done.read_text())["replaced"]
-
-
-def write(path: Path, originals: pa.Table, parts: Path) -> int:
-    """One Arrow stream without metadata; the number of its rows."""
-    schema = originals.schema.remove_metadata()
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        yield from originals.to_batches(max_chunksize=_PART)
-        for file in sorted(parts.glob("*.arrow"), key=lambda file: int(file.stem)):
-            with pa.memory_map(str(file)) as source:
-                yield from pa.ipc.open_stream(source)
-
-    rows = 0
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
-        for batch in batches():
-            stream.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
-            rows += len(batch)
-    return rows
+    copies.build(NAME)
 
 
 if __name__ == "__main__":

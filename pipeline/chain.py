@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from distill import checkpoints, config, models, prediction, students
-from distill.cache import Cache
+from distill.cache import Cache, complete
 from distill.config import Params
 from distill.data import tokenizer as tokenizers
 from distill.data.prepared import Prepared
@@ -20,7 +20,7 @@ from distill.methods.takd import AssistedDistillation
 from distill.signals import CachedTeacher
 from distill.tasks.base import Task
 from distill.trainer import Result
-from pipeline import common, links, plan, training
+from pipeline import common, links, needs, training
 from pipeline.inputs import SCORED, open_data
 from pipeline.stage import Stage, record_file
 
@@ -38,7 +38,7 @@ def train(name: str, curves: Path) -> None:
     with Stage(
         name,
         params=config.pick(params, ["task", "assistant", "predict", *SCORED]),
-        inputs=[plan.file("assistant"), common.PREPARED, common.model("teacher"), common.PREDICTIONS],
+        inputs=[needs.file("assistant"), common.PREPARED, common.model("teacher"), common.PREDICTIONS],
         outputs=[common.ASSISTANT, curves, record_file(name)],
         method=METHOD,
         experiment=params.tracking.experiment,
@@ -113,6 +113,6 @@ def predict(folder: Path, model: Path, params: Params, data: Prepared, task: Tas
         draft = folder / "logits.draft"
         loaded = models.from_pretrained(str(model), task)
         prediction.write(draft, loaded, model / "model.safetensors", data, task, params.predict, label)
-        checkpoints.seal(draft)
+        checkpoints.seal(complete(draft))
         checkpoints.publish(draft, logits)
     return logits

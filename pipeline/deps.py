@@ -17,10 +17,16 @@ from typing import Any
 import yaml
 
 from distill import registry
+from distill.states import GROUPS
 
 ROOT = Path(__file__).resolve().parents[1]
-# Tracking changes no result. The package file of `pipeline` only sets the import path.
-NO_DEPENDENCY = {"src/distill/tracking.py", "src/distill/tracking_client.py", "pipeline/__init__.py"}
+# Tracking changes no result, nor does who starts a stage. The package file of `pipeline` only sets the import path.
+NO_DEPENDENCY = {
+    "src/distill/tracking.py",
+    "src/distill/tracking_client.py",
+    "pipeline/__init__.py",
+    "pipeline/launch.py",
+}
 # The typed loader reads the `Config` of every method, which changes no other method's result: only stages that build a
 # method depend on its module.
 METHOD, TASK = "src/distill/methods/${item.method}.py", "src/distill/tasks/${task}.py"
@@ -89,6 +95,9 @@ def expected_code(stage: dict[str, Any]) -> set[str]:
     if any(calls(file, "load_task") for file in scripts):
         tasks = {f"src/distill/tasks/{name}.py" for name in registry.tasks()}
         code = (code | closure(*tasks)) - tasks | {TASK}
+    if "matrix" not in stage and any(calls(file, "reads") for file in scripts):
+        modules = (name for name in registry.available() if set(registry.load(name).groups) & set(GROUPS))
+        code |= closure(*(f"src/distill/methods/{name}.py" for name in modules))
     if "matrix" in stage and any("build_method" in (ROOT / file).read_text() for file in scripts):
         for name in registry.available():
             module = f"src/distill/methods/{name}.py"

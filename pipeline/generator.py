@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline import common, plan
+from pipeline import common, needs
 from pipeline.stage import Stage, record_file, run_stage
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ CURVES = common.METRICS / "curves" / "generator.csv"
 
 def main() -> None:
     """Nothing but a note where no listed method needs a generator."""
-    if not plan.needed("generator"):
-        plan.leave_empty(NAME, "generator", common.GENERATOR, [CURVES])
+    if not needs.needed("generator"):
+        needs.leave_empty(NAME, "generator", common.GENERATOR, [CURVES])
         return
     # Imported before the stage begins, whose scratch belongs to the code that is loaded.
     from distill import config, generators, models, phases, trainer  # noqa: F401
@@ -28,7 +28,7 @@ def main() -> None:
     with Stage(
         NAME,
         params=config.pick(params, ["generator"]),
-        inputs=[plan.file("generator"), common.PREPARED],
+        inputs=[needs.file("generator"), common.PREPARED],
         outputs=[common.GENERATOR, CURVES, record_file(NAME)],
         experiment=params.tracking.experiment,
         tags={"method": "masked_lm", "role": "generator", "seed": params.generator.seed},

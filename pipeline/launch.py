@@ -26,8 +26,18 @@ import yaml
 from distill import processes
 from distill.errors import UserError
 
-# Scripts that train one model or run one over the training features, and so have work to share.
-STAGES = frozenset({"distill", "finetune", "generator", "predict", "train_filters"})
+# Scripts that train one model, and so have work to share.
+TRAININGS = frozenset({"distill", "finetune", "generator", "train_filters"})
+# This one runs a model over the training features. Its processes write into the same files, which several machines
+# cannot do through a network's file system.
+ONE_MACHINE = "predict"
+
+
+def shares(script: str) -> bool:
+    """Whether a stage's script shares its work with the other processes that a launcher has started."""
+    _, count = processes.launched()
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", count))
+    return script in TRAININGS or (script == ONE_MACHINE and here == count)
 
 
 def is_worker() -> bool:
@@ -41,14 +51,14 @@ def wanted(script: str) -> int | list[str]:
     Raises:
         UserError: a setting makes no sense.
     """
-    if script not in STAGES or is_worker():
+    if script not in {*TRAININGS, ONE_MACHINE} or is_worker():
         return 1
     if text := os.environ.get("DISTILL_PROCESSES", "").strip():
         if not text.isdigit() or int(text) < 1:
             raise UserError(f"DISTILL_PROCESSES: {text!r}: expected a number of processes, 1 or more")
         return int(text)
     if words := shlex.split(os.environ.get("DISTILL_LAUNCH", "")):
-        return words
+        return words if script in TRAININGS else 1
     return _accelerates()
 
 
@@ -88,7 +98,8 @@ def run(how: int | list[str], script: str, words: Sequence[str]) -> int:
     module = ["-m", f"pipeline.{script}", *words]
     if isinstance(how, list):
         try:
-            return subprocess.run([*how, *module]).returncode
+            # What it starts may be one process, which is not to launch again.
+            return subprocess.run([*how, *module], env=os.environ | {"DISTILL_PROCESSES": "1"}).returncode
         except OSError as error:
             raise UserError(f"DISTILL_LAUNCH: {how[0]!r} cannot be started ({error.strerror}): correct it") from error
     from torch.distributed.elastic.multiprocessing import SignalException

@@ -1,8 +1,7 @@
 """Stage predict_teacher: the teacher's outputs over the training features, once for all. `python -m pipeline.predict`
 
 The logits go to data/teacher. The hidden states that methods read (stage plan) go to data/states as far as
-`cache.max_gb` allows, with a file per method in `views/` that names what it reads by content: a method's students
-depend on that file, so that they are not trained again when states for another method come or go.
+`cache.max_gb` allows, with a file per method in `views/` that names what it reads by content (`pipeline.views`).
 """
 
 from __future__ import annotations
@@ -10,11 +9,11 @@ from __future__ import annotations
 import json
 
 from distill import checkpoints, config, models, prediction, states
-from distill.cache import Array
+from distill.cache import Array, complete
 from distill.errors import UserError
 from distill.evaluation import layout
 from distill.states import Reads
-from pipeline import common, plan, views
+from pipeline import common, needs, views
 from pipeline.inputs import open_data
 from pipeline.stage import Stage, record_file, run_stage
 
@@ -26,7 +25,7 @@ def main() -> None:
     with Stage(
         name,
         params=config.pick(params, ["task", "predict", "cache"]),
-        inputs=[common.PREPARED, common.model("teacher"), plan.file("states")],
+        inputs=[common.PREPARED, common.model("teacher"), needs.file("states")],
         outputs=[common.PREDICTIONS, common.STATES, record_file(name)],
         experiment=params.tracking.experiment,
         tags={"role": "teacher"},
@@ -46,9 +45,10 @@ def main() -> None:
         written = prediction.write(
             stage.scratch / "logits", model, weights, data, task, section, "predict", states=(folder, arrays)
         )
-        stage.publish(stage.scratch / "logits", common.PREDICTIONS)
+        stage.alone()
         views.write(folder, reads, choice.methods)
-        stage.publish(folder, common.STATES)
+        stage.publish(complete(stage.scratch / "logits"), common.PREDICTIONS)
+        stage.publish(complete(folder), common.STATES)
         speed = written.rows_per_second
         stage.figures({"rows": written.rows, "entries": written.entries, "rows per second": speed})
         sizes = {"logits": logits, **choice.sizes}
@@ -61,7 +61,7 @@ def planned() -> dict[str, Reads]:
     Raises:
         UserError: its file cannot be read.
     """
-    file = plan.file("states")
+    file = needs.file("states")
     try:
         content = json.loads(file.read_text())
         return {name: Reads(*(tuple(found[kind]) for kind in states.KINDS)) for name, found in content.items()}

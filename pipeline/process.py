@@ -72,7 +72,7 @@ def run_stage(main: Callable[..., None]) -> NoReturn:
 
 def _work(script: str) -> None:
     """Begin as one of several processes; a stage that has no work to share is done by the first of them."""
-    if script in launch.STAGES:
+    if launch.shares(script):
         processes.join()
     elif processes.launched()[0]:
         sys.exit(0)

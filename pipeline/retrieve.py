@@ -2,99 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
-
-from distill import checkpoints, config, models, prediction, retrieval
-from distill.config import Params
-from distill.data.prepared import Prepared
-from distill.data_checks import NO_FILE
-from distill.progress import bar
-from pipeline import common, plan
-from pipeline.inputs import open_data
-from pipeline.stage import Stage, record_file, run_stage
+from pipeline import common, needs
+from pipeline.stage import run_stage
 
 NAME = "retrieve"
 
 
 def main() -> None:
-    """Look for neighbours, then ask the teacher batch by batch; goes on where a killed run had come to."""
-    if plan.needed("candidates"):
-        build(common.params())
-    else:
-        plan.leave_empty(NAME, "candidates", common.CANDIDATES)
+    """Write nothing but a note where no listed method retrieves."""
+    if not needs.needed("candidates"):
+        needs.leave_empty(NAME, "candidates", common.CANDIDATES)
+        return
+    from pipeline import neighbours  # takes seconds to import
 
-
-def build(params: Params) -> None:
-    """Neighbours, their features and logits, in constant memory but for the texts."""
-    import datasets
-
-    with Stage(
-        NAME,
-        params=config.pick(params, ["task", "retrieve", "predict"]),
-        inputs=[plan.file("candidates"), common.PREPARED, common.model("teacher"), Path(params.retrieve.pool)],
-        outputs=[common.CANDIDATES, record_file(NAME)],
-        experiment=params.tracking.experiment,
-        tags={"role": "teacher"},
-    ) as stage:
-        data, task = open_data(params)
-        checkpoints.load_check(common.model("teacher"))
-        model = models.from_pretrained(str(common.model("teacher")), task)
-        stage.read(common.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
-        folder = stage.scratch / "candidates"
-        if not checkpoints.is_complete(folder):
-            search(stage, data, params, stage.fresh("candidates"))
-            checkpoints.seal(folder)
-        features = datasets.Dataset.from_file(str(folder / "features.arrow"))
-        stage.read(common.model("teacher"))
-        written = prediction.write(
-            folder / "logits",
-            model,
-            common.model("teacher") / "model.safetensors",
-            data,
-            task,
-            params.predict,
-            NAME,
-            features,
-        )
-        (folder / checkpoints.MANIFEST).unlink()
-        stage.publish(folder, common.CANDIDATES)
-        stage.figures({"candidates": written.rows, "rows per second": written.rows_per_second})
-        stage.record({"examples_per_second": round(written.rows_per_second, 2)})
-
-
-def search(stage: Stage, data: Prepared, params: Params, folder: Path) -> None:
-    """Write features.arrow and neighbours.npy.
-
-    The pool is the training texts, or a file's, without the texts of the other splits: what scores are chosen by or
-    reported on is never retrieved.
-    """
-    section, features, tokenizer = params.retrieve, data.features("train"), data.tokenizer()
-    queries = retrieval.texts(data.examples("train"))
-    own_texts = section.pool == NO_FILE
-    if own_texts:
-        given = retrieval.unique(queries)
-    else:
-        given = retrieval.read_pool(Path(section.pool), queries[0][1] is not None, bool(data.meta.get("strip_html")))
-    scored = [split for split in data.meta["splits"] if split != "train"]
-    pool = retrieval.without(given, (text for split in scored for text in retrieval.texts(data.examples(split))))
-    left_out = f"; {len(given) - len(pool):,} of {' or '.join(scored)} left out" if len(pool) < len(given) else ""
-    stage.say("pool", f"{len(pool):,} different {'training ' if own_texts else ''}texts{left_out}")
-    with bar(len(retrieval.unique(queries)), "neighbours", unit="text") as progress:
-        found = retrieval.neighbours(queries, pool, section.candidates, progress.update)
-    examples = features.data.column("example_index").to_numpy()
-    if "offset_start" in features.column_names:
-        swap = retrieval.QuestionSwap(tokenizer, data.meta["max_length"], data.meta["doc_stride"] + 1)
-        rows = retrieval.write(
-            folder / "features.arrow", retrieval.schema(tokenizer), swap.candidates(features, pool, found)
-        )
-        neighbours = np.arange(rows, dtype=np.int32).reshape(len(features), section.candidates)
-    else:
-        batches = retrieval.text_candidates(pool, tokenizer, data.meta["max_length"])
-        retrieval.write(folder / "features.arrow", retrieval.schema(tokenizer), batches)
-        neighbours = found[examples]
-    np.save(folder / "neighbours.npy", neighbours)
+    neighbours.build(NAME)
 
 
 if __name__ == "__main__":

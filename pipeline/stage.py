@@ -48,7 +48,7 @@ class Stage:
     hangs on (see `fingerprint`).
 
     Of several processes that train together, the first does all this. The others come along silently and end where an
-    output is to be built (`fresh`, `publish`, `write_json`): from there on the first one is by itself.
+    output is to be built (`alone`, `fresh`, `publish`, `write_json`): from there on the first one is by itself.
 
     Attributes:
         name: As in dvc.yaml, `distill_filtered@ted-1`.
@@ -167,6 +167,10 @@ class Stage:
         """Prints one line of the stage's report: `  <verb>  <text>`."""
         if processes.is_first():
             print(f"  {verb:<8}{text}".rstrip(), flush=True)
+
+    def alone(self) -> None:
+        """Of several processes, lets the first one go on by itself; the others end here."""
+        _go_on_alone()
 
     def fresh(self, name: str) -> Path:
         """Makes an empty folder in the scratch, for an output that is built anew after an interruption."""

@@ -2,115 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import torch
-
-from distill import checkpoints, config, models, prediction, students
-from distill.cache import Cache
-from distill.data.prepared import Prepared
-from distill.evaluation import Predicted
-from distill.filters import FilterBank, FilterTraining, check_counts, selected_layers
-from distill.sections import Filters
-from distill.signals import CachedStates
-from distill.states import Reads
-from pipeline import common, plan, training, views
-from pipeline.inputs import SCORED, open_data
-from pipeline.stage import Stage, record_file, run_stage
+from pipeline import common, needs
+from pipeline.stage import run_stage
 
 
 def main(role: str) -> None:
-    """Train one filter per selected layer on a frozen backbone; keep those that the selection split prefers."""
+    """Write nothing but a note where no listed method has filters."""
     role = common.role_of(role)
     name = f"train_{role}_filters"
-    curves, scores_file = common.METRICS / "curves" / f"filters-{role}.csv", common.METRICS / "filters" / f"{role}.json"
-    if not plan.needed("filters"):
-        plan.leave_empty(name, "filters", common.filters(role), [scores_file, curves])
+    curves, scores = common.METRICS / "curves" / f"filters-{role}.csv", common.METRICS / "filters" / f"{role}.json"
+    if not needs.needed("filters"):
+        needs.leave_empty(name, "filters", common.filters(role), [scores, curves])
         return
-    params = common.params()
-    section = getattr(params, f"{role}_filters")
-    start = ["distill.init", "student.model", "student.layers", "student.num_layers"] if role == "student" else []
-    with Stage(
-        name,
-        params=config.pick(params, ["task", f"{role}_filters", *SCORED, *start]),
-        inputs=[
-            plan.file("filters"),
-            common.PREPARED,
-            common.model("teacher"),
-            common.model("student") if role == "student" else common.view(views.FILTERS),
-        ],
-        outputs=[common.filters(role), scores_file, curves, record_file(name)],
-        experiment=params.tracking.experiment,
-        tags={"method": "ted", "role": role, "seed": section.seed},
-    ) as stage:
-        data, task = open_data(params)
-        tokenizer = data.tokenizer()
-        stage.read(common.model(role), "frozen backbone")
-        checkpoints.load_check(common.model("teacher"))
-        if role == "teacher":
-            backbone = models.from_pretrained(str(common.model(role)), task)
-        else:
-            backbone = students.initial(
-                params.distill.init,
-                params.student,
-                task,
-                tokenizer,
-                section.seed,
-                common.model("teacher"),
-                common.model("student"),
-            )
-        layers = selected_layers(models.num_layers(backbone.config), section.filter_interval, role)
-        if role == "student" and params.methods.get("filtered"):
-            teacher = models.num_layers(models.configuration(str(common.model("teacher")), None))
-            check_counts(selected_layers(teacher, params.teacher_filters.filter_interval, "teacher"), layers)
-        torch.manual_seed(section.seed)
-        bank = FilterBank(
-            layers, backbone.config.hidden_size, section.filter_output_dim, section.nonlinear, section.activation
-        )
-        states = kept_states(data, layers, section) if role == "teacher" else None
-        if states:
-            stage.read(common.STATES, "its states over the training features; it runs for the selection split only")
-        objective = FilterTraining(backbone, bank, task, section.backbone_dropout, states)
+    from pipeline import filter_training  # takes seconds to import
 
-        def score(predicted: Predicted) -> dict[str, float]:
-            flat: dict[str, float] = {}
-            for k, layer in enumerate(layers):
-                scores = task.score(replace(predicted, logits=predicted.logits[..., k]), params.evaluate)
-                flat |= {f"layer_{layer}_{metric}": value for metric, value in scores.items()}
-            mains = [flat[f"layer_{layer}_{task.main_metric}"] for layer in layers]
-            return {task.main_metric: sum(mains) / len(mains), **flat}
-
-        result = training.run(
-            stage,
-            objective,
-            data,
-            task,
-            section,
-            params,
-            section.seed,
-            f"{role} filters",
-            objective.scored_logits,
-            score,
-        )
-        folder = stage.fresh("filters")
-        bank.cpu().save(folder)
-        training.finish(stage, result, folder, common.filters(role), curves)
-        prefixes = {f"layer_{layer}": f"layer_{layer}_" for layer in layers}
-        by_layer = {
-            name: {k.removeprefix(start): v for k, v in result.scores.items() if k.startswith(start)}
-            for name, start in prefixes.items()
-        }
-        stage.write_json(scores_file, by_layer)
-        stage.figures(by_layer)
-
-
-def kept_states(data: Prepared, layers: list[int], section: Filters) -> CachedStates | None:
-    """The teacher's states as stage predict_teacher kept them; None where it would give others here."""
-    wanted = Reads.of("hidden", layers)
-    if section.backbone_dropout or not views.kept(views.FILTERS, wanted):
-        return None
-    cache = Cache.open(common.STATES, prediction.identity(data, common.model("teacher") / "model.safetensors"))
-    return CachedStates(cache, wanted) if cache.meta["precision"] == section.precision else None
+    filter_training.train(name, role, scores, curves)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What stage predict_teacher kept of the teacher's states for each reader: `data/states/views/<reader>.json`.
 
-A view names the arrays by content. Who reads states depends on its view alone, so that nothing is trained again when
-states for another method come or go. Readers are methods, and FILTERS.
+A view names the arrays by content. Who reads states depends on its view alone, so that nothing is trained again when,
+within the budget, states for another method come or go. Readers are methods, and FILTERS.
 """
 
 from __future__ import annotations

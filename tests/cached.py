@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.cache import Array, Cache, Writer
+from distill.cache import Array, Cache, Writer, complete
 
 IDENTITY = {"data": "a" * 32, "tokenizer": "b" * 32, "teacher": "c" * 32}
 
@@ -16,4 +16,5 @@ def write(folder: Path, lengths, values, shard_bytes: int = 1 << 20) -> Cache:
     writer = Writer(folder, offsets, arrays, shard_bytes)
     writer.write(np.arange(len(lengths)), values)
     writer.finish({"task": "qa", "precision": "fp32", **IDENTITY})
+    complete(folder)
     return Cache.open(folder, IDENTITY)

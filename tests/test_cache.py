@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.cache import IDENTITY, Array, Cache, Writer
+from distill.cache import IDENTITY, Array, Cache, Writer, complete
 from distill.errors import UserError
 from tests import cached
 
@@ -43,12 +43,14 @@ def expected(name, row):
     return np.random.default_rng([row, array.width]).normal(size=shape).astype(array.dtype).astype(np.float32)
 
 
-def write(folder, batches=BATCHES, arrays=ARRAYS):
+def write(folder, batches=BATCHES, arrays=ARRAYS, end=True):
     writer = Writer(folder, OFFSETS, arrays, SHARD)
     for number, rows in enumerate(batches, start=1):
         writer.write(np.array(rows), {name: value for name, value in values_of(rows).items() if name in arrays})
         writer.mark(number)
     writer.finish(META)
+    if end:
+        complete(folder)
 
 
 @pytest.fixture
@@ -188,6 +190,7 @@ def test_a_killed_writer_goes_on_and_gives_the_bytes_of_an_uninterrupted_one(cac
     for rows in BATCHES[second.done :]:
         second.write(np.array(rows), values_of(rows))
     second.finish(META)
+    complete(folder)
     assert contents(folder) == contents(cache)
 
 
@@ -209,14 +212,36 @@ def test_leftovers_that_cannot_be_gone_on_from_are_begun_anew(cache, tmp_path, l
     for rows in BATCHES:
         again.write(np.array(rows), values_of(rows))
     again.finish(META)
+    complete(folder)
     assert contents(folder) == contents(cache)
 
 
-def test_the_mark_is_replaced_in_one_step(tmp_path):
+def test_a_kill_while_the_mark_is_written_leaves_the_one_before(tmp_path, monkeypatch):
     writer = Writer(tmp_path, OFFSETS, ARRAYS)
     writer.mark(3)
+
+    def cut_off(path, text):
+        path.write_bytes(text.encode()[:5])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("pathlib.Path.write_text", cut_off)
+        writer.mark(4)
     assert json.loads((tmp_path / "done-0.json").read_text()) == {"batches": 3, "parts": 1}
-    assert not list(tmp_path.glob("*.tmp"))
+    assert Writer(tmp_path, OFFSETS, ARRAYS).done == 3
+
+
+def test_a_finished_cache_that_was_not_handed_over_is_not_computed_again(tmp_path):
+    write(tmp_path, end=False)
+    assert Writer(tmp_path, OFFSETS, ARRAYS, SHARD).done == len(BATCHES)
+
+
+def test_what_half_precision_cannot_hold_is_said(tmp_path):
+    writer = Writer(tmp_path, OFFSETS, ARRAYS, SHARD)
+    values = values_of([0])
+    values["hidden-2"][0, 1, 2] = -70_000
+    with pytest.raises(UserError, match="cache.dtype: float16 ends at 65,504, and hidden-2 of row 0 has 70,000"):
+        writer.write(np.array([0]), values)
 
 
 def test_two_processes_fill_one_cache_and_go_on_each_from_its_own_mark(cache, tmp_path):
@@ -241,6 +266,7 @@ def test_two_processes_fill_one_cache_and_go_on_each_from_its_own_mark(cache, tm
     first.write(np.array(BATCHES[2]), values_of(BATCHES[2]))
     second.flush()
     first.finish(META)
+    complete(folder)
     assert contents(folder) == contents(cache)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from distill import checkpoints, models, prediction, registry
-from distill.cache import Cache
+from distill.cache import Cache, complete
 from distill.data.prepared import Prepared
 from distill.sections import Predict
 from tests import text, tiny
@@ -41,7 +41,10 @@ def write(case, folder, kept=None):
     task, _, model, data = case
     states = (folder / "states", prediction.state_arrays(kept, model.config.hidden_size, "float32")) if kept else None
     weights = folder / "weights"
-    return prediction.write(folder / "logits", model, weights, data, task, SETTINGS, "predict", states=states)
+    done = prediction.write(folder / "logits", model, weights, data, task, SETTINGS, "predict", states=states)
+    for name in ("logits", "states"):
+        complete(folder / name)
+    return done
 
 
 def alone(case, row):

@@ -45,7 +45,7 @@ def test_alp_on_all_tokens_reads_all_tokens():
 
 
 class Recorder:
-    """The teacher's hidden states, noting which layers are asked for, and whether only of the first token."""
+    """The teacher's hidden states, noting which layers are asked for."""
 
     def __init__(self, hidden):
         self.hidden, self.asked = hidden, set()
@@ -77,10 +77,30 @@ def test_a_method_reads_no_other_layers_than_it_says(name):
     assert asked == set(reads.cls + reads.hidden)
 
 
+@pytest.mark.parametrize("name", ["lwd", "ted"])
+def test_without_the_mask_nothing_is_read_because_padding_is_not_kept(name):
+    assert registry.load(name).reads(params({f"{name}.mask": False}), 3, 6) == Reads()
+
+
+class Watched:
+    """A section that notes which fields are asked for."""
+
+    def __init__(self, section):
+        self.section, self.asked = section, set()
+
+    def __getattr__(self, name):
+        self.asked.add(name)
+        return getattr(self.section, name)
+
+
 @pytest.mark.parametrize("name", registry.available())
-def test_the_fields_that_decide_are_fields_of_the_section(name):
-    method = registry.load(name)
-    assert set(method.layer_fields) <= set(method.Config.model_fields)
+def test_the_fields_that_decide_are_all_named(name):
+    """Stage plan depends on these, and would not run again where another one changes."""
+    method, made = registry.load(name), params({})
+    watched = Watched(made.sections[name])
+    made.sections[name] = watched
+    method.reads(made, 3, 6)
+    assert watched.asked == set(method.layer_fields) <= set(method.Config.model_fields)
 
 
 def choose(budget, **reads):

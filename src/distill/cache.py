@@ -142,7 +142,7 @@ class Cache:
         Raises:
             UserError: files are missing, damaged, or belong to something else.
         """
-        fix = f"run `dvc checkout {folder}`, or `dvc repro {stage}`"
+        fix = f"run `dvc checkout {folder}` (in a fresh clone `dvc pull {folder}`), or `dvc repro {stage}`"
         try:
             meta = json.loads((folder / "meta.json").read_text())
             if not isinstance(meta, dict) or not all(isinstance(meta.get(name), str) for name in IDENTITY):
@@ -228,10 +228,16 @@ class Writer:
     def write(self, rows: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
         """Store a batch: for each array (B, L, C), of which the padding is left out, or (B, C)."""
         for name, batch in values.items():
-            shards = self._shards[name]
+            shards, half = self._shards[name], self.arrays[name].dtype == "float16"
             for row, entries in zip(rows, batch if self.arrays[name].per_token else batch[:, None], strict=True):
                 stored = shards.of(row)
-                stored[:] = entries[: len(stored)]
+                with np.errstate(over="ignore"):
+                    stored[:] = entries[: len(stored)]
+                if half and np.isinf(stored).any() and np.isfinite(entries[: len(stored)]).all():
+                    raise UserError(
+                        f"params.yaml: cache.dtype: float16 ends at 65,504, and {name} of row {row} has"
+                        f" {np.abs(entries[: len(stored)]).max():,.0f}: set it to float32"
+                    )
 
     def mark(self, batches: int) -> None:
         """Make the first `batches` batches of this part durable."""
@@ -241,16 +247,24 @@ class Writer:
         draft.replace(self.done_file)
 
     def finish(self, meta: Mapping[str, object]) -> None:
-        """Write offsets and meta data; the folder is then complete. For the first process, when all others are done."""
+        """Write offsets and meta data. For the first process, when all others are done.
+
+        The marks stay, so that nothing is computed again after a kill; `complete` takes them away.
+        """
         self.flush()
         np.save(self.folder / "offsets.npy", self.offsets)
         arrays = {name: asdict(array) | {"bounds": self._shards[name].bounds} for name, array in self.arrays.items()}
         content = {**meta, "rows": len(self.offsets) - 1, "tokens": int(self.offsets[-1]), "arrays": arrays}
         (self.folder / "meta.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-        for file in self.folder.glob("done-*.json"):
-            file.unlink()
 
     def flush(self) -> None:
         """Hand everything that was written to the files."""
         for shards in self._shards.values():
             shards.flush()
+
+
+def complete(folder: Path) -> Path:
+    """Take away what only a killed run needs, just before the folder is handed over; gives the folder."""
+    for file in folder.glob("done-*.json"):
+        file.unlink()
+    return folder

@@ -72,7 +72,7 @@ def write(
     Where several processes are at work (`distill.processes`), each runs the model on a share of the batches.
 
     Args:
-        folder: where the logits' files grow; complete once this returns.
+        folder: where the logits' files grow; `cache.complete` makes it fit to be handed over.
         model: runs frozen, on the GPU if there is one.
         weights: the model's file, whose hash the cache keeps.
         label: of the progress bar.
@@ -112,13 +112,14 @@ def write(
                 writer.mark(done)
             marked = time.monotonic()
     for writer in writers:
-        writer.flush()
+        writer.mark(-(-len(features) // size))  # all there are, of every part
     processes.wait()
     seconds = time.monotonic() - began
     if processes.is_first():
+        meta = {"task": task.name, "precision": settings.precision, **identity(data, weights)}
         for writer in writers:
-            writer.finish({"task": task.name, "precision": settings.precision, **identity(data, weights)})
-    left = len(features) - start * size * part[1]
+            writer.finish(meta)
+    left = max(0, len(features) - start * size * part[1])
     return Written(len(features), int(logits.entries(offsets)[-1]), left / seconds if seconds else 0.0)
 
 

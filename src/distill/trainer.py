@@ -50,7 +50,8 @@ class Result:
         seconds: wall time of this process's part (a resumed run counts from the resume).
         examples_per_second: over the same part.
         resumed_from: the step that training went on from, 0 for a fresh start.
-        padding: share of padded positions in the batches of the first epoch, 0 to 1.
+        padding: share of padded positions in the batches of the first epoch, 0 to 1; as one process
+            pads them.
     """
 
     history: list[dict[str, float]]

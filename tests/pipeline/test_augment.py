@@ -55,7 +55,7 @@ def repo(bare, tmp_path):
 
 
 def augment(stages, repo, **options):
-    return stages.run(repo, "augment", setup="from pipeline import augment; augment._PART = 50", **options)
+    return stages.run(repo, "augment", setup="from pipeline import copies; copies._PART = 50", **options)
 
 
 def contents(repo):

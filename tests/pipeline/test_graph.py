@@ -11,7 +11,7 @@ import yaml
 
 from distill import config, registry
 from distill.config import Group
-from pipeline import deps, plan
+from pipeline import deps, needs
 from pipeline import stage as stage_module
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,7 +103,7 @@ def described(cmd: str, monkeypatch) -> dict[str, Any]:
         if hasattr(module, "Stage") and module is not stage_module:
             monkeypatch.setattr(module, "Stage", stop)
     module = importlib.import_module(f"pipeline.{deps.script_of(cmd)}")
-    monkeypatch.setattr(plan, "needed", lambda artifact: True)
+    monkeypatch.setattr(needs, "needed", lambda artifact: True)
     with pytest.raises(Described) as caught:
         module.main(*cmd.split()[3:])
     return caught.value.args[0]

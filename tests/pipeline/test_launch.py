@@ -1,17 +1,27 @@
 """Which setting of the machine makes a training stage several processes."""
 
+import os
 import sys
 
 import pytest
 
 from distill.errors import UserError
 from pipeline import launch
+from tests import micro
 
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch, tmp_path):
     """A machine without any setting; gives where accelerate's would be."""
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "DISTILL_PROCESSES", "DISTILL_LAUNCH", "XDG_CACHE_HOME")
+    names = (
+        "RANK",
+        "WORLD_SIZE",
+        "LOCAL_RANK",
+        "LOCAL_WORLD_SIZE",
+        "DISTILL_PROCESSES",
+        "DISTILL_LAUNCH",
+        "XDG_CACHE_HOME",
+    )
     for name in names:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path))
@@ -73,5 +83,26 @@ def test_a_launcher_is_given_the_stages_command(tmp_path):
     code = f"import sys; open({str(seen)!r}, 'w').write(' '.join(sys.argv[1:])); sys.exit(7)"
     assert launch.run([sys.executable, "-c", code], "distill", ["ted", "1"]) == 7
     assert seen.read_text() == "-m pipeline.distill ted 1"
+
+
+def test_the_one_process_of_a_launcher_does_not_launch_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILL_LAUNCH", "torchrun --nproc-per-node 1")
+    code = "import sys; from pipeline import launch; sys.exit(0 if launch.wanted('distill') == 1 else 7)"
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(micro.ROOT), str(micro.ROOT / "src")]))
+    assert launch.run([sys.executable, "-c", code], "distill", []) == 0
+    assert launch.wanted("distill") == ["torchrun", "--nproc-per-node", "1"]
+
+
+def test_several_machines_do_not_share_what_goes_into_the_same_files(monkeypatch):
+    monkeypatch.setenv("DISTILL_LAUNCH", "srun torchrun --nnodes 2")
+    assert launch.wanted("predict") == 1 and launch.wanted("distill") != 1
+    for name, value in {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert launch.shares("distill") and not launch.shares("predict")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert launch.shares("predict") and not launch.shares("evaluate")
+
+
+def test_a_launcher_that_is_not_there_is_named():
     with pytest.raises(UserError, match="DISTILL_LAUNCH: 'no-such-launcher' cannot be started"):
         launch.run(["no-such-launcher"], "distill", ["ted", "1"])

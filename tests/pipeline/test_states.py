@@ -94,6 +94,13 @@ def test_filters_run_the_teacher_where_kept_states_would_be_others(cached, stage
     assert "runs for the selection split only" not in stages.run(repo, "train_filters", "teacher").out
 
 
+@pytest.mark.parametrize("method", ["lwd", "ted"])
+def test_an_average_over_padding_takes_a_running_teacher(cached, stages, tmp_path, method):
+    repo = shutil.copytree(cached, tmp_path / "repo")
+    (repo / "params.yaml").write_text(micro.params(SETTINGS | {f"{method}.mask": False}))
+    assert "runs along" in stages.run(repo, "distill", method, "1").out
+
+
 def test_what_needs_more_than_states_runs_the_teacher(cached, stages):
     assert "runs along" in stages.run(cached, "distill", "tinybert", "1").out
     assert json.loads((cached / "data/states/views/tinybert.json").read_text()) == {}
@@ -107,11 +114,21 @@ def test_a_method_depends_on_its_own_states_alone(cached, stages, tmp_path):
     (repo / "params.yaml").write_text(micro.params(SETTINGS | {"methods.hidden": ["pkd"], "pkd.layer_map": "last"}))
     stages.run(repo, "plan")
     stages.run(repo, "predict")
-    assert {path.stem for path in (repo / "data/states/views").iterdir()} == {"pkd", "ted", "teacher_filters"}
+    views = {path.stem: json.loads(path.read_text()) for path in (repo / "data/states/views").iterdir()}
+    assert {name for name, arrays in views.items() if arrays} == {"pkd", "ted", "teacher_filters"}
     assert (repo / "data/states/views/ted.json").read_bytes() == before["ted"]
     assert (repo / "data/states/views/pkd.json").read_bytes() != before["pkd"]
     assert (repo / "data/teacher/logits/00000.npy").read_bytes() == logits
-    assert json.loads((repo / "data/plan/states.json").read_text()).keys() == {"pkd", "ted", "teacher_filters"}
+
+
+def test_the_plan_changes_only_where_states_are_wanted_or_no_more(ready, stages, tmp_path):
+    repo, plans = shutil.copytree(ready, tmp_path / "repo"), []
+    for methods in (["lwd", "pkd"], ["pkd", "lwd", "tinybert"], ["pkd", "lwd", "rail"]):
+        (repo / "params.yaml").write_text(micro.params(SETTINGS | {"methods.hidden": methods}))
+        stages.run(repo, "plan")
+        plans.append((repo / "data/plan/states.json").read_bytes())
+    assert plans[0] == plans[1] != plans[2]
+    assert {"tinybert", "ckd"} <= json.loads(plans[0]).keys()
 
 
 def test_states_that_are_too_large_leave_their_methods_to_a_running_teacher(ready, stages, tmp_path):

@@ -16,9 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from distill import adversary, annealing, models
-from distill.adversary import Adversary, Cycle
-from distill.config import Params
-from distill.methods.base import Method, Setup
+from distill.changed_text import ChangedText
 from distill.phases import Phase
 from distill.schedules import ScheduledWeight, Weight
 from distill.sections import Count, Section, Training
@@ -41,27 +39,11 @@ class Config(Section):
     generator_learning_rate: Annotated[float, Field(gt=0)]
 
 
-class Combined(Method):
+class Combined(ChangedText):
     """Squared error to growing teacher logits on training texts and on changed ones, then the task loss alone."""
 
     Config = Config
-    groups = ("generated",)
-    needs = frozenset({"logits", "model"})
-
-    @classmethod
-    def check(cls, params: Params) -> None:
-        """The generator must share the models' vocabulary."""
-        adversary.check_params(params, "combined")
-
-    def __init__(self, config: Config, setup: Setup):
-        super().__init__(config, setup)
-        self.adversary = Adversary(setup, "combined", config.mask_probability, config.gumbel_temperature)
-        self.cycle = Cycle(config.generator_steps, config.student_steps)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """What the task needs to know which tokens may be changed."""
-        return self.task.extra_columns
+    section = "combined"
 
     def phases(self, training: Training) -> list[Phase]:
         """Logits, of which the best weights by the selection split are kept; then labels."""
@@ -71,11 +53,7 @@ class Combined(Method):
 
     def trainer_steps(self, updates: int) -> int:
         """The generator's steps come on top in phase 1; phase 2 has none."""
-        return updates if self.phase else self.cycle.trainer_steps(updates)
-
-    def learning_rates(self) -> dict[str, float]:
-        """The generator's own."""
-        return {"adversary.generator": self.config.generator_learning_rate}
+        return updates if self.phase else super().trainer_steps(updates)
 
     def compute(self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: OnlineTeacher) -> dict[str, Tensor]:
         """Phase 1: `generator` (which it maximises), or the student's `mse` and `adversarial`; phase 2: `task`."""

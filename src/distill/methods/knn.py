@@ -16,12 +16,9 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from distill import candidates, models
-from distill.config import Params
-from distill.methods.base import Method, Setup
-from distill.schedules import ScheduledWeight, Weight
+from distill.candidate_targets import CandidateTargets
+from distill.schedules import Weight
 from distill.sections import Count, Section
-from distill.signals import Teacher
 
 
 class Config(Section):
@@ -34,37 +31,15 @@ class Config(Section):
     neighbours: Count
 
 
-class NearestNeighbours(Method):
+class NearestNeighbours(CandidateTargets):
     """Task loss, soft targets, and soft targets on the nearest candidates."""
 
     Config = Config
-    groups = ("retrieved",)
-    needs = frozenset({"logits"})
+    section, count = "knn", "neighbours"
 
-    @classmethod
-    def check(cls, params: Params) -> None:
-        """Stage retrieve must find as many as are wanted."""
-        candidates.check_params(params, "knn", "neighbours")
-
-    def __init__(self, config: Config, setup: Setup):
-        super().__init__(config, setup)
-        self.candidates = candidates.required(setup.candidates, "knn", config.neighbours, "neighbours")
-
-    def compute(self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: Teacher | None) -> dict[str, Tensor]:
-        """`task`, `kl` and `candidate_kl` (mean over B · `neighbours` rows)."""
-        own, temperature = models.run(student, self.task, batch).logits, self.config.temperature
-        near, targets = self.candidates.of(batch["index"], self.config.neighbours)
-        answers = models.run(student, self.task, near).logits
-        return {
-            "task": self.task.loss(own, batch),
-            "kl": self.task.soft(own, teacher(batch).logits, batch, temperature),
-            "candidate_kl": self.task.soft(answers, targets, near, temperature),
-        }
-
-    def weights(self) -> dict[str, ScheduledWeight]:
-        """`task_weight`, `kl_alpha` and `candidate_alpha`."""
-        config = self.config
-        return {"task": config.task_weight, "kl": config.kl_alpha, "candidate_kl": config.candidate_alpha}
+    def select(self, index: Tensor, student: PreTrainedModel) -> tuple[dict[str, Tensor], Tensor]:
+        """The nearest candidates of training rows `index`, and the teacher's logits for them."""
+        return self.candidates.of(index, self.config.neighbours)
 
 
 METHOD = NearestNeighbours

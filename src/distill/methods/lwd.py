@@ -38,7 +38,7 @@ class LayerWiseDistillation(SoftTargets):
     Config = Config
     groups = ("hidden", "augmented")
     needs = frozenset({"logits", "hidden"})
-    layer_fields = ("layer_map",)
+    layer_fields = ("layer_map", "mask")
 
     @classmethod
     def check(cls, params: Params) -> None:
@@ -48,7 +48,9 @@ class LayerWiseDistillation(SoftTargets):
 
     @classmethod
     def reads(cls, params: Params, student: int, teacher: int) -> Reads:
-        """Every token, at the layers of the map."""
+        """Every token, at the layers of the map; none without the mask, because nothing is kept of padding."""
+        if not params.sections["lwd"].mask:
+            return Reads()
         layers = layer_maps.resolve(params.sections["lwd"].layer_map, student, teacher, "lwd.layer_map")
         return Reads.of("hidden", layers)
 

@@ -18,9 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from distill import adversary, models
-from distill.adversary import Adversary, Cycle
-from distill.config import Params
-from distill.methods.base import Method, Setup
+from distill.changed_text import ChangedText
 from distill.schedules import ScheduledWeight, Weight
 from distill.sections import Count, Section
 from distill.signals import OnlineTeacher
@@ -39,35 +37,11 @@ class Config(Section):
     generator_learning_rate: Annotated[float, Field(gt=0)]
 
 
-class AdversarialText(Method):
+class AdversarialText(ChangedText):
     """Task loss and soft targets, on training texts and on changed ones."""
 
     Config = Config
-    groups = ("generated",)
-    needs = frozenset({"logits", "model"})
-
-    @classmethod
-    def check(cls, params: Params) -> None:
-        """The generator must share the models' vocabulary."""
-        adversary.check_params(params, "mate")
-
-    def __init__(self, config: Config, setup: Setup):
-        super().__init__(config, setup)
-        self.adversary = Adversary(setup, "mate", config.mask_probability, config.gumbel_temperature)
-        self.cycle = Cycle(config.generator_steps, config.student_steps)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """What the task needs to know which tokens may be changed."""
-        return self.task.extra_columns
-
-    def trainer_steps(self, updates: int) -> int:
-        """The generator's steps come on top."""
-        return self.cycle.trainer_steps(updates)
-
-    def learning_rates(self) -> dict[str, float]:
-        """The generator's own."""
-        return {"adversary.generator": self.config.generator_learning_rate}
+    section = "mate"
 
     def compute(self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: OnlineTeacher) -> dict[str, Tensor]:
         """`generator`: D(x′), which it maximises; or the student's `task`, `kl` = D(x) and `adversarial` = D(x′)."""

@@ -17,12 +17,10 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from distill import candidates, models
-from distill.config import Params
-from distill.methods.base import Method, Setup
-from distill.schedules import ScheduledWeight, Weight
+from distill import models
+from distill.candidate_targets import CandidateTargets
+from distill.schedules import Weight
 from distill.sections import Count, Section
-from distill.signals import Teacher
 
 
 class Config(Section):
@@ -35,32 +33,11 @@ class Config(Section):
     selected: Count
 
 
-class MiniMaxNeighbours(Method):
+class MiniMaxNeighbours(CandidateTargets):
     """Task loss, soft targets, and soft targets on the candidates farthest from the teacher."""
 
     Config = Config
-    groups = ("retrieved",)
-    needs = frozenset({"logits"})
-
-    @classmethod
-    def check(cls, params: Params) -> None:
-        """Stage retrieve must find as many as are selected."""
-        candidates.check_params(params, "minimax_knn", "selected")
-
-    def __init__(self, config: Config, setup: Setup):
-        super().__init__(config, setup)
-        self.candidates = candidates.required(setup.candidates, "minimax_knn", config.selected, "selected")
-
-    def compute(self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: Teacher | None) -> dict[str, Tensor]:
-        """`task`, `kl` and `candidate_kl` (mean over B · `selected` rows)."""
-        near, targets = self.select(batch["index"], student)
-        own, temperature = models.run(student, self.task, batch).logits, self.config.temperature
-        answers = models.run(student, self.task, near).logits
-        return {
-            "task": self.task.loss(own, batch),
-            "kl": self.task.soft(own, teacher(batch).logits, batch, temperature),
-            "candidate_kl": self.task.soft(answers, targets, near, temperature),
-        }
+    section, count = "minimax_knn", "selected"
 
     @torch.no_grad()
     def select(self, index: Tensor, student: PreTrainedModel) -> tuple[dict[str, Tensor], Tensor]:
@@ -73,11 +50,6 @@ class MiniMaxNeighbours(Method):
         first = torch.arange(len(index), device=index.device).unsqueeze(1) * self.candidates.per_row
         rows = (first + per_row.topk(self.config.selected, 1).indices).flatten()
         return self.candidates.pick(near, targets, rows)
-
-    def weights(self) -> dict[str, ScheduledWeight]:
-        """`task_weight`, `kl_alpha` and `candidate_alpha`."""
-        config = self.config
-        return {"task": config.task_weight, "kl": config.kl_alpha, "candidate_kl": config.candidate_alpha}
 
 
 METHOD = MiniMaxNeighbours

@@ -40,6 +40,7 @@ class TaskAwareDistillation(SoftTargets):
     Config = Config
     groups = ("filtered",)
     needs = frozenset({"logits", "hidden"})
+    layer_fields = ("mask",)
 
     @classmethod
     def check(cls, params: Params) -> None:
@@ -48,7 +49,12 @@ class TaskAwareDistillation(SoftTargets):
 
     @classmethod
     def reads(cls, params: Params, student: int, teacher: int) -> Reads:
-        """Every token, at the layers that the teacher's filters are on; the filters run over what was kept."""
+        """Every token, at the layers that the teacher's filters are on; the filters run over what was kept.
+
+        None without the mask, because nothing is kept of padding.
+        """
+        if not params.sections["ted"].mask:
+            return Reads()
         return Reads.of("hidden", filters.selected_layers(teacher, params.teacher_filters.filter_interval, "teacher"))
 
     def __init__(self, config: Config, setup: Setup):
