@@ -157,6 +157,20 @@ def test_the_table_says_what_was_reached():
     assert "met" not in smoke and "missed" not in smoke
 
 
+def test_readme_and_tables_say_what_the_results_files_say(root):
+    """Figures in the documentation are those that were measured."""
+    files = sorted((root / "benchmarks/results").glob("*.json"))
+    assert files
+    lines = set()
+    for file in files:
+        table = report.table(report.read(file))
+        assert file.with_suffix(".md").read_text() == table
+        lines |= set(table.splitlines())
+    section = (root / "README.md").read_text().partition("## Speed")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ") and not line.startswith("| ratio")]
+    assert len(rows) > 5 and set(rows) <= lines
+
+
 def test_every_line_of_a_table_has_its_columns():
     cells = 0
     for line in report.table(filled()).splitlines():
