@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from distill import models
+from distill import memory, models
 from distill.batching import Collator, Rows
 from distill.progress import bar
 from distill.tasks.base import Task
@@ -70,6 +70,7 @@ def predict(
     Yields:
         (batches of this part done so far, feature rows (B,), what `forward` gave, in float32).
     """
+    memory.keep_freed()
     rows = Rows(features, INPUTS)
     collate = Collator(pad_token_id, ())
     batches = length_order(rows.lengths, batch_size)[part[0] :: part[1]]

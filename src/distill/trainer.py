@@ -23,7 +23,7 @@ from torch import nn
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
-from distill import checkpoints, hardware, processes
+from distill import checkpoints, hardware, memory, processes
 from distill.batching import Collator, EpochSampler, Rows, padding
 from distill.errors import UserError
 from distill.loop import ObjectiveTrainer, Progress
@@ -159,6 +159,7 @@ def train(
         UserError: the loss or a weight is not finite; the batch cannot be dealt to the processes.
     """
     processes.share_of(training.batch_size, training.gradient_accumulation)
+    memory.keep_freed()
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
     set_seed(seed)
