@@ -9,7 +9,6 @@ make.
 from __future__ import annotations
 
 import argparse
-import inspect
 import os
 from pathlib import Path
 from types import ModuleType
@@ -53,13 +52,10 @@ def run_teacher_along(stage: ModuleType) -> None:
     from distill.signals import OnlineTeacher
     from pipeline import common
 
-    signature = inspect.signature(stage.signals)
-
-    def signals(*words: Any, **options: Any) -> OnlineTeacher:
-        given = signature.bind(*words, **options).arguments
-        needs, task, precision = given["method"].needs, given["task"], given["params"].predict.precision
-        teacher = models.from_pretrained(str(common.model("teacher")), task)
-        return OnlineTeacher(teacher, task, bool(needs & {"hidden", "cls"}), precision, "attention" in needs)
+    def signals(method: Any, run: Any, _: Any) -> OnlineTeacher:
+        teacher = models.from_pretrained(str(common.model("teacher")), run.task)
+        hidden, attention = bool(method.needs & {"hidden", "cls"}), "attention" in method.needs
+        return OnlineTeacher(teacher, run.task, hidden, run.params.predict.precision, attention)
 
     stage.signals = signals
 

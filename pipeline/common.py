@@ -40,6 +40,10 @@ def model(role: str) -> Path:
     return Path("data/models") / role
 
 
+#: The fine-tuned teacher's weights, by whose hash caches of its outputs are known.
+WEIGHTS = model("teacher") / "model.safetensors"
+
+
 def filters(role: str) -> Path:
     """The filters of teacher or student."""
     return Path("data/models/filters") / role

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from dataclasses import dataclass
 
 import datasets
 import torch
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from distill import checkpoints, config, generators, models, phases, prediction, registry, students
 from distill.cache import Cache
@@ -24,7 +26,30 @@ from pipeline.inputs import SCORED, open_data
 from pipeline.stage import Stage, record_file, run_stage
 
 TEACHER = common.model("teacher")
-WEIGHTS = TEACHER / "model.safetensors"
+
+
+@dataclass
+class Run:
+    """What a student is distilled with: the parameters, the run's names, the data, and the student at its start."""
+
+    params: Params
+    method: str
+    seed: int
+    group: str
+    data: Prepared
+    task: Task
+    student: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+    @functools.cached_property
+    def teacher(self) -> PretrainedConfig:
+        """The teacher's configuration."""
+        return models.configuration(str(TEACHER), None)
+
+    @functools.cached_property
+    def identity(self) -> dict[str, str]:
+        """By which the caches of the teacher's outputs are known to belong to this run."""
+        return prediction.identity(self.data, common.WEIGHTS)
 
 
 def main(method: str, seed: str) -> None:
@@ -73,8 +98,9 @@ def main(method: str, seed: str) -> None:
         )
         models.check_different(student, TEACHER)
         torch.manual_seed(own_seed)
-        built = build_method(kind, params, method, number, group, data, task, student, tokenizer)
-        teacher = signals(built, params, method, number, group, data, task, student, stage)
+        run = Run(params, method, number, group, data, task, student, tokenizer)
+        built = build_method(kind, run)
+        teacher = signals(built, run, stage)
         features, rows = None, len(data.features("train"))
         updates = phases.updates(section, rows)
         if group == "augmented":
@@ -106,76 +132,54 @@ def main(method: str, seed: str) -> None:
         stage.figures({"updates": updates, **shown, **scores})
 
 
-def build_method(
-    kind: type[Method],
-    params: Params,
-    name: str,
-    seed: int,
-    group: str,
-    data: Prepared,
-    task: Task,
-    student: torch.nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-) -> Method:
+def build_method(kind: type[Method], run: Run) -> Method:
     """The method with its extra modules, on the shapes of both models and what its group's stages have made."""
     setup = Setup(
-        task=task,
-        student=student.config,
-        teacher=AutoConfig.from_pretrained(TEACHER),
-        seed=seed,
-        tokenizer=tokenizer,
+        task=run.task,
+        student=run.student.config,
+        teacher=run.teacher,
+        seed=run.seed,
+        tokenizer=run.tokenizer,
     )
-    if group == "filtered":
+    if run.group == "filtered":
         setup.student_filters = FilterBank.load(common.filters("student"))
         setup.teacher_filters = FilterBank.load(common.filters("teacher"))
-    elif group == "generated":
+    elif run.group == "generated":
         setup.generator = generators.load(common.GENERATOR)
-    elif group == "retrieved":
-        identity = prediction.identity(data, WEIGHTS)
-        setup.candidates = Candidates.load(common.CANDIDATES, identity, task, tokenizer.pad_token_id)
-    return kind(params.sections[name], setup)
+    elif run.group == "retrieved":
+        setup.candidates = Candidates.load(common.CANDIDATES, run.identity, run.task, run.tokenizer.pad_token_id)
+    return kind(run.params.sections[run.method], setup)
 
 
-def signals(
-    method: Method,
-    params: Params,
-    name: str,
-    seed: int,
-    group: str,
-    data: Prepared,
-    task: Task,
-    student: PreTrainedModel,
-    stage: Stage,
-) -> Teacher | None:
+def signals(method: Method, run: Run, stage: Stage) -> Teacher | None:
     """The cheapest source of what the method needs: nothing, a cache, or a model that runs along."""
     if not method.needs:
         return None
     if method.taught_by == "assistant":
         stage.read(common.ASSISTANT, "the assistant's logits")
         last = max(common.ASSISTANT.glob("[0-9]*"), key=lambda path: int(path.name)) / "model.safetensors"
-        identity = prediction.identity(data, last)
+        identity = prediction.identity(run.data, last)
         return CachedTeacher(Cache.open(common.ASSISTANT / "logits", identity, "distill_assistant"))
     # The caches hold the teacher's outputs over the training features; augmented copies are other rows.
-    if method.taught_by == "teacher" and group != "augmented":
-        counts = models.num_layers(student.config), models.num_layers(models.configuration(str(TEACHER), None))
-        wanted = type(method).reads(params, *counts)
-        if method.needs == {"logits"} or group in GROUPS and views.kept(name, wanted):
-            identity = prediction.identity(data, WEIGHTS)
-            logits = Cache.open(common.PREDICTIONS, identity)
-            if method.needs == {"logits"}:
-                stage.read(common.PREDICTIONS, "the teacher's logits; the teacher itself is not loaded")
-                return CachedTeacher(logits)
+    if method.taught_by == "teacher" and run.group != "augmented":
+        if method.needs == {"logits"}:
+            logits = Cache.open(common.PREDICTIONS, run.identity)
+            stage.read(common.PREDICTIONS, "the teacher's logits; the teacher itself is not loaded")
+            return CachedTeacher(logits)
+        reads = method.reads(run.params, models.num_layers(run.student.config), models.num_layers(run.teacher))
+        if run.group in GROUPS and views.kept(run.method, reads):
+            logits, states = (Cache.open(folder, run.identity) for folder in (common.PREDICTIONS, common.STATES))
             stage.read(common.STATES, "the teacher's logits and states; the teacher itself is not loaded")
-            return CachedTeacher(logits, CachedStates(Cache.open(common.STATES, identity), wanted))
+            return CachedTeacher(logits, CachedStates(states, reads))
     folder = {
         "teacher": TEACHER,
         "student": common.model("student"),
-        "generation": common.last_generation(name, seed),
+        "generation": common.last_generation(run.method, run.seed),
     }[method.taught_by]
     stage.read(folder, "runs along with the student")
-    teacher = models.from_pretrained(str(folder), task)
+    teacher = models.from_pretrained(str(folder), run.task)
     hidden = bool(method.needs & {"hidden", "cls"})
-    return OnlineTeacher(teacher, task, hidden, params.predict.precision, "attention" in method.needs)
+    return OnlineTeacher(teacher, run.task, hidden, run.params.predict.precision, "attention" in method.needs)
 
 
 def augmented(data: Prepared) -> datasets.Dataset:

@@ -111,5 +111,5 @@ def kept_states(data: Prepared, layers: list[int], section: Filters) -> CachedSt
     wanted = Reads.of("hidden", layers)
     if section.backbone_dropout or not views.kept(views.FILTERS, wanted):
         return None
-    cache = Cache.open(common.STATES, prediction.identity(data, common.model("teacher") / "model.safetensors"))
+    cache = Cache.open(common.STATES, prediction.identity(data, common.WEIGHTS))
     return CachedStates(cache, wanted) if cache.meta["precision"] == section.precision else None

@@ -48,7 +48,7 @@ def build(name: str) -> None:
         written = prediction.write(
             folder / "logits",
             model,
-            common.model("teacher") / "model.safetensors",
+            common.WEIGHTS,
             data,
             task,
             params.predict,

@@ -34,7 +34,6 @@ def main() -> None:
         checkpoints.load_check(common.model("teacher"))
         model = models.from_pretrained(str(common.model("teacher")), task)
         stage.read(common.model("teacher"))
-        weights = common.model("teacher") / "model.safetensors"
         reads, width = planned(), model.config.hidden_size
         offsets = layout(data.features("train"), per_token=True)
         choice = states.choose(reads, offsets, width, params.cache.dtype, params.cache.max_gb * 1e9)
@@ -43,7 +42,7 @@ def main() -> None:
         folder = stage.scratch / "states"
         arrays = prediction.state_arrays(choice.layers, width, params.cache.dtype)
         written = prediction.write(
-            stage.scratch / "logits", model, weights, data, task, section, "predict", states=(folder, arrays)
+            stage.scratch / "logits", model, common.WEIGHTS, data, task, section, "predict", states=(folder, arrays)
         )
         stage.alone()
         views.write(folder, reads, choice.methods)

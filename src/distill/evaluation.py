@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from distill import memory, models
 from distill.batching import Collator, Rows
@@ -74,7 +73,7 @@ def predict(
     rows = Rows(features, INPUTS)
     collate = Collator(pad_token_id, ())
     batches = length_order(rows.lengths, batch_size)[part[0] :: part[1]]
-    with _bar(len(batches), label, start, part) as progress:
+    with bar(len(batches), label, initial=start, unit="batch", shown=part[0] == 0) as progress:
         for number, batch_rows in enumerate(batches[start:], start=start + 1):
             batch = {k: v.to(device) for k, v in collate(rows.__getitems__(batch_rows.tolist())).items()}
             with models.autocast(device, precision):
@@ -84,10 +83,6 @@ def predict(
             else:
                 yield number, batch_rows, _numpy(found)
             progress.update()
-
-
-def _bar(total: int, label: str, start: int, part: tuple[int, int]) -> tqdm:
-    return bar(total, label, initial=start, unit="batch") if part[0] == 0 else tqdm(disable=True)
 
 
 def _numpy(values: Tensor) -> np.ndarray:

@@ -67,11 +67,9 @@ def _checkpointed(model: PreTrainedModel) -> Iterator[None]:
 @contextlib.contextmanager
 def _attending(model: PreTrainedModel, attention: str, longest: int) -> Iterator[None]:
     if attention == "disentangled_flash":
-        if model.config.model_type == "deberta-v2":  # the others have SDPA
-            with kernels.fused(model, longest):
-                yield
-                return
-        yield
+        fused = model.config.model_type == "deberta-v2"  # the others have SDPA
+        with kernels.fused(model, longest) if fused else contextlib.nullcontext():
+            yield
         return
     before = model.config._attn_implementation
     model.set_attn_implementation(attention)

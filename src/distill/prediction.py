@@ -16,6 +16,7 @@ from distill.cache import Array, Writer
 from distill.data.prepared import Prepared
 from distill.evaluation import layout, predict
 from distill.sections import Predict
+from distill.states import array_name, layer_of
 from distill.tasks.base import Task
 
 # What a killed run loses at most.
@@ -45,14 +46,16 @@ def identity(data: Prepared, weights: Path) -> dict[str, str]:
 
 
 def state_arrays(kept: Mapping[str, list[int]], width: int, dtype: str) -> dict[str, Array]:
-    """The arrays that hold hidden states: `cls-2` has a row's first-token state of layer 2, `hidden-2` every token's.
+    """The arrays that hold hidden states, by name (`states.array_name`).
 
     Args:
         kept: layers by kind, `cls` and `hidden` (0: the embeddings).
         width: of the states.
     """
     return {
-        f"{kind}-{layer}": Array(width, kind == "hidden", dtype) for kind, layers in kept.items() for layer in layers
+        array_name(kind, layer): Array(width, kind == "hidden", dtype)
+        for kind, layers in kept.items()
+        for layer in layers
     }
 
 
@@ -96,7 +99,7 @@ def write(
         outputs = models.run(model, task, batch, hidden=bool(wanted))
         found = {"logits": outputs.logits}
         for name, array in wanted.items():
-            state = outputs.hidden[int(name.split("-")[1])]
+            state = outputs.hidden[layer_of(name)]
             found[name] = state if array.per_token else state[:, 0]
         return found
 

@@ -19,11 +19,16 @@ class _Lines:
         sys.stderr.flush()
 
 
-def bar(total: int, label: str, initial: int = 0, unit: str = "step") -> tqdm:
-    """A tqdm bar; where nobody watches, a line every quarter of a minute and none for what is done sooner."""
+def bar(total: int, label: str, initial: int = 0, unit: str = "step", shown: bool = True) -> tqdm:
+    """A tqdm bar; where nobody watches, a line every quarter of a minute and none for what is done sooner.
+
+    Args:
+        shown: false: a bar that says nothing, for all but the first of several processes.
+    """
     watched = sys.stderr.isatty()
     return tqdm(
         total=total,
+        disable=not shown,
         desc=f"  {label}" if watched else label,
         initial=initial,
         unit=f" {unit}",

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from distill import models
 from distill.cache import Cache
 from distill.models import Outputs
-from distill.states import Reads
+from distill.states import Reads, array_name
 from distill.tasks.base import Task
 
 
@@ -40,8 +40,11 @@ class CachedStates:
 
         (B, L, D), or (B, 1, D) where only the first token's are wanted.
         """
-        hidden = {layer: _read(self.cache, f"cls-{layer}", batch)[:, None] for layer in self.reads.cls}
-        return hidden | {layer: _read(self.cache, f"hidden-{layer}", batch) for layer in self.reads.hidden}
+        hidden = {layer: self._state("cls", layer, batch)[:, None] for layer in self.reads.cls}
+        return hidden | {layer: self._state("hidden", layer, batch) for layer in self.reads.hidden}
+
+    def _state(self, kind: str, layer: int, batch: dict[str, Tensor]) -> Tensor:
+        return _read(self.cache, array_name(kind, layer), batch)
 
 
 def _read(cache: Cache, name: str, batch: dict[str, Tensor]) -> Tensor:

@@ -15,6 +15,16 @@ GROUPS = ("hidden", "filtered")
 KINDS = {"cls": "first-token states", "hidden": "states of all tokens"}
 
 
+def array_name(kind: str, layer: int) -> str:
+    """An array of the cache: `cls-2` for the first token's states of layer 2, `hidden-2` for every token's."""
+    return f"{kind}-{layer}"
+
+
+def layer_of(name: str) -> int:
+    """The layer in such a name."""
+    return int(name.rpartition("-")[2])
+
+
 @dataclass(frozen=True)
 class Reads:
     """The teacher's layers (1…N; 0: the embeddings) whose states a method reads, at the first token or at every one."""
@@ -31,8 +41,8 @@ class Reads:
         return bool(self.cls or self.hidden)
 
     def names(self) -> list[str]:
-        """The arrays of the cache, as `prediction.state_arrays` calls them."""
-        return [f"{kind}-{layer}" for kind in KINDS for layer in getattr(self, kind)]
+        """The arrays of the cache."""
+        return [array_name(kind, layer) for kind in KINDS for layer in getattr(self, kind)]
 
 
 @dataclass

@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from tqdm import tqdm
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
 from distill import checkpoints, hardware, memory, processes
@@ -73,8 +72,7 @@ class _Hooks(TrainerCallback):
         self.best: float | None = None
 
     def on_train_begin(self, args, state, control, **_):
-        first = processes.is_first()
-        self.bar = bar(state.max_steps, self.plan.label, initial=state.global_step) if first else tqdm(disable=True)
+        self.bar = bar(state.max_steps, self.plan.label, initial=state.global_step, shown=processes.is_first())
         self.evaluate_at = self.plan.evaluation_steps(state.max_steps)
 
     def on_step_end(self, args, state, control, **_):
