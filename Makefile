@@ -48,7 +48,7 @@ test: env ## lint, check the format, run the tests (in as many processes as ther
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python -m pipeline.deps --check
-	@$(BIN)/python -m pytest -n $(or $(WORKERS),logical) --maxprocesses 8 --dist loadgroup
+	@$(BIN)/python -m pytest -n $(or $(WORKERS),logical) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 fmt: env ## format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix .

@@ -11,6 +11,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,17 @@ ROOT = Path(__file__).resolve().parents[1]
 # Tracking changes no result, nor does who starts a stage. The package file of `pipeline` only sets the import path.
 NO_DEPENDENCY = {
     "src/distill/tracking.py",
+    "src/distill/tracking_batches.py",
     "src/distill/tracking_client.py",
+    "src/distill/tracking_details.py",
+    "src/distill/tracking_names.py",
+    "src/distill/tracking_parent.py",
+    "src/distill/tracking_registry.py",
+    "src/distill/tracking_store.py",
+    "src/distill/tracking_view.py",
     "pipeline/__init__.py",
     "pipeline/launch.py",
+    "pipeline/tracked.py",
 }
 # The typed loader reads the `Config` of every method, which changes no other method's result: only stages that build a
 # method depend on its module.
@@ -47,6 +56,12 @@ def imported(tree: ast.AST) -> Iterator[str]:
         yield from imported(node)
 
 
+@cache
+def own_modules(code: str) -> list[str]:
+    """The project's modules among those that the code imports; many stages share a file, and reading it takes time."""
+    return [name for name in imported(ast.parse(code)) if name.split(".")[0] in ("distill", "pipeline")]
+
+
 def source_of(module: str, root: Path) -> Path | None:
     """The project's file of a module; None where it has none."""
     path = root / ("src" if module.startswith("distill") else "") / module.replace(".", "/")
@@ -62,8 +77,14 @@ def closure(*files: str, root: Path = ROOT) -> set[str]:
         if name in found or name in NO_DEPENDENCY:
             continue
         found.add(name)
-        modules = [m for m in imported(ast.parse(file.read_text())) if m.split(".")[0] in ("distill", "pipeline")]
-        todo += [source for module in modules if (source := source_of(module, root)) and source.stat().st_size]
+        # Templates, styles and scripts lie beside the module that fills them.
+        beside = [path for path in file.parent.iterdir() if path.suffix in (".j2", ".css", ".js")]
+        found |= {path.relative_to(root).as_posix() for path in beside}
+        todo += [
+            source
+            for name in own_modules(file.read_text())
+            if (source := source_of(name, root)) and source.stat().st_size
+        ]
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from distill import checkpoints, config, evaluation, models
+from distill import checkpoints, config, evaluation, examples, models
 from distill.config import Params
 from distill.data.prepared import Prepared
 from distill.evaluation import Predicted, forward_of, predict_split
@@ -31,7 +31,7 @@ def main(name: str, seed: str = "") -> None:
         stage_name, label = f"evaluate_{name}", name
         folder, tags = common.model(name), {"method": "finetune", "role": name}
     metrics, predictions = common.METRICS / "runs" / f"{label}.json", Path("data/predictions")
-    written = {suffix: predictions / f"{label}{suffix}" for suffix in (".json", ".null_odds.json")}
+    written = {suffix: predictions / f"{label}{suffix}" for suffix in (".json", ".null_odds.json", ".examples.csv")}
     with Stage(
         stage_name,
         params=config.pick(params, ["task", "evaluate"]),
@@ -51,9 +51,11 @@ def main(name: str, seed: str = "") -> None:
             report.scores |= {f"ensemble_{key}": value for key, value in together.items() if key not in counts}
         for suffix, content in report.files.items():
             stage.write_json(written[suffix], content)
+        draft = stage.scratch / "examples.csv"
+        examples.write(report.examples, draft)
+        stage.publish(draft, written[".examples.csv"])
         stage.write_json(metrics, report.scores)
         stage.run.log_final(report.scores)
-        stage.run.artifact(metrics)
         stage.run.tag("artifact.path", folder.as_posix())
         stage.run.tag("artifact.md5", common.dvc_md5(folder))
         stage.figures({label: {k: report.scores[k] for k in task.shown if k in report.scores}})

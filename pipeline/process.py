@@ -306,7 +306,10 @@ def _remove_folder(folder: Path) -> None:
 
 def _acquire(lock: FileLock, path: Path, seconds: float) -> bool:
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            continue  # it was there, and the last holder has removed it before mkdir looked again
         try:
             lock.acquire(timeout=seconds, poll_interval=0.1)
         except Timeout:

@@ -12,6 +12,7 @@ if __name__ == "__main__":
 """
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -19,6 +20,7 @@ import json
 import os
 import platform
 import re
+import resource
 import shutil
 import sys
 import time
@@ -29,6 +31,7 @@ from typing import Any, Self
 from distill import checkpoints, processes, tracking
 from distill.checkpoints import publish, tree_hash, write_text
 from distill.errors import UserError
+from pipeline import tracked
 from pipeline.process import disk_full, exclusive, remove_unheld, run_stage, shown_path
 
 __all__ = ["Stage", "run_stage"]
@@ -37,7 +40,7 @@ SCRATCH = ".scratch"
 RUNS = Path("data/runs")
 # What else the bytes of a result hang on: a checkpoint of another version is not gone on from.
 LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "numpy")
-_UNCOUNTED = ("distill.tracking", "distill.methods")  # the methods that count are added by name
+_UNCOUNTED = ("distill.tracking", "pipeline.tracked", "distill.methods")  # the methods that count are added by name
 
 
 class Stage:
@@ -136,6 +139,9 @@ class Stage:
                     params=self._params,
                     tags=self._tags,
                     state=self.scratch / "tracking.json",
+                    details=functools.partial(tracked.details, self.name, dict(self._tags or {}), self._inputs),
+                    curve_name=tracked.curve_name,
+                    shared=self.name == "summarize",  # its figures are those of the whole pipeline
                 )
                 self.run = stack.enter_context(run)
             processes.from_first(lambda: (self.scratch, self.resumed))
@@ -150,6 +156,7 @@ class Stage:
             try:
                 with self._stack:
                     self._check_outputs()
+                    self._keep_artifacts()
             except Exception as own:
                 failed = own
         if line := disk_full(failed, self.scratch.parent):
@@ -204,7 +211,8 @@ class Stage:
     def record(self, facts: Mapping[str, Any]) -> None:
         """Keeps facts that differ from run to run for `record_file(name)`, written once the stage has succeeded.
 
-        Run id, seconds, device and versions are added. Nothing else that is non-deterministic may be an output.
+        Run id, seconds, peak memory, device and versions are added. Nothing else that is non-deterministic may be an
+        output.
         """
         self._record = (self._record or {}) | facts
 
@@ -218,6 +226,12 @@ class Stage:
         if missing:
             raise RuntimeError(f"{self.name} ended without writing {', '.join(missing)}")
 
+    def _keep_artifacts(self) -> None:
+        """Small outputs go to the run, under their paths in the repository."""
+        for path in self._outputs:
+            if path.is_file() and path != record_file(self.name) and path.stat().st_size <= tracked.ARTIFACT_BYTES:
+                self.run.artifact(path, path.parent.as_posix())
+
     def _clean(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         """Runs between the end of tracking and the release of the locks."""
         if kind is not None:
@@ -225,7 +239,7 @@ class Stage:
         if self._record is not None:
             facts = {"stage": self.name, "run_id": self.run.run_id, "resumed": self.resumed}
             facts |= {"seconds": round(time.monotonic() - self._began, 3), **self._record}
-            facts |= {"device": _device(), "versions": _versions()}
+            facts |= {**_peak_memory(), "device": _device(), "versions": _versions()}
             write_text(record_file(self.name), to_json(facts))
         shutil.rmtree(self.scratch)
         remove_leftovers(self.root / SCRATCH, self.name)
@@ -355,6 +369,16 @@ def _lock(scratch: Path) -> Path:
 def _remove_empty(folder: Path) -> None:
     with contextlib.suppress(OSError):  # another stage uses it, or has just removed it
         folder.rmdir()
+
+
+def _peak_memory() -> dict[str, float]:
+    """The most that this process has held at once, in 10^6 bytes: in memory, and on the GPU where it used one."""
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = {"peak_memory_mb": round(largest * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)}  # Linux: in KiB
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        peak["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
+    return peak
 
 
 def _device() -> str:

@@ -1,56 +1,142 @@
-"""Stage summarize: one table of teacher, student and methods, means over seeds. `python -m pipeline.summarize`"""
+"""Stage summarize: scores of all models, which method is better, where, at what cost. `python -m pipeline.summarize`"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from distill import config, registry, summary
+import pandas as pd
+
+from distill import analysis, compare, config, disagreements, examples, resampling, slices, summary
+from distill.config import Params
+from distill.data.prepared import Prepared
 from distill.errors import UserError
-from pipeline import common
-from pipeline.stage import RUNS, Stage, run_stage
+from distill.metrics import squad
+from distill.tasks.base import Task
+from pipeline import champion, common, report, spent
+from pipeline.inputs import open_data
+from pipeline.stage import RUNS, Stage, record_file, run_stage
+
+PREDICTIONS = Path("data/predictions")
+SUMMARY, CSV = common.METRICS / "summary.json", common.METRICS / "summary.csv"
+#: What it reads in metrics/, the report included.
+READ = ("runs", "cost.json", "curves", "filters")
+ANALYSIS, TRAINING = common.METRICS / "analysis.json", common.METRICS / "training.json"
 
 
 def main() -> None:
     """Methods and seeds come from params.yaml, never from the files that happen to lie there."""
     params = common.params()
-    runs = common.METRICS / "runs"
-    json_file, csv_file = common.METRICS / "summary.json", common.METRICS / "summary.csv"
     with Stage(
         "summarize",
-        params=config.pick(params, ["task", "evaluate.metric", "methods", "seeds"]),
-        inputs=[runs],
-        outputs=[json_file, csv_file],
+        params=config.pick(params, ["task", "evaluate.metric", "compare", "methods", "seeds"]),
+        inputs=[*(common.METRICS / name for name in READ), PREDICTIONS, common.PREPARED, RUNS],
+        outputs=[SUMMARY, CSV, ANALYSIS, TRAINING, report.DISAGREEMENTS, *report.OUTPUTS],
         experiment=params.tracking.experiment,
         tags={"pipeline": "summary"},
     ) as stage:
-        task = registry.load_task(params.task, params.evaluate.metric)
+        data, task = open_data(params)
+        labels = runs_of(params)
+        scores = {
+            name: {seed: _read(common.METRICS / "runs" / f"{label}.json") for seed, label in seeds.items()}
+            for name, seeds in labels.items()
+        }
+        tables = read_tables(labels, task)
         # The main scores; metrics/runs/ has all of them. On the selection split one tunes, without looking at the rest.
-        scores = (*task.shown, f"selection_{task.main_metric}")
-        found = {role: {None: _read(runs / f"{role}.json", scores)} for role in ("teacher", "student")}
-        for method in params.method_names:
-            found[method] = {seed: _read(runs / f"{method}-{seed}.json", scores) for seed in params.seeds}
-        table = summary.summarize(found)
-        stage.write_json(json_file, table)
+        shown = (*task.shown, f"selection_{task.main_metric}")
+        table = summary.summarize(
+            {
+                name: {seed: {key: run[key] for key in shown if key in run} for seed, run in seeds.items()}
+                for name, seeds in scores.items()
+            }
+        )
+        if "ft" in params.method_names:
+            compared(table, tables, task, data, params)
+        looked_at, differing = analysed(table, tables, scores, task, data, params)
+        training = spent.everything(params)
+        contents = {SUMMARY: table, ANALYSIS: looked_at, TRAINING: training, report.DISAGREEMENTS: differing}
+        for path, content in contents.items():
+            stage.write_json(path, content)
         summary.write_csv(table, task.main_metric, stage.scratch / "summary.csv")
-        stage.publish(stage.scratch / "summary.csv", csv_file)
+        stage.publish(stage.scratch / "summary.csv", CSV)
+        report.write(stage, params, table, looked_at, training, differing)
         stage.figures({name: {k: row[k] for k in task.shown if k in row} for name, row in table.items()})
         for name, row in table.items():
             stage.run.log_final({f"{name}.{k}": v for k, v in row.items() if isinstance(v, float)})
-        for record in sorted(RUNS.glob("*.json")):
-            if run_id := json.loads(record.read_text()).get("run_id"):
-                stage.run.tag(f"run.{record.stem}", run_id)
-        stage.run.artifact(json_file)
+        for name, record in spent.records(params).items():
+            if record.get("run_id"):
+                stage.run.tag(f"run.{record_file(name).stem}", record["run_id"])
+        champion.register(stage, params, task.main_metric, table, scores)
         if warning := summary.weaker_teacher(table, task.main_metric):
             print(f"\n  WARNING: {warning}\n", flush=True)
 
 
-def _read(path: Path, scores: Sequence[str]) -> dict[str, float]:
+def runs_of(params: Params) -> dict[str, dict[int | None, str]]:
+    """Model → seed → label, by which its files are called; teacher and student are trained once, with no seed here."""
+    once: dict[str, dict[int | None, str]] = {role: {None: role} for role in ("teacher", "student")}
+    return once | {method: {seed: f"{method}-{seed}" for seed in params.seeds} for method in params.method_names}
+
+
+def read_tables(labels: dict[str, dict[int | None, str]], task: Task) -> dict[str, dict[int | None, pd.DataFrame]]:
+    """The tables of examples of all models, which have the same rows."""
+    numbers = not task.has_classes
+    files = {label: PREDICTIONS / f"{label}.examples.csv" for seeds in labels.values() for label in seeds.values()}
+    tables = {label: examples.read(path, numbers) for label, path in files.items()}
+    examples.check_same({str(files[label]): table for label, table in tables.items()})
+    return {name: {seed: tables[label] for seed, label in seeds.items()} for name, seeds in labels.items()}
+
+
+def compared(
+    table: dict[str, dict[str, Any]], tables: analysis.Tables, task: Task, data: Prepared, params: Params
+) -> None:
+    """Put the differences to ft, their intervals and the verdicts into the summary."""
+    runs = [(name, seed) for name in params.method_names for seed in params.seeds]
+    classes = data.meta.get("labels", ())
+    score = resampling.score_of(task.main_metric, [tables[name][seed] for name, seed in runs], classes)
+    found = compare.differences(score, runs, "ft", params.compare)
+    summary.add_comparison(table, found, compare.verdicts(found, params.compare.confidence), task.main_metric)
+
+
+def analysed(
+    table: dict[str, dict[str, Any]],
+    tables: analysis.Tables,
+    scores: dict[str, dict[int | None, dict[str, float]]],
+    task: Task,
+    data: Prepared,
+    params: Params,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What goes into metrics/analysis.json and data/disagreements.json."""
+    rows, labels = data.examples("validation"), runs_of(params)
+    answers = {
+        name: {seed: _answers(labels[name][seed], own) for seed, own in seeds.items()} for name, seeds in tables.items()
+    }
+    best = analysis.best_method(table, params.method_names, task.main_metric)
+    models = ["teacher", *(name for name in ("ft", best) if name in params.method_names)]
+    first, said = ({name: next(iter(part[name].values())) for name in models} for part in (tables, answers))
+    counts, chosen = disagreements.find(first, best)
+    looked_at = {
+        "slices": analysis.by_slice(tables, slices.of(task.name, rows, data.meta), task.main_metric),
+        "calibration": analysis.calibrated(tables, scores),
+        "oracle": analysis.oracle(scores),
+        "agreement": analysis.agreement(answers, squad.normalize if task.name == "qa" else str),
+        "disagreements": {"models": models, "counts": counts},
+    }
+    return looked_at, {"models": models, "examples": disagreements.describe(chosen, rows, first, said)}
+
+
+def _answers(label: str, table: pd.DataFrame) -> list[Any]:
+    """What a model says of each example: a text, the name of a class, or a number."""
+    if "predicted" in table:
+        return table["predicted"].tolist()
+    said = _read(PREDICTIONS / f"{label}.json")
+    return [said[key] for key in table.index]
+
+
+def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise UserError(f"{path}: missing: run `dvc repro`, which evaluates every method and seed of params.yaml")
-    found = json.loads(path.read_text())
-    return {name: found[name] for name in scores if name in found}
+        raise UserError(f"{path}: missing: {examples.FIX}")
+    return json.loads(path.read_text())
 
 
 if __name__ == "__main__":

@@ -107,7 +107,6 @@ def finish(
     draft = stage.scratch / "curves.csv"
     trainer.write_curves(result.history, draft)
     stage.publish(draft, curves)
-    stage.run.artifact(curves)
     stage.run.log_final({f"selection_{name}": value for name, value in result.scores.items()})
     stage.run.tag("artifact.path", artifact.as_posix())
     stage.run.tag("artifact.md5", common.dvc_md5(artifact))

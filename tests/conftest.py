@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,11 +16,20 @@ ROOT = Path(__file__).resolve().parents[1]
 TOGETHER = ("test_reruns", "test_tracking_modes")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of a file, and those of the files above, run in one of `make test`'s processes (`--dist loadgroup`)."""
-    for item in items:
-        name = TOGETHER[0] if item.path.stem in TOGETHER else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(name))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """The tests of a file, and those of the files above, run in one of `make test`'s processes.
+
+    `--dist loadgroup` is for that, but pytest-xdist 3.8 cannot mark groups with pytest 9.2, and says nothing.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Together(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return TOGETHER[0] if Path(file).stem in TOGETHER else file
+
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session")

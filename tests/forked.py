@@ -22,7 +22,7 @@ from typing import NamedTuple
 from tests import micro
 
 STAGES = ("corpus", "prepare", "finetune", "plan", "predict", "train_filters", "distill", "evaluate", "summarize")
-STAGES += ("assistant", "generator", "retrieve", "augment", "generations")
+STAGES += ("assistant", "generator", "retrieve", "augment", "generations", "cost", "export")
 # What they import late.
 LATE = ("datasets", "evaluate", "mlflow.tracking", "transformers.models.deberta_v2.modeling_deberta_v2")
 

@@ -21,6 +21,7 @@ COPIED = (
     "pyproject.toml",
     ".dvc/config",
     ".dvc/.gitignore",
+    ".dvc/plots",
     ".dvcignore",
     ".gitignore",
     "data/.gitignore",
@@ -44,6 +45,8 @@ SMALL: dict[str, Any] = {
     "features.tokenizer.vocab_size": 600,
     "features.max_length": 128,
     "features.doc_stride": 32,
+    "cost.batch_sizes": [1, 8],
+    "cost.seconds": 0.05,
     **{
         f"{role}.model.config.{name}": value
         for role in ("teacher", "student", "generator")

@@ -198,6 +198,13 @@ def test_several_mistakes_share_the_line(text):
             {"teacher_filters.filter_output_dim": 9},
             ["filter_output_dim", "teacher's filters give 9", "student's 8"],
         ),
+        ({"export.methods": ["kd", "kd"]}, ["export.methods: ['kd', 'kd']", "each once"]),
+        ({"export.methods": ["pkd"]}, ["export.methods: 'pkd' is not trained", "`methods`"]),
+        ({"export.methods": ["kd"], "export.seeds": [4]}, ["export.seeds: 4", "[1]"]),
+        (
+            {"seeds": [1, 2], "compare.resamples": 100},
+            ["compare.resamples: 100 are too few", "3 methods", "0.95", "set 120 or more"],
+        ),
         ({"teacher_filters.filter_interval": 1}, ["filter_interval", "teacher has 2 filters", "student 1"]),
         ({"teacher_filters.filter_interval": 5}, ["teacher_filters.filter_interval: 5 selects none"]),
     ],

@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from distill.summary import summarize, weaker_teacher, write_csv
+from distill.compare import Difference
+from distill.summary import add_comparison, summarize, weaker_teacher, write_csv
 
 RUNS = {
     "teacher": {None: {"em": 80.0, "f1": 85.0, "questions": 7}},
@@ -52,6 +53,27 @@ def test_csv_has_a_row_per_model_and_empty_cells_where_there_is_no_number(tmp_pa
     assert [float(row["score"]) for row in rows] == [float(row["f1"]) for row in rows]
     assert rows[0]["em_std"] == "" and rows[0]["seeds"] == ""
     assert float(rows[1]["em"]) == pytest.approx(73) and rows[1]["seeds"] == "1 2 5"
+
+
+def test_a_comparison_is_part_of_each_methods_row():
+    by_seed = {"teacher": {None: {"f1": 90.0}}, "ft": {1: {"f1": 80.0}}, "kd": {1: {"f1": 82.5}}}
+    table = summarize(by_seed)
+    add_comparison(table, {"kd": Difference(2.5, 1.0, 4.0, 0.01)}, {"kd": "better"}, "f1")
+    assert table["kd"] == {
+        "f1": 82.5,
+        "f1_std": None,
+        "seeds": [1],
+        "f1_vs_ft": 2.5,
+        "f1_vs_ft_low": 1.0,
+        "f1_vs_ft_high": 4.0,
+        "f1_vs_ft_p": 0.01,
+        "gap_closed": 25.0,
+        "verdict": "better",
+    }
+    assert table["ft"] == {"f1": 80.0, "f1_std": None, "seeds": [1]}
+    table["teacher"]["f1"] = 79.0
+    add_comparison(table, {"kd": Difference(2.5, 1.0, 4.0, 0.01)}, {"kd": "better"}, "f1")
+    assert table["kd"]["gap_closed"] is None
 
 
 @pytest.mark.parametrize(("teacher", "student", "warned"), [(80.0, 81.0, True), (80.0, 80.0, False), (81, 80, False)])

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from distill import tracking, tracking_client
+from distill import tracking, tracking_names, tracking_store
 
 SRC = str(Path(tracking.__file__).resolve().parents[1])
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # SQLAlchemy of MLflow
@@ -28,7 +28,7 @@ def environment(monkeypatch):
     """No setting of the person who runs the tests may reach them, nor one of theirs the next test."""
     for name in (*CHOSEN_BY_ENVIRONMENT, "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in tracking_client.ENVIRONMENT.items():
+    for name, value in tracking_store.ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
 
 
@@ -218,7 +218,7 @@ def test_a_killed_run_is_taken_up_again_without_double_steps_or_param_errors(roo
 
 def test_a_state_file_of_no_use_starts_a_new_run(root, tmp_path, capfd):
     state = tmp_path / "tracking.json"
-    uri = tracking_client.store_uri(root.resolve())
+    uri = tracking_store.store_uri(root.resolve())
     contents = [
         '{"run_id": "cut o',
         "[1]",
@@ -290,12 +290,12 @@ def test_a_process_killed_while_it_makes_the_database_breaks_nothing(fresh, capf
 
 def test_a_run_waits_for_a_new_database_however_short_its_time(fresh):
     code = """
-        from distill import tracking_client
-        make = tracking_client.create_database
+        from distill import tracking_store
+        make = tracking_store.create_database
         def slow(uri):
             time.sleep(3)
             make(uri)
-        tracking_client.create_database = slow
+        tracking_store.create_database = slow
         with start(close_timeout=2) as run:
             run.log({"loss": 1}, step=0)
     """
@@ -477,7 +477,7 @@ def test_relative_sqlite_uris_count_from_root(root, monkeypatch, tmp_path):
 
 
 def test_flatten_writes_out_the_values_and_cuts_long_ones():
-    flat = tracking_client.flatten({"a": {"b": [1, {"c": 2}], "d": {}, "e": True}, "long": "x" * 600, 3: Path("p")})
+    flat = tracking_names.flatten({"a": {"b": [1, {"c": 2}], "d": {}, "e": True}, "long": "x" * 600, 3: Path("p")})
     assert flat == {
         "a.b": '[1, {"c": 2}]',
         "a.d": "{}",
@@ -491,6 +491,6 @@ def test_flatten_writes_out_the_values_and_cuts_long_ones():
 def test_every_key_becomes_one_that_mlflow_accepts(key):
     from mlflow.utils.validation import _validate_param, _validate_tag
 
-    clean = tracking_client.clean_key(key)
+    clean = tracking_names.clean_key(key)
     _validate_param(clean, "value")  # both raise MlflowException on a bad name
     _validate_tag(clean, "value")

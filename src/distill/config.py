@@ -8,6 +8,7 @@ and fix. Each distillation method describes its own section in its own file (``m
 from __future__ import annotations
 
 import difflib
+import math
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -25,9 +26,12 @@ from distill.sections import (
     Atlas,
     Augment,
     Cache,
+    Compare,
+    Cost,
     Data,
     Distill,
     Evaluate,
+    Export,
     Features,
     Filters,
     Generator,
@@ -63,6 +67,9 @@ class Params(Section):
     augment: Augment
     distill: Distill
     evaluate: Evaluate
+    compare: Compare
+    cost: Cost
+    export: Export
     methods: dict[Group, list[str]]
     seeds: list[int]
     runtime: Runtime
@@ -93,6 +100,24 @@ class Params(Section):
         for group, members in self.methods.items():
             for name in members:
                 _check_group(group, name, self)
+        for field, values in (("methods", self.export.methods), ("seeds", self.export.seeds)):
+            if len(set(values)) != len(values):
+                raise ValueError(f"export.{field}: {values}: give each once")
+        if strange := [name for name in self.export.methods if name not in names]:
+            raise ValueError(
+                f"export.methods: {strange[0]!r} is not trained: add it to a list of `methods`, or take it out here"
+            )
+        if self.export.methods and (untrained := [seed for seed in self.export.seeds if seed not in self.seeds]):
+            raise ValueError(f"export.seeds: {untrained[0]} is not among seeds {self.seeds}: choose one of them")
+        rivals = [name for name in names if name != "ft"]
+        if "ft" in names and rivals and len(self.seeds) > 1:
+            # The smallest p that a bootstrap can give, times Holm's factor.
+            needed = math.ceil(2 * len(rivals) / (1 - self.compare.confidence) - 1e-9)
+            if self.compare.resamples < needed:
+                raise ValueError(
+                    f"compare.resamples: {self.compare.resamples} are too few to tell anything of {len(rivals)} methods"
+                    f" at compare.confidence {self.compare.confidence}: set {needed} or more"
+                )
         if self.distill.init == "pretrained" and self.student.model.path is None:
             raise ValueError("distill.init is 'pretrained' but student.model.path is null: name a checkpoint")
         copies = "teacher_layers" in (self.student.init, self.distill.init)

@@ -308,6 +308,31 @@ class Evaluate(Section):
     max_answer_length: Count
 
 
+class Compare(Section):
+    """Intervals of the differences between methods: a paired bootstrap over examples and seeds."""
+
+    resamples: Annotated[int, Field(ge=100)]
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    seed: Annotated[int, Field(ge=0)]
+
+
+class Cost(Section):
+    """How size, latency and throughput of teacher and student are measured."""
+
+    batch_sizes: Annotated[list[Count], Field(min_length=1)]
+    seconds: Annotated[float, Field(gt=0)]
+    precision: Precision
+
+
+class Export(Section):
+    """Students to take away as ONNX."""
+
+    methods: list[str]
+    seeds: list[int]
+    int8: bool
+    max_examples: Count | None
+
+
 class Runtime(Section):
     """Settings of the machine: they change no result, and no stage depends on them."""
 
@@ -324,3 +349,4 @@ class Tracking(Section):
     """MLflow."""
 
     experiment: str
+    registered_model: str | None

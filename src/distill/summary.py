@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from distill.compare import Difference, gap_closed
 
 
 def summarize(runs: dict[str, dict[int | None, dict[str, float]]]) -> dict[str, dict[str, Any]]:
@@ -30,6 +33,28 @@ def summarize(runs: dict[str, dict[int | None, dict[str, float]]]) -> dict[str, 
             table[name][f"{key}_std"] = statistics.stdev(row[key] for row in rows) if len(rows) > 1 else None
         table[name]["seeds"] = [seed for seed in by_seed if seed is not None]
     return table
+
+
+def add_comparison(
+    table: dict[str, dict[str, Any]], found: Mapping[str, Difference], said: Mapping[str, str], metric: str
+) -> None:
+    """Put what `distill.compare` found about each method into its row.
+
+    Args:
+        table: as of `summarize`, with the teacher and ft.
+        found: method → its difference to ft. said: method → verdict.
+        metric: the score that was compared, main_metric of the task.
+    """
+    teacher, baseline = table["teacher"][metric], table["ft"][metric]
+    for name, item in found.items():
+        table[name] |= {
+            f"{metric}_vs_ft": item.value,
+            f"{metric}_vs_ft_low": item.low,
+            f"{metric}_vs_ft_high": item.high,
+            f"{metric}_vs_ft_p": item.p,
+            "gap_closed": gap_closed(table[name][metric], baseline, teacher),
+            "verdict": said[name],
+        }
 
 
 def write_csv(table: dict[str, dict[str, Any]], metric: str, path: Path) -> None:

@@ -13,11 +13,13 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from distill import tracking_client
+from distill import tracking_client, tracking_store
+from distill.tracking_details import Champion, Details
+from distill.tracking_names import flatten
 
 QUEUE_CALLS = 20_000  # far above what a healthy store ever leaves waiting
 FLUSH_SECONDS = 1.0  # calls that arrive within it share a request
@@ -41,6 +43,9 @@ def start(
     params: Mapping[str, Any] | None = None,
     tags: Mapping[str, Any] | None = None,
     state: Path | None = None,
+    details: Callable[[], Details] = Details,
+    curve_name: Callable[[str], str] = str,
+    shared: bool = False,
     close_timeout: float = 10.0,
 ) -> "Run":
     """Open a run and return at once (milliseconds); use it in a `with` statement.
@@ -59,6 +64,10 @@ def start(
         tags: added to `git.commit`, `mlflow.source.git.commit`, `dvc.stage` and `dvc.exp_name`.
         state: file that remembers the run's id, so that a killed and restarted stage goes on in the
             same run. Its folder must outlive the `with` block.
+        details: called in the background: what takes a moment to find out (the parent run, datasets). It should
+            import nothing: a process forked meanwhile could wait for ever on the same module.
+        curve_name: name of a value given to `log` → its name in MLflow.
+        shared: the parent run gets what `log_final`, `tag` and `artifact` say too.
         close_timeout: seconds that leaving the `with` block may wait for the store (a stage that is
             over before MLflow is imported, and the project's database made, waits for that first).
 
@@ -71,7 +80,7 @@ def start(
         return run
     try:
         root = Path(root).resolve()
-        run._uri = tracking_client.store_uri(root)
+        run._uri = tracking_store.store_uri(root)
         if state is not None:
             Path(state).parent.mkdir(parents=True, exist_ok=True)
         spec = tracking_client.RunSpec(
@@ -79,11 +88,13 @@ def start(
             root=root,
             experiment=experiment,
             name=name,
-            params=tracking_client.flatten(params or {}),
+            params=flatten(params or {}),
             tags=tracking_client.default_tags(name) | {key: str(tags[key]) for key in tags or {}},
             state=None if state is None else Path(state).resolve(),
+            shared=shared,
         )
-        run._start(spec)
+        run._curve_name = curve_name
+        run._start(spec, details)
     except Exception as error:  # the training must not pay for it, whatever it is
         run._fail(error)
     return run
@@ -104,6 +115,7 @@ class Run:
         self._name = name
         self._close_timeout = close_timeout
         self._uri = ""
+        self._curve_name: Callable[[str], str] = str
         self._queue: queue.Queue[tuple] = queue.Queue(QUEUE_CALLS)
         self._thread: threading.Thread | None = None
         self._open = False
@@ -115,7 +127,8 @@ class Run:
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
         """Log one point of each curve; tensors and numpy scalars are read here and now."""
         if self._open and (values := self._floats(metrics)):
-            self._put("metrics", values, int(step), time.time_ns() // 1_000_000)
+            named = {self._curve_name(name): value for name, value in values.items()}
+            self._put("metrics", named, int(step), time.time_ns() // 1_000_000)
 
     def log_final(self, metrics: Mapping[str, Any]) -> None:
         """Log results that have no step; a resumed run takes over only what has changed."""
@@ -134,6 +147,10 @@ class Run:
             self._put("artifact", Path(path).resolve(), folder)
         else:
             self._say(f"artifact {path} is not a file: not kept")
+
+    def register(self, champion: Champion) -> None:
+        """Register a model, whose files stay where they are; see `tracking_registry.register`."""
+        self._put("champion", champion)
 
     def close(self, status: str = "FINISHED") -> None:
         """End the run (FINISHED, FAILED, KILLED), waiting `close_timeout` seconds at most."""
@@ -157,21 +174,22 @@ class Run:
         else:
             self.close("FAILED")
 
-    def _start(self, spec: tracking_client.RunSpec) -> None:
+    def _start(self, spec: tracking_client.RunSpec, details: Callable[[], Details]) -> None:
         self._open = True
-        thread = threading.Thread(target=self._work, args=(spec,), name=tracking_client.THREAD, daemon=True)
+        thread = threading.Thread(target=self._work, args=(spec, details), name=tracking_store.THREAD, daemon=True)
         thread.start()
         self._thread = thread
 
-    def _work(self, spec: tracking_client.RunSpec) -> None:
+    def _work(self, spec: tracking_client.RunSpec, details: Callable[[], Details]) -> None:
         try:
             try:
                 with _importing:
-                    tracking_client.import_mlflow()
-                tracking_client.create_database(spec.uri)
+                    tracking_store.import_mlflow()
+                found = self._found(details)
+                tracking_store.create_database(spec.uri)
             finally:
                 self._ready.set()
-            session = tracking_client.Session(spec)
+            session = tracking_client.Session(spec, found)
             self.run_id = session.run_id
             calls: list[tuple] = []
             while self._open and not (calls and calls[-1][0] == "end"):
@@ -184,6 +202,13 @@ class Run:
                     self._say(problem)
         except Exception as error:
             self._fail(error)
+
+    def _found(self, details: Callable[[], Details]) -> Details:
+        try:
+            return details()
+        except Exception as error:  # the run is worth having without them
+            self._say(f"without parent run and datasets ({tracking_store.reason(error)})")
+            return Details()
 
     def _put(self, *call: Any) -> None:
         if not self._open:
@@ -203,7 +228,7 @@ class Run:
         return values
 
     def _fail(self, error: Exception) -> None:
-        self._stop(tracking_client.reason(error), tracking_client.remedy(self._uri, error))
+        self._stop(tracking_store.reason(error), tracking_store.remedy(self._uri, error))
 
     def _stop(self, why: str, remedy: str | None = None) -> None:
         """Break the circuit: say so the first time, and ignore every later call."""
@@ -211,10 +236,10 @@ class Run:
             if "stopped" in self._said:
                 return
             self._said.add("stopped")
-            shown = tracking_client.redact(self._uri)
+            shown = tracking_store.redact(self._uri)
             self._print(
                 f"in {shown} failed ({why}): the stage goes on without it. "
-                f"{remedy or tracking_client.remedy(self._uri)}, or set DISTILL_TRACKING=off"
+                f"{remedy or tracking_store.remedy(self._uri)}, or set DISTILL_TRACKING=off"
             )
             self._open = False  # last: the process may end as soon as close() sees it
 

@@ -61,7 +61,7 @@ def holds(line, *words):
         (("lr_scheduler: linear", "lr_scheduler: lineal"), ["teacher.lr_scheduler", "'lineal'", "'linear'"]),
         (("hidden: [lwd]", "hidden: [lwdd]"), ["methods.hidden", "no method 'lwdd'", "did you mean 'lwd'"]),
         (("hidden: [lwd]", "hidden: [lwd, kd]"), ["'kd' is listed twice"]),
-        (("seeds: [1]", "seeds: [1, 1]"), ["seeds: [1, 1]", "each once"]),
+        (("\nseeds: [1]", "\nseeds: [1, 1]"), ["seeds: [1, 1]", "each once"]),
         (("task: qa", "task: 'qa"), ["not valid YAML", "line"]),
     ],
 )

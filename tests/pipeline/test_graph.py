@@ -81,6 +81,7 @@ def resolved(tmp_path_factory) -> dict[str, Any]:
     Repo.init(str(folder), no_scm=True).close()
     shutil.copyfile(ROOT / "dvc.yaml", folder / "dvc.yaml")
     params = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"methods": usual_groups()}
+    params["export"]["methods"] = ["kd"]
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     with Repo(str(folder)) as repo:
         repo.check_graph(repo.index.stages)
@@ -170,11 +171,13 @@ def test_a_group_may_be_empty(resolved, tmp_path, empty):
     params["methods"][empty] = []
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     with Repo(str(tmp_path)) as repo:
-        assert {stage.name for stage in repo.index.stages} == set(resolved) - gone
+        stages = {stage.name for stage in repo.index.stages}
+    # Nothing is exported by default.
+    assert stages == {name for name in resolved if not name.startswith("export@")} - gone
 
 
 def test_git_ignores_what_dvc_keeps_and_keeps_what_dvc_does_not(resolved, tmp_path):
-    """data/ belongs to DVC, metrics/ to Git: an output in neither is lost, one in both makes DVC refuse to work."""
+    """An output in neither is lost, one in both makes DVC refuse to work. metrics/ is Git's, but for the report."""
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     for name in (".gitignore", "data/.gitignore"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -184,4 +187,4 @@ def test_git_ignores_what_dvc_keeps_and_keeps_what_dvc_does_not(resolved, tmp_pa
         ["git", "-C", tmp_path, "check-ignore", "--stdin"], input="\n".join(outs), capture_output=True, text=True
     )
     assert set(check.stdout.split()) == {name for name, cached in outs.items() if cached}
-    assert all(name.startswith("data/") == cached for name, cached in outs.items())
+    assert all(name.startswith(("data/", "metrics/report.")) == cached for name, cached in outs.items())

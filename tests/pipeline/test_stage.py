@@ -15,7 +15,9 @@ import pytest
 
 from distill import tracking
 from distill.errors import UserError
+from distill.tracking_details import Details
 from pipeline import stage as module
+from pipeline import tracked
 from pipeline.process import exclusive
 from pipeline.stage import Stage, fingerprint, record_file, remove_leftovers, table
 
@@ -266,7 +268,8 @@ def test_the_fingerprint_follows_code_but_not_tracking(here, monkeypatch):
         monkeypatch.setitem(sys.modules, name, module.importlib.util.module_from_spec(spec))
         return file
 
-    files = {name: load(name) for name in ("distill.x", "pipeline.x", "distill.tracking_x", "distill.methods.x")}
+    names = ("distill.x", "pipeline.x", "distill.tracking_x", "pipeline.tracked", "distill.methods.x")
+    files = {name: load(name) for name in names}
 
     def changes(name):
         before = fingerprint("a", {}, [])
@@ -277,6 +280,7 @@ def test_the_fingerprint_follows_code_but_not_tracking(here, monkeypatch):
         "distill.x": True,
         "pipeline.x": True,
         "distill.tracking_x": False,
+        "pipeline.tracked": False,
         "distill.methods.x": False,
     }
 
@@ -309,7 +313,12 @@ def test_facts_of_a_run_are_recorded_once_it_has_succeeded(here, monkeypatch):
     assert facts["run_id"] == "known at the end: FINISHED"
     assert facts["examples_per_second"] == 12.5
     assert facts["seconds"] >= 0 and facts["resumed"] is True
+    peak = psutil.Process().memory_info().rss / 1e6
+    assert 0 < facts["peak_memory_mb"] < psutil.virtual_memory().total / 1e6
+    assert facts["peak_memory_mb"] > 0.5 * peak  # at the end it holds what it held at its most, or less
     assert facts["versions"]["torch"] and facts["device"]
+    details = started.pop("details")
+    assert details() == Details()  # there is no params.yaml here
     assert started == {
         "root": here,
         "experiment": "distillation",
@@ -317,7 +326,30 @@ def test_facts_of_a_run_are_recorded_once_it_has_succeeded(here, monkeypatch):
         "params": {"rate": 0.1},
         "tags": {"method": "ted"},
         "state": state,
+        "curve_name": tracked.curve_name,
+        "shared": False,
     }
+
+
+def test_small_outputs_are_kept_with_the_run(here, monkeypatch):
+    """Under their paths; folders, such as models, and the record of the run are not."""
+    kept = []
+
+    class Run(tracking.Run):
+        def artifact(self, path, folder=None):
+            kept.append((path.name, folder))
+
+    monkeypatch.setattr(tracking, "start", lambda **settings: Run(settings["name"], 0.0))
+    monkeypatch.setattr(tracked, "ARTIFACT_BYTES", 20)
+    outputs = [Path(name) for name in ("data/small.json", "data/large.json", "data/model")]
+    outputs.append(record_file("evaluate@ted-1"))
+    with build(outputs=outputs, experiment="distillation") as stage:
+        stage.write_json(outputs[0], {})
+        stage.write_json(outputs[1], list(range(20)))
+        (stage.fresh("model") / "weights").write_text("1")
+        stage.publish(stage.scratch / "model", outputs[2])
+        stage.record({})
+    assert kept == [("small.json", "data")]
 
 
 def test_an_untracked_stage_s_run_ignores_every_call(here):

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline import tracked
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 # They train and score nothing.
@@ -41,6 +43,7 @@ def mode(request, project, client):
     """(what was run, the change, its MLflow runs by name)."""
     ran = project.first if request.param == "first" else request.getfixturevalue(request.param)
     runs = [run for run in all_runs(client) if run.data.tags.get("dvc.exp_name") == ran.experiment]
+    runs = [run for run in runs if run.data.tags["stage"] != "pipeline"]
     assert len({run.info.run_name for run in runs}) == len(runs), "a stage was logged twice"
     return ran, MODES[request.param], {run.info.run_name: run for run in runs}
 
@@ -85,6 +88,9 @@ def test_parameters_are_those_that_the_stage_depends_on(mode, project):
     lock = yaml.safe_load(project.show(ran, "dvc.lock"))["stages"]
     for name, run in runs.items():
         sections = {key.split(".")[0] for key in lock[name]["params"]["params.yaml"]}
+        if name.startswith("evaluate"):  # for people who compare: what the model was made with
+            method = run.data.tags["method"]
+            sections |= {run.data.tags["role"]} if method == "finetune" else {"distill", method}
         logged = {key.split(".")[0] for key in run.data.params}
         assert logged - {"seed"} == sections - {"seed"}
 
@@ -101,7 +107,7 @@ def test_curves_are_logged_term_by_term(mode, project, client):
             TERMS[name.split("@")[1].split("-")[0]] if "@" in name else set()
         )
         for column in columns:
-            logged = points(client, run, column)
+            logged = points(client, run, tracked.curve_name(column))
             written = {int(row["step"]): float(row[column]) for row in rows}
             assert logged == pytest.approx(written, rel=1e-5), f"{name}: {column}"
 
@@ -115,7 +121,7 @@ def test_scores_are_those_of_the_metrics_files(mode, project):
         scores = json.loads(project.show(ran, f"metrics/runs/{label}.json"))
         assert {"em", "f1"} <= set(scores)
         assert {key: run.data.metrics[key] for key in scores} == scores
-        copy = Path(run.info.artifact_uri.removeprefix("file://")) / f"{label}.json"
+        copy = Path(run.info.artifact_uri.removeprefix("file://")) / "metrics" / "runs" / f"{label}.json"
         assert json.loads(copy.read_text()) == scores
 
 
@@ -128,6 +134,40 @@ def test_runs_link_the_artifact_that_dvc_keeps(mode, project):
         path, md5 = tags["artifact.path"], tags["artifact.md5"]
         assert md5 == project.md5(ran, name, path)
         assert (project.repo / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]).is_file()
+
+
+def test_the_runs_of_a_pipeline_have_one_parent(mode, project, client):
+    """Named by its experiment, with all parameters and the figures of the summary; a copy or a queue makes no other."""
+    ran, changed, runs = mode
+    (number,) = {run.data.tags["mlflow.parentRunId"] for run in runs.values()}
+    parent = client.get_run(number)
+    commit = parent.data.tags["git.commit"]
+    assert commit == runs["summarize"].data.tags["git.commit"]
+    assert parent.info.run_name == (ran.experiment or f"workspace {commit[:7]}")
+    assert parent.info.status == "FINISHED"
+    assert {"teacher.learning_rate", "ted.mse_alpha", "seeds"} <= parent.data.params.keys()
+    if changed and "." in changed[1]:
+        assert parent.data.params[changed[1]] == changed[2]
+    summary = json.loads(project.show(ran, "metrics/summary.json"))
+    assert {f"{name}.f1": row["f1"] for name, row in summary.items()}.items() <= parent.data.metrics.items()
+    copy = Path(parent.info.artifact_uri.removeprefix("file://")) / "metrics" / "summary.json"
+    assert json.loads(copy.read_text()) == summary
+
+
+def test_each_pipeline_has_a_parent_of_its_own(project, raised, cooler, twice, client):
+    parents = [run for run in all_runs(client) if run.data.tags["stage"] == "pipeline"]
+    names = [run.data.tags.get("dvc.exp_name") for run in parents]
+    assert sorted(names, key=str) == sorted([None, "raised", "cooler", "twice"], key=str)
+
+
+def test_runs_name_the_data_that_they_have_read(mode):
+    *_, runs = mode
+    for name, run in runs.items():
+        if name.startswith(("finetune", "distill", "evaluate")):
+            used = {item.tags[0].value: item.dataset for item in run.inputs.dataset_inputs}
+            assert set(used) == {"selection", "validation" if name.startswith("evaluate") else "training"}
+            assert used["selection"].name == "atlas/questions/selection"
+            assert json.loads(used["selection"].profile)["num_rows"] > 0
 
 
 def test_everything_lies_at_the_root_of_the_project(mode, project):

@@ -296,3 +296,13 @@ def test_middle_of_neighbouring_floats_stays_below_the_upper_one() -> None:
     found = made([low, high], ["x", "x"])
     threshold, f1 = answers.tune_threshold(found, ["q", "r"], {"q": ["x"], "r": []})
     assert (low <= threshold < high, f1) == (True, 100.0)
+
+
+def test_candidate_scores_are_the_spans_and_no_answer():
+    nbest = answers.NBest(["abc", "d", "e"], np.array([0, 2, 2, 3]), np.array([3.0, 1.5, 2.0]), *np.zeros((2, 3), int))
+    found = Answers(["a", "", "e"], np.array([3.0, -NO_SPAN, 2.0]), np.array([0.5, -1.0, 4.0]), nbest)
+    low = -np.inf
+    assert answers.candidate_scores(found, null=False).tolist() == [[3.0, 1.5], [low, low], [2.0, low]]
+    assert answers.candidate_scores(found, null=True).tolist() == [[0.5, 3.0, 1.5], [-1.0, low, low], [4.0, 2.0, low]]
+    nothing = answers.NBest(["a"], np.array([0, 0]), np.zeros(0), *np.zeros((2, 0), int))
+    assert nothing.scores().tolist() == [[low]]

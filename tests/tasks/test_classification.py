@@ -152,6 +152,27 @@ def test_the_report_has_scores_of_both_splits_and_a_prediction_for_every_row(spl
     )
 
 
+def test_the_table_of_examples_says_what_is_right_and_how_sure_the_model_was(splits):
+    report = TASK.report(*splits, text.SETTINGS)
+    table = {name: list(values) for name, values in report.examples.items()}
+    assert table["id"] == ["v0", "v1", "v2", "v3"] and table["accuracy"] == [100, 100, 0, 100]
+    assert table["gold"] == ["bad", "middling", "middling", "bad"] and table["correct"] == [1, 1, 0, 1]
+    assert table["predicted"] == ["bad", "middling", "good", "bad"]
+    temperature = report.scores["temperature"]
+    for name, scale in (("confidence", 1.0), ("calibrated", temperature)):
+        sure = math.exp(4 / scale) / (math.exp(4 / scale) + 2)
+        assert table[name] == pytest.approx([sure] * 4, abs=1e-6)
+    high = math.exp(4) / (math.exp(4) + 2)
+    assert report.scores["ece"] == pytest.approx(100 * abs(0.75 - high), abs=1e-3)
+
+
+def test_the_temperature_comes_from_the_selection_split_alone(splits):
+    selection, validation = splits
+    found = TASK.report(selection, validation, text.SETTINGS).scores["temperature"]
+    assert TASK.report(selection, selection, text.SETTINGS).scores["temperature"] == found
+    assert TASK.report(validation, validation, text.SETTINGS).scores["temperature"] != found
+
+
 def test_a_second_validation_split_is_scored_beside_the_first(splits):
     mismatched = text.predicted(np.eye(3)[[0, 0]], [0, 1], "m")
     report = TASK.report(*splits, text.SETTINGS, mismatched)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import sys
 from dataclasses import replace
 
@@ -180,11 +181,39 @@ def test_the_threshold_is_tuned_on_the_selection_split_and_used_on_the_other(spl
     assert report.scores["selection_f1"] == pytest.approx(f1_at(selection, 0.0))
 
 
-def test_nothing_of_the_reported_split_reaches_the_threshold(prepared, splits, report):
+def test_nothing_of_the_reported_split_reaches_what_is_tuned(prepared, splits, report):
     other = TASK.report(splits[0], predicted(prepared, "validation", 3), SETTINGS)
-    assert other.scores["threshold"] == report.scores["threshold"] and other.scores["f1"] != report.scores["f1"]
     moved = TASK.report(predicted(prepared, "selection", 4), splits[1], SETTINGS)
-    assert moved.scores["threshold"] != report.scores["threshold"] and moved.scores["f1"] == report.scores["f1"]
+    for tuned in ("threshold", "temperature"):
+        assert other.scores[tuned] == report.scores[tuned] != moved.scores[tuned]
+    assert other.scores["f1"] != report.scores["f1"] == moved.scores["f1"]
+
+
+def test_the_table_of_examples_averages_to_the_scores(splits, report):
+    table = report.examples
+    assert list(table) == ["id", "em", "f1", "tuned_em", "tuned_f1", "confidence", "calibrated", "correct"]
+    assert table["id"] == list(report.files[".json"]) == [row["id"] for row in splits[1].examples]
+    for name in ("em", "f1", "tuned_em", "tuned_f1"):
+        assert np.mean(table[name]) == pytest.approx(report.scores[name])
+    assert np.array_equal(table["correct"], table["em"] / 100)
+    # The null threshold moves answers, so that the tuned columns are others.
+    assert not np.array_equal(table["f1"], table["tuned_f1"])
+
+
+def test_confidence_is_the_answers_share_among_the_spans_and_no_answer(splits, report):
+    found, ids, _ = TASK._search(splits[1], SETTINGS)
+    temperature = report.scores["temperature"]
+    for name, scale in (("confidence", 1.0), ("calibrated", temperature)):
+        for row, spans in enumerate(found.nbest):
+            none, each = math.exp(found.null_score[row] / scale), [math.exp(span.score / scale) for span in spans]
+            own = none if report.files[".json"][ids[row]] == "" else each[0]
+            total = none + sum(each)
+            assert report.examples[name][row] == pytest.approx(own / total, abs=1e-6)
+    gaps = {}
+    for sure, right in zip(report.examples["confidence"], report.examples["correct"], strict=True):
+        gaps.setdefault(math.ceil(sure * 10), []).append(right - sure)
+    expected = 100 * sum(abs(sum(part)) for part in gaps.values()) / len(ids)
+    assert report.scores["ece"] == pytest.approx(expected)
 
 
 def test_the_report_is_finite_numbers_under_the_names_that_tables_show(report):
@@ -225,6 +254,11 @@ def test_squad_1_has_no_null_answers_and_no_threshold(prepared):
     official = squad.scores(report.files[".json"], golds_of(only), None, version_2=False, threshold=None)
     assert (report.scores["em"], report.scores["f1"]) == (official["exact_match"], official["f1"])
     assert not {"threshold", "tuned_f1", "best_f1_oracle", "no_answer_f1"} & set(report.scores)
+    assert list(report.examples) == ["id", "em", "f1", "confidence", "calibrated", "correct"]
+    assert np.mean(report.examples["f1"]) == pytest.approx(report.scores["f1"])
+    spans = TASK._search(only, SETTINGS)[0].nbest[0]
+    shares = np.exp([span.score for span in spans])
+    assert report.examples["confidence"][0] == pytest.approx(shares[0] / shares.sum(), abs=1e-6)
 
 
 def test_soft_rows_are_each_windows_part_of_soft():

@@ -94,6 +94,8 @@ def test_the_report_has_correlations_counts_and_the_numbers():
     assert report.scores["mse"] == pytest.approx((0.0625 + 0.25 + 1 + 4) / 4)
     assert report.scores["examples"] == 4 and set(TASK.shown) <= set(report.scores)
     assert report.files == {".json": {"v0": 0.25, "v1": 2.0, "v2": 4.0, "v3": 3.0}, ".null_odds.json": {}}
+    assert list(report.examples) == ["id", "gold", "predicted"] and report.examples["gold"] == gold
+    assert report.examples["predicted"].tolist() == [0.25, 2.0, 4.0, 3.0]
 
 
 def test_a_constant_prediction_scores_0_and_not_nan():

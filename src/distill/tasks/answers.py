@@ -82,6 +82,12 @@ class NBest(Sequence[list[Span]]):
     ):
         self._contexts, self._first, self._columns = contexts, first, (score, start, end)
 
+    def scores(self) -> np.ndarray:
+        """float64, (examples, most spans of one, at least 1): falling, -inf where an example has fewer."""
+        count = np.diff(self._first)
+        real = np.arange(max(1, count.max(initial=0))) < count[:, None]
+        return _padded(self._columns[0], real, -np.inf)
+
     def __len__(self) -> int:
         return len(self._contexts)
 
@@ -107,7 +113,7 @@ class Answers:
     text: list[str]
     score: np.ndarray
     null_score: np.ndarray
-    nbest: Sequence[list[Span]]
+    nbest: NBest
 
     @property
     def null_odds(self) -> np.ndarray:
@@ -155,6 +161,17 @@ def search(
         window, score, s, e = _best_spans(start, end, char_start, char_end, n_best, max_answer_length)
         found.append((example[window], score, char_start[window, s], char_end[window, e]))
     return _collect(found, null_score, contexts, n_best)
+
+
+def candidate_scores(answers: Answers, null: bool) -> np.ndarray:
+    """Scores of all that might be answered, (examples, K), -inf where an example has fewer.
+
+    Args:
+        null: whether "no answer" is among them (SQuAD v2.0), as the first column. The highest is then what is
+            predicted at threshold 0.
+    """
+    spans = answers.nbest.scores()
+    return np.concatenate([answers.null_score[:, None], spans], axis=1) if null else spans
 
 
 def predictions(answers: Answers, ids: Sequence[str], threshold: float | None) -> dict[str, str]:

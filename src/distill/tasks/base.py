@@ -19,10 +19,12 @@ class Report:
     Attributes:
         scores: flat, 0–100 unless the name says otherwise.
         files: suffix of the predictions file → JSON content. Every task gives ".json" and ".null_odds.json".
+        examples: columns of the table with a row per validation example, in their order (`distill.examples`).
     """
 
     scores: dict[str, float]
     files: dict[str, dict]
+    examples: dict[str, Sequence]
 
 
 class Task(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from distill import losses
+from distill import calibration, losses
 from distill.evaluation import Predicted
 from distill.metrics import glue
 from distill.sections import Evaluate
@@ -95,20 +95,25 @@ class Classification:
     def score(self, predicted: Predicted, settings: Evaluate) -> dict[str, float]:
         """Accuracy, F1 and Matthews correlation (`metrics.glue.classification`)."""
         check_finite(predicted.logits)
-        gold = np.asarray(predicted.examples.data.column("label"))
-        return glue.classification(predicted.logits.argmax(1), gold, self.channels)
+        return glue.classification(predicted.logits.argmax(1), _gold(predicted), self.channels)
 
     def report(
         self, selection: Predicted, validation: Predicted, settings: Evaluate, mismatched: Predicted | None = None
     ) -> Report:
         """The scores of all splits, and class and probabilities of every row of the validation split.
 
-        Nothing is tuned. Only question answering has null odds: that file is empty here.
+        Nothing is tuned but the temperature of `calibration`. Only question answering has null odds: that file is
+        empty here.
         """
         scores = report_scores(self, selection, validation, settings, mismatched)
-        logits = validation.logits.astype(np.float64)
+        logits, ids = validation.logits.astype(np.float64), list(validation.examples["id"])
+        gold, chosen = _gold(validation), logits.argmax(1)
+        temperature = calibration.temperature_of_classes(selection.logits.astype(np.float64), _gold(selection))
+        sure, calibrated = calibration.columns(logits, chosen == gold, temperature)
+        names = np.array(self.classes, object)
+        table = {"id": ids, "accuracy": 100.0 * (chosen == gold), "gold": names[gold], "predicted": names[chosen]}
         odds = np.exp(logits - logits.max(1, keepdims=True))
-        rows = zip(validation.examples["id"], logits.argmax(1), odds / odds.sum(1, keepdims=True), strict=True)
+        rows = zip(ids, chosen, odds / odds.sum(1, keepdims=True), strict=True)
         predictions = {
             key: {
                 "label": self.classes[best],
@@ -116,7 +121,11 @@ class Classification:
             }
             for key, best, shares in rows
         }
-        return Report(scores, {".json": predictions, ".null_odds.json": {}})
+        return Report(scores | calibrated, {".json": predictions, ".null_odds.json": {}}, table | sure)
+
+
+def _gold(predicted: Predicted) -> np.ndarray:
+    return np.asarray(predicted.examples.data.column("label"))
 
 
 TASK = Classification

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distill import losses
+from distill import calibration, losses
 from distill.evaluation import Predicted
 from distill.metrics import squad
 from distill.sections import Evaluate
@@ -117,7 +117,9 @@ class QuestionAnswering:
         """Scores of the validation split at threshold 0 and, in v2.0, at the threshold tuned on the selection split.
 
         `best_em_oracle` and `best_f1_oracle` are the official evaluator's best_exact and best_f1: their thresholds are
-        tuned on the reported split itself. `mismatched`, a second validation split, is scored at threshold 0.
+        tuned on the reported split itself. `mismatched`, a second validation split, is scored at threshold 0. The
+        confidence of an answer is its share among the n-best spans and, in v2.0, no answer; its temperature is fitted
+        on the selection split.
         """
         version_2 = validation.meta["version_2"]
         found, ids, golds = self._search(validation, settings)
@@ -129,16 +131,24 @@ class QuestionAnswering:
         if mismatched is not None:
             other = self.score(mismatched, settings) | {"questions": len(mismatched.examples)}
             scores |= {f"mismatched_{name}": value for name, value in other.items()}
-        texts = answers.predictions(found, ids, 0.0 if version_2 else None)
+        texts = answers.predictions(found, ids, self._zero(version_2))
         odds = dict(zip(ids, found.null_odds.tolist(), strict=True))
         files = {".json": texts, ".null_odds.json": odds}
+        em, f1 = self._each(texts, golds, version_2)
+        table = {"id": ids, "em": em, "f1": f1}
+        right, _ = self._each(answers.predictions(chosen, chosen_ids, self._zero(version_2)), chosen_golds, version_2)
+        temperature = calibration.temperature_of_answers(answers.candidate_scores(chosen, version_2), right)
+        sure, calibrated = calibration.columns(answers.candidate_scores(found, version_2), em > 0, temperature)
+        scores |= calibrated
         if version_2:
             threshold, _ = answers.tune_threshold(chosen, chosen_ids, chosen_golds)
             tuned = self._score(found, ids, golds, version_2, threshold)
+            tuned_em, tuned_f1 = self._each(answers.predictions(found, ids, threshold), golds, version_2)
+            table |= {"tuned_em": tuned_em, "tuned_f1": tuned_f1}
             scores |= {"threshold": threshold} | {f"tuned_{name}": value for name, value in tuned.items()}
             oracle = squad.scores(texts, golds, odds, version_2=True, threshold=None)
             scores |= {"best_em_oracle": oracle["best_exact"], "best_f1_oracle": oracle["best_f1"]}
-        return Report(scores, files)
+        return Report(scores, files, table | sure)
 
     def _search(self, predicted: Predicted, settings: Evaluate) -> tuple[answers.Answers, list[str], dict]:
         windows = answers.Windows.from_table(predicted.features.data.table)
@@ -155,6 +165,17 @@ class QuestionAnswering:
         )
         golds = {key: answer["text"] for key, answer in zip(ids, table.column("answers").to_pylist(), strict=True)}
         return found, ids, golds
+
+    @staticmethod
+    def _zero(version_2: bool) -> float | None:
+        """The threshold of prediction files: v1.1 has no null answers."""
+        return 0.0 if version_2 else None
+
+    @staticmethod
+    def _each(texts: dict[str, str], golds: dict[str, list[str]], version_2: bool) -> np.ndarray:
+        """EM and F1 of each question, 0–100: (2, questions)."""
+        pairs = [squad.question_scores(golds[key], text, version_2) for key, text in texts.items()]
+        return 100.0 * np.array(pairs, np.float64).T
 
     def _score(self, found: answers.Answers, ids: list, golds: dict, version_2: bool, threshold: float) -> dict:
         texts = answers.predictions(found, ids, threshold if version_2 else None)

@@ -109,9 +109,10 @@ class Regression:
         Nothing is tuned. Only question answering has null odds: that file is empty here.
         """
         scores = report_scores(self, selection, validation, settings, mismatched)
-        numbers = validation.logits[:, 0].astype(np.float64).round(6).tolist()
-        predictions = dict(zip(validation.examples["id"], numbers, strict=True))
-        return Report(scores, {".json": predictions, ".null_odds.json": {}})
+        ids, numbers = list(validation.examples["id"]), validation.logits[:, 0].astype(np.float64)
+        predictions = dict(zip(ids, numbers.round(6).tolist(), strict=True))
+        table = {"id": ids, "gold": list(validation.examples["label"]), "predicted": numbers}
+        return Report(scores, {".json": predictions, ".null_odds.json": {}}, table)
 
 
 TASK = Regression

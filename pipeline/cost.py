@@ -1,0 +1,74 @@
+"""Stage cost: size and speed of teacher and student on this machine. `python -m pipeline.cost`
+
+Distilled students have the fine-tuned student's shape, so its figures are theirs. Its timings differ from run to run;
+no stage but `summarize` depends on them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from distill import checkpoints, config, cost, models
+from pipeline import common
+from pipeline.inputs import open_data
+from pipeline.stage import Stage, record_file, run_stage
+
+ROLES = ("teacher", "student")
+# Digits after the point; counts stay whole.
+_DIGITS = {"flops_per_token": 0, "checkpoint_mb": 3, "throughput": 2}
+
+
+def main() -> None:
+    """Count and time both models on the validation split."""
+    params = common.params()
+    section, file = params.cost, common.METRICS / "cost.json"
+    folders = {role: common.model(role) for role in ROLES}
+    with Stage(
+        "cost",
+        params=config.pick(params, ["task", "cost"]),
+        inputs=[common.PREPARED, *folders.values()],
+        outputs=[file, record_file("cost")],
+        experiment=params.tracking.experiment,
+        tags={"pipeline": "cost"},
+    ) as stage:
+        if params.runtime.threads:
+            torch.set_num_threads(params.runtime.threads)
+        data, task = open_data(params)
+        features = data.features("validation")
+        length = float(data.ragged("validation").lengths.mean())
+        stage.read(common.PREPARED, f"{len(features):,} validation rows of {length:.1f} tokens on average")
+        built = {}
+        for role, folder in folders.items():
+            checkpoints.load_check(folder)
+            stage.read(folder)
+            built[role] = models.freeze(models.from_pretrained(str(folder), task)).to(models.device())
+        sizes = {role: cost.size(built[role], task, round(length), folders[role]) for role in ROLES}
+        pad = data.tokenizer().pad_token_id
+        speeds = cost.speeds(built, task, features, pad, section, say=lambda text: stage.say("note", text))
+        found = {role: _rounded(asdict(sizes[role]) | asdict(speeds[role])) for role in ROLES}
+        stage.write_json(
+            file,
+            {
+                "machine": cost.machine(),
+                "threads": torch.get_num_threads(),
+                "precision": section.precision,
+                "length": round(length, 2),
+                "models": found,
+            },
+        )
+        shown = ("parameters", "checkpoint_mb", "latency_ms", "throughput")
+        stage.figures({role: {name: found[role][name] for name in shown} for role in ROLES})
+        stage.run.log_final({f"{role}.{name}": float(value) for role in ROLES for name, value in found[role].items()})
+        stage.record({"machine": cost.machine(), "threads": torch.get_num_threads()})
+
+
+def _rounded(figures: dict[str, Any]) -> dict[str, Any]:
+    digits = {name: _DIGITS.get(name, 4) for name, value in figures.items() if isinstance(value, float)}
+    return figures | {name: round(figures[name], number) for name, number in digits.items()}
+
+
+if __name__ == "__main__":
+    run_stage(main)

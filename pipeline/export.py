@@ -1,0 +1,210 @@
+"""Stage export: a student as ONNX and int8, checked, measured, with a model card. `python -m pipeline.export kd 1`"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from distill import checkpoints, config, cost, models, phases, registry, repository
+from distill.commands import EXPORTS
+from distill.config import Params
+from distill.data.prepared import Prepared
+from distill.evaluation import Predicted, predict_split
+from distill.export import card, onnx, quantize, speed
+from distill.inference import INT8, ONNX, SETTINGS, Run, Settings, onnx_run, onnx_session, torch_run
+from distill.tasks.base import Task
+from pipeline import common
+from pipeline.inputs import open_data
+from pipeline.stage import Stage, run_stage, to_json
+
+#: Whose scores the card shows beside the student's own.
+ROLES = ("teacher", "student")
+LIBRARIES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
+
+
+def main(method: str, seed: str) -> None:
+    """Export, compare with PyTorch, quantize, score all three, measure their speed, write the card."""
+    params = common.params()
+    method, number = common.method_run(method, seed, params)
+    name, label = f"export@{method}-{number}", f"{method}-{number}"
+    source, target = common.distilled(method, number), EXPORTS / method / str(number)
+    metrics = common.METRICS / "export" / f"{label}.json"
+    used = ["task", "data", "distill", method, "teacher.model", "student.model"]
+    used += ["evaluate", "export.int8", "export.max_examples", "cost.seconds"]
+    with Stage(
+        name,
+        params=config.pick(params, used),
+        inputs=[common.PREPARED, source, *(common.METRICS / "runs" / f"{run}.json" for run in (*ROLES, label))],
+        outputs=[target, metrics],
+        experiment=params.tracking.experiment,
+        tags={"method": method, "seed": number},
+    ) as stage:
+        runs = scores(label)
+        data, task = open_data(params)
+        checkpoints.load_check(source)
+        model = models.freeze(models.from_pretrained(str(source), task))  # exported and compared on the CPU
+        stage.read(source)
+        if params.runtime.threads:
+            torch.set_num_threads(params.runtime.threads)
+        folder = stage.fresh("export")
+        tokenizer = data.tokenizer()
+        onnx.write(model, task.per_token, tokenizer.model_input_names, folder / ONNX)
+        if params.export.int8:
+            quantize.int8(folder / ONNX, folder / INT8)
+        part = First(data, params.export.max_examples)
+        found = compare(model, folder, part, task, params)
+        found["size_mb"] = {"pytorch": _megabytes(source / "model.safetensors")} | {
+            form: _megabytes(folder / file)
+            for form, file in (("onnx", ONNX), ("int8", INT8))
+            if form in found["scores"]
+        }
+        shutil.copyfile(source / "config.json", folder / "config.json")
+        tokenizer.save_pretrained(folder)
+        settings = how_to_ask(params, data, runs[label])
+        checkpoints.write_text(folder / SETTINGS, to_json(settings.model_dump()))
+        facts = describe(params, method, number, model, data, task, runs, settings, found)
+        checkpoints.write_text(folder / "README.md", card.render(facts))
+        stage.publish(folder, target)
+        stage.write_json(metrics, found)
+        stage.figures({form: _row(found, form, task) for form in found["scores"]})
+        stage.figures({"parity, largest difference": found["parity_max"]})
+
+
+@dataclass
+class First:
+    """Prepared data with no more than the first `limit` validation examples (None: all), for `predict_split`."""
+
+    data: Prepared
+    limit: int | None
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """As of the whole."""
+        return self.data.meta
+
+    def tokenizer(self) -> Any:
+        """As of the whole."""
+        return self.data.tokenizer()
+
+    def examples(self, split: str) -> Any:
+        """The first examples."""
+        examples = self.data.examples(split)
+        return examples if self.limit is None else examples.select(range(min(self.limit, len(examples))))
+
+    def features(self, split: str) -> Any:
+        """The features of those examples: they stand in the same order, so the table stays in one piece."""
+        features = self.data.features(split)
+        if self.limit is None:
+            return features
+        return features.select(range(int(np.searchsorted(features.data.column("example_index"), self.limit))))
+
+
+def compare(model: PreTrainedModel, folder: Path, data: First, task: Task, params: Params) -> dict[str, Any]:
+    """Scores, parity and speed of the model's forms: contents of metrics/export/<label>.json but for sizes."""
+    threads = torch.get_num_threads()
+    runs = {"pytorch": torch_run(model, task), "onnx": onnx_run(onnx_session(folder / ONNX, threads))}
+    reference = _predict(runs["pytorch"], data, task, params, "PyTorch")
+    exported = _predict(runs["onnx"], data, task, params, "ONNX")
+    parity = onnx.check_parity(exported.logits, reference.logits, folder / ONNX)
+    predicted = {"pytorch": reference, "onnx": exported}
+    if params.export.int8:
+        runs["int8"] = onnx_run(onnx_session(folder / INT8, threads))
+        predicted["int8"] = _predict(runs["int8"], data, task, params, "int8")
+    size, table = params.evaluate.batch_size, data.features("validation").data.table
+    return {
+        "examples": len(reference.examples),
+        "parity_max": parity,
+        "scores": {form: task.score(one, params.evaluate) for form, one in predicted.items()},
+        "machine": cost.machine(),
+        "threads": threads,
+        "batch_size": size,
+        **speed.measure(runs, table, data.tokenizer().pad_token_id, size, params.cost.seconds),
+    }
+
+
+def _predict(run: Run, data: First, task: Task, params: Params, label: str) -> Predicted:
+    def forward(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        arrays = {name: value.numpy() for name, value in batch.items()}
+        return torch.from_numpy(np.ascontiguousarray(run(arrays)))
+
+    size, cpu = params.evaluate.batch_size, torch.device("cpu")
+    return predict_split(forward, data, "validation", size, cpu, "fp32", label, task.per_token)
+
+
+def scores(label: str) -> dict[str, dict[str, float]]:
+    """What stage evaluate found: of the teacher, of the fine-tuned student, and of this one."""
+    return {name: json.loads((common.METRICS / "runs" / f"{name}.json").read_text()) for name in (*ROLES, label)}
+
+
+def how_to_ask(params: Params, data: Prepared, found: dict[str, float]) -> Settings:
+    """What the commands need to know: the lengths of the data, the answer search, what was tuned."""
+    qa, evaluate = params.task == "qa", params.evaluate
+    return Settings(
+        task=params.task,
+        max_length=data.meta["max_length"],
+        doc_stride=data.meta["doc_stride"] if qa else None,
+        n_best=evaluate.n_best if qa else None,
+        max_answer_length=evaluate.max_answer_length if qa else None,
+        threshold=found.get("threshold"),
+        pairs=data.meta["pairs"],
+        temperature=None if params.task == "regression" else found.get("temperature", 1.0),
+        labels=list(data.meta.get("labels", ())),
+    )
+
+
+def describe(
+    params: Params,
+    method: str,
+    seed: int,
+    model: PreTrainedModel,
+    data: Prepared,
+    task: Task,
+    runs: dict[str, dict[str, float]],
+    settings: Settings,
+    exported: dict[str, Any],
+) -> card.Facts:
+    """All that the model card says."""
+    documentation = inspect.getmodule(registry.load(method)).__doc__ or ""
+    return card.Facts(
+        method=method,
+        seed=seed,
+        summary=" ".join(documentation.split("\n\n")[0].split()),
+        parameters=config.flatten(params.sections[method]),
+        training=params.distill,
+        updates=phases.updates(params.distill, len(data.features("train"))),
+        data=params.data,
+        meta=data.meta,
+        teacher=params.teacher.model,
+        start=params.student.model,
+        config=model.config.to_dict(),
+        weights=sum(parameter.numel() for parameter in model.parameters()),
+        settings=settings,
+        inputs=onnx.inputs(model, data.tokenizer().model_input_names),
+        runs=runs,
+        shown=task.shown,
+        exported=exported,
+        versions={library: importlib.metadata.version(library) for library in LIBRARIES},
+        commit=repository.commit(),
+    )
+
+
+def _megabytes(file: Path) -> float:
+    return round(file.stat().st_size / 1e6, 3)
+
+
+def _row(found: dict[str, Any], form: str, task: Task) -> dict[str, float]:
+    shown = {name: value for name, value in found["scores"][form].items() if name in task.shown}
+    return shown | {name: found[name][form] for name in ("size_mb", "latency_ms", "throughput")}
+
+
+if __name__ == "__main__":
+    run_stage(main)

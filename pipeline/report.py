@@ -1,0 +1,201 @@
+"""The report of a run: metrics/report.html, metrics/report.md and metrics/plots/, made by stage summarize.
+
+`python -m pipeline.report` makes the page from the metrics files that are there, sweeps and exports that came later
+included, without DVC. It writes beside DVC's own pages, so that the page that DVC keeps stays as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from distill import checkpoints, config, registry, repository
+from distill.config import Params
+from distill.errors import UserError
+from distill.report import page, plot_data
+from distill.report.results import FINE_TUNED, Results
+from pipeline import common, spent
+from pipeline.stage import Stage
+
+HTML, MARKDOWN, PLOTS = common.METRICS / "report.html", common.METRICS / "report.md", common.METRICS / "plots"
+TABLES = {name: PLOTS / f"{name}.csv" for name in plot_data.COLUMNS}
+#: What `write` writes.
+OUTPUTS = [HTML, MARKDOWN, *TABLES.values()]
+DISAGREEMENTS = Path("data/disagreements.json")
+AGAIN = Path("dvc_plots/report.html")
+# What a result hangs on besides the data.
+_CODE = ("params.yaml", "dvc.yaml", "pipeline", "src")
+
+
+def write(
+    stage: Stage,
+    params: Params,
+    summary: Mapping[str, Any],
+    analysis: Mapping[str, Any],
+    training: Mapping[str, Any],
+    disagreements: Mapping[str, Any],
+) -> None:
+    """Write the report and the tables behind DVC's plots, as outputs of `stage`.
+
+    Args:
+        summary, analysis, training: contents of the files of these names in metrics/.
+        disagreements: content of data/disagreements.json.
+    """
+    results = gather(params, summary, analysis, training, disagreements)
+    texts = {HTML: page.html(results), MARKDOWN: page.markdown(results)}
+    for path, text in texts.items():
+        (stage.scratch / path.name).write_text(text, encoding="utf-8")
+        stage.publish(stage.scratch / path.name, path)
+    for name, table in plot_data.tables(results).items():
+        table.to_csv(stage.scratch / f"{name}.csv", index=False, lineterminator="\n")
+        stage.publish(stage.scratch / f"{name}.csv", TABLES[name])
+
+
+def gather(
+    params: Params,
+    summary: Mapping[str, Any],
+    analysis: Mapping[str, Any],
+    training: Mapping[str, Any],
+    disagreements: Mapping[str, Any],
+    later: bool = False,
+) -> Results:
+    """What the report is made of: the arguments, and the files in metrics/ of the methods and seeds of `params`.
+
+    Args:
+        later: take in sweeps and exports, which are made after the run: no stage's page may depend on them.
+    """
+    task = registry.load_task(params.task, params.evaluate.metric)
+    labels = [*FINE_TUNED, *(f"{method}-{seed}" for method in params.method_names for seed in params.seeds)]
+    metrics = common.METRICS
+    curves = {
+        method: {
+            seed: pd.read_csv(path)
+            for seed in params.seeds
+            if (path := metrics / "curves" / f"{method}-{seed}.csv").is_file()
+        }
+        for method in params.method_names
+    }
+    return Results(
+        metric=task.main_metric,
+        shown=tuple(task.shown),
+        confidence=params.compare.confidence,
+        summary=summary,
+        analysis=analysis,
+        training=training,
+        disagreements=disagreements,
+        cost=_json(metrics / "cost.json"),
+        runs={label: found for label in labels if (found := _json(metrics / "runs" / f"{label}.json"))},
+        curves={method: seeds for method, seeds in curves.items() if seeds},
+        filters={role: found for role in FINE_TUNED if (found := _json(metrics / "filters" / f"{role}.json"))},
+        **(_later(params) if later else {}),
+        settings=_settings(params),
+        commands=_commands(params),
+        about=_about(params),
+    )
+
+
+def _later(params: Params) -> dict[str, Any]:
+    """Sweeps, and the exports that params.yaml asks for.
+
+    Raises:
+        UserError: a sweep's file is broken.
+    """
+    sweeps = {}
+    for path in sorted((common.METRICS / "sweeps").glob("*.csv")):
+        try:
+            sweeps[path.stem] = pd.read_csv(path)
+        except ValueError as error:
+            raise UserError(f"{path}: {error}: run `python -m pipeline.sweep` again, or remove the file") from None
+    labels = [f"{method}-{seed}" for method in params.export.methods for seed in params.export.seeds]
+    files = {label: common.METRICS / "export" / f"{label}.json" for label in labels}
+    return {"sweeps": sweeps, "exports": {label: _json(path) for label, path in files.items() if path.is_file()}}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _settings(params: Params) -> dict[str, Any]:
+    """Every parameter, those of methods that are not run left out."""
+    names = [name for name in type(params).model_fields if name != "sections"]
+    return config.flatten(config.pick(params, [*names, *params.method_names]))
+
+
+def _commands(params: Params) -> dict[str, str]:
+    """The command that makes each row of the summary again."""
+    commands = {role: f"dvc repro evaluate_{role}" for role in FINE_TUNED}
+    for method in params.method_names:
+        stage = f"evaluate_{params.group_of(method)}@{method}"
+        one = len(params.seeds) == 1
+        commands[method] = f"dvc repro {stage}-{params.seeds[0]}" if one else f"dvc repro --glob '{stage}-*'"
+    return commands
+
+
+def _about(params: Params) -> dict[str, str]:
+    """Commit, DVC experiment, data, versions and machines, as far as they are known."""
+    records = list(spent.records(params).values())
+    versions = {f"{name} {version}" for record in records for name, version in record.get("versions", {}).items()}
+    changed = [line[3:] for line in _git("status", "--porcelain", "--", *_CODE).splitlines()]
+    found = {
+        "commit": repository.commit() or "",
+        "changes": ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else ""),
+        "experiment": os.environ.get("DVC_EXP_NAME", ""),
+        "data": f"md5 {md5} (data/prepared)" if (md5 := _data_md5()) else "",
+        "versions": ", ".join(sorted(versions)),
+        "machine": "; ".join(sorted({record["device"] for record in records if "device" in record})),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _data_md5() -> str:
+    """The prepared data's md5 as DVC knows it: from dvc.lock, else from the files."""
+    lock = Path("dvc.lock")
+    stages = (yaml.safe_load(lock.read_text()) or {}).get("stages", {}) if lock.is_file() else {}
+    for out in stages.get("prepare", {}).get("outs", []):
+        if out["path"] == common.PREPARED.as_posix() and "md5" in out:
+            return out["md5"]
+    return common.dvc_md5(common.PREPARED) if common.PREPARED.is_dir() else ""
+
+
+def _git(*words: str) -> str:
+    try:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):  # no git, no repository, no commit yet
+        return ""
+    return done.stdout
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Make the page again.
+
+    Raises:
+        UserError: there is no finished run.
+    """
+    parser = argparse.ArgumentParser(prog="python -m pipeline.report", description=__doc__)
+    parser.add_argument("--output", type=Path, default=AGAIN, help=f"the page (default: {AGAIN})")
+    output = parser.parse_args(argv).output
+    files = {name: common.METRICS / f"{name}.json" for name in ("summary", "analysis", "training")}
+    for path in files.values():
+        if not path.is_file():
+            raise UserError(f"{path}: missing: run `dvc repro` first, which writes it in stage summarize")
+    found = {name: _json(path) for name, path in files.items()}
+    results = gather(common.params(), **found, disagreements=_json(DISAGREEMENTS), later=True)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    checkpoints.write_text(output, page.html(results))
+    print(f"{output}: {len(results.summary)} models")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")

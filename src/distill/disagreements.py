@@ -1,0 +1,99 @@
+"""The examples on which teacher, ft and the best method disagree: how many there are, and which to show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+MOST = 60
+
+
+def find(tables: Mapping[str, pd.DataFrame], best: str | None) -> tuple[list[dict[str, Any]], list[int]]:
+    """Counts, and the rows to show, the telling ones first.
+
+    Kinds, in this order: ft wrong and the best method right; the reverse; the teacher alone right; any other where some
+    are right and some wrong. Each kind gets an equal part of `MOST`, what is left goes to the first ones; within a kind
+    the rows are spread evenly over the data.
+
+    Where answers are numbers, neither right nor wrong, there are no counts, and the rows are those whose error changes
+    most from ft to the best method (of the last two models), for the better and for the worse.
+
+    Args:
+        tables: model → table, one seed each; teacher first.
+        best: the name of the best method; None without one.
+
+    Returns:
+        ([{"right": the models that are right, "examples": n}, …] with every combination that occurs; row numbers)
+    """
+    names = list(tables)
+    if "correct" not in next(iter(tables.values())):
+        return [], _changed(list(tables.values()))
+    right = np.array([table["correct"] for table in tables.values()], bool)
+    patterns, pattern, sizes = np.unique(right.T, axis=0, return_inverse=True, return_counts=True)
+    counts = [
+        {"right": [name for name, yes in zip(names, row, strict=True) if yes], "examples": int(size)}
+        for row, size in zip(patterns, sizes, strict=True)
+    ]
+    counts.sort(key=lambda item: (-len(item["right"]), [names.index(name) for name in item["right"]]))
+    kinds: dict[int, list[int]] = {}
+    for number, row in enumerate(patterns):
+        if row.any() and not row.all():
+            kind = _kind({name: bool(yes) for name, yes in zip(names, row, strict=True)}, best)
+            kinds.setdefault(kind, []).append(number)
+    groups = [np.flatnonzero(np.isin(pattern.ravel(), kinds[kind])) for kind in sorted(kinds)]
+    return counts, _chosen(groups)
+
+
+def _kind(right: dict[str, bool], best: str | None) -> int:
+    if best is not None and "ft" in right and right["ft"] != right[best]:
+        return 0 if right[best] else 1
+    return 2 if [name for name, yes in right.items() if yes] == ["teacher"] else 3
+
+
+def _chosen(groups: list[np.ndarray]) -> list[int]:
+    sizes = [min(len(group), MOST // len(groups)) for group in groups]
+    for k, group in enumerate(groups):
+        sizes[k] += min(MOST - sum(sizes), len(group) - sizes[k])
+    spread = [
+        np.linspace(0, len(group) - 1, size).round().astype(int) for group, size in zip(groups, sizes, strict=True)
+    ]
+    return [int(row) for group, places in zip(groups, spread, strict=True) for row in group[places]]
+
+
+def _changed(tables: list[pd.DataFrame]) -> list[int]:
+    if len(tables) < 2:
+        return []
+    one, other = ((table["predicted"] - table["gold"]).abs().to_numpy() for table in tables[-2:])
+    order = np.argsort(other - one, kind="stable")  # most gained first
+    half = MOST // 2
+    gained = [row for row in order[:half] if other[row] < one[row]]
+    lost = [row for row in order[::-1][:half] if other[row] > one[row]]
+    return [int(row) for row in (*gained, *lost)]
+
+
+def describe(
+    rows: Iterable[int], examples: Any, tables: Mapping[str, pd.DataFrame], answers: Mapping[str, Sequence[Any]]
+) -> list[dict[str, Any]]:
+    """Examples as a page shows them: id, texts, gold answers, what each model says, and which models are right.
+
+    Args:
+        rows: numbers of the examples. examples: the validation split (`datasets.Dataset`).
+        tables: as of `find`. answers: model → what it says of every example.
+    """
+    rows, shown = list(rows), []
+    for row, example in zip(rows, examples.select(rows), strict=True):
+        names = ("question", "context") if "question" in example else ("text", "text_pair")
+        own = next(iter(tables.values())).iloc[row]
+        shown.append(
+            {
+                "id": example["id"],
+                "text": {name: example[name] for name in names if example[name] is not None},
+                "gold": own["gold"] if "gold" in own else list(dict.fromkeys(example["answers"]["text"])),
+                "answers": {name: said[row] for name, said in answers.items()},
+                "right": [name for name, table in tables.items() if "correct" in table and table["correct"].iloc[row]],
+            }
+        )
+    return shown

@@ -1,0 +1,53 @@
+"""How fast the forms of one model are on this machine's CPU, timed in turns so that a busy machine hurts all alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from distill import cost
+from distill.inference import Run, batches
+
+# Batches that are timed, spread evenly over the lengths; every one of them counts as often as the others.
+_SINGLE, _LARGER = 64, 4
+
+
+def measure(
+    runs: Mapping[str, Run],
+    features: pa.Table,
+    pad_token_id: int,
+    batch_size: int,
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, dict[str, float]]:
+    """Latency and throughput of each form; reading texts, tokenizing and the search for answers are not in it.
+
+    Args:
+        features: rows to run (see `inference.batches`).
+        batch_size: of throughput; fewer where there are fewer rows.
+        seconds: of timing for each form and size, at least.
+
+    Returns:
+        `latency_ms` (median over rows that are run one by one) and `throughput` (rows per second), by form.
+    """
+
+    def timed(size: int, number: int) -> dict[str, np.ndarray]:
+        """Seconds by form, (rounds, batches), of batches with `size` rows."""
+        whole = [batch for rows, batch in batches(features, pad_token_id, size) if len(rows) == size]
+        chosen = cost.spread(whole, number)
+        for run in runs.values():
+            run(chosen[0])  # the first pass of a form sets things up
+        return cost.measure(runs, chosen, seconds, clock)
+
+    size = min(batch_size, features.num_rows)
+    single, larger = timed(1, _SINGLE), timed(size, _LARGER)
+    return {
+        "latency_ms": {form: round(1000 * float(np.median(times)), 3) for form, times in single.items()},
+        "throughput": {
+            form: round(size * times.shape[1] / float(np.median(times, axis=0).sum()), 2)
+            for form, times in larger.items()
+        },
+    }

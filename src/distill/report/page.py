@@ -1,0 +1,119 @@
+"""The report as one HTML page that needs nothing else, and as Markdown for a pull request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from distill.report import charts, curves, tables, words
+from distill.report.results import BASELINE, Results, title
+from distill.report.verdict import sentences
+
+FOLDER = Path(__file__).parent
+TASKS = {"qa": "question answering", "classification": "classification", "regression": "regression"}
+#: Parameters that say what was compared; the others are folded away.
+MATTER = ("task", "data.source", "data.embedded", "data.name", "data.subset", "data.train", "data.validation")
+MATTER += ("teacher.model.path", "student.model.path", "distill.init", "distill.epochs", "distill.max_steps")
+MATTER += ("distill.learning_rate", "distill.batch_size", "distill.precision", "seeds", "compare.resamples")
+
+
+def html(results: Results) -> str:
+    """The whole page. Text from data and parameters is escaped."""
+    few = _few(results)
+    return _template("page.html.j2").render(
+        results=results,
+        heading=f"Distillation report: {TASKS.get(results.settings.get('task'), 'one run')}",
+        sentences=sentences(results),
+        metric=title(results.metric),
+        words=words,
+        style=(FOLDER / "page.css").read_text(),
+        script=(FOLDER / "page.js").read_text(),
+        comparison=tables.comparison(results),
+        tuned=tables.tuned(results),
+        oracle=tables.oracle(results),
+        cost=tables.cost(results),
+        training=tables.training(results),
+        exports=tables.exports(results),
+        slices=tables.slices(results),
+        calibration=tables.calibration(results),
+        agreement=tables.agreement(results),
+        counts=tables.disagreements(results),
+        sweep_tables=tables.sweeps(results),
+        commands=tables.commands(results),
+        score_pictures=_there(charts.differences(results), charts.scores(results)),
+        cost_pictures=_there(charts.quality_cost(results), charts.quality_training(results)),
+        slice_pictures=charts.slices(results, few),
+        reliability_pictures=charts.reliability(results, few),
+        loss_pictures=curves.losses(results),
+        filter_pictures=_there(curves.filters(results)),
+        sweep_pictures=curves.sweeps(results),
+        few=few,
+        notes=notes(results),
+        matter=_settings(results),
+    )
+
+
+def markdown(results: Results) -> str:
+    """Verdict, comparison, cost and how to run it again; no texts of examples."""
+    return _template("page.md.j2").render(
+        results=results,
+        sentences=sentences(results),
+        comparison=tables.comparison(results),
+        cost=tables.cost(results),
+        notes=notes(results),
+        commit=results.about.get("commit"),
+    )
+
+
+def notes(results: Results) -> list[str]:
+    """How to read the comparison."""
+    found = []
+    if any(results.versus(name) is not None for name in results.rivals):
+        draws = results.settings.get("compare.resamples")
+        source = "a paired bootstrap over examples" + (f" ({draws:,} draws)" if draws else "")
+        source += ", one seed" if len(results.seeds) == 1 else " and the spread over seeds"
+        found.append(
+            "Differences are to ft, which has the same start, updates and data. Intervals:"
+            f" {results.confidence * 100:g}%, from {source}. They and p hold for each method by itself; verdicts are"
+            " corrected for the number of methods (Holm)."
+        )
+    if any(row.get("gap_closed") is not None for row in results.summary.values()):
+        found.append("Gap closed: share of the difference between teacher and ft.")
+    if results.chosen:
+        found.append(
+            f"{results.chosen} stands in the foreground because it has the highest {title(results.metric)} on the"
+            " selection split; nothing is chosen on the validation split."
+        )
+    return found
+
+
+def _few(results: Results) -> list[str]:
+    """The models that pictures of parts show."""
+    wanted = ("teacher", BASELINE if BASELINE in results.summary else "student", results.chosen)
+    return [name for name in wanted if name in results.summary]
+
+
+def _there(*pictures: Any) -> list[Any]:
+    return [picture for picture in pictures if picture is not None]
+
+
+def _settings(results: Results) -> list[tuple[str, Any]]:
+    """The parameters that matter: those above, and the sections of the methods."""
+    kept = [(name, value) for name, value in results.settings.items() if name in MATTER and value is not None]
+    own = [(name, value) for name, value in results.settings.items() if name.split(".")[0] in results.methods]
+    return kept + own
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=name.endswith(".html.j2"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    return environment.get_template(name)

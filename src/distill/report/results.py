@@ -1,0 +1,128 @@
+"""What a report is made of: the contents of the metrics files, and what is asked of them more than once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from distill.analysis import best_method
+
+TITLES = {
+    "em": "EM",
+    "f1": "F1",
+    "has_answer_em": "HasAns EM",
+    "has_answer_f1": "HasAns F1",
+    "no_answer_em": "NoAns EM",
+    "no_answer_f1": "NoAns F1",
+    "accuracy": "accuracy",
+    "mcc": "MCC",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+    "mse": "MSE",
+}
+#: Trained once, before any method.
+FINE_TUNED = ("teacher", "student")
+BASELINE = "ft"
+
+
+@dataclass(frozen=True)
+class Results:
+    """One run of the pipeline.
+
+    Attributes:
+        metric: the score by which methods are compared.
+        shown: the scores of the comparison, in order; those that a row lacks are left out.
+        confidence: of the intervals, in (0, 1).
+        summary: metrics/summary.json. analysis: metrics/analysis.json. training: metrics/training.json.
+        cost: metrics/cost.json; empty where it was not measured.
+        disagreements: data/disagreements.json, with the texts.
+        runs: label → metrics/runs/<label>.json.
+        curves: method → seed → metrics/curves/<method>-<seed>.csv.
+        filters: teacher, student → metrics/filters/<role>.json: {"layer_2": {score: value}}.
+        sweeps: parameter → metrics/sweeps/<parameter>.csv.
+        exports: label → metrics/export/<label>.json.
+        settings: every parameter by its dotted name.
+        commands: model → the command that makes its row again.
+        about: what else produced the run, by name: commit, experiment, data, versions, machine.
+    """
+
+    metric: str
+    shown: tuple[str, ...]
+    confidence: float
+    summary: Mapping[str, Mapping[str, Any]]
+    analysis: Mapping[str, Any]
+    training: Mapping[str, Mapping[str, Any]]
+    cost: Mapping[str, Any] = field(default_factory=dict)
+    disagreements: Mapping[str, Any] = field(default_factory=dict)
+    runs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    curves: Mapping[str, Mapping[int, pd.DataFrame]] = field(default_factory=dict)
+    filters: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+    sweeps: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    exports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    commands: Mapping[str, str] = field(default_factory=dict)
+    about: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def methods(self) -> list[str]:
+        """The distilled students of the run, ft among them where it is there."""
+        return [name for name in self.summary if name not in FINE_TUNED]
+
+    @property
+    def rivals(self) -> list[str]:
+        """The methods that are compared with ft."""
+        return [name for name in self.methods if name != BASELINE]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of the methods."""
+        return list(self.summary[self.methods[0]]["seeds"]) if self.methods else []
+
+    @property
+    def chosen(self) -> str | None:
+        """The rival with the highest score on the selection split: nothing is chosen on the reported split."""
+        return best_method(self.summary, self.methods, self.metric)
+
+    def score(self, model: str, metric: str | None = None) -> float | None:
+        """A model's mean over seeds; None where it has no such score."""
+        return self.summary.get(model, {}).get(metric or self.metric)
+
+    def versus(self, method: str, what: str = "") -> Any:
+        """Of the difference to ft: itself, or its "low", "high", "p"; None where there is none."""
+        return self.summary[method].get(f"{self.metric}_vs_{BASELINE}" + (f"_{what}" if what else ""))
+
+    def verdict(self, method: str) -> str | None:
+        """better, worse, cannot tell, one seed; None for ft, or where ft is not in the run."""
+        return self.summary[method].get("verdict")
+
+
+def title(score: str) -> str:
+    """A score as people write it: has_answer_f1 → HasAns F1, tuned_f1 → F1, tuned threshold."""
+    for prefix, words in (("tuned_", "{}, tuned threshold"), ("selection_", "{}, selection split")):
+        if score.startswith(prefix):
+            return words.format(title(score.removeprefix(prefix)))
+    if score.startswith("mismatched_"):
+        return f"mismatched {title(score.removeprefix('mismatched_'))}"
+    return TITLES.get(score, score.replace("_", " "))
+
+
+def heading(score: str) -> str:
+    """The same at the head of a column."""
+    name = title(score)
+    return name[0].upper() + name[1:]
+
+
+def scale(score: str) -> str:
+    """The unit of a score: of correlations times 100, of shares in percent, of errors in the labels' own unit."""
+    name = score.rpartition("_")[2]
+    if name == "mse":
+        return "labels' unit, squared"
+    return "−100 to 100" if name in ("mcc", "pearson", "spearman") else "0–100"
+
+
+def axis(score: str) -> str:
+    """A score with its unit: F1 (0–100)."""
+    return f"{title(score)} ({scale(score)})"

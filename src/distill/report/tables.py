@@ -1,0 +1,312 @@
+"""The report's tables as plain rows, for the page and for Markdown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from distill.report import words
+from distill.report.results import BASELINE, FINE_TUNED, Results, heading, scale
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table's cell.
+
+    Attributes:
+        text: what people read.
+        value: what it is sorted by, in full precision; None: nothing, sorted last.
+        kind: how it is set: "" | "better" | "worse" | "cannot-tell" | "one-seed".
+    """
+
+    text: str
+    value: float | str | None = None
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns are (title, note below it); the first one names the row."""
+
+    name: str
+    caption: str
+    columns: list[tuple[str, str]]
+    rows: list[list[Cell]] = field(default_factory=list)
+    sortable: bool = True
+
+
+def _name(text: str) -> Cell:
+    return Cell(text, text)
+
+
+def _number(value: float | None, digits: int = 2, signed: bool = False) -> Cell:
+    return Cell(words.number(value, digits, signed), value)
+
+
+def _score(row: Any, score: str) -> Cell:
+    return Cell(words.spread(row.get(score), row.get(f"{score}_std")), row.get(score))
+
+
+def _kept(name: str, caption: str, columns: list[tuple[str, str]], rows: list[list[Cell]]) -> Table:
+    """Without columns that no row fills."""
+    kept = [i for i in range(len(columns)) if i == 0 or any(row[i].value is not None for row in rows)]
+    return Table(name, caption, [columns[i] for i in kept], [[row[i] for i in kept] for row in rows])
+
+
+def comparison(results: Results) -> Table:
+    """A row per model: the main score, against ft difference, interval, p, share of the gap, verdict."""
+    shown = [score for score in results.shown if score != results.metric and not score.startswith("tuned_")]
+    level = f"{results.confidence * 100:g}% interval"
+    columns = [
+        ("Model", ""),
+        (heading(results.metric), scale(results.metric)),
+        ("Difference to ft", "points"),
+        (level, ""),
+        ("p", ""),
+    ]
+    columns += [
+        ("Gap closed", "%"),
+        ("Verdict", ""),
+        *((heading(score), scale(score)) for score in shown),
+        ("Seeds", ""),
+    ]
+    rows = []
+    for name, row in results.summary.items():
+        low, high, p = (results.versus(name, what) for what in ("low", "high", "p"))
+        verdict = results.verdict(name)
+        rows.append(
+            [
+                _name(name),
+                _score(row, results.metric),
+                _number(results.versus(name), signed=True),
+                Cell(words.interval(low, high), low),
+                Cell(words.probability(p), p),
+                _number(row.get("gap_closed"), 0),
+                Cell(verdict or words.NONE, verdict, (verdict or "").replace(" ", "-")),
+                *(_score(row, score) for score in shown),
+                Cell(str(len(row["seeds"]) or words.NONE), len(row["seeds"]) or None),
+            ]
+        )
+    spread = ", mean ± standard deviation over seeds" if len(results.seeds) > 1 else ""
+    return _kept("comparison", f"Scores on the validation split{spread}", columns, rows)
+
+
+def tuned(results: Results) -> Table | None:
+    """Scores at null threshold 0 and at the one tuned on the selection split; None where there are none."""
+    scores = [score for score in results.shown if score.startswith("tuned_")]
+    scores = [score for score in scores if any(score in row for row in results.summary.values())]
+    if not scores:
+        return None
+    pairs = [(score.removeprefix("tuned_"), score) for score in scores]
+    columns = [("Model", "")]
+    for plain, _ in pairs:
+        columns += [(heading(plain), "threshold 0"), (heading(plain), "tuned threshold")]
+        columns += [("Gain", f"{heading(plain)} points")]
+    rows = []
+    for name, row in results.summary.items():
+        cells = [_name(name)]
+        for plain, score in pairs:
+            gain = row[score] - row[plain] if row.get(score) is not None and row.get(plain) is not None else None
+            cells += [_score(row, plain), _score(row, score), _number(gain, signed=True)]
+        rows.append(cells)
+    return _kept("tuned", "Null threshold 0, and tuned on the selection split", columns, rows)
+
+
+def oracle(results: Results) -> Table | None:
+    """The official evaluator's best_exact and best_f1: tuned on the reported split itself."""
+    found = results.analysis.get("oracle")
+    if not found:
+        return None
+    keys = list(next(iter(found.values())))
+    rows = [[_name(name), *(_number(row.get(key)) for key in keys)] for name, row in found.items()]
+    columns = [("Model", ""), *((f"Best {heading(key[5:-7])} (oracle)", "mean over seeds") for key in keys)]
+    return _kept("oracle", "Oracle: threshold tuned on the reported split itself; no fair result", columns, rows)
+
+
+def cost(results: Results) -> Table | None:
+    """Teacher and student side by side."""
+    models = results.cost.get("models", {})
+    if not models:
+        return None
+    teacher, student = models.get("teacher", {}), models.get("student", {})
+    lines = [
+        ("Parameters", "parameters", words.short),
+        ("… without embeddings", "parameters_without_embeddings", words.short),
+        ("FLOPs per token, forward", "flops_per_token", words.short),
+        ("Checkpoint, MB", "checkpoint_mb", lambda value: words.number(value, 1)),
+        ("Latency at batch 1, ms (median)", "latency_ms", lambda value: words.number(value, 1)),
+        ("… 10th percentile, ms", "latency_ms_p10", lambda value: words.number(value, 1)),
+        ("… 90th percentile, ms", "latency_ms_p90", lambda value: words.number(value, 1)),
+        ("Throughput, examples/s", "throughput", lambda value: words.number(value, 1)),
+        ("… at batch size", "throughput_batch", lambda value: words.number(value, 0)),
+    ]
+    rows = []
+    for label, key, form in lines:
+        if teacher.get(key) is None and student.get(key) is None:
+            continue
+        share = words.ratio(student.get(key), teacher.get(key)) if key != "throughput_batch" else None
+        rows.append(
+            [
+                _name(label),
+                *(Cell(form(row.get(key)), row.get(key)) for row in (teacher, student)),
+                Cell(words.times(share), share),
+            ]
+        )
+    columns = [("", ""), ("Teacher", ""), ("Student", "every method"), ("Student / teacher", "")]
+    return Table("cost", "What one prediction costs", columns, rows, sortable=False)
+
+
+def training(results: Results) -> Table | None:
+    """What training cost, per model: means over seeds."""
+    if not results.training:
+        return None
+    base = results.training.get(BASELINE, {}).get("seconds")
+    columns = [
+        ("Model", ""),
+        ("Runs", ""),
+        ("Time", "per run"),
+        ("Time / ft", ""),
+        ("Teacher's part", "before the method's own"),
+        ("Updates", ""),
+        ("Examples/s", ""),
+        ("Peak memory", "MB"),
+        ("Peak GPU memory", "MB"),
+    ]
+    rows = []
+    for name, row in results.training.items():
+        seconds, teacher = row.get("seconds"), row.get("teacher_seconds") or None
+        more = words.ratio(seconds, base) if name not in FINE_TUNED else None
+        rows.append(
+            [
+                _name(name),
+                _number(row.get("runs"), 0),
+                Cell(words.duration(seconds), seconds),
+                Cell(words.times(more), more),
+                Cell(words.duration(teacher), teacher),
+                _number(row.get("updates"), 0),
+                _number(row.get("examples_per_second"), 1),
+                _number(row.get("peak_memory_mb"), 0),
+                _number(row.get("peak_gpu_memory_mb"), 0),
+            ]
+        )
+    return _kept("training", "What training cost, means over seeds", columns, rows)
+
+
+def slices(results: Results) -> list[Table]:
+    """A table per slice: models by groups."""
+    found = []
+    for part in results.analysis.get("slices", []):
+        groups = part["groups"]
+        columns = [("Model", ""), *((group["group"], words.plural(group["examples"], "example")) for group in groups)]
+        rows = [
+            [_name(name), *(_number(group["scores"].get(name)) for group in groups)]
+            for name in results.summary
+            if any(name in group["scores"] for group in groups)
+        ]
+        found.append(
+            Table(part["name"], f"{part['title']}: {heading(part['metric'])}, {scale(part['metric'])}", columns, rows)
+        )
+    return found
+
+
+def calibration(results: Results) -> Table | None:
+    """Expected calibration errors before and after temperature scaling."""
+    if not results.analysis.get("calibration"):
+        return None
+    columns = [("Model", ""), ("ECE before", "%"), ("ECE after", "%"), ("Temperature", "")]
+    rows = [
+        [_name(name), *(_number(row.get(key)) for key in ("ece", "ece_calibrated", "temperature"))]
+        for name, row in results.analysis["calibration"].items()
+    ]
+    return Table("calibration", "Expected calibration error, means over seeds", columns, rows)
+
+
+def agreement(results: Results) -> Table | None:
+    """How often a model answers as the teacher does."""
+    if not results.analysis.get("agreement"):
+        return None
+    unit = "Pearson × 100" if "pearson" in next(iter(results.summary.values())) else "% of examples"
+    rows = [[_name(name), _number(value)] for name, value in results.analysis["agreement"].items()]
+    return Table("agreement", "Agreement with the teacher", [("Model", ""), ("Agreement", unit)], rows)
+
+
+def disagreements(results: Results) -> Table | None:
+    """Which of teacher, ft and the chosen method are right, and how often."""
+    found = results.analysis.get("disagreements", {})
+    if not found.get("counts"):
+        return None
+    models = found["models"]
+    rows = [
+        [
+            *(Cell("right" if name in line["right"] else "wrong", int(name in line["right"])) for name in models),
+            _number(line["examples"], 0),
+        ]
+        for line in found["counts"]
+    ]
+    columns = [*((name, "") for name in models), ("Examples", "")]
+    return Table("disagreements", "Who is right, first seed", columns, rows)
+
+
+def exports(results: Results) -> Table | None:
+    """Exported students: quality, size and speed of each form."""
+    if not results.exports:
+        return None
+    rows = []
+    for label, row in results.exports.items():
+        for form, scores in row["scores"].items():
+            sizes = (row[key].get(form) for key in ("size_mb", "latency_ms", "throughput"))
+            cells = [_number(scores.get(results.metric)), *(_number(value, 1) for value in sizes)]
+            rows.append([_name(f"{label}, {form}"), *cells])
+    columns = [
+        ("Model", ""),
+        (heading(results.metric), scale(results.metric)),
+        ("Size", "MB"),
+        ("Latency at batch 1", "ms"),
+        ("Throughput", "examples/s"),
+    ]
+    return _kept("exports", "Exported students", columns, rows)
+
+
+def sweeps(results: Results) -> list[Table]:
+    """A table per sweep: the selection score, by which one chooses, and the reported one."""
+    found = []
+    for name, frame in results.sweeps.items():
+        scores = [score for score in (f"selection_{results.metric}", results.metric) if score in frame]
+        if not scores:  # of another task
+            continue
+        values = parameters(frame)
+        columns = [(column if column != "value" else name, "") for column in values]
+        columns += [*((heading(score), "") for score in scores), ("Experiment", "")]
+        rows = [
+            [
+                *(_plain(row[column]) for column in values),
+                *(_score({k: v for k, v in row.items() if v == v}, score) for score in scores),
+                _name(str(row.get("experiment", ""))),
+            ]
+            for row in frame.to_dict("records")
+        ]
+        found.append(Table(f"sweep-{name}", name, columns, rows))
+    return found
+
+
+def parameters(frame: Any) -> list[str]:
+    """The columns of a sweep that hold values of parameters: between the experiment and the scores."""
+    columns = list(frame.columns)
+    ends = [columns.index(name) for name in ("model", "seeds") if name in columns]
+    return columns[1 : min(ends, default=2)]
+
+
+def commands(results: Results) -> Table | None:
+    """What makes each row of the comparison again."""
+    if not results.commands:
+        return None
+    rows = [[_name(name), Cell(command, command, "code")] for name, command in results.commands.items()]
+    return Table("commands", "What makes a row again", [("Model", ""), ("Command", "")], rows, sortable=False)
+
+
+def _plain(value: Any) -> Cell:
+    if isinstance(value, str):
+        return _name(value)
+    if value is None or value != value:
+        return Cell(words.NONE)
+    return Cell(f"{value:g}", float(value))

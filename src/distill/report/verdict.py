@@ -1,0 +1,101 @@
+"""The run in a few sentences: what won, by how much, at what cost; or why that cannot be said."""
+
+from __future__ import annotations
+
+from distill.report import words
+from distill.report.results import BASELINE, Results, title
+
+MORE_SEEDS = "dvc exp run -S 'seeds=[1,2,3]'"
+
+
+def sentences(results: Results) -> list[tuple[str, str]]:
+    """The verdict, each sentence with the command that it names, or ""; the first one is the decision itself.
+
+    The method that is put forward is the one with the highest score on the selection split. The reported split only
+    says whether it is better than ft: who is picked from many by the score that is reported looks better than it is.
+    """
+    found = [_decision(results), *_cost(results)]
+    teacher, base = results.score("teacher"), results.score(BASELINE)
+    if teacher is not None and base is not None and teacher <= base:
+        scores = f"{words.number(teacher)} against {words.number(base)}"
+        found.append((f"The teacher is not above ft ({scores}): there is no gap to close.", ""))
+    return found
+
+
+def _decision(results: Results) -> tuple[str, str]:
+    metric, chosen = title(results.metric), results.chosen
+    if not results.rivals:
+        return "Nothing to compare: the run has no method besides ft.", ""
+    if BASELINE not in results.summary:
+        return (
+            "Cannot tell: ft, the baseline of every comparison, is not in the run. Add it to methods.logits in"
+            " params.yaml.",
+            "",
+        )
+    verdicts = {name: results.verdict(name) for name in results.rivals}
+    if not any(verdicts.values()):
+        return "Cannot tell: the methods were not compared with ft. Compare them with:", "dvc repro summarize"
+    if "one seed" in verdicts.values():
+        lead = f"Cannot tell from one seed. {_gain(results, chosen)}" if chosen else "Cannot tell from one seed."
+        return f"{lead} The interval is over examples only: another seed may turn it round. Run more:", MORE_SEEDS
+    better = [name for name in results.rivals if verdicts[name] == "better"]
+    worse = [name for name in results.rivals if verdicts[name] == "worse"]
+    if chosen in better:
+        others = [name for name in better if name != chosen]
+        also = f" Also better than ft: {words.listed(others)}." if others else ""
+        return f"{chosen} wins: {_gain(results, chosen).removeprefix(f'{chosen} scores ')}{also}", ""
+    if better:
+        return (
+            f"Better than ft in {metric}: {words.listed(better)}. The selection split would have chosen {chosen},"
+            f" which is not shown to be better: {_gain(results, chosen)}",
+            "",
+        )
+    seeds = words.plural(len(results.seeds), "seed")
+    if len(worse) == len(results.rivals):
+        return f"No method is better than ft in {metric} ({seeds}); all are worse. {_gain(results, chosen)}", ""
+    tail = f" Worse: {words.listed(worse)}." if worse else ""
+    lead = f"Cannot tell: with {seeds} no method is shown to be better than ft in {metric}.{tail}"
+    return f"{lead} {_gain(results, chosen)}", ""
+
+
+def _gain(results: Results, method: str | None) -> str:
+    """One method against ft: score, difference and interval, share of the gap."""
+    if method is None:
+        return ""
+    difference = results.versus(method)
+    if difference is None:
+        return f"{method} scores {words.number(results.score(method))} {title(results.metric)}."
+    side = "above" if difference >= 0 else "below"
+    level = f"{results.confidence * 100:g}% interval"
+    seeds = f", {words.plural(len(results.seeds), 'seed')}" if len(results.seeds) > 1 else ""
+    text = (
+        f"{method} scores {words.number(results.score(method))} {title(results.metric)},"
+        f" {words.number(abs(difference))} points {side} ft ({words.number(results.score(BASELINE))};"
+        f" {level} {words.interval(results.versus(method, 'low'), results.versus(method, 'high'))}{seeds})"
+    )
+    closed = results.summary[method].get("gap_closed")
+    return text + (f" and closes {words.number(closed, 0)}% of the gap to the teacher." if closed is not None else ".")
+
+
+def _cost(results: Results) -> list[tuple[str, str]]:
+    """What the chosen method costs in training, and what any student saves."""
+    found = []
+    chosen, training = results.chosen, results.training
+    if chosen and (own := training.get(chosen, {}).get("seconds")) is not None:
+        base = training.get(BASELINE, {}).get("seconds")
+        text = f"Training {chosen} takes {words.duration(own)} a seed"
+        if (more := words.ratio(own, base)) is not None:
+            text += f", {words.times(more)} the time of ft"
+        if teacher := training[chosen].get("teacher_seconds"):
+            text += f", after {words.duration(teacher)} for the teacher's part"
+        found.append((text + ".", ""))
+    models = results.cost.get("models", {})
+    teacher, student = models.get("teacher", {}), models.get("student", {})
+    size = words.ratio(student.get("parameters"), teacher.get("parameters"))
+    speed = words.ratio(student.get("throughput"), teacher.get("throughput"))
+    if size is not None and speed is not None:
+        text = (
+            f"Every student has {size * 100:.0f}% of the teacher's parameters and {words.times(speed)} its throughput"
+        )
+        found.append((f"{text} ({results.cost['machine']}).", ""))
+    return found

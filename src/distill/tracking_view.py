@@ -1,0 +1,51 @@
+"""A saved view of MLflow's runs table, which without one shows no score, no method and no seed.
+
+MLflow keeps views in tags of the experiment; a version of it that does not know them ignores them.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment
+    from mlflow.tracking import MlflowClient
+
+PREFIX = "mlflow.sharedViewState."
+
+
+@dataclass(frozen=True)
+class View:
+    """A saved view of the runs table.
+
+    Attributes:
+        key: last part of its address: `#/experiments/1/runs?viewStateShareKey=<key>`.
+        name: in the menu Views.
+        search: which runs, as in MLflow's search field.
+        order: tag by which they are sorted. Sorted by date, as they are else, they are folded away below their parents.
+        tags, metrics: columns, in this order; those that no run has are not shown.
+    """
+
+    key: str
+    name: str
+    search: str
+    order: str
+    tags: Sequence[str]
+    metrics: Sequence[str]
+
+    def state(self) -> str:
+        """What MLflow keeps of a view, without its name."""
+        columns = [f"tags.`{name}`" for name in self.tags] + [f"metrics.`{name}`" for name in self.metrics]
+        state = {"searchFilter": self.search, "orderByKey": f"tags.`{self.order}`", "orderByAsc": True}
+        return json.dumps(state | {"selectedColumns": ["attributes.`Dataset`", *columns]})
+
+
+def save(client: "MlflowClient", experiment: "Experiment", view: View) -> None:
+    """Save the view where the experiment has none of this key: what a person has changed stays."""
+    if PREFIX + view.key in experiment.tags:
+        return
+    now = time.time_ns() // 1_000_000
+    told = {"name": view.name, "createdAt": now, "updatedAt": now, "state": view.state()}
+    client.set_experiment_tag(experiment.experiment_id, PREFIX + view.key, json.dumps(told))

@@ -1,0 +1,53 @@
+"""What the training of each model took, from the records of the stages (data/runs/*.json)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+Record = Mapping[str, Any]
+
+
+def training_cost(runs: Sequence[Record | None], before: Sequence[Sequence[Record | None]]) -> dict[str, Any]:
+    """Means over the runs of one model; None where a record does not say, or is not there.
+
+    A run that went on from a checkpoint knows the seconds of its last part only: it has no part in `seconds`, nor in
+    the speed where there are other runs.
+
+    Args:
+        runs: the record of each seed.
+        before: for each seed, the records of the stages that make what the model is taught with: teacher, cache, …
+
+    Returns:
+        runs: how many; seconds: wall time; examples_per_second; updates; peak_memory_mb and peak_gpu_memory_mb: 10⁶
+        bytes; teacher_seconds: wall time of `before`, 0 where nothing is needed.
+    """
+    known = [run for run in runs if run is not None]
+    whole = [run for run in known if not interrupted(run)]
+    spent = [[_seconds(record) for record in stages] for stages in before]
+    return {
+        "runs": len(known),
+        "seconds": _mean(whole, "seconds"),
+        "examples_per_second": _mean(whole or known, "examples_per_second"),
+        "updates": _mean(known, "updates"),
+        "peak_memory_mb": _mean(known, "peak_memory_mb"),
+        "peak_gpu_memory_mb": _mean(known, "peak_gpu_memory_mb"),
+        "teacher_seconds": None
+        if any(seconds is None for stages in spent for seconds in stages)
+        else round(fmean(sum(stages) for stages in spent), 3),
+    }
+
+
+def interrupted(record: Record) -> bool:
+    """Whether its seconds leave out what was done before an interruption."""
+    return bool(record.get("resumed_from", record.get("resumed", False)))
+
+
+def _seconds(record: Record | None) -> float | None:
+    return None if record is None or interrupted(record) else record.get("seconds")
+
+
+def _mean(records: Sequence[Record], key: str) -> float | None:
+    values = [record[key] for record in records if record.get(key) is not None]
+    return round(fmean(values), 3) if values else None

@@ -1,0 +1,145 @@
+"""Stage export on models that the pipeline has made: the same answers as evaluate, checked figures, a whole folder."""
+
+import json
+import os
+import re
+import shutil
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+from transformers import AutoConfig, AutoTokenizer
+
+from distill import answer, classify, inference, yaml_edit
+from distill.data.prepared import Prepared
+from tests import micro
+
+pytestmark = pytest.mark.slow
+FAST = {("cost", "seconds"): 0.01}
+TEXTS = {
+    "task": "classification",
+    "data.embedded": "sentences",
+    "data.text": "sentence",
+    "methods.hidden": [],
+    "methods.filtered": [],
+}
+
+
+def change(repo, values: dict) -> None:
+    file = repo / "params.yaml"
+    file.write_text(yaml_edit.replace(file.read_text(), values))
+
+
+@pytest.fixture(scope="module")
+def questions(base, stages, tmp_path_factory):
+    """A distilled and exported student for questions."""
+    repo = shutil.copytree(base, tmp_path_factory.mktemp("questions") / "repo")
+    change(repo, FAST)
+    for words in (("distill", "kd", "1"), ("evaluate", "teacher"), ("evaluate", "student"), ("evaluate", "kd", "1")):
+        stages.run(repo, *words)
+    stages.run(repo, "export", "kd", "1")
+    return repo
+
+
+@pytest.fixture(scope="module")
+def texts(stages, tmp_path_factory):
+    """One for texts."""
+    repo = micro.repo(tmp_path_factory.mktemp("texts") / "repo", TEXTS)
+    change(repo, FAST)
+    for words in (
+        ("corpus",),
+        ("prepare",),
+        ("finetune", "teacher"),
+        ("finetune", "student"),
+        ("plan",),
+        ("predict",),
+        ("distill", "kd", "1"),
+        ("evaluate", "teacher"),
+        ("evaluate", "student"),
+        ("evaluate", "kd", "1"),
+        ("export", "kd", "1"),
+    ):
+        stages.run(repo, *words)
+    return repo
+
+
+def read(repo, path: str):
+    return json.loads((repo / path).read_text())
+
+
+@pytest.mark.parametrize("folder", ["data/export/kd/1", "data/models/distill/kd/1"])
+def test_answers_are_those_of_evaluate(questions, folder):
+    section = yaml.safe_load((questions / "params.yaml").read_text())
+    given = {name: section["evaluate"][name] for name in ("n_best", "max_answer_length")}
+    given |= {name: section["features"][name] for name in ("max_length", "doc_stride")}
+    model = inference.load(str(questions / folder), given={"threshold": 0.0}, usual=answer._USUAL | given)
+    examples = Prepared(questions / "data/prepared").examples("validation")
+    found = answer.answer(model, list(zip(examples["question"], examples["context"], strict=True)))
+    predictions, odds = (read(questions, f"data/predictions/kd-1{name}.json") for name in ("", ".null_odds"))
+    assert [one.text for one in found] == [predictions[key] for key in examples["id"]]
+    assert [one.null_odds for one in found] == pytest.approx([odds[key] for key in examples["id"]], abs=1e-3)
+
+
+@pytest.mark.parametrize("folder", ["data/export/kd/1", "data/models/distill/kd/1"])
+def test_classes_are_those_of_evaluate(texts, folder):
+    model = inference.load(str(texts / folder), given={"temperature": 1.0}, usual={"max_length": 128})
+    examples = Prepared(texts / "data/prepared").examples("validation")
+    found = classify.classify(model, [(first, None) for first in examples["text"]])
+    predictions = read(texts, "data/predictions/kd-1.json")
+    for key, one in zip(examples["id"], found, strict=True):
+        assert one["label"] == predictions[key]["label"]
+        assert one["probabilities"] == pytest.approx(predictions[key]["probabilities"], abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["questions", "texts"])
+def test_figures_folder_and_card_belong_together(kind, request):
+    repo = request.getfixturevalue(kind)
+    figures, run = read(repo, "metrics/export/kd-1.json"), read(repo, "metrics/runs/kd-1.json")
+    folder = repo / "data/export/kd/1"
+    assert (
+        set(figures["scores"]) == set(figures["size_mb"]) == set(figures["throughput"]) == {"pytorch", "onnx", "int8"}
+    )
+    assert figures["scores"]["pytorch"] == {name: run[name] for name in figures["scores"]["pytorch"]}
+    assert 0 <= figures["parity_max"] < 1e-4 and figures["examples"] == 60
+    assert figures["size_mb"]["onnx"] == pytest.approx((folder / "model.onnx").stat().st_size / 1e6, abs=1e-3)
+    assert min(figures["latency_ms"].values()) > 0
+    settings = read(repo, "data/export/kd/1/task.json")
+    assert settings["threshold"] == run.get("threshold") and settings["temperature"] == run["temperature"]
+    assert AutoConfig.from_pretrained(folder).model_type == "deberta-v2"
+    own = AutoTokenizer.from_pretrained(repo / "data/models/distill/kd/1")
+    assert AutoTokenizer.from_pretrained(folder)("A town.", "B") == own("A town.", "B")
+    card = (folder / "README.md").read_text()
+    assert ModelCard(card).data.pipeline_tag == ("question-answering" if kind == "questions" else "text-classification")
+    main = "f1" if kind == "questions" else "accuracy"
+    assert f"{run[main]:.2f}" in re.search(r"^\| kd-1 \|.*$", card, re.MULTILINE)[0]
+    assert "| the student, fine-tuned without a teacher |" in card and str(repo) not in card
+    assert "| `kd.temperature` | 2.0 |" in card
+    assert "| updates | 8 |" in card
+
+
+def test_the_default_model_is_the_only_export(questions):
+    examples = Prepared(questions / "data/prepared").examples("validation")
+    env = {"PYTHONPATH": str(questions / "src")}
+    words = ("python", "-m", "distill.answer", examples[0]["question"], examples[0]["context"], "--json", "--int8")
+    told = json.loads(micro.run(questions, *words, env=env).stdout)
+    assert set(told) == {"text", "start", "end", "confidence", "null_odds", "candidates"}
+    wrong = micro.run(questions, "python", "-m", "distill.classify", "a text", env=env, check=False)
+    assert wrong.returncode == 2 and "error: the model is one for questions" in wrong.stderr
+
+
+def test_fewer_examples_and_no_int8(questions, stages, tmp_path):
+    repo = shutil.copytree(questions, tmp_path / "repo")
+    change(repo, {("export", "max_examples"): 7, ("export", "int8"): False})
+    stages.run(repo, "export", "kd", "1")
+    figures = read(repo, "metrics/export/kd-1.json")
+    assert figures["examples"] == 7 and set(figures["scores"]) == {"pytorch", "onnx"}
+    assert not (repo / "data/export/kd/1/model.int8.onnx").exists()
+
+
+def test_what_is_not_evaluated_is_not_exported(questions, stages, tmp_path):
+    repo = shutil.copytree(questions, tmp_path / "repo")
+    os.remove(repo / "metrics/runs/kd-1.json")
+    shutil.rmtree(repo / "data/export")
+    done = stages.run(repo, "export", "kd", "1", check=False)
+    assert done.code == 2 and "metrics/runs/kd-1.json: missing, export@kd-1 needs it" in done.err
+    assert not (repo / "data/export").exists()

@@ -1,0 +1,32 @@
+"""Latency and throughput by a clock that only moves when a model runs."""
+
+import pyarrow as pa
+import pytest
+
+from distill.export import speed
+
+LENGTHS = [3, 9, 5, 7, 1, 8, 6, 2, 4, 10]
+
+
+def features() -> pa.Table:
+    return pa.table({"input_ids": [[1] * length for length in LENGTHS], "length": LENGTHS})
+
+
+@pytest.mark.parametrize(("batch_size", "rows"), [(4, 4), (100, 10)])
+def test_medians_by_form(batch_size, rows):
+    now, seen = [0.0], []
+
+    def form(seconds_per_token: float):
+        def run(batch):
+            now[0] += seconds_per_token * batch["input_ids"].size
+            seen.append(batch["input_ids"].shape)
+
+        return run
+
+    found = speed.measure({"slow": form(0.01), "fast": form(0.001)}, features(), 0, batch_size, 0.5, lambda: now[0])
+    assert found["latency_ms"] == {"slow": 55.0, "fast": 5.5}  # the median length is 5.5 tokens
+    # Longest first: batches of 10 and 6 tokens' width, or all ten rows at 10; what is left over is not timed.
+    tokens = [4 * 10, 4 * 6] if rows == 4 else [10 * 10]
+    expected = rows * len(tokens) / (0.01 * sum(tokens))
+    assert found["throughput"] == pytest.approx({"slow": expected, "fast": 10 * expected}, abs=0.01)
+    assert {shape[0] for shape in seen} == {1, rows}
