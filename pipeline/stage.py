@@ -173,7 +173,7 @@ class Stage:
     def say(self, verb: str, text: str) -> None:
         """Prints one line of the stage's report: `  <verb>  <text>`."""
         if processes.is_first():
-            print(f"  {verb:<8}{text}".rstrip(), flush=True)
+            print(f"  {verb:<7} {text}".rstrip(), flush=True)
 
     def alone(self) -> None:
         """Of several processes, lets the first one go on by itself; the others end here."""
