@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import platform
-import re
-from pathlib import Path
 
 import psutil
 import torch
 
 from benchmarks.report import Machine
+from distill import cost
 
 # Dense bfloat16 operations per second that the makers state, by a part of the device's name.
 PEAKS = {
@@ -27,7 +26,7 @@ def describe() -> Machine:
     """This machine, with the device and the number of threads that torch uses."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     return Machine(
-        processor=_processor(),
+        processor=cost.processor(),
         device=device,
         threads=torch.get_num_threads(),
         memory_bytes=psutil.virtual_memory().total,
@@ -55,9 +54,3 @@ def forward_operations(config: object, tokens: float, squares: float) -> float:
     """
     width, inner = config.hidden_size, config.intermediate_size
     return config.num_hidden_layers * (2 * tokens * (4 * width**2 + 2 * width * inner) + 4 * width * squares)
-
-
-def _processor() -> str:
-    path = Path("/proc/cpuinfo")
-    names = re.findall(r"^model name\s*: (.*)$", path.read_text(), flags=re.MULTILINE) if path.exists() else []
-    return names[0].strip() if names else platform.processor() or platform.machine()

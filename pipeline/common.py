@@ -86,7 +86,8 @@ def method_run(method: str, seed: str, members: Params) -> tuple[str, int]:
 def dvc_md5(path: Path) -> str:
     """The md5 by which DVC knows a file or folder: as in dvc.lock, and in the cache's file names."""
     if path.is_file():
-        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        with path.open("rb") as file:  # in parts: tracking hashes data sets while a stage is at work
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     entries: list[dict[str, Any]] = [
         {"md5": dvc_md5(file), "relpath": file.relative_to(path).as_posix()}
         for file in path.rglob("*")

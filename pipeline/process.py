@@ -309,6 +309,8 @@ def _acquire(lock: FileLock, path: Path, seconds: float) -> bool:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
+            if path.parent.exists() and not path.parent.is_dir():
+                raise  # a file in its place: no retry will change that
             continue  # it was there, and the last holder has removed it before mkdir looked again
         try:
             lock.acquire(timeout=seconds, poll_interval=0.1)

@@ -28,6 +28,10 @@ COPIED = (
     "data/none",
 )
 
+# In this order each stage finds what it needs: up to a method that needs logits, and up to one that needs filters.
+TAUGHT = (("corpus",), ("prepare",), ("finetune", "teacher"), ("finetune", "student"), ("plan",), ("predict",))
+BASE = (*TAUGHT, ("train_filters", "teacher"), ("train_filters", "student"))
+
 _TRAINING = {"max_steps": 8, "batch_size": 8, "log_every": 2}
 _SHAPE = {
     "num_hidden_layers": 2,

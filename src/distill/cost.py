@@ -152,7 +152,7 @@ def speeds(
         if count == 1:
             latency = times
         for name, taken in times.items():
-            throughput[name][count] = count * taken.shape[1] / float(np.median(taken, axis=0).sum())
+            throughput[name][count] = rows_per_second(taken, count)
     return {name: _speed(latency[name], throughput[name]) for name in candidates}
 
 
@@ -194,6 +194,11 @@ def measure(
     return {name: np.reshape(times, (-1, len(batches))) for name, times in taken.items()}
 
 
+def rows_per_second(taken: np.ndarray, count: int) -> float:
+    """Throughput by the median time of each batch: `taken` as of `measure`, (rounds, batches), `count` rows a batch."""
+    return count * taken.shape[1] / float(np.median(taken, axis=0).sum())
+
+
 def spread(order: Sequence[Any], number: int) -> list[Any]:
     """As many of the entries, evenly spaced: the middles of equal parts; all where there are no more."""
     if number >= len(order):
@@ -208,12 +213,16 @@ def out_of_memory(error: BaseException) -> bool:
 
 def machine() -> str:
     """What computes: `cpu x86_64, 2 cores, AMD EPYC`, or the GPU's name and the processor's."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, {processor()}"
+    return f"cpu {platform.machine()}, {os.cpu_count()} cores, {processor()}"
+
+
+def processor() -> str:
+    """The processor's name; where the system does not tell it, its architecture."""
     path = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*: (.*)$", path.read_text(), flags=re.MULTILINE) if path.exists() else None
-    processor = found[1] if found else platform.processor() or "unknown processor"
-    if torch.cuda.is_available():
-        return f"{torch.cuda.get_device_name()}, {processor}"
-    return f"cpu {platform.machine()}, {os.cpu_count()} cores, {processor}"
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def _forward(model: PreTrainedModel, task: Task, precision: str) -> Forward:

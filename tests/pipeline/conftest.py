@@ -10,18 +10,6 @@ import yaml
 from tests import forked, micro, warm
 from tests.project import Project, Ran
 
-# In this order each stage finds what it needs.
-BASE = (
-    ("corpus",),
-    ("prepare",),
-    ("finetune", "teacher"),
-    ("finetune", "student"),
-    ("plan",),
-    ("predict",),
-    ("train_filters", "teacher"),
-    ("train_filters", "student"),
-)
-
 
 @pytest.fixture(scope="session")
 def stages(tmp_path_factory) -> Iterator[forked.Server]:
@@ -34,7 +22,7 @@ def stages(tmp_path_factory) -> Iterator[forked.Server]:
 def base(tmp_path_factory, stages) -> Path:
     """A micro repository with everything that distillation needs; not to be changed."""
     folder = micro.repo(tmp_path_factory.mktemp("base") / "repo")
-    for words in BASE:
+    for words in micro.BASE:
         stages.run(folder, *words)
     return folder
 

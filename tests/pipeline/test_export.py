@@ -47,12 +47,7 @@ def texts(stages, tmp_path_factory):
     repo = micro.repo(tmp_path_factory.mktemp("texts") / "repo", TEXTS)
     change(repo, FAST)
     for words in (
-        ("corpus",),
-        ("prepare",),
-        ("finetune", "teacher"),
-        ("finetune", "student"),
-        ("plan",),
-        ("predict",),
+        *micro.TAUGHT,
         ("distill", "kd", "1"),
         ("evaluate", "teacher"),
         ("evaluate", "student"),

@@ -160,6 +160,13 @@ def test_locks_removed_by_their_holders_still_exclude(tmp_path, root):
     assert counter.read_text() == "80"
 
 
+def test_a_file_in_the_place_of_the_lock_s_folder_is_an_error_and_no_endless_wait(tmp_path):
+    (tmp_path / "locks").write_text("in the way")
+    with pytest.raises(FileExistsError), exclusive(tmp_path / "locks" / "x.lock", "dummy", 1):
+        pass
+    assert (tmp_path / "locks").read_text() == "in the way"
+
+
 def test_only_what_nobody_holds_is_removed(tmp_path):
     lock, folder = tmp_path / "a.lock", tmp_path / "a"
     folder.mkdir()

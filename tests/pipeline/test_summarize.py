@@ -50,7 +50,7 @@ def questions(base, stages, tmp_path_factory):
 
 def texts(kind, stages, tmp_path_factory):
     repo = micro.repo(tmp_path_factory.mktemp("texts") / "repo", METHODS | COMPARE | kind)
-    for words in (("corpus",), ("prepare",), ("finetune", "teacher"), ("finetune", "student"), ("plan",), ("predict",)):
+    for words in micro.TAUGHT:
         stages.run(repo, *words)
     finish(repo, stages)
     return repo

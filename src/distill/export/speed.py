@@ -46,8 +46,5 @@ def measure(
     single, larger = timed(1, _SINGLE), timed(size, _LARGER)
     return {
         "latency_ms": {form: round(1000 * float(np.median(times)), 3) for form, times in single.items()},
-        "throughput": {
-            form: round(size * times.shape[1] / float(np.median(times, axis=0).sum()), 2)
-            for form, times in larger.items()
-        },
+        "throughput": {form: round(cost.rows_per_second(times, size), 2) for form, times in larger.items()},
     }
