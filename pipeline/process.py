@@ -6,6 +6,7 @@ same files. So a stage under DVC watches the processes that started it, and ever
 
 import contextlib
 import errno
+import gc
 import inspect
 import json
 import os
@@ -23,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from distill import processes
 from distill.errors import UserError
-from pipeline import launch
+from pipeline import COLLECT, launch
 
 _SHELLS = {"ash", "bash", "busybox", "dash", "fish", "ksh", "sh", "zsh"}
 _ADOPTERS = {"docker-init", "dumb-init", "init", "launchd", "systemd", "tini"}  # take over orphans
@@ -41,6 +42,8 @@ def run_stage(main: Callable[..., None]) -> NoReturn:
     Args:
         main: The stage. Its parameters are positional and of type str.
     """
+    gc.freeze()  # what was imported is no garbage: Trainer's own calls of gc.collect need not look through it
+    gc.set_threshold(*COLLECT)  # see pipeline/__init__.py
     script = Path(sys.argv[0]).stem
     watch_starter()
     try:

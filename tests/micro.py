@@ -148,3 +148,9 @@ def run(
     if check and done.returncode:
         raise AssertionError(f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
     return done
+
+
+def newest_checkpoint(repo: Path) -> int:
+    """Number of the newest complete checkpoint of an interrupted stage, 0 for none."""
+    found = repo.glob(".scratch/*/checkpoints/checkpoint-*/complete.json")
+    return max((int(path.parent.name.split("-")[1]) for path in found), default=0)

@@ -138,12 +138,6 @@ def workers(repo):
     return found
 
 
-def newest(repo):
-    """Number of the newest complete checkpoint, 0 for none."""
-    found = repo.glob(".scratch/*/checkpoints/checkpoint-*/complete.json")
-    return max((int(path.parent.name.split("-")[1]) for path in found), default=0)
-
-
 def record(repo):
     return json.loads(next((repo / "data" / "runs").glob("*.json")).read_text())
 
@@ -224,9 +218,9 @@ DAMAGES = {
 def test_a_checkpoint_cut_off_half_way_is_not_used(repo, stages, whole, command):
     expected, _ = whole(command)
     set_up(repo, command)
-    killed = stages.kill_when(repo, *command.split(), condition=lambda: newest(repo) >= 10)
+    killed = stages.kill_when(repo, *command.split(), condition=lambda: micro.newest_checkpoint(repo) >= 10)
     assert killed.code == -signal.SIGKILL
-    last = newest(repo)
+    last = micro.newest_checkpoint(repo)
     (folder,) = repo.glob(f".scratch/*/checkpoints/checkpoint-{last}")
     DAMAGES[command](folder)
     shutil.rmtree(repo / "data" / "runs")
@@ -244,7 +238,7 @@ def test_lost_best_weights_are_trained_again(repo, stages, whole, lost):
     command = "finetune teacher"
     expected, _ = whole(command)
     set_up(repo, command)
-    stages.kill_when(repo, *command.split(), condition=lambda: newest(repo) >= 10)
+    stages.kill_when(repo, *command.split(), condition=lambda: micro.newest_checkpoint(repo) >= 10)
     (best,) = repo.glob(".scratch/*/best")
     if lost == "gone":
         shutil.rmtree(best)
@@ -316,13 +310,13 @@ def test_dvc_and_its_stage_killed_one_after_the_other_and_together(repo, stages,
         # The search takes its time, on a busy machine more than the rest of the training: it comes before the wait.
         wait_for(lambda: stage_of(started) or started.poll() is not None)  # noqa: B023 (called at once)
         stage = stage_of(started)
-        wait_for(lambda: newest(repo) >= reached + 4 or started.poll() is not None)  # noqa: B023
+        wait_for(lambda: micro.newest_checkpoint(repo) >= reached + 4 or started.poll() is not None)  # noqa: B023
         assert started.poll() is None, Path(log.name).read_text()
         if victims != "stage":
             started.kill()
         if victims != "dvc":
             stage.kill()
-        reached = newest(repo)
+        reached = micro.newest_checkpoint(repo)
         assert started.wait(30) != 0
     log.close()
     micro.run(repo, "python", "-m", "pipeline.process")  # as `make repro` does

@@ -318,3 +318,16 @@ def test_a_file_that_a_live_dvc_is_writing_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.process._acquire", lambda lock, path, seconds: False)
     mend_dvc(tmp_path)
     assert (folder / "rwlock").exists()
+
+
+def test_garbage_is_left_alone_while_a_stage_is_imported_and_no_longer(root):
+    code = """
+import gc, sys
+usual, sys.argv[0] = gc.get_threshold(), "-m"
+import pipeline.process
+assert gc.get_threshold() > usual
+sys.argv[0] = "pipeline/plan.py"
+pipeline.process.run_stage(lambda: print(gc.isenabled(), gc.get_threshold() == usual, gc.get_freeze_count() > 1000))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("True True True\n", "")

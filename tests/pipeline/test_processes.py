@@ -139,24 +139,28 @@ def wait_for(condition, seconds=120):
     return found
 
 
-@pytest.mark.parametrize("victim", ["1", "0", "launcher"])
-def test_a_kill_ends_all_and_the_same_command_goes_on(trained, start, stages, tmp_path, victim):
+def test_a_kill_ends_all_and_the_same_command_goes_on(trained, start, stages, tmp_path):
+    """Killed three times, each time another of its processes, one checkpoint further on."""
     command = "distill ted 1"
     whole, _ = trained(command, 2)
     repo = shutil.copytree(start, tmp_path / "repo")
-    started = stages.start(repo, *command.split(), env=TWO)
-    wait_for(lambda: [*repo.glob(".scratch/*/checkpoints/checkpoint-*/complete.json")])
-    pid = started[0] if victim == "launcher" else processes_of(repo)[victim].pid
-    os.kill(pid, signal.SIGKILL)
-    done = stages.wait(started)
-    assert done.code == (-signal.SIGKILL if victim == "launcher" else 1)
-    if victim != "launcher":
-        assert f"process {victim} of 2 was ended by SIGKILL" in done.err and "Traceback" not in done.err
-    wait_for(lambda: not processes_of(repo), 10)
-    assert not (repo / STAGES[command][0]).exists()
+    reached = 0
+    for victim in ("1", "0", "launcher"):
+        started = stages.start(repo, *command.split(), env=TWO)
+        wait_for(lambda: micro.newest_checkpoint(repo) > reached)  # noqa: B023 (called at once)
+        pid = started[0] if victim == "launcher" else processes_of(repo)[victim].pid
+        os.kill(pid, signal.SIGKILL)
+        done = stages.wait(started)
+        assert done.code == (-signal.SIGKILL if victim == "launcher" else 1)
+        if victim != "launcher":
+            assert f"process {victim} of 2 was ended by SIGKILL" in done.err and "Traceback" not in done.err
+        wait_for(lambda: not processes_of(repo), 10)
+        assert not (repo / STAGES[command][0]).exists()
+        assert ("goes on from there" in done.out) == (reached > 0)
+        reached = micro.newest_checkpoint(repo)
     again = stages.run(repo, *command.split(), env=TWO)
     assert "goes on from there" in again.out
-    assert json.loads((repo / "data/runs/distill_filtered-ted-1.json").read_text())["resumed_from"] > 0
+    assert json.loads((repo / "data/runs/distill_filtered-ted-1.json").read_text())["resumed_from"] >= reached
     for name in ("data/models/distill/ted/1/model.safetensors", "metrics/curves/ted-1.csv"):
         assert (repo / name).read_bytes() == (whole / name).read_bytes()
     assert not [*repo.glob(".scratch/*.lock")]
