@@ -73,6 +73,6 @@ $(PEERS)/.installed: benchmarks/requirements-peers.txt constraints.txt | env
 	$(PEERS)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -r $<
 	@touch $@
 
-clean: ## delete scratch: checkpoints of interrupted stages, caches of the tools (no results, no .venv)
+clean: ## delete .scratch (checkpoints of interrupted stages, the peers of `make bench`) and caches of the tools
 	rm -rf .scratch .pytest_cache .ruff_cache .hypothesis
 	find benchmarks pipeline src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,7 @@
 """The benchmark: `make bench`, or `python -m benchmarks.bench [--quick] [--only minilm padding …]`; see README.md here.
 
-Writes `benchmarks/results/<machine>.json` and the same as a table, `<machine>.md`, which is printed too.
+Writes `benchmarks/results/<machine>.json` and the same as a table, `<machine>.md`, which is printed too. What the file
+has from an earlier run and this one does not measure stays, if the machine and the versions are the same.
 """
 
 from __future__ import annotations
@@ -41,26 +42,39 @@ def main() -> None:
     if unknown := set(options.only or ()) - set(known):
         parser.error(f"--only {' '.join(sorted(unknown))}: known are {', '.join(known)}")
     wanted = options.only or known
+    described, versions = machine.describe(), report.versions(VERSIONS) | _peers(options.peers)
+    target = options.results / f"{report.machine_name(described)}{'-quick' if options.quick else ''}.json"
+    earlier = report.read(target) if target.exists() else None
+    other = report.other_conditions(earlier, described, versions) if earlier else []
+    if options.only and other:
+        parser.error(
+            f"--only: {target} was measured with {'; '.join(other)}: measure everything again (without --only), or"
+            " write into another folder (--results)"
+        )
     found: dict[str, report.Suite] = {}
     goals: dict[str, report.Goal] = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         for name in [name for name in plans if name in wanted]:
             print(f"{name}: {plans[name].title}", flush=True)
-            found[name] = suites.run(plans[name], Path(folder), options.peers)
+            suite = suites.run(plans[name], Path(folder), options.peers)
+            found[name] = suite.model_copy(update={"measured": report.today()})
             print(f"  {(time.monotonic() - began) / 60:.1f} minutes so far", flush=True)
     for name in [name for name in single.NAMES if name in wanted]:
-        goals[name] = single.run(name, options.squad_folder, options.tokenizer, options.quick)
+        goal = single.run(name, options.squad_folder, options.tokenizer, options.quick)
+        goals[name] = goal if goal.value is None else goal.model_copy(update={"measured": report.today()})
         print(f"{name}: {goals[name].value} {goals[name].unit}", flush=True)
-    described = machine.describe()
     result = report.Report(
         format=report.FORMAT,
         machine=described,
-        versions=report.versions(VERSIONS) | _peers(options.peers),
+        versions=versions,
         quick=options.quick,
         suites=found,
         goals=goals,
     )
-    target = options.results / f"{report.machine_name(described)}{'-quick' if options.quick else ''}.json"
+    if earlier and not other:
+        result = report.merged(earlier, result)
+    elif earlier and (lost := {*earlier.suites, *earlier.goals} - {*result.suites, *result.goals}):
+        print(f"left out, as it was measured with {'; '.join(other)}: {', '.join(sorted(lost))}", flush=True)
     report.write(result, target)
     print(f"\n{report.table(result)}\nwrote {target} in {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
 

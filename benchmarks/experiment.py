@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.report import Goal, add_goal
+from benchmarks.report import Goal, add_goal, today
 
 GOAL = 1.25
 _NAMES = {"experiment": "bench-experiment", "fine-tuning": "bench-finetuning"}
@@ -69,6 +69,7 @@ def measure(project: Path, setting: str, seed: int) -> Goal:
             "fine-tuning, s": seconds["fine-tuning"],
             "stages": " ".join(stages["experiment"]),
         },
+        measured=today(),
     )
 
 

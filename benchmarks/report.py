@@ -5,11 +5,12 @@ A results file is one JSON object, checked on every write and read: a misspelt o
 
 from __future__ import annotations
 
+import datetime
 import json
 import platform
 import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,6 +88,7 @@ class Suite(_Strict):
     Attributes:
         tokens_mean: of a row, over all rows.
         left_out: systems that did not run.
+        measured: the day, None where it was not noted.
     """
 
     title: str
@@ -97,16 +99,22 @@ class Suite(_Strict):
     rows: dict[str, Row]
     ratios: list[Ratio]
     left_out: list[str]
+    measured: str | None = None
 
 
 class Goal(_Strict):
-    """A single figure with its goal, and whatever else was measured with it; `value` None: not measured, says why."""
+    """A single figure with its goal, and whatever else was measured with it; `value` None: not measured, says why.
+
+    Attributes:
+        measured: the day, None where it was not noted.
+    """
 
     name: str
     value: float | None
     unit: str
     goal: float
     details: dict[str, Any]
+    measured: str | None = None
 
     @property
     def met(self) -> bool | None:
@@ -195,6 +203,30 @@ def write(report: Report, path: Path) -> None:
     path.with_suffix(".md").write_text(table(report))
 
 
+def today() -> str:
+    """The day, for `measured`."""
+    return datetime.date.today().isoformat()
+
+
+def other_conditions(earlier: Report, machine: Machine, versions: Mapping[str, str]) -> list[str]:
+    """In what an earlier report's machine and versions differ; packages that only one of both has do not count."""
+    before = {name: str(value) for name, value in earlier.machine.model_dump().items()} | earlier.versions
+    now = {name: str(value) for name, value in machine.model_dump().items()} | dict(versions)
+    return [f"{name} {before[name]}, not {now[name]}" for name in before if name in now and before[name] != now[name]]
+
+
+def merged(earlier: Report, later: Report) -> Report:
+    """What a run has measured, and of an earlier one, under the same conditions, what it has not."""
+    goals = {name: goal for name, goal in later.goals.items() if goal.value is not None or name not in earlier.goals}
+    return later.model_copy(
+        update={
+            "versions": earlier.versions | later.versions,
+            "suites": earlier.suites | later.suites,
+            "goals": earlier.goals | goals,
+        }
+    )
+
+
 def add_goal(path: Path, key: str, goal: Goal) -> None:
     """Put a figure that was measured by itself into a results file."""
     report = read(path)
@@ -240,7 +272,8 @@ def table(report: Report) -> str:
         lines += ["## Single figures", "", "| | measured | goal | |", "|---|---|---|---|"]
         for goal in report.goals.values():
             value = "not measured" if goal.value is None else f"{_number(goal.value)} {goal.unit}".rstrip()
-            details = ", ".join(f"{name} {_number(found)}" for name, found in goal.details.items())
+            facts = goal.details | ({"measured on": goal.measured} if goal.measured else {})
+            details = ", ".join(f"{name} {_number(found)}" for name, found in facts.items())
             cells = [goal.name + (f" ({details})" if details else ""), value, f"≤ {goal.goal:g} {goal.unit}".rstrip()]
             lines.append(_line([*cells, _verdict(goal.met, report.quick)]))
         lines.append("")
@@ -249,6 +282,7 @@ def table(report: Report) -> str:
 
 def _suite(suite: Suite, quick: bool) -> list[str]:
     about = f"{suite.models}; {suite.batch_size} rows per update, {suite.tokens_mean:.0f} tokens in the mean."
+    about += f" Measured on {suite.measured}." if suite.measured else ""
     lines = [f"## {suite.title}", "", about, ""]
     with_mfu = any(row.mfu is not None for row in suite.rows.values())
     titles = ["", "system", "precision", "examples/s", "s per update", "padding", "peak memory"]

@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from distill import checkpoints, config, models, prediction, students
+from distill import checkpoints, config, hardware, models, prediction, students
 from distill.cache import Cache, complete
 from distill.config import Params
 from distill.data import tokenizer as tokenizers
 from distill.data.prepared import Prepared
 from distill.methods.base import Distillation, Setup
-from distill.methods.takd import AssistedDistillation
+from distill.methods.takd import AssistedDistillation, assistants_config
 from distill.signals import CachedTeacher
 from distill.tasks.base import Task
 from distill.trainer import Result
@@ -101,9 +101,8 @@ def begin(
     stage.read(logits, f"what assistant {number} learns from")
     torch.manual_seed(seed)
     setup = Setup(task, assistant.config, models.configuration(str(before), None), seed, tokenizer)
-    own = kind.Config.model_validate({name: getattr(section, name) for name in kind.Config.model_fields})
     cache = Cache.open(logits, prediction.identity(data, before / "model.safetensors"))
-    return assistant, Distillation(assistant, kind(own, setup), CachedTeacher(cache))
+    return assistant, Distillation(assistant, kind(assistants_config(params), setup), CachedTeacher(cache))
 
 
 def predict(folder: Path, model: Path, params: Params, data: Prepared, task: Task, label: str) -> Path:
@@ -112,7 +111,8 @@ def predict(folder: Path, model: Path, params: Params, data: Prepared, task: Tas
     if not checkpoints.is_complete(logits):
         draft = folder / "logits.draft"
         loaded = models.from_pretrained(str(model), task)
-        prediction.write(draft, loaded, model / "model.safetensors", data, task, params.predict, label)
+        with hardware.attention(loaded, params.runtime, int(data.ragged("train").lengths.max())):
+            prediction.write(draft, loaded, model / "model.safetensors", data, task, params.predict, label)
         checkpoints.seal(complete(draft))
         checkpoints.publish(draft, logits)
     return logits

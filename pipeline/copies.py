@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from distill import augmentation, checkpoints, config, generators, models
+from distill import augmentation, checkpoints, config, generators, hardware, models
 from distill.data.prepared import Prepared
 from distill.progress import bar
 from pipeline import common, needs
@@ -36,6 +36,7 @@ def build(name: str) -> None:
         experiment=params.tracking.experiment,
         tags={"seed": section.seed},
     ) as stage:
+        hardware.use_threads(params.runtime)
         data = Prepared(common.PREPARED)
         table = data.features("train").data.table
         stage.read(common.PREPARED, f"{len(table):,} training features")

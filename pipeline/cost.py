@@ -34,8 +34,6 @@ def main() -> None:
         experiment=params.tracking.experiment,
         tags={"pipeline": "cost"},
     ) as stage:
-        if params.runtime.threads:
-            torch.set_num_threads(params.runtime.threads)
         data, task = open_data(params)
         features = data.features("validation")
         length = float(data.ragged("validation").lengths.mean())

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from distill import registry
+from distill.methods.base import Method
 from distill.states import GROUPS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -109,6 +110,11 @@ def calls(file: str, name: str) -> bool:
     }
 
 
+def checks_pairs(method: type[Method]) -> bool:
+    """Whether the method has something to say about the models that it brings together."""
+    return method.fits.__func__ is not Method.fits.__func__
+
+
 def expected_code(stage: dict[str, Any]) -> set[str]:
     """The code that a stage depends on, as dvc.yaml has to spell it."""
     code = closure(f"pipeline/{script_of(stage['cmd'])}.py")
@@ -117,8 +123,9 @@ def expected_code(stage: dict[str, Any]) -> set[str]:
         tasks = {f"src/distill/tasks/{name}.py" for name in registry.tasks()}
         code = (code | closure(*tasks)) - tasks | {TASK}
     if "matrix" not in stage and any(calls(file, "reads") for file in scripts):
-        modules = (name for name in registry.available() if set(registry.load(name).groups) & set(GROUPS))
-        code |= closure(*(f"src/distill/methods/{name}.py" for name in modules))
+        loaded = {name: registry.load(name) for name in registry.available()}
+        asked = [name for name, method in loaded.items() if set(method.groups) & set(GROUPS) or checks_pairs(method)]
+        code |= closure(*(f"src/distill/methods/{name}.py" for name in asked))
     if "matrix" in stage and any("build_method" in (ROOT / file).read_text() for file in scripts):
         for name in registry.available():
             module = f"src/distill/methods/{name}.py"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from distill import checkpoints, config, evaluation, examples, models
+from distill import checkpoints, config, evaluation, examples, hardware, models
 from distill.config import Params
 from distill.data.prepared import Prepared
 from distill.evaluation import Predicted, forward_of, predict_split
@@ -74,16 +74,18 @@ def _each(folders: list[Path], data: Prepared, task: Task, params: Params, part:
     for folder in folders:
         checkpoints.load_check(folder)
         model = models.freeze(models.from_pretrained(str(folder), task)).to(models.device())
-        yield predict_split(
-            forward_of(model, task),
-            data,
-            part,
-            section.batch_size,
-            models.device(),
-            section.precision,
-            part,
-            task.per_token,
-        )
+        with hardware.attention(model, params.runtime, int(data.ragged(part).lengths.max())):
+            predicted = predict_split(
+                forward_of(model, task),
+                data,
+                part,
+                section.batch_size,
+                models.device(),
+                section.precision,
+                part,
+                task.per_token,
+            )
+        yield predicted
 
 
 if __name__ == "__main__":

@@ -53,8 +53,6 @@ def main(method: str, seed: str) -> None:
         checkpoints.load_check(source)
         model = models.freeze(models.from_pretrained(str(source), task))  # exported and compared on the CPU
         stage.read(source)
-        if params.runtime.threads:
-            torch.set_num_threads(params.runtime.threads)
         folder = stage.fresh("export")
         tokenizer = data.tokenizer()
         onnx.write(model, task.per_token, tokenizer.model_input_names, folder / ONNX)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 
-from distill import checkpoints, config, models, prediction, students
+from distill import checkpoints, config, hardware, models, phases, prediction, processes, states, students
 from distill.cache import Cache
+from distill.config import Params
 from distill.data.prepared import Prepared
-from distill.evaluation import Predicted
+from distill.evaluation import Predicted, layout
 from distill.filters import FilterBank, FilterTraining, check_counts, selected_layers
-from distill.sections import Filters
+from distill.sections import Filters, Predict
 from distill.signals import CachedStates
 from distill.states import Reads
-from pipeline import common, needs, training, views
+from distill.tasks.base import Task
+from pipeline import common, launch, needs, training, views
 from pipeline.inputs import SCORED, open_data
 from pipeline.stage import Stage, record_file
 
@@ -31,10 +35,11 @@ def train(name: str, role: str, scores_file: Path, curves: Path) -> None:
     """
     params = common.params()
     section = getattr(params, f"{role}_filters")
-    start = ["distill.init", "student.model", "student.layers", "student.num_layers"] if role == "student" else []
+    start = ["distill.init", "student.model", "student.layers", "student.num_layers"]
+    own = ["cache", *start] if role == "student" else []
     with Stage(
         name,
-        params=config.pick(params, ["task", f"{role}_filters", *SCORED, *start]),
+        params=config.pick(params, ["task", f"{role}_filters", *SCORED, *own]),
         inputs=[
             needs.file("filters"),
             common.PREPARED,
@@ -69,10 +74,11 @@ def train(name: str, role: str, scores_file: Path, curves: Path) -> None:
         bank = FilterBank(
             layers, backbone.config.hidden_size, section.filter_output_dim, section.nonlinear, section.activation
         )
-        states = kept_states(data, layers, section) if role == "teacher" else None
-        if states:
+        if role == "student":
+            kept = own_states(stage, backbone, data, task, layers, section, params)
+        elif kept := kept_states(data, layers, section):
             stage.read(common.STATES, "its states over the training features; it runs for the selection split only")
-        objective = FilterTraining(backbone, bank, task, section.backbone_dropout, states)
+        objective = FilterTraining(backbone, bank, task, section.backbone_dropout, section.head_dropout, kept)
 
         def score(predicted: Predicted) -> dict[str, float]:
             flat: dict[str, float] = {}
@@ -113,3 +119,39 @@ def kept_states(data: Prepared, layers: list[int], section: Filters) -> CachedSt
         return None
     cache = Cache.open(common.STATES, prediction.identity(data, common.WEIGHTS))
     return CachedStates(cache, wanted) if cache.meta["precision"] == section.precision else None
+
+
+def own_states(
+    stage: Stage,
+    backbone: PreTrainedModel,
+    data: Prepared,
+    task: Task,
+    layers: list[int],
+    section: Filters,
+    params: Params,
+) -> CachedStates | None:
+    """The frozen student's states over the training features, computed once, in the scratch; a killed run goes on.
+
+    None where it had better run along: the filters see the data at most once, `cache.max_gb` has no room, no two passes
+    are the same, or several machines would write into the same files.
+    """
+    features, width = data.features("train"), backbone.config.hidden_size
+    wanted = Reads.of("hidden", layers)
+    updates, epoch = phases.updates(section, len(features)), math.ceil(len(features) / section.batch_size)
+    if section.backbone_dropout or updates <= epoch or not launch.shares(launch.ONE_MACHINE):
+        return None
+    offsets = layout(features, per_token=True)
+    choice = states.choose({"student": wanted}, offsets, width, params.cache.dtype, params.cache.max_gb * 1e9)
+    if not choice.methods:
+        return None
+    folder, start = stage.scratch / "states", common.model("student") / "model.safetensors"
+    arrays = prediction.state_arrays(choice.layers, width, params.cache.dtype)
+    settings = Predict(batch_size=section.batch_size, precision=section.precision)
+    with hardware.attention(backbone, params.runtime, int(data.ragged("train").lengths.max())):
+        prediction.write(
+            stage.scratch / "logits", backbone, start, data, task, settings, "student states", states=(folder, arrays)
+        )
+    processes.wait()  # until the first one has finished the files
+    size = choice.sizes["hidden"] / 1e6
+    stage.say("keeps", f"its states over the training features ({size:.1f} MB), read {updates / epoch:.1f} times")
+    return CachedStates(Cache.open(folder, prediction.identity(data, start)), wanted)

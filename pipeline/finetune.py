@@ -70,8 +70,15 @@ def main(role: str) -> None:
 
 
 def warn_if_weaker(teacher: dict[str, float], student: dict[str, float], metric: str) -> None:
-    """Say loudly that the teacher has less to teach than the student knows."""
-    if metric in teacher and metric in student and teacher[metric] < student[metric]:
+    """Say loudly that the teacher has less to teach than the student knows, or that nobody can tell."""
+    if unscored := [role for role, scores in (("teacher", teacher), ("student", student)) if metric not in scores]:
+        fields = " and ".join(f"{role}.evaluations: 0" for role in unscored)
+        print(
+            f"\n  WARNING: whether the teacher is better than the fine-tuned student could not be checked:"
+            f" {fields} leaves no score on the selection split. Set 1 or more to have it checked.\n",
+            flush=True,
+        )
+    elif teacher[metric] < student[metric]:
         print(
             f"\n  WARNING: the teacher ({metric} {teacher[metric]:.2f} on the selection split) is worse than the"
             f" fine-tuned student ({student[metric]:.2f}): this is defective distillation. Train the teacher longer,"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distill import registry
+from distill import hardware, registry
 from distill.config import Params
 from distill.data.prepared import Prepared
 from distill.tasks.base import Task
@@ -13,6 +13,7 @@ SCORED = ["evaluate.metric", "evaluate.n_best", "evaluate.max_answer_length"]
 
 
 def open_data(params: Params) -> tuple[Prepared, Task]:
-    """The prepared data, and the task with the data's classes."""
+    """The prepared data, and the task with the data's classes; torch computes with `runtime.threads` from here on."""
+    hardware.use_threads(params.runtime)
     data = Prepared(common.PREPARED)
     return data, registry.load_task(params.task, params.evaluate.metric, data.meta.get("labels", ()))

@@ -2,12 +2,13 @@
 
 | setting | such a stage then runs |
 |---|---|
-| `DISTILL_PROCESSES=4` | as 4 processes on this machine, one for each GPU; 1: as one, whatever else is set |
-| `DISTILL_LAUNCH="srun torchrun --nnodes 2 …"` | as `srun torchrun --nnodes 2 … -m pipeline.distill ted 1` |
-| accelerate's config file, made by `accelerate config` | as `num_processes` processes on this machine |
 | torchrun itself, or whatever else sets RANK and WORLD_SIZE | as one of those processes |
+| `DISTILL_LAUNCH="srun torchrun --nnodes 2 …"` | as `srun torchrun --nnodes 2 … -m pipeline.distill ted 1` |
+| `DISTILL_PROCESSES=4` | as 4 processes on this machine, one for each GPU |
+| accelerate's config file, made by `accelerate config` | as `num_processes` processes on this machine |
 
-Other stages run as one process whatever is set.
+The first that is set counts. For `predict`, `DISTILL_LAUNCH` does not: it then runs as `DISTILL_PROCESSES` says, or as
+one process. Other stages run as one process whatever is set.
 """
 
 from __future__ import annotations
@@ -53,13 +54,14 @@ def wanted(script: str) -> int | list[str]:
     """
     if script not in {*TRAININGS, ONE_MACHINE} or is_worker():
         return 1
+    words = shlex.split(os.environ.get("DISTILL_LAUNCH", ""))
+    if words and script in TRAININGS:
+        return words
     if text := os.environ.get("DISTILL_PROCESSES", "").strip():
         if not text.isdigit() or int(text) < 1:
             raise UserError(f"DISTILL_PROCESSES: {text!r}: expected a number of processes, 1 or more")
         return int(text)
-    if words := shlex.split(os.environ.get("DISTILL_LAUNCH", "")):
-        return words if script in TRAININGS else 1
-    return _accelerates()
+    return 1 if words else _accelerates()
 
 
 def _accelerates() -> int:
@@ -99,7 +101,8 @@ def run(how: int | list[str], script: str, words: Sequence[str]) -> int:
     if isinstance(how, list):
         try:
             # What it starts may be one process, which is not to launch again.
-            return subprocess.run([*how, *module], env=os.environ | {"DISTILL_PROCESSES": "1"}).returncode
+            environment = os.environ | {"DISTILL_LAUNCH": "", "DISTILL_PROCESSES": "1"}
+            return subprocess.run([*how, *module], env=environment).returncode
         except OSError as error:
             raise UserError(f"DISTILL_LAUNCH: {how[0]!r} cannot be started ({error.strerror}): correct it") from error
     from torch.distributed.elastic.multiprocessing import SignalException

@@ -7,9 +7,11 @@ The logits go to data/teacher. The hidden states that methods read (stage plan) 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
-from distill import checkpoints, config, models, prediction, states
+from distill import checkpoints, config, hardware, models, prediction, registry, states
 from distill.cache import Array, complete
+from distill.config import Params
 from distill.errors import UserError
 from distill.evaluation import layout
 from distill.states import Reads
@@ -38,12 +40,14 @@ def main() -> None:
         offsets = layout(data.features("train"), per_token=True)
         choice = states.choose(reads, offsets, width, params.cache.dtype, params.cache.max_gb * 1e9)
         logits = Array(task.channels, task.per_token).size(offsets)
-        stage.say("keeps", states.describe(choice, logits, params.cache.max_gb))
+        others = {name: why for name, why in online(params, reads).items() if name not in choice.left_out}
+        stage.say("keeps", states.describe(choice, logits, params.cache.max_gb, others))
         folder = stage.scratch / "states"
         arrays = prediction.state_arrays(choice.layers, width, params.cache.dtype)
-        written = prediction.write(
-            stage.scratch / "logits", model, common.WEIGHTS, data, task, section, "predict", states=(folder, arrays)
-        )
+        with hardware.attention(model, params.runtime, int(data.ragged("train").lengths.max())):
+            written = prediction.write(
+                stage.scratch / "logits", model, common.WEIGHTS, data, task, section, "predict", states=(folder, arrays)
+            )
         stage.alone()
         views.write(folder, reads, choice.methods)
         stage.publish(complete(stage.scratch / "logits"), common.PREDICTIONS)
@@ -51,7 +55,8 @@ def main() -> None:
         speed = written.rows_per_second
         stage.figures({"rows": written.rows, "entries": written.entries, "rows per second": speed})
         sizes = {"logits": logits, **choice.sizes}
-        stage.record({"examples_per_second": round(speed, 2), "bytes": sizes, "online": sorted(choice.left_out)})
+        along = sorted({*choice.left_out, *others})
+        stage.record({"examples_per_second": round(speed, 2), "bytes": sizes, "online": along})
 
 
 def planned() -> dict[str, Reads]:
@@ -66,6 +71,33 @@ def planned() -> dict[str, Reads]:
         return {name: Reads(*(tuple(found[kind]) for kind in states.KINDS)) for name, found in content.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: cannot be read ({error}): run `dvc repro plan`") from error
+
+
+def online(params: Params, reads: Mapping[str, Reads]) -> dict[str, str]:
+    """Of the listed methods and of what they need, what runs the teacher along whatever is kept, and why.
+
+    It is for the reader alone: the stage does not depend on `methods`, and does not run again where only this changes.
+
+    Args:
+        reads: what stage plan says.
+    """
+    found = {}
+    for name in params.method_names:
+        kind, group = registry.load(name), params.group_of(name)
+        if kind.taught_by != "teacher" or not kind.needs:
+            continue
+        if group == "augmented":
+            found[name] = "learns from augmented copies"
+        elif more := [what for need, what in states.NOT_KEPT.items() if need in kind.needs]:
+            found[name] = f"needs {' and '.join(more)}"
+        elif kind.needs != {"logits"} and not reads.get(name):
+            found[name] = "needs the states of padding too"
+    section, precision = params.teacher_filters, params.predict.precision
+    if params.methods["filtered"] and section.backbone_dropout:
+        found[views.FILTERS] = "backbone_dropout"
+    elif params.methods["filtered"] and section.precision != precision:
+        found[views.FILTERS] = f"precision {section.precision}, the states have {precision}"
+    return found
 
 
 if __name__ == "__main__":

@@ -44,6 +44,8 @@ def batch(name: str = "qa", width: int = 24):
     if name == "qa":
         made["offset_start"] = offsets
         made["start_positions"], made["end_positions"] = torch.tensor([8, 0, 6]), torch.tensor([10, 0, 6])
+        made["gold"] = torch.zeros_like(ids)
+        made["gold"][0, 8:11] = made["gold"][2, 6] = 1
     return made
 
 

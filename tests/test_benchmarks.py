@@ -10,7 +10,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from benchmarks import lengths, report, rounds, suites
+from benchmarks import bench, lengths, machine, report, rounds, single, suites
 from benchmarks.gate import Gate
 from distill.batching import EpochSampler
 from distill.data import features, squad_json, tokenizer
@@ -140,6 +140,73 @@ def test_a_figure_can_be_added_to_a_results_file(tmp_path):
     report.add_goal(path, "experiment", report.Goal(name="exp", value=1.1, unit="", goal=1.25, details={}))
     assert set(report.read(path).goals) == {"prepare", "other", "experiment"}
     assert "| exp | 1.10 | ≤ 1.25 | met |" in path.with_suffix(".md").read_text()
+
+
+def later(**goals: float | None) -> report.Report:
+    """What a run gives that has measured some single figures only."""
+    made = {
+        name: report.Goal(name=name, value=value, unit="s", goal=90, details={}, measured="2031-05-01")
+        for name, value in goals.items()
+    }
+    return filled().model_copy(update={"suites": {}, "goals": made})
+
+
+def test_a_run_keeps_what_an_earlier_one_has_measured_besides():
+    found = report.merged(filled(), later(prepare=80.0, experiment=None))
+    assert set(found.suites) == {"one"} and set(found.goals) == {"prepare", "other", "experiment"}
+    assert (found.goals["prepare"].value, found.goals["prepare"].measured) == (80.0, "2031-05-01")
+    assert "(measured on 2031-05-01) | 80.0 s |" in report.table(found)
+
+
+def test_what_could_not_be_measured_replaces_no_figure():
+    assert report.merged(filled(), later(prepare=None)).goals["prepare"].value == 100.0
+
+
+def test_other_machines_and_versions_are_named_and_packages_of_one_side_are_not():
+    earlier = filled()
+    assert report.other_conditions(earlier, earlier.machine, {"torch": "2.13.0", "textbrewer": "1"}) == []
+    moved = earlier.machine.model_copy(update={"threads": 4})
+    assert report.other_conditions(earlier, moved, {"torch": "3.0"}) == ["threads 2, not 4", "torch 2.13.0, not 3.0"]
+
+
+@pytest.fixture
+def bench_of(monkeypatch, tmp_path):
+    """Runs `make bench` with options, where measuring takes no time; gives the results file."""
+    earlier = filled()
+    path = tmp_path / f"{report.machine_name(earlier.machine)}.json"
+    monkeypatch.setattr(machine, "describe", lambda: earlier.machine)
+    monkeypatch.setattr(suites, "run", lambda plan, *_: earlier.suites["one"])
+    goal = report.Goal(name="p", value=3.0, unit="%", goal=5, details={})
+    monkeypatch.setattr(single, "run", lambda *_: goal)
+
+    def run(*options: str) -> report.Report:
+        monkeypatch.setattr(sys, "argv", ["bench", "--results", str(tmp_path), *options])
+        bench.main()
+        return report.read(path)
+
+    run("--only", "embedded")
+    report.add_goal(path, "experiment", goal)
+    return run
+
+
+def test_measuring_one_figure_leaves_the_others_in_the_file(bench_of):
+    found = bench_of("--only", "padding")
+    assert set(found.suites) == {"embedded"} and set(found.goals) == {"experiment", "padding"}
+    assert found.goals["padding"].measured == found.suites["embedded"].measured == report.today()
+
+
+def test_measuring_everything_keeps_the_figure_that_is_measured_elsewhere(bench_of):
+    assert set(bench_of().goals) == {"experiment", *single.NAMES}
+
+
+def test_one_figure_with_other_versions_is_refused_before_it_is_measured(bench_of, monkeypatch, capsys):
+    before = bench_of("--only", "padding")
+    monkeypatch.setattr(report, "versions", lambda names: before.versions | {"torch": "99"})
+    with pytest.raises(SystemExit):
+        bench_of("--only", "padding")
+    assert f"torch {before.versions['torch']}, not 99" in " ".join(capsys.readouterr().err.split())
+    bench_of()
+    assert "left out, as it was measured with torch" in (said := capsys.readouterr().out) and ": experiment\n" in said
 
 
 def test_the_table_says_what_was_reached():

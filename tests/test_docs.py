@@ -53,6 +53,87 @@ def test_links_between_documents_lead_somewhere(root):
             assert (page.parent / target).exists(), f"{page}: {target}"
 
 
+FIGURE = r"(?<![\d.])(?:\d\d\.\d{1,2}(?:/\d\d\.\d)?|\.\d{4})(?!\d)"
+
+
+def figures(name: str) -> dict[str, str]:
+    """What a preset's header says was published: label to figure. A part that begins with `students:` names them so."""
+    found = {}
+    for part in presets.header(name)["published"].split(";"):
+        group, _, rest = part.strip().rpartition(": ") if "student" in part else ("", "", part)
+        for label, figure in re.findall(rf"((?:\([^)]*\)|[^,:()])+) ({FIGURE})", rest):
+            found[f"{group}: {label.strip()}" if group else label.strip()] = figure
+    return found
+
+
+def test_the_overview_has_the_published_figures_of_every_preset(overview):
+    listed = {name.strip("`"): published for name, published in rows(overview, "preset with figures")}
+    assert listed == {
+        name: published for name in presets.names() if re.search(FIGURE, published := presets.header(name)["published"])
+    }
+
+
+def test_the_pages_have_the_published_figures_of_the_presets(root):
+    """Tables and sentences of the methods' pages, with the headers' figures put in."""
+    pages = {path.stem: " ".join(path.read_text().split()) for path in (root / "docs/methods").glob("*.md")}
+    four, two = figures("glue-bert4"), figures("glue-bert2")
+    mate, twice, half = figures("glue-distilroberta"), figures("squad_v1-distilbert"), figures("sst2-deberta_v3-half")
+    made, drawn = (
+        {label.split(": ")[1]: figure for label, figure in half.items() if label.startswith(start)}
+        for start in ("student made of teacher layers", "random student")
+    )
+    freelb = f"fine-tuning {mate['ft']}, FreeLB {mate['FreeLB']}, FreeLB + KD {mate['FreeLB with kd']}, KD {mate['kd']}"
+    augmented = mate["TinyBERT's augmentation with kd"]
+    expected = {
+        "alp": [
+            "| | no teacher | `rkd` | PKD | CKD-NO | CKD-PO | ALP-NO | ALP-PO | ALP |",
+            f"| 4 layers | {four['ft (no KD)']} | {four['rkd (regular KD)']} | {four['pkd']} |"
+            f" {four['ckd without overlap']} | {four['ckd with partial overlap']} |"
+            f" {four['alp without overlap']} | {four['alp with partial overlap']} | {four['alp']} |",
+            f"| 2 layers | {two['ft (no KD)']} | {two['rkd (regular KD)']} | {two['pkd']} (PKD-12) |"
+            f" {two['ckd']} (CKD) | | | | {two['alp']} |",
+        ],
+        "ckd": [
+            f"→ 4 layers: {four['ckd without overlap']} (`regular`) and {four['ckd with partial overlap']} (`overlap`),"
+            f" → 2 layers: {two['ckd']}, GLUE dev average"
+        ],
+        "freelb": [f"{freelb}."],
+        "hidden": [
+            f"DeBERTa-v3-base (0{half['teacher']}) → 6 layers",
+            "| start | `ft` | `kd` | `hidden` | `hidden`, `cosine_growth` |",
+            f"| teacher's layers | {made['ft']} | {made['kd']} | {made['hidden (all layers)']} (all layers) |"
+            f" {made['hidden (cosine_growth, layers 1 to 3)']} (layers 1 to 3) |",
+            f"| random | {drawn['ft']} | {drawn['kd']} | {drawn['hidden']} | {drawn['hidden (cosine_growth)']} |",
+        ],
+        "kd": [
+            f"BERT-base {twice['teacher (BERT-base)']}, DistilBERT {twice['ft (DistilBERT)']}, with distillation on the"
+            f" task {twice['kd']};"
+        ],
+        "mate": [f"{freelb}, TinyBERT's augmentation + KD {augmented}, MATE-KD {mate['mate']}."],
+        "pkd": [f"→ 4 and 2 layers (table in [alp](alp.md)): {four['pkd']} and {two['pkd']} (PKD-12), GLUE dev"],
+        "rkd": [
+            f"→ 4 and 2 layers (table in [alp](alp.md)): {four['rkd (regular KD)']} and {two['rkd (regular KD)']}, GLUE"
+        ],
+        "ted": ["| | `kl_alpha` / `mse_alpha` | official TED repository | reproduction by others |"],
+        "tinybert": [
+            f"fine-tuning {mate['ft']}, KD {mate['kd']}, KD on TinyBERT's augmented data (here: `kd` under"
+            f" `methods.augmented`) {augmented}, MATE-KD {mate['mate']}."
+        ],
+    }
+    official, other = (figures(f"squad_v2-deberta_v3{suffix}") for suffix in ("", "-reproduction"))
+    weights = {"teacher": "", "`ft`": "", "`kd`": "10 / – ", "`lwd`": "10 / 100 ", "`ted`": "10 / 5000 "}
+    for label, pair in weights.items():
+        first, second = (column[label.strip("`")] for column in (official, other))
+        readme = " (its README: 83.0/85.9)" if label == "`ted`" else ""
+        expected["ted"].append(f"| {label} | {pair}| {first}{readme} | {second} |")
+    missing = [(page, text) for page, texts in expected.items() for text in texts if text not in pages[page]]
+    assert missing == []
+    known = {figure for name in presets.names() for figure in re.findall(FIGURE, presets.header(name)["published"])}
+    published = {page: set(re.findall(FIGURE, text)) for page, text in pages.items()}
+    assert {page for page, found in published.items() if found & known} == set(expected)
+    assert {page: published[page] - known for page in expected} == dict.fromkeys(expected, set())
+
+
 def test_published_figures_are_those_of_the_presets(root):
     """TED's GLUE table and the headers of its presets have the same numbers."""
     text = (root / "docs/methods/ted.md").read_text()

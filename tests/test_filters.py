@@ -17,7 +17,7 @@ TASK = registry.load_task("qa")
 def stage_one(backbone, dropout=False, nonlinear=False):
     torch.manual_seed(4)
     bank = FilterBank([2, 4], 8, 6, nonlinear, "tanh")
-    return FilterTraining(backbone, bank, TASK, dropout).train()
+    return FilterTraining(backbone, bank, TASK, dropout, head_dropout=0.1).train()
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,8 @@ def test_scores_on_the_selection_split_draw_no_dropout():
     """Classification heads have dropout of their own; scoring leaves training as it was."""
     task = registry.load_task("classification", labels=["a", "b", "c"])
     backbone = text.model()
-    objective = FilterTraining(backbone, FilterBank([1, 2], 8, 6, False, "gelu"), task, dropout=True).train()
+    bank = FilterBank([1, 2], 8, 6, False, "gelu")
+    objective = FilterTraining(backbone, bank, task, dropout=True, head_dropout=0.1).train()
     batch = text.batch()
     state = torch.get_rng_state()
     first, again = objective.scored_logits(batch), objective.scored_logits(batch)
@@ -181,3 +182,13 @@ def test_scores_on_the_selection_split_draw_no_dropout():
     assert objective.training and backbone.training
     first, second = (objective.logits(objective.hidden(batch))[0] for _ in range(2))
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize(("share", "drawn"), [(0.0, False), (0.4, True)])
+def test_the_heads_have_the_dropout_that_is_asked_for(share, drawn):
+    task = registry.load_task("classification", labels=["a", "b", "c"])
+    bank = FilterBank([1, 2], 8, 6, False, "gelu")
+    objective = FilterTraining(text.model(), bank, task, dropout=False, head_dropout=share).train()
+    assert {head.dropout.p for head in objective.heads} == {share}
+    first, again = (objective(**text.batch())["loss"] for _ in range(2))
+    assert torch.equal(first, again) != drawn

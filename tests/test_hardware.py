@@ -114,7 +114,7 @@ def test_every_model_is_found_once_and_whole():
 
 def test_models_that_run_along_are_faster_too_but_keep_nothing_to_compute_again():
     backbone = tiny.model("bert", layers=2)
-    objective = FilterTraining(backbone, FilterBank([2], 8, 4, False, "tanh"), TASK, dropout=False)
+    objective = FilterTraining(backbone, FilterBank([2], 8, 4, False, "tanh"), TASK, dropout=False, head_dropout=0.1)
     with hardware.settings(objective, tiny.runtime(attention="eager", gradient_checkpointing=True), 12):
         assert backbone.config._attn_implementation == "eager"
         assert not any(getattr(module, "gradient_checkpointing", False) for module in backbone.modules())
@@ -167,6 +167,16 @@ def test_a_right_kernel_is_used_and_leaves_the_trained_model_as_it_was(tmp_path,
     assert not any(isinstance(module, Kernel) for module in fused[0].modules())
 
 
+def test_a_frozen_model_is_compared_too_and_stays_frozen(monkeypatch):
+    swapped = package(monkeypatch)
+    teacher = models.freeze(tiny.model("deberta-v2"))
+    with hardware.attention(teacher, tiny.runtime(attention="disentangled_flash"), 20):
+        assert swapped[1] is teacher.base_model
+        assert any(isinstance(module, Kernel) for module in teacher.modules())
+        assert not any(parameter.requires_grad for parameter in teacher.parameters())
+    assert not any(isinstance(module, Kernel) for module in teacher.modules())
+
+
 @pytest.mark.parametrize("wrong", ["value", "gradient"])
 def test_a_wrong_kernel_is_refused(monkeypatch, wrong):
     package(monkeypatch, wrong)
@@ -186,7 +196,7 @@ def test_a_kernel_that_does_not_run_here_is_refused(monkeypatch):
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "disentangled_flash", None)
-    with pytest.raises(UserError, match=r"pip install .*distill-encoders\[flash\]"), kernels.fused(None, 20):
+    with pytest.raises(UserError, match=r"pip install -e .\.\[flash\]"), kernels.fused(None, 20):
         pass
 
 

@@ -1,11 +1,14 @@
 """Which teacher layer teaches which student layer."""
 
+import functools
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.errors import UserError
-from distill.layer_maps import resolve, resolve_inner, stated
+from distill.layer_maps import both, resolve, resolve_inner, stated
 from tests.methods.states import load
 
 
@@ -101,15 +104,45 @@ def test_errors_of_inner_maps(layers, student, parts):
         assert part in message
 
 
+def depths(params, what="layers"):
+    return both(functools.partial(stated, params), what)
+
+
 def test_stated_depths_are_those_of_the_student_as_distillation_starts_from_it():
     params = load("lwd", (2, 4))
-    assert stated(params) == (2, 4)
+    assert depths(params) == (2, 4)
     section = params.student.model_copy(update={"init": "teacher_layers", "layers": [1, 2, 4]})
-    assert stated(params.model_copy(update={"student": section})) == (3, 4)
+    assert depths(params.model_copy(update={"student": section})) == (3, 4)
     section = params.student.model_copy(update={"init": "teacher_layers", "num_layers": 1})
-    assert stated(params.model_copy(update={"student": section})) == (1, 4)
-    own = params.distill.model_copy(update={"init": "random"})
-    assert stated(params.model_copy(update={"student": section, "distill": own})) == (2, 4)
+    assert depths(params.model_copy(update={"student": section})) == (1, 4)
+    copied = params.distill.model_copy(update={"init": "teacher_layers"})
+    section = params.student.model_copy(update={"init": "random", "num_layers": 3})
+    assert depths(params.model_copy(update={"student": section})) == (2, 4)
+    assert depths(params.model_copy(update={"student": section, "distill": copied})) == (3, 4)
     model = params.teacher.model.model_copy(update={"config": {"model_type": "bert"}})
     teacher = params.teacher.model_copy(update={"model": model})
-    assert stated(params.model_copy(update={"teacher": teacher})) is None
+    assert depths(params.model_copy(update={"teacher": teacher})) is None
+
+
+@pytest.mark.parametrize("init", ["finetuned", "random"])
+def test_a_random_student_has_the_shape_of_the_fine_tuned_one(init):
+    """`students.initial` takes it from the fine-tuned model, whose shape `student.init` decides."""
+    params = load("lwd", (2, 4))
+    section = params.student.model_copy(update={"init": "teacher_layers", "num_layers": 1})
+    own = params.distill.model_copy(update={"init": init})
+    changed = params.model_copy(update={"student": section, "distill": own})
+    assert depths(changed) == (1, 4)
+    heads = params.teacher.model.config["num_attention_heads"]
+    assert depths(changed, "heads") == (heads, heads)  # copied with the layers
+
+
+@pytest.mark.parametrize("names", [("num_hidden_layers", "num_attention_heads"), ("n_layers", "n_heads")])
+def test_a_local_checkpoint_states_what_the_parameters_do_not(tmp_path, names):
+    (tmp_path / "config.json").write_text(json.dumps(dict(zip(names, (6, 3), strict=True))))
+    params = load("lwd", (2, 4))
+    model = params.teacher.model.model_copy(update={"path": str(tmp_path), "config": {}})
+    local = params.model_copy(update={"teacher": params.teacher.model_copy(update={"model": model})})
+    assert [stated(local, "teacher", what) for what in ("layers", "heads")] == [6, 3]
+    model = model.model_copy(update={"config": {names[0]: 5}})
+    local = params.model_copy(update={"teacher": params.teacher.model_copy(update={"model": model})})
+    assert [stated(local, "teacher", what) for what in ("layers", "heads")] == [5, 3]

@@ -6,8 +6,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+from transformers import AutoConfig
 
-from distill import config, presets, schedules, yaml_edit
+from distill import config, models, presets, schedules, yaml_edit
+from distill.states import GROUPS
+from pipeline import plan
 from tests.test_presets import through_dvc
 
 
@@ -101,6 +104,8 @@ def test_glue_presets_read_the_columns_of_their_task(task, root):
         params.student.model.config.get("hidden_dropout_prob"),
     }
     assert dropout == ({0.0} if task == "rte" else {None})
+    heads = {params.teacher_filters.head_dropout, params.student_filters.head_dropout}
+    assert heads == ({0.0} if task == "rte" else {0.1})
 
 
 def commands(text: str) -> list[list[str]]:
@@ -111,15 +116,62 @@ def commands(text: str) -> list[list[str]]:
     return [[word for word in shlex.split(group) if word != "-S"] for group in found]
 
 
+# Layers and attention heads of the checkpoints that presets name, as their configurations on the hub have them.
+CHECKPOINTS = {
+    "microsoft/deberta-v3-base": (12, 12),
+    "microsoft/deberta-v3-xsmall": (12, 6),
+    "google-bert/bert-base-uncased": (12, 12),
+    "google-bert/bert-large-uncased": (24, 16),
+    "google/bert_uncased_L-8_H-512_A-8": (8, 8),
+    "google/bert_uncased_L-4_H-512_A-8": (4, 8),
+    "distilbert/distilbert-base-uncased": (6, 12),
+    "FacebookAI/roberta-large": (24, 16),
+    "FacebookAI/roberta-base": (12, 12),
+    "distilbert/distilroberta-base": (6, 12),
+    "sentence-transformers/all-MiniLM-L6-v2": (6, 12),
+}
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """What stage plan makes of parameters, but for vocabularies."""
+
+    def configuration(path, revision, fields=None, where=""):
+        layers, heads = CHECKPOINTS[path]
+        return AutoConfig.for_model("bert", num_hidden_layers=layers, num_attention_heads=heads)
+
+    monkeypatch.setattr(models, "configuration", configuration)
+
+    def run(params):
+        plan.check_pairs(params)
+        return plan.reads(params, [name for group in GROUPS for name in params.methods[group]])
+
+    return run
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_the_models_of_every_preset_can_be_paired(name, root, planned):
+    assert planned(merged_with(root, name))
+
+
 @pytest.mark.parametrize("name", [*presets.names(), "shared/glue-rte"])
-def test_what_a_preset_offers_on_the_command_line_is_accepted(name, root, tmp_path):
+def test_what_a_preset_offers_on_the_command_line_is_accepted(name, root, planned, tmp_path):
     source = (root / f"presets/{name}.yaml").read_text(encoding="utf-8")
     applied = "glue-bert4" if name.startswith("shared") else name
     text = presets.merge((root / "params.yaml").read_text(encoding="utf-8"), presets.load(applied))
     offered = commands(source)
     assert sum(map(len, offered)) == len(re.findall(r"-S '?[\w.]+=", source))  # none is overlooked
     for overrides in offered:
-        config.parse(through_dvc(tmp_path, text, overrides), Path(name))
+        planned(config.parse(through_dvc(tmp_path, text, overrides), Path(name)))
+
+
+def test_random_students_of_the_half_depth_preset_read_what_students_made_of_layers_read(root, planned, tmp_path):
+    text = presets.merge((root / "params.yaml").read_text(encoding="utf-8"), presets.load("sst2-deberta_v3-half"))
+    found = [
+        planned(config.parse(through_dvc(tmp_path, text, [f"distill.init={init}"]), Path("half")))["hidden"].cls
+        for init in ("teacher_layers", "random")
+    ]
+    assert found == [(2, 4, 6, 8, 10, 12)] * 2
 
 
 @pytest.mark.parametrize("schedule", ["cosine_growth", "cosine_descent", "cosine_v", "cosine_peak"])
@@ -158,6 +210,8 @@ def test_the_tables_of_bert_roberta_and_distilbert_have_the_published_settings(r
     assert (annealing.tau_max, annealing.phase1_share) == (7, 14 / 20)
     assert (roberta.distill.learning_rate, roberta.distill.batch_size, roberta.distill.epochs) == (2e-5, 32, 30)
     assert (roberta.retrieve.candidates, roberta.sections["minimax_knn"].selected) == (8, 2)
+    augment = roberta.augment
+    assert (augment.copies, augment.probability, augment.candidates) == (30, 0.4, 15)  # TinyBERT's, for RTE
 
     small = merged_with(root, "glue-bert_small")
     assert (small.distill.learning_rate, small.distill.batch_size, small.distill.epochs) == (2e-5, 32, 14 + 6)

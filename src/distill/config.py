@@ -127,7 +127,8 @@ class Params(Section):
                 " student.model.path to null, or choose another init"
             )
         if self.features.tokenizer.path is None:
-            for role in ("teacher", "student"):
+            # Methods of `generated` say so themselves.
+            for role in ("teacher", "student", *(["generator"] if self.methods["augmented"] else [])):
                 if path := getattr(self, role).model.path:
                     raise ValueError(
                         f"features.tokenizer.path is null (train a new vocabulary) but {role}.model.path is {path!r},"
@@ -190,7 +191,7 @@ def parse(raw: dict[str, Any], path: Path) -> Params:
         try:
             sections[name] = schema.model_validate(raw.pop(name))
         except ValidationError as error:
-            problems += _explain(error, schema, name)
+            problems += explain(error, schema, name)
     if "sections" in raw:
         problems.append("sections: unknown section")
         raw.pop("sections")
@@ -199,10 +200,16 @@ def parse(raw: dict[str, Any], path: Path) -> Params:
     try:
         return Params.model_validate({**raw, "sections": sections})
     except ValidationError as error:
-        raise UserError(f"{path}: " + "; ".join(_explain(error, Params, ""))) from None
+        raise UserError(f"{path}: " + "; ".join(explain(error, Params, ""))) from None
 
 
-def _explain(error: ValidationError, schema: type[BaseModel], prefix: str) -> list[str]:
+def explain(error: ValidationError, schema: type[BaseModel], prefix: str) -> list[str]:
+    """A line for each thing that is wrong: field, value and fix.
+
+    Args:
+        schema: what was validated.
+        prefix: the section's name; empty for all of params.yaml.
+    """
     lines = []
     for item in error.errors():
         # Without pydantic's own notes: "[key]" and the tags of alternatives.

@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from distill import layer_maps, models
+from distill import models
 from distill.config import Params
 from distill.errors import UserError
+from distill.layer_maps import Counts
 from distill.signals import CachedStates
 from distill.tasks.base import Task
 
@@ -95,14 +96,13 @@ def check_match(teacher: FilterBank, student: FilterBank) -> None:
     _check_widths(teacher.output_dim, student.output_dim)
 
 
-def check_params(params: Params) -> None:
-    """`check_match` as far as the parameters tell already: hours before the filters are there."""
+def check_params(params: Params, count: Counts) -> None:
+    """`check_match` as far as can be told already: hours before the filters are there."""
     _check_widths(params.teacher_filters.filter_output_dim, params.student_filters.filter_output_dim)
-    known = {role: layer_maps.stated_layers(params, role) for role in ("teacher", "student")}
     selected = [
-        selected_layers(count, getattr(params, f"{role}_filters").filter_interval, role)
-        for role, count in known.items()
-        if count is not None
+        selected_layers(layers, getattr(params, f"{role}_filters").filter_interval, role)
+        for role in ("teacher", "student")
+        if (layers := count(role, "layers")) is not None
     ]
     if len(selected) == 2:
         check_counts(*selected)
@@ -134,16 +134,23 @@ class FilterTraining(nn.Module):
 
     Args:
         dropout: leaves the backbone's dropout on, as the official TED code does.
+        head_dropout: of the heads (`Task.head`).
         states: kept hidden states of the training features, by which the backbone need not run in training; it still
             does where the selection split is scored.
     """
 
     def __init__(
-        self, backbone: PreTrainedModel, bank: FilterBank, task: Task, dropout: bool, states: CachedStates | None = None
+        self,
+        backbone: PreTrainedModel,
+        bank: FilterBank,
+        task: Task,
+        dropout: bool,
+        head_dropout: float,
+        states: CachedStates | None = None,
     ):
         super().__init__()
         self.bank = bank
-        self.heads = nn.ModuleList(task.head(bank.output_dim) for _ in bank.layers)
+        self.heads = nn.ModuleList(task.head(bank.output_dim, head_dropout) for _ in bank.layers)
         self.task = task
         self._backbone = [models.freeze(backbone)]
         self._states = states

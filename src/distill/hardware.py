@@ -1,7 +1,7 @@
 """What the machine may do to be faster, section `runtime`: nothing here changes a result beyond rounding.
 
-The options are switched on for the time of a training and off again, so that what is scored and saved afterwards is the
-plain model.
+Models are changed for the time of a training or a prediction and back again, so that what is saved afterwards is the
+plain model. The attention counts for both, `compile` and `gradient_checkpointing` for trainings only.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -24,13 +25,35 @@ def encoders(module: nn.Module) -> list[PreTrainedModel]:
     return [model for child in module.children() for model in encoders(child)]
 
 
+def use_threads(runtime: Runtime) -> None:
+    """Have torch compute with `runtime.threads` threads in this process; None leaves its own choice."""
+    if runtime.threads:
+        torch.set_num_threads(runtime.threads)
+
+
+@contextlib.contextmanager
+def attention(module: nn.Module, runtime: Runtime, longest: int) -> Iterator[None]:
+    """The attention that `runtime` asks for, on every model in a module, for the time of the block.
+
+    Args:
+        longest: tokens of the longest row, for which a fused attention is tried before it is trusted.
+
+    Raises:
+        UserError: a model cannot do what is asked for.
+    """
+    with contextlib.ExitStack() as stack:
+        for model in encoders(module) if runtime.attention != "auto" else []:
+            stack.enter_context(_attending(model, runtime.attention, longest))
+        yield
+
+
 @contextlib.contextmanager
 def settings(objective: nn.Module, runtime: Runtime, longest: int) -> Iterator[None]:
     """The options of `runtime` for the time of the block, on every model that is trained or runs along.
 
     Args:
         objective: what is trained. Where it has `companions()`, those models run along; nothing of them is trained.
-        longest: tokens of the longest row, for which a fused attention is tried before it is trusted.
+        longest: see `attention`.
 
     Raises:
         UserError: a model cannot do what is asked for.
@@ -40,10 +63,9 @@ def settings(objective: nn.Module, runtime: Runtime, longest: int) -> Iterator[N
         if runtime.gradient_checkpointing:
             for model in encoders(objective):
                 stack.enter_context(_checkpointed(model))
-        for model in [model for module in (objective, *frozen) for model in encoders(module)]:
-            if runtime.attention != "auto":
-                stack.enter_context(_attending(model, runtime.attention, longest))
-            if runtime.compile:
+        for module in (objective, *frozen):
+            stack.enter_context(attention(module, runtime, longest))
+            for model in encoders(module) if runtime.compile else []:
                 stack.enter_context(_compiled(model))
         yield
 

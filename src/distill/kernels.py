@@ -52,7 +52,8 @@ def check(model: PreTrainedModel, swap: Callable[[nn.Module], None], longest: in
     """
     from distill.models import device
 
-    plain, other = (copy.deepcopy(model).to(device()).eval() for _ in range(2))
+    # A teacher is frozen: the copies are not, or there would be no gradients to compare.
+    plain, other = (copy.deepcopy(model).to(device()).eval().requires_grad_(True) for _ in range(2))
     _swapped(other, swap)
     width = -(-longest // MULTIPLE) * MULTIPLE
     generator = torch.Generator().manual_seed(0)
@@ -91,7 +92,7 @@ def _package() -> Callable[[nn.Module], None]:
     except ImportError as error:
         raise UserError(
             "params.yaml: runtime.attention: the package disentangled-flash is not installed: run"
-            f" `pip install 'distill-encoders[flash]'`, or {_FIX}"
+            f" `pip install -e '.[flash]'`, or {_FIX}"
         ) from error
     return lambda backbone: optimize_deberta_training(backbone, backend="triton")
 

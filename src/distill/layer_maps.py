@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distill.errors import UserError
 
 if TYPE_CHECKING:
     from distill.config import Params
     from distill.sections import Model
+
+#: (`student` or `teacher`, a key of FIELDS) → how many; None where nothing says it.
+Counts = Callable[[str, str], int | None]
+#: What can be counted of a model, and the names it has in configurations (the second: DistilBERT's).
+FIELDS = {"layers": ("num_hidden_layers", "n_layers"), "heads": ("num_attention_heads", "n_heads")}
 
 
 def resolve(layers: str | list[int], student: int, teacher: int, field: str) -> list[int]:
@@ -75,32 +81,46 @@ def resolve_inner(layers: str | list[int], student: int, teacher: int, field: st
     return resolve(layers, student - 1, teacher, field)
 
 
-def stated_layers(params: Params, role: str) -> int | None:
-    """A model's number of layers where the parameters say it; a checkpoint may know better than they.
+def both(count: Counts, what: str = "layers") -> tuple[int, int] | None:
+    """(student's, teacher's) number of layers or heads where both are known; otherwise None."""
+    student, teacher = (count(role, what) for role in ("student", "teacher"))
+    return None if student is None or teacher is None else (student, teacher)
+
+
+def stated(params: Params, role: str, what: str = "layers") -> int | None:
+    """A model's number of layers or heads where the parameters say it; a checkpoint of the hub may know better.
 
     Args:
         role: `teacher`, or `student` as distillation starts from it.
+        what: a key of FIELDS.
     """
-    if role == "student":
+    if role == "student" and is_copied(params):
+        if what != "layers":
+            return stated(params, "teacher", what)  # copied with the layers
         section = params.student
-        start = section.init if params.distill.init == "finetuned" else params.distill.init
-        if start == "teacher_layers" and isinstance(section.layers, list):
+        if isinstance(section.layers, list):
             return len(section.layers)
-        if start == "teacher_layers" and section.num_layers is not None:
+        if section.num_layers is not None:
             return section.num_layers
-    return stated_depth(getattr(params, role).model)
+    return stated_by(getattr(params, role).model, what)
 
 
-def stated_depth(model: Model) -> int | None:
-    """The number of layers that a section `model` or its local checkpoint states; None for one of the hub."""
-    known = dict(model.config)
+def is_copied(params: Params) -> bool:
+    """Whether distillation starts from a student made of the teacher's layers, or of the shape of one."""
+    init = params.distill.init
+    # A random student has the shape of the fine-tuned one.
+    return (params.student.init if init in ("finetuned", "random") else init) == "teacher_layers"
+
+
+def stated_by(model: Model, what: str = "layers") -> int | None:
+    """What a section `model` or its local checkpoint states; None for one of the hub."""
+    known = configured(model)
+    return next((known[name] for name in FIELDS[what] if name in known), None)
+
+
+def configured(model: Model) -> dict[str, Any]:
+    """The fields of a section `model`, on top of those of its local checkpoint."""
     if model.path is not None:
         with contextlib.suppress(OSError, ValueError, TypeError):
-            known = json.loads((Path(model.path) / "config.json").read_text()) | known
-    return known.get("num_hidden_layers", known.get("n_layers"))  # n_layers: DistilBERT
-
-
-def stated(params: Params) -> tuple[int, int] | None:
-    """(student's, teacher's) number of layers where the parameters say both; otherwise None."""
-    student, teacher = (stated_layers(params, role) for role in ("student", "teacher"))
-    return None if student is None or teacher is None else (student, teacher)
+            return json.loads((Path(model.path) / "config.json").read_text()) | model.config
+    return dict(model.config)

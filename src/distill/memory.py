@@ -16,8 +16,9 @@ def keep_freed() -> bool:
     """Have glibc keep what tensors free for the tensors to come.
 
     By default it returns every block above 32 MiB, and the heap's end, to the system as soon as they are free, and gets
-    them back for the next batch page by page, each of which the system fills with zeros. The process's peak stays the
-    same, it only holds that peak for longer.
+    them back for the next batch page by page, each of which the system fills with zeros. The price is memory: what lies
+    free between blocks in use stays with the process. Peaks measured with it, without it in brackets: 1,234 MiB
+    (1,002) for `kd` of a very small student, which is 23% more; 0 to 5% more for MiniLM.
 
     Returns:
         Whether the C library is glibc and took the settings; other libraries are left as they are.

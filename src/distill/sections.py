@@ -24,6 +24,11 @@ LayerMap = Annotated[
     Annotated[Literal["uniform", "last", "skip"], Tag("<name>")] | Annotated[list[Count], Tag("<list>")],
     Discriminator(lambda value: "<list>" if isinstance(value, list) else "<name>"),
 ]
+# A number or a schedule, as of the methods' weights; takd, whose weights they are, checks what a schedule says.
+LinkWeight = Annotated[
+    Annotated[float, Field(ge=0), Tag("<number>")] | Annotated[dict[str, Any], Tag("<schedule>")],
+    Discriminator(lambda value: "<schedule>" if isinstance(value, dict) else "<number>"),
+]
 Precision = Literal["fp32", "bf16"]
 
 
@@ -224,8 +229,8 @@ class Assistant(Training):
     """The models between teacher and student, and how each learns from the one before it."""
 
     chain: Annotated[list[Link], Field(min_length=1)]
-    task_weight: Annotated[float, Field(ge=0)]
-    kl_alpha: Annotated[float, Field(ge=0)]
+    task_weight: LinkWeight
+    kl_alpha: LinkWeight
     temperature: Annotated[float, Field(gt=0)]
     seed: int
 
@@ -238,6 +243,7 @@ class Filters(Training):
     nonlinear: bool
     activation: Literal["gelu", "relu", "tanh"]
     backbone_dropout: bool
+    head_dropout: Fraction
     seed: int
 
 

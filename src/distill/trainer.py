@@ -158,8 +158,7 @@ def train(
     """
     processes.share_of(training.batch_size, training.gradient_accumulation)
     memory.keep_freed()
-    if runtime.threads:
-        torch.set_num_threads(runtime.threads)
+    hardware.use_threads(runtime)
     set_seed(seed)
     resume = processes.from_first(lambda: _begin_from(folder, training, main_metric))
     extra = tuple(getattr(objective, "columns", ()))

@@ -118,6 +118,9 @@ def check_against_library(rows: list[dict], tokenizer, max_length: int, doc_stri
             ours = list(zip(feature["offset_start"], feature["offset_end"], strict=True))
             assert [widthless(span) for span in ours] == [widthless(span) for span in spans]
             assert (feature["start_positions"], feature["end_positions"]) == label(item, spans, feature["cls_index"])
+            marked = [mark for mark, (start, end) in zip(feature["gold"], spans, strict=True) if start < end]
+            assert marked == gold(item, [span for span in spans if span[0] < span[1]])
+            assert not any(mark for mark, span in zip(feature["gold"], spans, strict=True) if span == (-1, -1))
     assert position == len(found)
     return found
 
@@ -125,6 +128,13 @@ def check_against_library(rows: list[dict], tokenizer, max_length: int, doc_stri
 def widthless(span: tuple[int, int]) -> tuple[int, int] | None:
     """None for a token that is only a space: RoBERTa puts its empty span before the space, we after it."""
     return None if 0 <= span[0] == span[1] else span
+
+
+def gold(item: dict, spans: list[tuple[int, int]]) -> list[bool]:
+    """Which tokens hold a character of any answer, wherever the window ends."""
+    answers = zip(item["answers"]["text"], item["answers"]["answer_start"], strict=True)
+    wanted = {start + i for text, start in answers for i, character in enumerate(text) if not character.isspace()}
+    return [bool(wanted & set(range(low, high))) for low, high in spans]
 
 
 def label(item: dict, spans: list[tuple[int, int]], cls: int) -> tuple[int, int]:
@@ -270,6 +280,31 @@ def test_first_of_several_answers_is_the_label(wordpiece):
     assert feature["offset_start"][feature["start_positions"]] == 10
 
 
+def test_gold_tokens_are_marked_where_a_window_cuts_through_the_answer(wordpiece):
+    item = row("a", "the?", "lake stone tower city painted bridge", "stone tower city")
+    cut = features_of([item, row("b", "the?", item["context"])], wordpiece, 8, 1)  # three tokens of the context each
+    found = [(wordpiece.convert_ids_to_tokens(f["input_ids"])[4:-1], f["gold"][4:-1]) for f in cut]
+    assert found[:3] == [
+        (["lake", "stone", "tower"], [False, True, True]),
+        (["tower", "city", "painted"], [True, True, False]),
+        (["painted", "bridge"], [False, False]),
+    ]
+    assert all(f["start_positions"] == f["end_positions"] == f["cls_index"] for f in cut)
+    assert not any(mark for f in cut[3:] for mark in f["gold"])  # a question without an answer
+
+
+def test_every_gold_answer_is_marked_and_none_of_another_question(wordpiece):
+    context = "lake stone tower city painted bridge"
+    item = row("a", "the?", context)
+    item["answers"] = {"text": ["bridge", "stone tower", "tower"], "answer_start": [30, 5, 11]}
+    rows = [row("b", "the?", context, "city"), item, row("c", "the?", context), row("d", "the?", context, "lake")]
+    marked = [
+        [word for word, gold in zip(wordpiece.convert_ids_to_tokens(f["input_ids"]), f["gold"], strict=True) if gold]
+        for f in features_of(rows, wordpiece, 64, 8)
+    ]
+    assert marked == [["city"], ["stone", "tower", "bridge"], [], ["lake"]]
+
+
 def test_answer_with_spaces_around_it(wordpiece):
     feature = features_of([row("a", "the?", "the stone bridge", " stone ")], wordpiece, 64, 8)[0]
     assert (feature["offset_start"][feature["start_positions"]], feature["offset_end"][feature["end_positions"]]) == (
@@ -281,7 +316,7 @@ def test_answer_with_spaces_around_it(wordpiece):
 def test_answer_and_context_that_the_tokenizer_drops(wordpiece):
     # BERT's normaliser removes control characters, so no token stands for them.
     dropped = features_of([row("a", "the?", "the \x07 bridge", "\x07")], wordpiece, 64, 8)[0]
-    assert dropped["start_positions"] == dropped["end_positions"] == dropped["cls_index"]
+    assert dropped["start_positions"] == dropped["end_positions"] == dropped["cls_index"] and not any(dropped["gold"])
     empty = features_of([row("a", "the?", "\x07", "\x07")], wordpiece, 64, 8)[0]
     assert set(empty["offset_start"]) == {-1} and empty["start_positions"] == empty["cls_index"]
     assert empty["input_ids"] == wordpiece("the?", "\x07")["input_ids"]
@@ -319,12 +354,14 @@ def test_columns(wordpiece, byte_level):
         "cls_index",
         "offset_start",
         "offset_end",
+        "gold",
     ]
     assert "token_type_ids" not in schema(byte_level).names
     batch = next(encode(corpus(2), wordpiece, 64, 8))
     assert batch.schema == schema(wordpiece)
     assert batch.schema.field("input_ids").type == pa.list_(pa.int32())
     assert batch.schema.field("token_type_ids").type == pa.list_(pa.int8())
+    assert batch.schema.field("gold").type == pa.list_(pa.bool_())  # a bit per token
     batch.validate(full=True)
 
 

@@ -1,9 +1,12 @@
 """mate: both kinds of steps in value and gradient, whose step it is, and what may never be changed."""
 
+import pyarrow as pa
 import pytest
 import torch
 
 from distill import adversary, registry
+from distill.batching import Collator
+from distill.data import features
 from distill.errors import UserError
 from distill.methods.base import Setup
 from distill.trainer import Progress
@@ -151,7 +154,6 @@ def test_changed_words_mean_the_same_as_ids_and_as_embeddings_in_every_architect
 def test_qa_never_changes_the_question_or_a_gold_answer_token():
     student, teacher = masked.models("qa")
     objective, batch = build("qa", student, teacher, masked.generator(), mask_probability=1), masked.batch()
-    batch["start_positions"], batch["end_positions"] = torch.tensor([8, 0, 6]), torch.tensor([10, 0, 6])
     allowed = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
     for row, places in enumerate(([5, 6, 7, 11, 12, 13, 14, 15, 16, 17], [5, 7], [5, 7, 8, 9, 10, 11, 12])):
         allowed[row, places] = True
@@ -161,6 +163,27 @@ def test_qa_never_changes_the_question_or_a_gold_answer_token():
         changed = objective.method.adversary.changed(batch)["input_ids"]
         assert torch.equal(changed[~allowed], batch["input_ids"][~allowed])
         seen |= changed != batch["input_ids"]
+    assert torch.equal(seen, allowed)
+
+
+def test_qa_changes_no_gold_token_in_a_window_that_cuts_through_the_answer():
+    """Such a window is labelled as one without an answer."""
+    context = " ".join(f"w{i}" for i in range(1, 11))
+    answers = {"text": ["w4 w5 w6 w7", "w9"], "answer_start": [context.index("w4"), context.index("w9")]}
+    rows = [{"id": "a", "title": "t", "context": context, "question": "w11 w12", "answers": answers}]
+    made = pa.Table.from_batches(features.encode(rows, tiny.tokenizer(), 10, 0)).to_pylist()
+    words = [tiny.tokenizer().convert_ids_to_tokens(row["input_ids"])[4:-1] for row in made]
+    assert words == [["w1", "w2", "w3", "w4", "w5"], ["w6", "w7", "w8", "w9", "w10"]]
+    assert all(row["start_positions"] == row["end_positions"] == 0 for row in made)
+    task, student, teacher = masked.task("qa"), *masked.models("qa")
+    objective = build("qa", student, teacher, masked.generator(), mask_probability=1)
+    batch = Collator(0, task.labels, task.extra_columns)(made)
+    allowed = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
+    allowed[0, [4, 5, 6]] = allowed[1, [6, 8]] = True
+    seen = torch.zeros_like(allowed)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        seen |= objective.method.adversary.changed(batch)["input_ids"] != batch["input_ids"]
     assert torch.equal(seen, allowed)
 
 

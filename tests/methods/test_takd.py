@@ -6,6 +6,7 @@ import yaml
 
 from distill import config, registry
 from distill.errors import UserError
+from distill.methods import takd
 from distill.methods.base import Distillation, Setup
 from distill.signals import CachedTeacher
 from tests import cached as caches
@@ -13,6 +14,7 @@ from tests import micro, text, tiny
 from tests.methods import reference
 
 TAKD = registry.load("takd")
+VALUES = {"task_weight": 0.5, "kl_alpha": 10, "temperature": 2}
 QA = registry.load_task("qa")
 CLASSES = registry.load_task("classification", labels=text.CLASSES)
 NUMBER = registry.load_task("regression")
@@ -24,7 +26,7 @@ def cached(folder, logits, lengths):
 
 
 def build(student, signals, task, **changes):
-    values = TAKD.Config(**{"task_weight": 0.5, "kl_alpha": 10, "temperature": 2} | changes)
+    values = TAKD.Config(**VALUES | changes)
     return Distillation(student, TAKD(values, Setup(task, student.config, student.config)), signals).train()
 
 
@@ -142,6 +144,31 @@ def test_a_chain_of_any_length_is_accepted():
 def test_a_chain_that_cannot_work_is_refused_before_anything_runs(chain, message):
     with pytest.raises(UserError, match=message):
         load(chain)
+
+
+@pytest.mark.parametrize("field", ["task_weight", "kl_alpha"])
+def test_the_assistants_weights_may_follow_a_schedule_as_the_students_do(field):
+    descent = {"value": 3, "schedule": "cosine_descent", "warmup": 0.1}
+    params = load([link()], **{field: descent})
+    assert getattr(takd.assistants_config(params), field) == getattr(TAKD.Config(**VALUES | {field: descent}), field)
+    assert config.flatten(config.pick(params, ["assistant"]))[f"assistant.{field}.schedule"] == "cosine_descent"
+    assert config.pick(load([link()], **{field: 3}), ["assistant"])["assistant"][field] == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"value": 3, "schedule": "cosin", "warmup": 0.1}, r"assistant.kl_alpha.schedule: 'cosin'"),
+        ({"value": 3, "schedule": "linear"}, r"assistant.kl_alpha.warmup: missing"),
+        ({"value": 3, "schedule": "linear", "warmup": 1}, r"assistant.kl_alpha.warmup: 1: "),
+        ({"value": 3, "schedule": "linear", "warm_up": 0}, r"assistant.kl_alpha.warm_up: unknown parameter"),
+        ("much", r"assistant.kl_alpha: 'much': "),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_refused_before_anything_runs(value, message):
+    with pytest.raises(UserError, match=message) as caught:
+        load([link()], kl_alpha=value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

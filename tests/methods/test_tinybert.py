@@ -1,5 +1,6 @@
 """tinybert: attention scores and hidden states, then soft targets, in value and gradient; the public code's faults."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -288,15 +289,19 @@ def test_heads_that_do_not_agree_are_refused_with_both_numbers():
         build(student, teacher)
 
 
-def stated(student, teacher, init="random", num_layers=None, **changes):
-    """As much of the parameters as a check looks at."""
+def stated(student, teacher, init="random", num_layers=None, attention="auto", **changes):
+    """As much of the parameters as a check looks at; a model is a configuration, or the folder of one."""
+
+    def model(one):
+        known = isinstance(one, dict)
+        return SimpleNamespace(path=None if known else str(one), config=one if known else {})
+
     return SimpleNamespace(
+        runtime=SimpleNamespace(attention=attention),
         sections={"tinybert": TINYBERT.Config(**VALUES | changes)},
         distill=SimpleNamespace(init=init),
-        student=SimpleNamespace(
-            model=SimpleNamespace(config=student), init="random", layers="uniform", num_layers=num_layers
-        ),
-        teacher=SimpleNamespace(model=SimpleNamespace(config=teacher)),
+        student=SimpleNamespace(model=model(student), init="random", layers="uniform", num_layers=num_layers),
+        teacher=SimpleNamespace(model=model(teacher)),
     )
 
 
@@ -314,3 +319,50 @@ def test_what_the_parameters_state_is_refused_before_any_stage():
     TINYBERT.check(stated({}, {}))  # checkpoints know
     # Copied layers have the teacher's heads, whatever the student's section says of another start.
     TINYBERT.check(stated({}, four, init="teacher_layers", num_layers=2))
+
+
+def test_what_local_checkpoints_state_is_refused_before_any_stage(tmp_path):
+    folders = {}
+    for layers, heads in ((6, 4), (8, 4), (6, 2)):
+        folders[layers, heads] = tmp_path / f"{layers}-{heads}"
+        folders[layers, heads].mkdir()
+        fields = {"num_hidden_layers": layers, "num_attention_heads": heads}
+        (folders[layers, heads] / "config.json").write_text(json.dumps(fields))
+    with pytest.raises(UserError, match="2 heads and the teacher 4"):
+        TINYBERT.check(stated(folders[6, 2], folders[6, 4]))
+    with pytest.raises(UserError, match=r"tinybert.layer_map: 'uniform' .* the student has 8, the teacher 6"):
+        TINYBERT.check(stated(folders[8, 4], folders[6, 4]))
+    TINYBERT.check(stated(folders[6, 4], folders[8, 4]))
+    TINYBERT.check(stated(folders[6, 2], folders[6, 4], heads="mean"))
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "refused"),
+    [
+        ({"model_type": "deberta-v2"}, {"model_type": "deberta-v2"}, True),
+        ({"model_type": "bert"}, {"model_type": "deberta-v2"}, True),
+        ({"model_type": "deberta-v2"}, {"model_type": "bert"}, True),
+        ({"model_type": "bert"}, {"model_type": "bert"}, False),
+        ({"model_type": "bert"}, {}, True),  # of the hub: it may be a DeBERTa
+    ],
+)
+def test_a_kernel_that_hides_the_scores_is_refused_before_any_stage(student, teacher, refused):
+    TINYBERT.check(stated(student, teacher))
+    params = stated(student, teacher, attention="disentangled_flash")
+    if not refused:
+        TINYBERT.check(params)
+        return
+    with pytest.raises(
+        UserError, match=r"runtime\.attention: 'disentangled_flash' .* set it to auto, or take tinybert"
+    ):
+        TINYBERT.check(params)
+
+
+def test_the_architecture_of_a_student_made_of_layers_is_the_teachers():
+    for kind, refused in (("bert", False), ("deberta-v2", True)):
+        params = stated({}, {"model_type": kind}, init="teacher_layers", num_layers=1, attention="disentangled_flash")
+        if refused:
+            with pytest.raises(UserError, match="disentangled_flash"):
+                TINYBERT.check(params)
+        else:
+            TINYBERT.check(params)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 import shutil
 import signal
@@ -110,6 +111,20 @@ def test_the_curves_of_all_links_stand_one_after_another(chain):
     assert [(int(row["step"]), int(row["link"])) for row in rows] == [(s, 1 + (s > 12)) for s in range(2, 25, 2)]
     for row in rows:
         assert float(row["loss"]) == pytest.approx(float(row["task"]) + 10 * float(row["kl"]), rel=1e-4)
+
+
+def test_its_weights_may_follow_a_schedule(chain, stages, tmp_path):
+    """By the share of each assistant's own training."""
+    repo = shutil.copytree(chain[0], tmp_path / "repo")
+    schedule = {"value": 4, "schedule": "cosine_descent", "warmup": 0.0}
+    changes = {"assistant.task_weight": schedule, "assistant.log_every": 1}
+    (repo / "params.yaml").write_text(micro.params(SETTINGS | changes))
+    stages.run(repo, "assistant")
+    rows = list(csv.DictReader((repo / "metrics/curves/assistant.csv").read_text().splitlines()))
+    assert len(rows) == 24
+    for number, row in enumerate(rows):
+        weight = 4 * math.cos(math.pi / 2 * (number % 12) / 11)
+        assert float(row["loss"]) == pytest.approx(weight * float(row["task"]) + 10 * float(row["kl"]), rel=1e-4)
 
 
 def test_each_link_learns_from_the_model_before_it(chain, stages, tmp_path):

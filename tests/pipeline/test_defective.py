@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from pipeline import finetune as finetuning
 from tests import micro
 
 pytestmark = pytest.mark.slow
@@ -42,6 +43,22 @@ def test_a_teacher_worse_than_its_student_is_warned_about(base, stages, tmp_path
     scores = repo / "metrics/selection/teacher.json"
     scores.write_text(json.dumps({"f1": -1.0}))
     assert "defective distillation" in stages.run(repo, "finetune", "student").out
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_without_scores_it_says_that_it_could_not_tell(capsys, role):
+    scores = {"teacher": {"f1": 1.0}, "student": {"f1": 2.0}} | {role: {}}
+    finetuning.warn_if_weaker(scores["teacher"], scores["student"], "f1")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert len(lines) == 1 and "WARNING" in lines[0] and "could not be checked" in lines[0]
+    assert f"{role}.evaluations: 0" in lines[0]
+
+
+def test_a_student_without_evaluations_is_trained_with_a_warning(base, stages, tmp_path):
+    repo = shutil.copytree(base, tmp_path / "repo")
+    assert "could not be checked" not in stages.run(repo, "finetune", "student").out
+    (repo / "params.yaml").write_text(micro.params({"student.evaluations": 0}))
+    assert "could not be checked: student.evaluations: 0 leaves" in stages.run(repo, "finetune", "student").out
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, True])

@@ -59,8 +59,17 @@ def test_accelerates_file_counts_where_nothing_else_is_said(monkeypatch, machine
     assert launch.wanted("distill") == 8
     monkeypatch.setenv("DISTILL_LAUNCH", "srun torchrun --nnodes 2 --rdzv-id 'a b'")
     assert launch.wanted("distill") == ["srun", "torchrun", "--nnodes", "2", "--rdzv-id", "a b"]
+    monkeypatch.setenv("DISTILL_LAUNCH", "")
     monkeypatch.setenv("DISTILL_PROCESSES", "1")
     assert launch.wanted("distill") == 1
+
+
+def test_a_launcher_trains_and_the_number_of_processes_serves_the_stage_that_stays_on_one_machine(monkeypatch):
+    monkeypatch.setenv("DISTILL_LAUNCH", "srun torchrun --nnodes 2")
+    monkeypatch.setenv("DISTILL_PROCESSES", "8")
+    for script in ("distill", "finetune", "train_filters", "generator"):
+        assert launch.wanted(script) == ["srun", "torchrun", "--nnodes", "2"]
+    assert launch.wanted("predict") == 8 and launch.wanted("evaluate") == 1
 
 
 @pytest.mark.parametrize(
@@ -93,7 +102,8 @@ def test_the_one_process_of_a_launcher_does_not_launch_again(tmp_path, monkeypat
     assert launch.wanted("distill") == ["torchrun", "--nproc-per-node", "1"]
 
 
-def test_several_machines_do_not_share_what_goes_into_the_same_files(monkeypatch):
+def test_several_machines_do_not_share_what_goes_into_the_same_files(monkeypatch, machine):
+    machine.write_text("num_machines: 1\nnum_processes: 8\n")
     monkeypatch.setenv("DISTILL_LAUNCH", "srun torchrun --nnodes 2")
     assert launch.wanted("predict") == 1 and launch.wanted("distill") != 1
     for name, value in {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}.items():

@@ -14,26 +14,27 @@ from tests import micro
 
 pytestmark = pytest.mark.slow
 
-# The terms of each method that must fall while it trains. Those of a moving target need not: what a generator makes
-# harder, or the fine-tuned student's own outputs, which its copy has at the start.
+# The terms of each method that must fall while it trains. Not listed: `generator` of mate and combined, which is
+# maximised, and `kl` of tfkd_self, which is 0 at the start: the target is the fine-tuned student, and so is the start.
+# `adversarial` is listed: the student learns faster than so few steps of the generator make the texts harder.
 FALLING = {
     "alp": ["task", "kl", "attended"],
     "annealing": ["mse", "task"],
-    "born_again": ["task"],
+    "born_again": ["task", "kl"],
     "ckd": ["task", "kl", "internal"],
-    "combined": ["mse", "task"],
+    "combined": ["mse", "adversarial", "task"],
     "freelb": ["task", "kl"],
     "ft": ["task"],
     "hidden": ["task", "kl", "hidden"],
     "kd": ["task", "kl"],
     "knn": ["task", "kl", "candidate_kl"],
     "lwd": ["task", "kl", "mse"],
-    "mate": ["task", "kl"],
-    "minimax_knn": ["task", "kl"],
+    "mate": ["task", "kl", "adversarial"],
+    "minimax_knn": ["task", "kl", "candidate_kl"],
     "pkd": ["task", "kl", "patient"],
     "rail": ["task", "kl", "layers"],
     "rkd": ["task", "kl"],
-    "takd": ["task"],
+    "takd": ["task", "kl"],
     "ted": ["task", "kl", "mse"],
     "tfkd_reg": ["task", "kl"],
     "tfkd_self": ["task"],
@@ -115,6 +116,26 @@ def test_it_trains_and_a_kill_changes_nothing(ready, stages, method):
     assert record["resumed"] and record["resumed_from"] > 0
 
 
+def test_a_kill_after_a_level_of_annealing_changes_nothing(ready, stages, tmp_path):
+    """Of 12 updates of phase 1 the first 4 have τ = 3, the next 4 τ = 2, the last 4 τ = 1; a checkpoint every 2."""
+    repo, words = shutil.copytree(ready, tmp_path / "repo"), ("distill", "annealing", "1")
+    changes = {"annealing.tau_max": 3, "annealing.phase1_share": 0.75, "annealing.evaluations": 1}
+    (repo / "params.yaml").write_text(micro.params(SETTINGS | changes | {"distill.max_steps": 16}))
+    done = stages.run(repo, *words)
+    student, curves = repo / "data/models/distill/annealing/1", repo / "metrics/curves/annealing-1.csv"
+    expected = content(student) | {"curves": curves.read_bytes()}
+    resumed = []
+    for kill_at in range(done.operations // 12, done.operations, done.operations // 12):
+        again = stages.run(repo, *words, kill_at=kill_at, check=False)
+        if again.code == 0:
+            break
+        resumed.append(newest_checkpoint(repo, "phase-1"))
+    else:
+        stages.run(repo, *words)
+    assert content(student) | {"curves": curves.read_bytes()} == expected
+    assert any(4 <= step < 12 for step in resumed), resumed
+
+
 def assert_falls(curves: Path, names: list[str]) -> None:
     rows = list(csv.DictReader(curves.read_text().splitlines()))
     for name in names:
@@ -122,6 +143,12 @@ def assert_falls(curves: Path, names: list[str]) -> None:
         third = max(len(values) // 3, 1)
         first, last = sum(values[:third]) / third, sum(values[-third:]) / third
         assert last < first, f"{name}: {values}"
+
+
+def newest_checkpoint(repo: Path, phase: str) -> int:
+    """Number of the newest complete checkpoint of an interrupted phase, 0 for none."""
+    found = repo.glob(f".scratch/*/{phase}/checkpoints/checkpoint-*/complete.json")
+    return max((int(path.parent.name.split("-")[1]) for path in found), default=0)
 
 
 def content(folder: Path) -> dict[str, bytes]:

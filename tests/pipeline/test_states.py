@@ -3,11 +3,14 @@
 import csv
 import json
 import shutil
+from typing import get_args
 
 import numpy as np
 import pytest
+import yaml
 
-from distill import registry
+from distill import config, registry, states
+from pipeline import plan, predict
 from tests import micro
 
 pytestmark = pytest.mark.slow
@@ -40,7 +43,10 @@ def cached(ready, stages, tmp_path_factory):
     """All states are kept."""
     repo = shutil.copytree(ready, tmp_path_factory.mktemp("cached") / "repo")
     done = stages.run(repo, "predict")
-    assert "states of all tokens of layers 1, 2, 3, 4" in done.out and "running along" not in done.out
+    assert "states of all tokens of layers 1, 2, 3, 4" in done.out and "over cache.max_gb" not in done.out
+    line = "with the teacher running along whatever is kept: tinybert (needs attention scores and the model itself)\n"
+    assert line in done.out
+    assert json.loads((repo / "data/runs/predict_teacher.json").read_text())["online"] == ["tinybert"]
     return repo
 
 
@@ -87,11 +93,91 @@ def test_filters_trained_on_kept_states_are_those_of_a_running_teacher(cached, o
         assert found["cached"][1][layer] == pytest.approx(scores)
 
 
+# 228 training features, several times over.
+REPEATED = {"student_filters.max_steps": None, "student_filters.epochs": 3, "student_filters.batch_size": 16}
+# A large epsilon: where a gradient is nothing but rounding, Adam would make a step of it.
+REPEATED |= {"student_filters.log_every": 5, "student_filters.adam_epsilon": 1e-4}
+OWN = "its states over the training features ("
+
+
+def student_filters(repo, stages, processes=1, **changes):
+    """What was printed, and every filter's loss and scores."""
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    (repo / "params.yaml").write_text(micro.params(SETTINGS | REPEATED | named))
+    done = stages.run(repo, "train_filters", "student", env={"DISTILL_PROCESSES": str(processes)})
+    rows = list(csv.DictReader((repo / "metrics/curves/filters-student.csv").read_text().splitlines()))
+    assert not list((repo / ".scratch").glob("train_student_filters*"))
+    scores = json.loads((repo / "metrics/filters/student.json").read_text())
+    return done.out, [float(row["loss"]) for row in rows], scores
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_student_runs_once_for_its_filters_which_are_those_of_one_that_runs_in_every_epoch(
+    ready, stages, tmp_path, precision
+):
+    found = {}
+    for room in (4, 0):
+        repo = shutil.copytree(ready, tmp_path / str(room))
+        out, *found[room] = student_filters(repo, stages, cache__max_gb=room, student_filters__precision=precision)
+        assert (OWN in out) is (room == 4)
+    (losses, scores), (expected, others) = found[4], found[0]
+    assert losses == pytest.approx(expected, rel=1e-4 if precision == "fp32" else 1e-2) and len(losses) > 6
+    for layer, values in others.items():
+        assert scores[layer] == pytest.approx(values, abs=1e-6 if precision == "fp32" else 5)
+
+
+def test_two_processes_share_a_students_states(ready, stages, tmp_path):
+    found = {}
+    for processes in (1, 2):
+        repo = shutil.copytree(ready, tmp_path / str(processes))
+        out, *found[processes] = student_filters(repo, stages, processes)
+        assert OWN in out
+    assert found[2][0] == pytest.approx(found[1][0], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"student_filters__epochs": 1}, {"student_filters__epochs": 3, "student_filters__backbone_dropout": True}],
+)
+def test_a_student_runs_along_where_its_states_would_be_read_once_or_be_others(ready, stages, tmp_path, changes):
+    repo = shutil.copytree(ready, tmp_path / "repo")
+    assert OWN not in student_filters(repo, stages, **changes)[0]
+
+
 @pytest.mark.parametrize("changes", [{"teacher_filters.backbone_dropout": True}, {"teacher_filters.precision": "bf16"}])
 def test_filters_run_the_teacher_where_kept_states_would_be_others(cached, stages, tmp_path, changes):
     repo = shutil.copytree(cached, tmp_path / "repo")
     (repo / "params.yaml").write_text(micro.params(SETTINGS | changes))
     assert "runs for the selection split only" not in stages.run(repo, "train_filters", "teacher").out
+
+
+ONLINE = {
+    ("hidden.lwd", "lwd.mask", False): {"lwd": "needs the states of padding too"},
+    ("filtered.ted", "ted.mask", False): {"ted": "needs the states of padding too"},
+    ("generated.mate", "mate.task_weight", 1): {"mate": "needs the model itself"},
+    ("augmented.pkd", "pkd.layer_map", "last"): {"pkd": "learns from augmented copies"},
+    ("filtered.ted", "teacher_filters.precision", "bf16"): {
+        "teacher_filters": "precision bf16, the states have fp32",
+    },
+    ("filtered.ted", "teacher_filters.backbone_dropout", True): {"teacher_filters": "backbone_dropout"},
+    ("filtered.ted", "predict.precision", "bf16"): {"teacher_filters": "precision fp32, the states have bf16"},
+    ("retrieved.knn", "knn.neighbours", 2): {},
+    ("logits.tfkd_self", "cache.max_gb", 4): {},
+    ("logits.freelb", "cache.max_gb", 4): {},
+    ("assisted.takd", "cache.max_gb", 4): {},
+    ("generations.born_again", "cache.max_gb", 4): {},
+}
+
+
+@pytest.mark.parametrize("case", ONLINE, ids=lambda case: f"{case[0]}-{case[1]}-{case[2]}")
+def test_all_that_run_the_teacher_along_are_known_before(case):
+    listed, name, value = case
+    group, _, method = listed.partition(".")
+    settings = {f"methods.{other}": [] for other in get_args(config.Group)} | {f"methods.{group}": [method]}
+    settings |= {name: value for name, value in SETTINGS.items() if not name.startswith("methods.")}
+    params = config.parse(yaml.safe_load(micro.params(settings | {name: value})), "params.yaml")
+    reads = plan.reads(params, [method] if group in states.GROUPS else [])
+    assert predict.online(params, reads) == ONLINE[case]
 
 
 @pytest.mark.parametrize("method", ["lwd", "ted"])
@@ -141,7 +227,7 @@ def test_states_that_are_too_large_leave_their_methods_to_a_running_teacher(read
     assert "runs along" in stages.run(repo, "distill", "ted", "1").out
     record = json.loads((repo / "data/runs/predict_teacher.json").read_text())
     assert (
-        record["online"] == ["ckd", "lwd", "teacher_filters", "ted"]
+        record["online"] == ["ckd", "lwd", "teacher_filters", "ted", "tinybert"]
         and record["bytes"]["hidden"] == 0 < record["bytes"]["cls"]
     )
 
@@ -175,8 +261,6 @@ def test_a_damaged_plan_says_how_to_make_it_again(ready, stages, tmp_path, conte
 
 
 def test_dvc_reruns_the_plan_when_a_layer_changes(root):
-    import yaml
-
     declared = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]["plan"]["params"]
     for name in registry.available():
         for field in registry.load(name).layer_fields:

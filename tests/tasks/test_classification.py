@@ -77,7 +77,7 @@ def test_no_gradient_flows_into_the_teacher(loss):
 
 def test_the_head_reads_the_first_token_alone_and_is_teds():
     torch.manual_seed(0)
-    head = TASK.head(6)
+    head = TASK.head(6, 0.3)
     hidden = torch.randn(3, 7, 6)
     (dense, bias), (out, last) = [(m.weight.double(), m.bias.double()) for m in (head.dense, head.out)]
     expected = torch.tanh(hidden[:, 0].double() @ dense.T + bias) @ out.T + last
@@ -86,16 +86,18 @@ def test_the_head_reads_the_first_token_alone_and_is_teds():
     assert torch.equal(head(hidden), head(hidden[:, :1]))
 
 
-def test_the_head_drops_a_tenth_twice_while_it_trains():
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_the_head_drops_its_share_twice_while_it_trains(share):
     torch.manual_seed(0)
-    head = TASK.head(400).train()
+    head = TASK.head(400, share).train()
     with torch.no_grad():
         head.dense.weight.copy_(torch.eye(400))
         head.dense.bias.zero_()
         head.out.weight.fill_(1.0)
         head.out.bias.zero_()
-    kept = head(torch.full((200, 1, 400), 0.1))[:, 0] / (400 * math.tanh(0.1 / 0.9) / 0.9)
-    assert kept.mean().item() == pytest.approx(0.81, abs=0.01)
+    left = 1 - share
+    kept = head(torch.full((200, 1, 400), 0.1))[:, 0] / (400 * math.tanh(0.1 / left) / left)
+    assert kept.mean().item() == pytest.approx(left**2, abs=0.01)
 
 
 def test_editable_are_the_real_tokens():

@@ -124,7 +124,7 @@ def test_soft_is_the_mean_of_start_and_end_over_real_tokens():
 
 
 def test_the_head_gives_logits_like_a_models():
-    assert TASK.head(8)(torch.randn(3, 12, 8)).shape == (3, 12, 2)
+    assert TASK.head(8, 0.9)(torch.randn(3, 12, 8)).shape == (3, 12, 2)
     model, batch = tiny.model("bert"), tiny.batch()
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
     outputs = model(**inputs)
@@ -294,17 +294,19 @@ def test_logit_mse_is_over_real_tokens_of_both_sides():
     reference.same_value(TASK.logit_mse(*wide, tiny.wider(batch, 4)), expected)
 
 
-def test_editable_is_the_context_without_the_gold_answer():
+def test_editable_is_the_context_without_the_gold_answers():
     batch = tiny.batch()
     batch["offset_start"] = torch.full((3, 12), -1)
     for row, (first, last) in enumerate(((3, 8), (2, 4), (1, 6))):
         batch["offset_start"][row, first : last + 1] = torch.arange(last - first + 1) * 4
-    batch["start_positions"], batch["end_positions"] = torch.tensor([4, 0, 1]), torch.tensor([6, 0, 6])
+    batch["gold"] = torch.full((3, 12), -1)
+    for row, marks in enumerate(([0, 0, 0, 0, 1, 1, 1, 0, 0], [0] * 5, [0, 1, 1, 0, 0, 1, 1])):  # the last: two answers
+        batch["gold"][row, : len(marks)] = torch.tensor(marks)
     expected = torch.zeros(3, 12, dtype=torch.bool)
-    expected[0, [3, 7, 8]] = True
-    expected[1, [2, 3, 4]] = True  # no answer: start and end are [CLS]
+    for row, places in enumerate(([3, 7, 8], [2, 3, 4], [3, 4])):
+        expected[row, places] = True
     assert torch.equal(TASK.editable(batch), expected)
-    assert TASK.extra_columns == ("offset_start",)
+    assert TASK.extra_columns == ("offset_start", "gold")
 
 
 def test_noisy_answers_lie_in_the_context_and_keep_their_length_where_it_fits(prepared):

@@ -66,7 +66,8 @@ def test_label_smoothing_is_refused():
 
 
 def test_the_head_and_a_model_give_one_output():
-    assert TASK.head(6)(torch.randn(3, 7, 6)).shape == (3, 1)
+    head = TASK.head(6, 0.3)
+    assert head(torch.randn(3, 7, 6)).shape == (3, 1) and head.dropout.p == 0.3
     fields = TASK.model_fields()
     assert (fields["num_labels"], fields["problem_type"], TASK.channels) == (1, "regression", 1)
     model = text.model(channels=1)

@@ -30,6 +30,8 @@ def schema(tokenizer: PreTrainedTokenizerFast) -> pa.Schema:
       where there is none, or none in this window.
     - offset_start, offset_end: list<int32>, characters of the context that a token covers, leading
       space excluded; -1 for tokens that are not of the context.
+    - gold: list<bool>, tokens that touch a gold answer, any of them, also one that the window cuts through: there
+      the positions above are `cls_index`.
     """
     columns = [("input_ids", pa.list_(pa.int32()))]
     if "token_type_ids" in tokenizer.model_input_names:
@@ -37,6 +39,7 @@ def schema(tokenizer: PreTrainedTokenizerFast) -> pa.Schema:
     single = ("length", "example_index", "start_positions", "end_positions", "cls_index")
     columns += [(name, pa.int32()) for name in single]
     columns += [("offset_start", pa.list_(pa.int32())), ("offset_end", pa.list_(pa.int32()))]
+    columns.append(("gold", pa.list_(pa.bool_())))
     return pa.schema(columns)
 
 
@@ -183,16 +186,20 @@ class _Encoder:
         before, between, _ = self.template.sizes
         cls = self.template.cls + np.where(self.template.cls >= before, questions.size[row], 0)
         cls += np.where(self.template.cls >= before + between, high - low, 0)
-        first, last = (gold[row] for gold in _gold_tokens(rows, contexts, context))
+        answers = _Answers(rows, contexts, context)
+        first, last = answers.label_first[row], answers.label_last[row]
         inside = (low <= first) & (first <= last) & (last < high)
         shift = before + questions.size[row] + between - low
+        ends = np.cumsum(columns["length"])
+        # Windows one after another, as the columns are; shifted, a token of the context has its place in them.
+        columns["gold"] = answers.marks(windows, low, high, ends - columns["length"] + shift, int(ends[-1]))
         columns |= {
             "example_index": first_index + row,
             "start_positions": np.where(inside, first + shift, cls),
             "end_positions": np.where(inside, last + shift, cls),
             "cls_index": cls,
         }
-        offsets = pa.array(np.append(0, np.cumsum(columns["length"])), pa.int32())
+        offsets = pa.array(np.append(0, ends), pa.int32())
         return pa.RecordBatch.from_arrays(
             [_array(columns[field.name], field.type, offsets) for field in self.schema], schema=self.schema
         )
@@ -246,16 +253,50 @@ class _Encoder:
         }
 
 
-def _gold_tokens(rows: list[Row], contexts: _Contexts, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and last token of each row's first answer, in the context; last < first where there is none."""
-    starts, ends = np.zeros((2, len(rows)), dtype=np.int64)
-    for i, row in enumerate(rows):
-        if row["answers"]["text"]:
-            text = row["answers"]["text"][0]
-            starts[i] = row["answers"]["answer_start"][0] + len(text) - len(text.lstrip())
-            ends[i] = starts[i] + len(text.strip())
-    first, last = contexts.tokens_of(context, starts, ends)
-    return np.where(ends > starts, first, 0), np.where(ends > starts, last, -1)
+class _Answers:
+    """The tokens of all gold answers, counted within the context.
+
+    Attributes:
+        label_first, label_last: int64, (rows,): tokens of each row's first answer; last < first where it has none.
+        row: int64, (answers,): the row of each answer, in order.
+        first, last: int64, (answers,): its tokens; last < first if the tokenizer dropped all of them.
+    """
+
+    def __init__(self, rows: list[Row], contexts: _Contexts, context: np.ndarray):
+        spans = []
+        for i, row in enumerate(rows):
+            for k, text in enumerate(row["answers"]["text"]):
+                start = row["answers"]["answer_start"][k] + len(text) - len(text.lstrip())
+                spans.append((i, k, start, start + len(text.strip())))
+        self.row, number, starts, ends = np.array(spans, dtype=np.int64).reshape(-1, 4).T
+        first, last = contexts.tokens_of(context[self.row], starts, ends)
+        self.first, self.last = np.where(ends > starts, first, 0), np.where(ends > starts, last, -1)
+        self.label_first, self.label_last = np.zeros(len(rows), np.int64), np.full(len(rows), -1, np.int64)
+        label = number == 0
+        self.label_first[self.row[label]], self.label_last[self.row[label]] = self.first[label], self.last[label]
+
+    def marks(
+        self, windows: np.ndarray, low: np.ndarray, high: np.ndarray, shift: np.ndarray, total: int
+    ) -> np.ndarray:
+        """The tokens of the windows that any answer touches: bool, (total,).
+
+        Args:
+            windows: of each row.
+            low, high: of each window, the first token of the context in it and the one after the last.
+            shift: of each window, from a token's number in the context to its place among all windows' tokens.
+            total: tokens of all windows.
+        """
+        # Every answer meets each window of its row, which keeps what lies inside.
+        count = windows[self.row]
+        window = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        window += np.repeat((np.cumsum(windows) - windows)[self.row], count)
+        begin = np.maximum(np.repeat(self.first, count), low[window])
+        end = np.minimum(np.repeat(self.last, count) + 1, high[window])
+        met = begin < end
+        edges = np.zeros(total + 1, np.int64)
+        np.add.at(edges, begin[met] + shift[window[met]], 1)
+        np.add.at(edges, end[met] + shift[window[met]], -1)
+        return np.cumsum(edges)[:total] > 0
 
 
 def _array(values: np.ndarray, kind: pa.DataType, offsets: pa.Array) -> pa.Array:

@@ -22,6 +22,7 @@ from torch import Tensor
 from distill import layer_groups, layer_maps
 from distill.config import Params
 from distill.layer_groups import Lists
+from distill.layer_maps import Counts
 from distill.methods.base import Setup
 from distill.models import Outputs, num_layers
 from distill.projections import lifts
@@ -94,9 +95,9 @@ class AttentionProjection(SoftTargets):
     layer_fields = ("layers", "tokens")
 
     @classmethod
-    def check(cls, params: Params) -> None:
+    def fits(cls, params: Params, count: Counts) -> None:
         """The teacher's layers must divide so."""
-        if both := layer_maps.stated(params):
+        if both := layer_maps.both(count):
             attended(params.sections["alp"].layers, *both)
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -10,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from distill import models
+from distill import layer_maps, models
 from distill.candidates import Candidates
 from distill.config import Params
 from distill.errors import UserError
 from distill.filters import FilterBank
+from distill.layer_maps import Counts
 from distill.models import Outputs
 from distill.phases import Phase
 from distill.schedules import Rest, ScheduledWeight
@@ -61,7 +63,7 @@ class Method(nn.Module):
     groups: ClassVar[tuple[str, ...]]
     #: `teacher`; `student`: the fine-tuned student; `assistant`: the last of the chain; `generation`: the one before.
     taught_by: ClassVar[Source] = "teacher"
-    #: The fields of `Config` that `reads` depends on.
+    #: The fields of `Config` that `reads` and `fits` depend on.
     layer_fields: ClassVar[tuple[str, ...]] = ()
     needs: frozenset[str] = frozenset()
 
@@ -75,7 +77,22 @@ class Method(nn.Module):
 
     @classmethod
     def check(cls, params: Params) -> None:
-        """Raise a ValueError or UserError where parameters cannot work together: before any stage runs."""
+        """Raise a ValueError or UserError where parameters cannot work together: before any stage runs.
+
+        This one asks `fits` with what the parameters say: a method that overrides both calls it.
+        """
+        cls.fits(params, functools.partial(layer_maps.stated, params))
+
+    @classmethod
+    def fits(cls, params: Params, count: Counts) -> None:
+        """Raise a UserError where models of so many layers or heads cannot be brought together.
+
+        Stage plan asks again, with what the checkpoints say of themselves.
+
+        Args:
+            count: (`student` or `teacher`, `layers` or `heads`) → how many; None where nothing says it yet. Ask for no
+                more than the method needs: an answer may take the hub.
+        """
 
     @classmethod
     def reads(cls, params: Params, student: int, teacher: int) -> Reads:

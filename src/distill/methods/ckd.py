@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from distill import layer_groups, layer_maps
 from distill.config import Params
 from distill.layer_groups import LayerGroups
+from distill.layer_maps import Counts
 from distill.methods.base import Setup
 from distill.models import Outputs, num_layers
 from distill.schedules import Rest, ScheduledWeight, Share
@@ -58,9 +59,9 @@ class CombinatorialDistillation(SoftTargets):
     layer_fields = ("layer_groups",)
 
     @classmethod
-    def check(cls, params: Params) -> None:
+    def fits(cls, params: Params, count: Counts) -> None:
         """The teacher's layers must divide into such groups."""
-        if both := layer_maps.stated(params):
+        if both := layer_maps.both(count):
             layer_groups.resolve(params.sections["ckd"].layer_groups, *both, FIELD)
 
     @classmethod

@@ -17,6 +17,7 @@ from torch import Tensor
 from distill import layer_maps, losses
 from distill.config import Params
 from distill.errors import UserError
+from distill.layer_maps import Counts
 from distill.methods.base import Setup
 from distill.models import Outputs, num_layers
 from distill.projections import lifts
@@ -68,9 +69,9 @@ class FeatureAlignment(SoftTargets):
     layer_fields = ("layers", "layer_map")
 
     @classmethod
-    def check(cls, params: Params) -> None:
+    def fits(cls, params: Params, count: Counts) -> None:
         """The chosen layers must exist and have partners."""
-        if both := layer_maps.stated(params):
+        if both := layer_maps.both(count):
             pairs(params.sections["hidden"], *both)
 
     @classmethod

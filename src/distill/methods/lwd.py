@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from distill import layer_maps, losses
 from distill.config import Params
+from distill.layer_maps import Counts
 from distill.methods.base import Setup
 from distill.models import Outputs, num_layers
 from distill.schedules import ScheduledWeight, Weight
@@ -41,9 +42,9 @@ class LayerWiseDistillation(SoftTargets):
     layer_fields = ("layer_map", "mask")
 
     @classmethod
-    def check(cls, params: Params) -> None:
-        """The layer map must fit both models, where the parameters say how deep they are."""
-        if both := layer_maps.stated(params):
+    def fits(cls, params: Params, count: Counts) -> None:
+        """The layer map must fit both models."""
+        if both := layer_maps.both(count):
             layer_maps.resolve(params.sections["lwd"].layer_map, *both, "lwd.layer_map")
 
     @classmethod

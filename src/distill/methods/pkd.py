@@ -15,6 +15,7 @@ from torch import Tensor
 
 from distill import layer_maps, losses
 from distill.config import Params
+from distill.layer_maps import Counts
 from distill.methods.base import Setup
 from distill.models import Outputs, num_layers
 from distill.projections import lifts
@@ -44,9 +45,9 @@ class PatientDistillation(SoftTargets):
     layer_fields = ("layer_map",)
 
     @classmethod
-    def check(cls, params: Params) -> None:
+    def fits(cls, params: Params, count: Counts) -> None:
         """There must be layers below the last, with partners."""
-        if both := layer_maps.stated(params):
+        if both := layer_maps.both(count):
             layer_maps.resolve_inner(params.sections["pkd"].layer_map, *both, FIELD)
 
     @classmethod

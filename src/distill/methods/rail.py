@@ -20,6 +20,7 @@ from torch import Tensor
 from distill import layer_maps, losses
 from distill.config import Params
 from distill.errors import UserError
+from distill.layer_maps import Counts
 from distill.methods.base import Setup
 from distill.models import Outputs, num_layers
 from distill.projections import lifts
@@ -61,9 +62,9 @@ class RandomLayers(SoftTargets):
     needs = frozenset({"logits", "cls"})
 
     @classmethod
-    def check(cls, params: Params) -> None:
+    def fits(cls, params: Params, count: Counts) -> None:
         """The teacher must have as many layers as the student."""
-        if both := layer_maps.stated(params):
+        if both := layer_maps.both(count):
             check_depths(*both)
 
     @classmethod

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from distill import layer_maps
-from distill.config import Params
+from distill.config import Params, explain
+from distill.errors import UserError
+from distill.layer_maps import Counts
 from distill.schedules import Weight
 from distill.sections import Section
 from distill.soft_targets import SoftTargets
@@ -39,23 +41,44 @@ class AssistedDistillation(SoftTargets):
 
     @classmethod
     def check(cls, params: Params) -> None:
-        """Raise a ValueError where an assistant has a vocabulary of its own, or more layers than what it copies."""
-        above, above_name = layer_maps.stated_depth(params.teacher.model), "the teacher"
+        """Besides `fits`: no assistant may have a vocabulary of its own, and the assistants' weights must be weights.
+
+        Raises:
+            ValueError: with field, value and fix.
+        """
         for number, link in enumerate(params.assistant.chain):
-            where = f"assistant.chain.{number}"
             if params.features.tokenizer.path is None and link.model.path is not None:
                 raise ValueError(
-                    f"features.tokenizer.path is null (train a new vocabulary) but {where}.model.path is"
-                    f" {link.model.path!r}, which has its own: set features.tokenizer.path to {link.model.path!r}"
+                    "features.tokenizer.path is null (train a new vocabulary) but"
+                    f" assistant.chain.{number}.model.path is {link.model.path!r}, which has its own: set"
+                    f" features.tokenizer.path to {link.model.path!r}"
                 )
+        try:
+            assistants_config(params)
+        except ValidationError as error:
+            raise ValueError("; ".join(explain(error, cls.Config, "assistant"))) from error
+        super().check(params)
+
+    @classmethod
+    def fits(cls, params: Params, count: Counts) -> None:
+        """No assistant may take more layers than the model that it copies has."""
+        above, where = None, "the teacher"
+        for number, link in enumerate(params.assistant.chain):
             own = link.num_layers or (len(link.layers) if isinstance(link.layers, list) else None)
-            own = own or layer_maps.stated_depth(link.model)
-            if link.init == "teacher_layers" and own and above and own > above:
-                raise ValueError(
-                    f"{where} takes {own} layers of {above_name}, which has {above}: lower its number of layers, or"
-                    " choose another init"
-                )
-            above, above_name = own, where
+            own = own or layer_maps.stated_by(link.model)
+            if link.init == "teacher_layers" and own:
+                above = count("teacher", "layers") if number == 0 else above
+                if above and own > above:
+                    raise UserError(
+                        f"params.yaml: assistant.chain.{number} takes {own} layers of {where}, which has {above}: lower"
+                        " its number of layers, or choose another init"
+                    )
+            above, where = own, f"assistant.chain.{number}"
+
+
+def assistants_config(params: Params) -> Config:
+    """The weights and the temperature of section `assistant`, by which every assistant learns."""
+    return Config.model_validate({name: getattr(params.assistant, name) for name in Config.model_fields})
 
 
 METHOD = AssistedDistillation

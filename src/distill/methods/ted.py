@@ -16,6 +16,7 @@ from torch import Tensor
 from distill import filters, losses, models
 from distill.config import Params
 from distill.errors import UserError
+from distill.layer_maps import Counts
 from distill.methods.base import Setup
 from distill.models import Outputs
 from distill.schedules import ScheduledWeight, Weight
@@ -43,9 +44,9 @@ class TaskAwareDistillation(SoftTargets):
     layer_fields = ("mask",)
 
     @classmethod
-    def check(cls, params: Params) -> None:
+    def fits(cls, params: Params, count: Counts) -> None:
         """The filters of both models must come in pairs of one width."""
-        filters.check_params(params)
+        filters.check_params(params, count)
 
     @classmethod
     def reads(cls, params: Params, student: int, teacher: int) -> Reads:

@@ -25,6 +25,7 @@ from transformers import PreTrainedModel
 from distill import attention, layer_maps, losses, models
 from distill.config import Params
 from distill.errors import UserError
+from distill.layer_maps import Counts
 from distill.methods.base import Method, Setup
 from distill.models import Outputs
 from distill.phases import Phase
@@ -56,17 +57,30 @@ class TinyBert(Method):
     Config = Config
     groups = ("hidden", "augmented")
     needs = frozenset({"logits", "hidden", "attention", "model"})
+    layer_fields = ("layer_map", "heads")
 
     @classmethod
     def check(cls, params: Params) -> None:
-        """Numbers of heads and of layers must fit as far as the parameters tell."""
+        """Besides `fits`: no kernel may hide the attention scores."""
+        super().check(params)
+        if params.runtime.attention != "disentangled_flash":
+            return
+        shaped = [params.teacher.model, *([] if layer_maps.is_copied(params) else [params.student.model])]
+        kinds = {layer_maps.configured(model).get("model_type") for model in shaped}
+        if kinds & {"deberta-v2", None}:  # the kernel leaves others as they are; a checkpoint of the hub may be either
+            raise UserError(
+                "params.yaml: runtime.attention: 'disentangled_flash' computes DeBERTa's attention without the scores"
+                " that tinybert compares: set it to auto, or take tinybert out of `methods`"
+            )
+
+    @classmethod
+    def fits(cls, params: Params, count: Counts) -> None:
+        """Heads must be as many where they are compared one by one, and the layer map must fit both models."""
         config = params.sections["tinybert"]
-        heads = {role: _stated(params, role, "num_attention_heads", "n_heads") for role in ("student", "teacher")}
-        if None not in heads.values():
-            _check_heads(config.heads, heads["student"], heads["teacher"])
-        layers = {role: _stated(params, role, "num_hidden_layers", "n_layers") for role in ("student", "teacher")}
-        if None not in layers.values():
-            layer_maps.resolve(config.layer_map, layers["student"], layers["teacher"], "tinybert.layer_map")
+        if heads := layer_maps.both(count, "heads"):
+            _check_heads(config.heads, *heads)
+        if layers := layer_maps.both(count):
+            layer_maps.resolve(config.layer_map, *layers, "tinybert.layer_map")
 
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)
@@ -134,22 +148,6 @@ def _check_heads(rule: str, student: int, teacher: int) -> None:
             f"params.yaml: tinybert.heads: 'match' compares attention head by head, but the student has {student} heads"
             f" and the teacher {teacher}: give both the same number, or set tinybert.heads to mean"
         )
-
-
-def _stated(params: Params, role: str, *names: str) -> int | None:
-    """A number of the role's shape where the parameters say it; a checkpoint may know better than they."""
-    section = params.student if role == "student" else params.teacher
-    fields = section.model.config
-    if role == "student":
-        start = section.init if params.distill.init == "finetuned" else params.distill.init
-        if start == "teacher_layers":
-            if "num_hidden_layers" not in names:
-                return _stated(params, "teacher", *names)  # copied with the layers
-            if isinstance(section.layers, list):
-                return len(section.layers)
-            if section.num_layers is not None:
-                return section.num_layers
-    return next((fields[name] for name in names if name in fields), None)
 
 
 METHOD = TinyBert

@@ -73,8 +73,12 @@ class Task(Protocol):
     def logit_mse(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Mean squared error over the logits that exist, a scalar. No gradient flows into the teacher's."""
 
-    def head(self, width: int) -> nn.Module:
-        """A fresh head on hidden states (B, L, width) that gives logits like a model's."""
+    def head(self, width: int, dropout: float) -> nn.Module:
+        """A fresh head on hidden states (B, L, width) that gives logits like a model's.
+
+        Args:
+            dropout: from 0 to below 1, of the head's inputs; a task whose heads have none takes no notice.
+        """
 
     def editable(self, batch: dict[str, Tensor]) -> Tensor:
         """Which tokens may be changed without changing what the gold label is about: bool, (B, L).

@@ -77,9 +77,9 @@ class Classification:
         """Mean of (student − teacher)² over (B, C)."""
         return (student.float() - teacher.detach().float()).square().mean()
 
-    def head(self, width: int) -> nn.Module:
+    def head(self, width: int, dropout: float) -> nn.Module:
         """First token → dropout → Linear(width, width) → tanh → dropout → Linear(width, C) (TED's filter head)."""
-        return FirstTokenHead(width, self.channels)
+        return FirstTokenHead(width, self.channels, dropout)
 
     def editable(self, batch: dict[str, Tensor]) -> Tensor:
         """Every real token: bool, (B, L)."""

@@ -33,7 +33,7 @@ class QuestionAnswering:
     per_token = True
     channels = 2
     has_classes = True
-    extra_columns = ("offset_start",)
+    extra_columns = ("offset_start", "gold")
     shown = ("em", "f1", "has_answer_f1", "no_answer_f1", "tuned_em", "tuned_f1")
 
     def __init__(self, metric: str | None = None, labels: Sequence[str] = ()):
@@ -79,15 +79,17 @@ class QuestionAnswering:
         """Σ (student − teacher)² over real tokens and both sides, divided by 2 · number of real tokens."""
         return losses.mse_tok(student, teacher, batch["attention_mask"].bool())
 
-    def head(self, width: int) -> nn.Module:
-        """Linear(width, 2) per token."""
+    def head(self, width: int, dropout: float) -> nn.Module:
+        """Linear(width, 2) per token, without dropout, as TED has it."""
         return nn.Linear(width, 2)
 
     def editable(self, batch: dict[str, Tensor]) -> Tensor:
-        """Tokens of the context without those of the gold answer: bool, (B, L). The question is never changed."""
-        place = torch.arange(batch["offset_start"].shape[1], device=batch["offset_start"].device)
-        start, end = (batch[column].unsqueeze(1) for column in self.labels)
-        return (batch["offset_start"] >= 0) & ~((start <= place) & (place <= end))
+        """Tokens of the context that touch no gold answer: bool, (B, L). The question is never changed.
+
+        The labels do not say which tokens those are: a window that cuts through the answer is labelled as one
+        without, and a question may have several answers.
+        """
+        return (batch["offset_start"] >= 0) & (batch["gold"] == 0)
 
     def noisy(self, features: Any, share: float, seed: int) -> dict[str, np.ndarray]:
         """Drawn rows get a random answer: a start anywhere in the window's context, as many tokens as before.

@@ -81,9 +81,9 @@ class Regression:
         """Mean of (student − teacher)² over rows."""
         return self.soft_rows(student, teacher, batch, 1.0).mean()
 
-    def head(self, width: int) -> nn.Module:
+    def head(self, width: int, dropout: float) -> nn.Module:
         """First token → dropout → Linear(width, width) → tanh → dropout → Linear(width, 1) (TED's filter head)."""
-        return FirstTokenHead(width, 1)
+        return FirstTokenHead(width, 1, dropout)
 
     def editable(self, batch: dict[str, Tensor]) -> Tensor:
         """Every real token: bool, (B, L)."""

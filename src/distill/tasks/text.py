@@ -8,16 +8,13 @@ from distill.evaluation import Predicted
 from distill.sections import Evaluate
 from distill.tasks.base import Task
 
-# Dropout of the head on filtered states, as in the official TED code.
-_DROPOUT = 0.1
-
 
 class FirstTokenHead(nn.Module):
     """First token → dropout → Linear → tanh → dropout → Linear: hidden states (B, L, width) to logits (B, channels)."""
 
-    def __init__(self, width: int, channels: int):
+    def __init__(self, width: int, channels: int, dropout: float):
         super().__init__()
-        self.dropout = nn.Dropout(_DROPOUT)
+        self.dropout = nn.Dropout(dropout)
         self.dense, self.out = nn.Linear(width, width), nn.Linear(width, channels)
 
     def forward(self, hidden: Tensor) -> Tensor:

@@ -1,0 +1,165 @@
+"""Stage plan refuses, before anything trains, what a listed method could not do with the models that are named."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+from transformers import AutoConfig
+
+from distill import config, models, registry, yaml_edit
+from distill.errors import UserError
+from pipeline import plan
+from tests import micro
+
+HUB = {"someone/eight": (8, 4), "someone/six": (6, 4), "someone/six-2": (6, 2)}
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub of configurations; notes which are asked for."""
+    asked = []
+
+    def configuration(path, revision, fields=None, where=""):
+        asked.append((where, path))
+        layers, heads = HUB[path]
+        return AutoConfig.for_model("bert", num_hidden_layers=layers, num_attention_heads=heads)
+
+    monkeypatch.setattr(models, "configuration", configuration)
+    return asked
+
+
+def named(student, teacher, groups, **changes):
+    """Parameters with checkpoints of the hub and these methods alone."""
+    raw = yaml.safe_load(micro.params(changes))
+    for role, path in (("student", student), ("teacher", teacher)):
+        raw[role]["model"] = {"path": path, "revision": None, "config": {}}
+    raw["student"]["init"] = "pretrained"
+    raw["features"]["tokenizer"]["path"] = teacher
+    raw["methods"] = {group: groups.get(group, []) for group in raw["methods"]}
+    return config.parse(raw, "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("group", "method", "changes", "said"),
+    [
+        ("filtered", "ted", {}, "filter_interval: the teacher has 3 filters .*, the student 8"),
+        ("filtered", "ted", {"ted.mask": False}, "filter_interval: the teacher has 3 filters"),
+        ("hidden", "rail", {}, "methods: rail draws .* the student has 8, the teacher 6"),
+        ("hidden", "lwd", {"lwd.mask": False}, "lwd.layer_map: 'uniform' .* student has 8, the teacher 6"),
+        ("augmented", "lwd", {}, "lwd.layer_map: 'uniform' .* student has 8, the teacher 6"),
+        ("augmented", "pkd", {}, "pkd.layer_map: 'uniform' .* student has 8, the teacher 6"),
+        ("augmented", "hidden", {}, "hidden.layer_map: 'uniform' .* student has 8, the teacher 6"),
+        ("augmented", "ckd", {}, "ckd.layer_groups: .* the student has 8, the teacher 6"),
+        ("augmented", "alp", {"alp.layers": "regular"}, "alp.layers: .* the student has 8, the teacher 6"),
+        ("hidden", "tinybert", {}, "tinybert.layer_map: 'uniform' .* student has 8, the teacher 6"),
+        ("augmented", "tinybert", {}, "tinybert.layer_map: 'uniform' .* student has 8, the teacher 6"),
+    ],
+)
+def test_depths_that_only_checkpoints_of_the_hub_know(hub, group, method, changes, said):
+    with pytest.raises(UserError, match=said):
+        plan.check_pairs(named("someone/eight", "someone/six", {group: [method]}, **changes))
+    fitting = changes | {"teacher_filters.filter_interval": 1, "student_filters.filter_interval": 1}
+    plan.check_pairs(named("someone/six-2", "someone/six", {group: [method]}, **fitting))
+
+
+def test_heads_that_only_checkpoints_of_the_hub_know(hub):
+    listed = {"hidden": ["tinybert"]}
+    with pytest.raises(UserError, match="tinybert.heads: 'match' .* student has 2 heads and the teacher 4"):
+        plan.check_pairs(named("someone/six-2", "someone/six", listed, **{"tinybert.heads": "match"}))
+    plan.check_pairs(named("someone/six", "someone/six", listed, **{"tinybert.heads": "match"}))
+
+
+def test_a_chain_that_copies_more_layers_than_the_hubs_teacher_has(hub):
+    model = {"path": None, "revision": None, "config": {}}
+    link = {"model": model, "init": "teacher_layers", "layers": "uniform", "num_layers": 7}
+    with pytest.raises(UserError, match="assistant.chain.0 takes 7 layers of the teacher, which has 6"):
+        plan.check_pairs(named("someone/six", "someone/six", {"assisted": ["takd"]}, **{"assistant.chain": [link]}))
+    link["num_layers"] = 6
+    plan.check_pairs(named("someone/six", "someone/six", {"assisted": ["takd"]}, **{"assistant.chain": [link]}))
+
+
+def test_no_checkpoint_is_asked_where_no_listed_method_needs_it(hub):
+    every = {name: registry.load(name) for name in registry.available()}
+    plain = {group: [n for n, m in every.items() if m.groups[0] == group] for group in ("logits", "generated")}
+    params = named("someone/eight", "someone/six", plain)
+    plan.check_pairs(params)
+    assert plan.reads(params, []) and hub == []
+
+
+def test_a_checkpoint_is_asked_once(hub):
+    plan.check_pairs(named("someone/six", "someone/eight", {"hidden": ["lwd", "pkd", "rail"]}))
+    assert sorted(hub) == [("student", "someone/six"), ("teacher", "someone/eight")]
+
+
+@pytest.fixture(scope="module")
+def folders(base, tmp_path_factory):
+    """Two tokenizers as checkpoints bring them; the words of the second are numbered otherwise."""
+    made = tmp_path_factory.mktemp("tokenizers")
+    own, other = (shutil.copytree(base / "data/prepared/tokenizer", made / name) for name in ("own", "other"))
+    content = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = content["model"]["vocab"]
+    last, before = sorted(vocabulary, key=vocabulary.get)[-2:]
+    vocabulary[last], vocabulary[before] = vocabulary[before], vocabulary[last]
+    (other / "tokenizer.json").write_text(json.dumps(content))
+    return own, other
+
+
+def with_checkpoint(field, path, tokenizer, group, method):
+    """params.yaml with one method more, and a checkpoint for an assistant or the generator."""
+    model = {"path": str(path), "revision": None, "config": {}}
+    link = {"model": model, "init": "pretrained", "layers": "uniform", "num_layers": None}
+    own = {"assistant.chain": [link]} if field == "assistant.chain.0" else {"generator.model": model}
+    return micro.params(own | {"features.tokenizer.path": str(tokenizer), f"methods.{group}": [method]})
+
+
+CHECKPOINTS = [
+    ("assistant.chain.0", "assisted", "takd"),
+    ("generator", "generated", "mate"),
+    ("generator", "augmented", "rail"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("field", "group", "method"), CHECKPOINTS)
+def test_a_checkpoint_with_another_vocabulary_is_refused_by_the_plan(
+    base, stages, folders, tmp_path, field, group, method
+):
+    repo = shutil.copytree(base, tmp_path / "repo")
+    own, other = folders
+    (repo / "params.yaml").write_text(with_checkpoint(field, other, own, group, method))
+    done = stages.run(repo, "plan", check=False)
+    assert done.code == 2 and "Traceback" not in done.err
+    assert f"params.yaml: {field}.model.path: '{other}' has a vocabulary" in done.err.replace("\n", " ")
+    # Neither of them is looked at where no method needs it, and one that shares the vocabulary will do.
+    text = with_checkpoint(field, other, own, group, method)
+    (repo / "params.yaml").write_text(yaml_edit.replace(text, {("methods", group): []}))
+    stages.run(repo, "plan")
+    (repo / "params.yaml").write_text(with_checkpoint(field, own, own, group, method))
+    stages.run(repo, "plan")
+
+
+def test_a_generator_for_copies_has_no_vocabulary_of_its_own_beside_a_new_one(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(micro.params({"generator.model.path": "someone/six"}))
+    config.load(path)  # nobody needs it
+    with pytest.raises(UserError, match="features.tokenizer.path is null .* generator.model.path is 'someone/six'"):
+        config.load(path, {"methods.augmented": ["rail"]})
+
+
+@pytest.mark.slow
+def test_the_stage_refuses_what_only_a_configuration_knows(base, stages, tmp_path):
+    """Twelve layers are what the architecture has where nothing is said."""
+    repo = shutil.copytree(base, tmp_path / "repo")
+    shape = {"model_type": "bert", "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
+    models = {"teacher.model.config": shape, "student.model.config": shape | {"num_hidden_layers": 13}}
+    listed = {"methods.hidden": [], "methods.filtered": [], "methods.augmented": ["lwd"]}
+    (repo / "params.yaml").write_text(micro.params(models | listed))
+    before = {path.name: path.read_bytes() for path in (repo / "data/plan").iterdir()}
+    done = stages.run(repo, "plan", check=False)
+    assert done.code == 2 and "Traceback" not in done.err
+    assert "lwd.layer_map: 'uniform' maps onto fewer layers: the student has 13, the teacher 12" in done.err
+    assert before == {path.name: path.read_bytes() for path in (repo / "data/plan").iterdir()}
+    models["student.model.config"] = shape | {"num_hidden_layers": 12}
+    (repo / "params.yaml").write_text(micro.params(models | listed))
+    stages.run(repo, "plan")
