@@ -25,6 +25,15 @@ def test_every_preset_of_the_project_gives_valid_parameters(name, root, tmp_path
     assert header.keys() == {"description", "published"} and all(header.values())
 
 
+@pytest.mark.parametrize("name", presets.names())
+def test_a_preset_can_follow_an_export_of_other_methods_and_seeds(name, root):
+    text = yaml_edit.replace(
+        (root / "params.yaml").read_text(encoding="utf-8"),
+        {("seeds",): [1, 2], ("export", "methods"): ["ted", "kd"], ("export", "seeds"): [2]},
+    )
+    config.parse(yaml_edit.parse(presets.merge(text, presets.load(name)), name), Path(name))
+
+
 def merged_with(root, name):
     return config.parse(
         yaml_edit.parse(presets.merge((root / "params.yaml").read_text(encoding="utf-8"), presets.load(name)), name),
