@@ -66,3 +66,16 @@ def test_every_figure_of_the_results_page_comes_from_the_files_of_its_run(root: 
     for run in runs:
         json.loads((run / "metrics" / "summary.json").read_text())
         assert table.tables(run) in page, f"docs/results.md does not hold what `python -m pipeline.table {run}` prints"
+
+
+def test_the_results_page_has_the_intervals_of_its_runs(root):
+    page = (root / "docs" / "results.md").read_text()
+    shown = 0
+    for file in sorted((root / "docs" / "results").glob("*-seeds/metrics/summary.json")):
+        for name, scores in json.loads(file.read_text()).items():
+            for main in [key.removesuffix("_vs_ft") for key in scores if key.endswith("_vs_ft")]:
+                gain, low, high, p = (scores[f"{main}_vs_ft{end}"] for end in ("", "_low", "_high", "_p"))
+                row = f"| {name} | {gain:+.2f} | {low:.2f} to {high:.2f} | {p:.3f} | {scores['verdict']} |"
+                assert row in page, f"{file}: docs/results.md does not hold {row}"
+                shown += 1
+    assert shown > 6
