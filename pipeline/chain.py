@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from distill import checkpoints, config, hardware, models, prediction, students
+from distill import checkpoints, config, models, prediction, students
 from distill.cache import Cache, complete
 from distill.config import Params
 from distill.data import tokenizer as tokenizers
@@ -111,8 +111,8 @@ def predict(folder: Path, model: Path, params: Params, data: Prepared, task: Tas
     if not checkpoints.is_complete(logits):
         draft = folder / "logits.draft"
         loaded = models.from_pretrained(str(model), task)
-        with hardware.attention(loaded, params.runtime, int(data.ragged("train").lengths.max())):
-            prediction.write(draft, loaded, model / "model.safetensors", data, task, params.predict, label)
+        weights = model / "model.safetensors"
+        prediction.write(draft, loaded, weights, data, task, params.predict, params.runtime, label)
         checkpoints.seal(complete(draft))
         checkpoints.publish(draft, logits)
     return logits

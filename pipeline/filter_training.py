@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from distill import checkpoints, config, hardware, models, phases, prediction, processes, states, students
+from distill import checkpoints, config, models, phases, prediction, processes, states, students
 from distill.cache import Cache
 from distill.config import Params
 from distill.data.prepared import Prepared
@@ -147,10 +147,17 @@ def own_states(
     folder, start = stage.scratch / "states", common.model("student") / "model.safetensors"
     arrays = prediction.state_arrays(choice.layers, width, params.cache.dtype)
     settings = Predict(batch_size=section.batch_size, precision=section.precision)
-    with hardware.attention(backbone, params.runtime, int(data.ragged("train").lengths.max())):
-        prediction.write(
-            stage.scratch / "logits", backbone, start, data, task, settings, "student states", states=(folder, arrays)
-        )
+    prediction.write(
+        stage.scratch / "logits",
+        backbone,
+        start,
+        data,
+        task,
+        settings,
+        params.runtime,
+        "student states",
+        states=(folder, arrays),
+    )
     processes.wait()  # until the first one has finished the files
     size = choice.sizes["hidden"] / 1e6
     stage.say("keeps", f"its states over the training features ({size:.1f} MB), read {updates / epoch:.1f} times")

@@ -7,7 +7,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 
-from distill import checkpoints, config, hardware, models, prediction, retrieval
+from distill import checkpoints, config, models, prediction, retrieval
 from distill.cache import complete
 from distill.config import Params
 from distill.data.prepared import Prepared
@@ -45,18 +45,17 @@ def build(name: str) -> None:
             checkpoints.seal(folder)
         features = datasets.Dataset.from_file(str(folder / "features.arrow"))
         stage.read(common.model("teacher"))
-        longest = int(features.data.column("length").to_numpy().max())
-        with hardware.attention(model, params.runtime, longest):
-            written = prediction.write(
-                folder / "logits",
-                model,
-                common.WEIGHTS,
-                data,
-                task,
-                params.predict,
-                name,
-                features,
-            )
+        written = prediction.write(
+            folder / "logits",
+            model,
+            common.WEIGHTS,
+            data,
+            task,
+            params.predict,
+            params.runtime,
+            name,
+            features,
+        )
         complete(folder / "logits")
         (folder / checkpoints.MANIFEST).unlink()
         stage.publish(folder, common.CANDIDATES)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from distill import checkpoints, config, hardware, models, prediction, registry, states
+from distill import checkpoints, config, models, prediction, registry, states
 from distill.cache import Array, complete
 from distill.config import Params
 from distill.errors import UserError
@@ -44,10 +44,17 @@ def main() -> None:
         stage.say("keeps", states.describe(choice, logits, params.cache.max_gb, others))
         folder = stage.scratch / "states"
         arrays = prediction.state_arrays(choice.layers, width, params.cache.dtype)
-        with hardware.attention(model, params.runtime, int(data.ragged("train").lengths.max())):
-            written = prediction.write(
-                stage.scratch / "logits", model, common.WEIGHTS, data, task, section, "predict", states=(folder, arrays)
-            )
+        written = prediction.write(
+            stage.scratch / "logits",
+            model,
+            common.WEIGHTS,
+            data,
+            task,
+            section,
+            params.runtime,
+            "predict",
+            states=(folder, arrays),
+        )
         stage.alone()
         views.write(folder, reads, choice.methods)
         stage.publish(complete(stage.scratch / "logits"), common.PREDICTIONS)

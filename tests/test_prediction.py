@@ -41,7 +41,9 @@ def write(case, folder, kept=None):
     task, _, model, data = case
     states = (folder / "states", prediction.state_arrays(kept, model.config.hidden_size, "float32")) if kept else None
     weights = folder / "weights"
-    done = prediction.write(folder / "logits", model, weights, data, task, SETTINGS, "predict", states=states)
+    done = prediction.write(
+        folder / "logits", model, weights, data, task, SETTINGS, tiny.runtime(2), "predict", states=states
+    )
     for name in ("logits", "states"):
         complete(folder / name)
     return done

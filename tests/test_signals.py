@@ -44,7 +44,17 @@ def caches(tmp_path_factory, features, teacher):
     arrays = prediction.state_arrays({"cls": [1, 2], "hidden": [1, 2]}, teacher.config.hidden_size, "float32")
     settings = Predict(batch_size=5, precision="fp32")
     weights = folder / "weights"
-    prediction.write(folder / "logits", teacher, weights, data, TASK, settings, "x", states=(folder / "states", arrays))
+    prediction.write(
+        folder / "logits",
+        teacher,
+        weights,
+        data,
+        TASK,
+        settings,
+        tiny.runtime(2),
+        "x",
+        states=(folder / "states", arrays),
+    )
     identity = prediction.identity(data, weights)
     return Cache.open(folder / "logits", identity), Cache.open(folder / "states", identity)
 

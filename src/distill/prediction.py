@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from distill import checkpoints, models, processes
+from distill import checkpoints, hardware, models, processes
 from distill.cache import Array, Writer
 from distill.data.prepared import Prepared
 from distill.evaluation import layout, predict
-from distill.sections import Predict
+from distill.sections import Predict, Runtime
 from distill.states import array_name, layer_of
 from distill.tasks.base import Task
 
@@ -66,6 +66,7 @@ def write(
     data: Prepared,
     task: Task,
     settings: Predict,
+    runtime: Runtime,
     label: str,
     features: Any = None,
     states: tuple[Path, Mapping[str, Array]] | None = None,
@@ -78,6 +79,7 @@ def write(
         folder: where the logits' files grow; `cache.complete` makes it fit to be handed over.
         model: runs frozen, on the GPU if there is one.
         weights: the model's file, whose hash the cache keeps.
+        runtime: which attention the model computes with meanwhile.
         label: of the progress bar.
         features: what is predicted, where it is not the training features but rows that belong to them.
         states: a second folder, for hidden states from the same forward passes, and its arrays (`state_arrays`).
@@ -108,12 +110,13 @@ def write(
     size, device = settings.batch_size, models.device()
     pad = data.tokenizer().pad_token_id
     batches = predict(forward, features, pad, size, device, settings.precision, label, start=start, part=part)
-    for done, rows, values in batches:
-        _store(writers, rows, values)
-        if time.monotonic() - marked > _SECONDS:
-            for writer in writers:
-                writer.mark(done)
-            marked = time.monotonic()
+    with hardware.attention(model, runtime, int(np.diff(offsets).max())):
+        for done, rows, values in batches:
+            _store(writers, rows, values)
+            if time.monotonic() - marked > _SECONDS:
+                for writer in writers:
+                    writer.mark(done)
+                marked = time.monotonic()
     for writer in writers:
         writer.mark(-(-len(features) // size))  # all there are, of every part
     processes.wait()

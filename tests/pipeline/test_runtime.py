@@ -11,9 +11,9 @@ pytestmark = pytest.mark.slow
 
 # A stage, and what of it runs the model.
 STAGES = {
-    "predict_teacher": (predict.main, prediction, "write"),
+    "predict_teacher": (predict.main, prediction, "_store"),
     "evaluate_student": (lambda: evaluate.main("student"), evaluate, "predict_split"),
-    "retrieve": (lambda: neighbours.build("retrieve"), prediction, "write"),
+    "retrieve": (lambda: neighbours.build("retrieve"), prediction, "_store"),
     "augment": (lambda: copies.build("augment"), augmentation, "Augmenter"),
 }
 
