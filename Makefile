@@ -41,7 +41,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 repro: env ## run the pipeline; stages whose inputs have not changed are skipped
-	@$(BIN)/python -m pipeline.process
+	@$(BIN)/python -m pipeline.stage.process
 	@$(BIN)/dvc repro
 
 test: env ## lint, check the format, run the tests (in as many processes as there are cores: WORKERS=...)
@@ -58,7 +58,7 @@ deps: env ## write the code that stages depend on into dvc.yaml, from the import
 	@$(BIN)/python -m pipeline.deps
 
 preset: env ## apply presets/NAME.yaml to params.yaml: make preset NAME=... (without NAME: list them)
-	@$(BIN)/python -m pipeline.preset $(or $(NAME),--list)
+	@$(BIN)/python -m pipeline.commands.preset $(or $(NAME),--list)
 
 ui: env ## browse the runs of mlflow.db (PORT=5000)
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui \

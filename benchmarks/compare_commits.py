@@ -101,7 +101,8 @@ MICRO: dict[str, Any] = {
     "compare.resamples": 1000,
     "runtime.threads": 1,
 }
-# What differs between the runs; `copies`: methods that learn from augmented copies; `without`: methods that are left out.
+# What differs between the runs; `copies`: methods that learn from augmented copies; `without`: methods that are left
+# out.
 TASKS: dict[str, dict[str, Any]] = {
     "questions": {"task": "qa", "data.embedded": "questions"},
     "pairs": {

@@ -86,7 +86,7 @@ def representative_seed(lengths: np.ndarray, batch_size: int, skipped: int, upda
         skipped: updates of the warm-up.
         updates: per round.
     """
-    from distill.batching import EpochSampler
+    from distill.data.loading.batches import EpochSampler
 
     lengths = np.asarray(lengths)
     best = (np.inf, 1)
@@ -106,7 +106,9 @@ def representative_seed(lengths: np.ndarray, batch_size: int, skipped: int, upda
 
 def main() -> None:
     """Count the windows of the real files."""
-    from distill.data import features, squad_json, tokenizer
+    from distill.data.features import question_features
+    from distill.data.loading import tokenizer
+    from distill.data.sources import squad_json
 
     parser = argparse.ArgumentParser(description="write squad_v2_lengths.json from the real files")
     parser.add_argument("--squad-folder", type=Path, required=True, help="has train-v2.0.json and dev-v2.0.json")
@@ -116,7 +118,7 @@ def main() -> None:
     for split in ("train", "dev"):
         rows = squad_json.load_squad_json(options.squad_folder / f"{split}-v2.0.json", version_2=True)
         counts: Counter[int] = Counter()
-        for batch in features.encode(rows, loaded, MAX_LENGTH, DOC_STRIDE):
+        for batch in question_features.encode(rows, loaded, MAX_LENGTH, DOC_STRIDE):
             counts.update(batch.column("length").to_pylist())
         found[split] = {str(length): counts[length] for length in sorted(counts)}
     FILE.write_text(json.dumps(found) + "\n")

@@ -8,7 +8,7 @@ import psutil
 import torch
 
 from benchmarks.report import Machine
-from distill import cost
+from distill.analysis import model_cost
 
 # Dense bfloat16 operations per second that the makers state, by a part of the device's name.
 PEAKS = {
@@ -26,7 +26,7 @@ def describe() -> Machine:
     """This machine, with the device and the number of threads that torch uses."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     return Machine(
-        processor=cost.processor(),
+        processor=model_cost.processor(),
         device=device,
         threads=torch.get_num_threads(),
         memory_bytes=psutil.virtual_memory().total,

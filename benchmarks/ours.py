@@ -48,12 +48,12 @@ def distill(gate: Gate, words: list[str], online: bool) -> None:
 
 def run_teacher_along(stage: ModuleType) -> None:
     """Give the stage the teacher itself, as it does for a method whose needs no cache holds."""
-    from distill import models
-    from distill.signals import OnlineTeacher
-    from pipeline import common
+    from distill.models import loading
+    from distill.signals.teacher import OnlineTeacher
+    from pipeline.stage import paths
 
     def signals(method: Any, run: Any, _: Any) -> OnlineTeacher:
-        teacher = models.from_pretrained(str(common.model("teacher")), run.task)
+        teacher = loading.from_pretrained(str(paths.model("teacher")), run.task)
         hidden, attention = bool(method.needs & {"hidden", "cls"}), "attention" in method.needs
         return OnlineTeacher(teacher, run.task, hidden, run.params.predict.precision, attention)
 
@@ -62,15 +62,16 @@ def run_teacher_along(stage: ModuleType) -> None:
 
 def teacher_alone(gate: Gate, seed: int) -> None:
     """Forward passes of the teacher with hidden states, in the order of the stage's batches."""
-    from distill import models
-    from distill.batching import Collator, EpochSampler, Rows
-    from pipeline import common
-    from pipeline.inputs import open_data
+    from distill.data.loading.batches import Collator, EpochSampler, Rows
+    from distill.models import loading
+    from distill.models.forward import autocast, default_device, forward_pass, freeze
+    from pipeline.stage import paths
+    from pipeline.stage.inputs import open_data
 
-    params = common.params()
+    params = paths.params()
     data, task = open_data(params)
-    device, size = models.device(), params.distill.batch_size
-    teacher = models.freeze(models.from_pretrained(str(common.model("teacher")), task)).to(device)
+    device, size = default_device(), params.distill.batch_size
+    teacher = freeze(loading.from_pretrained(str(paths.model("teacher")), task)).to(device)
     rows = Rows(data.features("train"), ("input_ids", "token_type_ids", *task.labels))
     sampler = EpochSampler(rows.lengths, size, params.distill.group_by_length, seed)
     collate = Collator(data.tokenizer().pad_token_id, task.labels)
@@ -84,8 +85,8 @@ def teacher_alone(gate: Gate, seed: int) -> None:
                 for name, value in collate(rows.__getitems__(order[first : first + size])).items()
             }
             gate.count(batch["attention_mask"])
-            with torch.inference_mode(), models.autocast(device, params.predict.precision):
-                models.run(teacher, task, batch, hidden=True)
+            with torch.inference_mode(), autocast(device, params.predict.precision):
+                forward_pass(teacher, task, batch, hidden=True)
             gate.updated()
 
 

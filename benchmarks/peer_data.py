@@ -15,7 +15,7 @@ LABELS = ("start_positions", "end_positions")
 
 def export(project: Path, target: Path) -> None:
     """Write the project's training features to one NumPy archive: tokens in a row, `offsets`, and the labels."""
-    from distill.data.prepared import Prepared
+    from distill.data.loading.prepared import Prepared
 
     data = Prepared(project / "data/prepared")
     table = data.features("train").data

@@ -73,7 +73,7 @@ def main() -> None:
     teacher, student = peer_data.models(options.project)
     filters = []
     if options.form == "ted":
-        from distill.filters import FilterBank
+        from distill.methods.shared.filters import FilterBank
 
         high, low = (
             FilterBank.load(options.project / "data/models/filters" / role).to(student.device)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import lengths, rounds
-from distill import yaml_edit
+from distill.experiments import params_file
 
 # What distilling writes: the rest of data/ is shared by all that distil from the same teacher.
 _WRITTEN = ("runs", "models/distill")
@@ -20,7 +20,7 @@ def write(folder: Path, changes: Mapping[str, Any]) -> Path:
     """A project whose params.yaml is this checkout's with `changes` (dotted names to values)."""
     text = (rounds.ROOT / "params.yaml").read_text()
     folder.mkdir(parents=True, exist_ok=True)
-    changed = yaml_edit.replace(text, {tuple(name.split(".")): value for name, value in changes.items()})
+    changed = params_file.replace(text, {tuple(name.split(".")): value for name, value in changes.items()})
     (folder / "params.yaml").write_text(changed)
     return folder
 
@@ -29,7 +29,7 @@ def copy(source: Path, folder: Path, changes: Mapping[str, Any]) -> Path:
     """A project that shares the data and models of another and differs in parameters of distillation."""
     folder.mkdir(parents=True)
     text = (source / "params.yaml").read_text()
-    changed = yaml_edit.replace(text, {tuple(name.split(".")): value for name, value in changes.items()})
+    changed = params_file.replace(text, {tuple(name.split(".")): value for name, value in changes.items()})
     (folder / "params.yaml").write_text(changed)
     found = [*(source / "data").iterdir(), *(source / "data/models").iterdir()]
     for path in found:

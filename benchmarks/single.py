@@ -31,7 +31,7 @@ _VOCABULARY = 8000
 
 def padding(quick: bool) -> Goal:
     """Share of padded tokens in one epoch over all of SQuAD v2.0's training windows, through the project's sampler."""
-    from distill.batching import Collator, EpochSampler
+    from distill.data.loading.batches import Collator, EpochSampler
 
     found = lengths.all_lengths()
     found = found[:8000] if quick else found
@@ -127,15 +127,16 @@ def postprocess(folder: Path | None, tokenizer: str | None, quick: bool) -> Goal
     about = {"name": "post-process SQuAD v2.0 dev, n-best 20", "unit": "s", "goal": 5}
     if folder is None:
         return Goal(**about, value=None, details={"why": "no --squad-folder"})
-    from distill import config, registry
-    from distill.data.prepared import Prepared
-    from distill.evaluation import Predicted
+    from distill import parameters
+    from distill.data.loading.prepared import Prepared
+    from distill.tasks.base import Predicted
+    from distill.tasks.registry import load_task
 
     with tempfile.TemporaryDirectory() as scratch:
         made = _squad_project(Path(scratch), folder, tokenizer, quick, short=True)
         project.run(made, "prepare")
-        data, params = Prepared(made / "data/prepared"), config.load(made / "params.yaml")
-        task = registry.load_task(params.task, params.evaluate.metric, ())
+        data, params = Prepared(made / "data/prepared"), parameters.load(made / "params.yaml")
+        task = load_task(params.task, params.evaluate.metric, ())
         offsets = data.ragged("validation").offsets
         logits = np.random.default_rng(0).standard_normal((int(offsets[-1]), 2), np.float32)
         predicted = Predicted(data.examples("validation"), data.features("validation"), logits, offsets, data.meta)

@@ -159,7 +159,7 @@ def run(plan: Plan, folder: Path, peers_python: Path | None) -> Suite:
     if plan.rows:
         project.write_data(base, plan.rows)
     project.make(base)
-    from distill.data.prepared import Prepared
+    from distill.data.loading.prepared import Prepared
 
     prepared = Prepared(base / "data/prepared")
     found = prepared.ragged("train").lengths

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pipeline import common, needs
-from pipeline.stage import run_stage
+from pipeline.stage import artifacts, paths
+from pipeline.stage.stage import run_stage
 
 NAME = "distill_assistant"
-CURVES = common.METRICS / "curves" / "assistant.csv"
+CURVES = paths.METRICS / "curves" / "assistant.csv"
 
 
 def main() -> None:
     """Train the chain; write nothing but a note where no listed method learns from an assistant."""
-    if not needs.needed("assistant"):
-        needs.leave_empty(NAME, "assistant", common.ASSISTANT, [CURVES])
+    if not artifacts.needed("assistant"):
+        artifacts.leave_empty(NAME, "assistant", paths.ASSISTANT, [CURVES])
         return
     from pipeline import chain  # takes seconds to import
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pipeline import common, needs
-from pipeline.stage import run_stage
+from pipeline.stage import artifacts, paths
+from pipeline.stage.stage import run_stage
 
 NAME = "augment"
 
 
 def main() -> None:
     """Write nothing but a note where no listed method learns from copies."""
-    if not needs.needed("augmented"):
-        needs.leave_empty(NAME, "augmented", common.AUGMENTED)
+    if not artifacts.needed("augmented"):
+        artifacts.leave_empty(NAME, "augmented", paths.AUGMENTED)
         return
     from pipeline import copies  # takes seconds to import
 

@@ -10,19 +10,25 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from distill import checkpoints, config, models, prediction, students
-from distill.cache import Cache, complete
-from distill.config import Params
-from distill.data import tokenizer as tokenizers
-from distill.data.prepared import Prepared
+from distill.config.params import Params
+from distill.config.values import pick
+from distill.data.loading import tokenizer as tokenizers
+from distill.data.loading.prepared import Prepared
 from distill.methods.base import Distillation, Setup
 from distill.methods.takd import AssistedDistillation, assistants_config
-from distill.signals import CachedTeacher
+from distill.models import loading
+from distill.models.initialization import initial_student
+from distill.runtime import checkpoints
+from distill.runtime.files import publish
+from distill.signals import writer
+from distill.signals.cache import Cache, complete
+from distill.signals.teacher import CachedTeacher
 from distill.tasks.base import Task
-from distill.trainer import Result
-from pipeline import common, links, needs, training
-from pipeline.inputs import SCORED, open_data
-from pipeline.stage import Stage, record_file
+from distill.training.trainer import Result
+from pipeline import links
+from pipeline.stage import artifacts, paths, training
+from pipeline.stage.inputs import SCORED, open_data
+from pipeline.stage.stage import Stage, record_file
 
 METHOD = "takd"
 
@@ -34,20 +40,20 @@ def train(name: str, curves: Path) -> None:
         name: of the stage.
         curves: where the curves of all trainings go, one after another.
     """
-    params = common.params()
+    params = paths.params()
     with Stage(
         name,
-        params=config.pick(params, ["task", "assistant", "predict", *SCORED]),
-        inputs=[needs.file("assistant"), common.PREPARED, common.model("teacher"), common.PREDICTIONS],
-        outputs=[common.ASSISTANT, curves, record_file(name)],
+        params=pick(params, ["task", "assistant", "predict", *SCORED]),
+        inputs=[artifacts.file("assistant"), paths.PREPARED, paths.model("teacher"), paths.PREDICTIONS],
+        outputs=[paths.ASSISTANT, curves, record_file(name)],
         method=METHOD,
         experiment=params.tracking.experiment,
         tags={"method": METHOD, "role": "assistant", "seed": params.assistant.seed},
     ) as stage:
         data, task = open_data(params)
-        stage.read(common.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
-        checkpoints.load_check(common.model("teacher"))
-        before, logits = common.model("teacher"), common.PREDICTIONS
+        stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
+        checkpoints.load_check(paths.model("teacher"))
+        before, logits = paths.model("teacher"), paths.PREDICTIONS
         folders: list[Path] = []
         results: list[Result] = []
         for number in range(1, len(params.assistant.chain) + 1):
@@ -72,7 +78,7 @@ def train(name: str, curves: Path) -> None:
             shutil.copytree(folder, built / str(number))
         os.rename(logits, built / "logits")  # killed after this, the stage computes them again
         (built / "logits" / checkpoints.MANIFEST).unlink()
-        training.finish(stage, links.joined(results, "link"), built, common.ASSISTANT, curves)
+        training.finish(stage, links.joined(results, "link"), built, paths.ASSISTANT, curves)
         scores = {f"assistant {number}": result.scores for number, result in enumerate(results, start=1)}
         shown = {label: {k: row[k] for k in task.shown if k in row} for label, row in scores.items() if row}
         stage.figures({"updates": sum(result.steps for result in results), **shown})
@@ -94,14 +100,14 @@ def begin(
     link, where = section.chain[number - 1], f"assistant.chain.{number - 1}"
     if link.model.path:
         tokenizers.check_same(link.model.path, link.model.revision, tokenizer, f"{where}.model.path")
-    assistant = students.initial(link.init, link, task, tokenizer, seed, before, where=where)
+    assistant = initial_student(link.init, link, task, tokenizer, seed, before, where=where)
     longest = max(split["tokens_max"] for split in data.meta["splits"].values())
-    models.check_window(assistant, task, longest, tokenizer.cls_token_id, where)
-    models.check_different(assistant, before, where)
+    loading.check_window(assistant, task, longest, tokenizer.cls_token_id, where)
+    loading.check_different(assistant, before, where)
     stage.read(logits, f"what assistant {number} learns from")
     torch.manual_seed(seed)
-    setup = Setup(task, assistant.config, models.configuration(str(before), None), seed, tokenizer)
-    cache = Cache.open(logits, prediction.identity(data, before / "model.safetensors"))
+    setup = Setup(task, assistant.config, loading.configuration(str(before), None), seed, tokenizer)
+    cache = Cache.open(logits, writer.identity(data, before / "model.safetensors"))
     return assistant, Distillation(assistant, kind(assistants_config(params), setup), CachedTeacher(cache))
 
 
@@ -110,9 +116,9 @@ def predict(folder: Path, model: Path, params: Params, data: Prepared, task: Tas
     logits = folder / "logits"
     if not checkpoints.is_complete(logits):
         draft = folder / "logits.draft"
-        loaded = models.from_pretrained(str(model), task)
+        loaded = loading.from_pretrained(str(model), task)
         weights = model / "model.safetensors"
-        prediction.write(draft, loaded, weights, data, task, params.predict, params.runtime, label)
+        writer.write(draft, loaded, weights, data, task, params.predict, params.runtime, label)
         checkpoints.seal(complete(draft))
-        checkpoints.publish(draft, logits)
+        publish(draft, logits)
     return logits

@@ -10,11 +10,12 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from distill import analysis, compare
-from distill.config import Params
-from distill.tracking_details import Champion
-from pipeline import common
-from pipeline.stage import Stage, record_file
+from distill.analysis import breakdown, significance
+from distill.config.params import Params
+from distill.parameters import group_of
+from distill.tracking.records import Champion
+from pipeline.stage import paths
+from pipeline.stage.stage import Stage, record_file
 
 
 class Winner(NamedTuple):
@@ -36,8 +37,8 @@ def winner(
         metric: the task's main one.
     """
     name = f"selection_{metric}"
-    sure = [model for model, row in table.items() if row.get("verdict") == compare.BETTER]
-    method = analysis.best_method(table, sure, metric)
+    sure = [model for model, row in table.items() if row.get("verdict") == significance.BETTER]
+    method = breakdown.best_method(table, sure, metric)
     if method is None:
         return None
     seeds = {seed: scores[name] for seed, scores in runs[method].items()}
@@ -57,7 +58,7 @@ def register(
         stage.say("champion", "none: no method is surely better than ft; nothing is registered")
         stage.run.tag("champion", "none")
         return
-    label, folder = f"{best.method}-{best.seed}", common.distilled(best.method, best.seed)
+    label, folder = f"{best.method}-{best.seed}", paths.distilled(best.method, best.seed)
     stage.say("champion", f"{label}: {metric} {best.score:.2f} on the selection split, mean over seeds")
     stage.run.tag("champion", label)
     if params.tracking.registered_model is None or not folder.is_dir():
@@ -66,13 +67,13 @@ def register(
     difference = ", ".join(
         f"{row[name]:+.2f}" for name in (f"{metric}_vs_ft_low", f"{metric}_vs_ft_high") if row.get(name) is not None
     )
-    record = record_file(f"evaluate_{params.group_of(best.method)}@{label}")
-    data = common.dvc_md5(common.PREPARED / "selection" / "examples.arrow")
+    record = record_file(f"evaluate_{group_of(params, best.method)}@{label}")
+    data = paths.dvc_md5(paths.PREPARED / "selection" / "examples.arrow")
     stage.run.register(
         Champion(
             name=params.tracking.registered_model,
             path=folder.as_posix(),
-            md5=common.dvc_md5(folder),
+            md5=paths.dvc_md5(folder),
             score=best.score,
             judged_on=f"{params.task} {metric} selection {data}",
             tags={"method": best.method, "seed": best.seed, "task": params.task, metric: row[metric]},

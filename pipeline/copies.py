@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from distill import augmentation, checkpoints, config, generators, hardware, models
-from distill.data.prepared import Prepared
-from distill.progress import bar
-from pipeline import common, needs
-from pipeline.stage import Stage, record_file
+from distill.augmentation import masked_lm, word_replacement
+from distill.config.values import pick
+from distill.data.loading.prepared import Prepared
+from distill.models import acceleration
+from distill.models.forward import default_device, freeze
+from distill.runtime.files import tree_hash, write_text
+from distill.runtime.progress import bar
+from pipeline.stage import artifacts, paths
+from pipeline.stage.stage import Stage, record_file
 
 # Rows that are made, and kept, at a time.
 _PART = 1000
@@ -26,23 +30,23 @@ def build(name: str) -> None:
     Args:
         name: of the stage.
     """
-    params = common.params()
+    params = paths.params()
     section = params.augment
     with Stage(
         name,
-        params=config.pick(params, ["task", "augment"]),
-        inputs=[needs.file("augmented"), common.PREPARED, common.GENERATOR],
-        outputs=[common.AUGMENTED, record_file(name)],
+        params=pick(params, ["task", "augment"]),
+        inputs=[artifacts.file("augmented"), paths.PREPARED, paths.GENERATOR],
+        outputs=[paths.AUGMENTED, record_file(name)],
         experiment=params.tracking.experiment,
         tags={"seed": section.seed},
     ) as stage:
-        hardware.use_threads(params.runtime)
-        data = Prepared(common.PREPARED)
+        acceleration.use_threads(params.runtime)
+        data = Prepared(paths.PREPARED)
         table = data.features("train").data.table
-        stage.read(common.PREPARED, f"{len(table):,} training features")
-        model = models.freeze(generators.load(common.GENERATOR)).to(models.device())
-        stage.read(common.GENERATOR)
-        augmenter = augmentation.Augmenter(
+        stage.read(paths.PREPARED, f"{len(table):,} training features")
+        model = freeze(masked_lm.load(paths.GENERATOR)).to(default_device())
+        stage.read(paths.GENERATOR)
+        augmenter = word_replacement.Augmenter(
             model,
             data.tokenizer(),
             section.probability,
@@ -63,25 +67,25 @@ def build(name: str) -> None:
         total = write(folder / "features.arrow", table, parts)
         meta = {
             "data": data.trained_on(),
-            "generator": checkpoints.tree_hash(common.GENERATOR / "model.safetensors"),
+            "generator": tree_hash(paths.GENERATOR / "model.safetensors"),
             "originals": len(table),
             "rows": total,
             "words_replaced": replaced,
         }
         (folder / "meta.json").write_text(json.dumps(meta, indent=2, sort_keys=True) + "\n")
-        stage.publish(folder, common.AUGMENTED)
+        stage.publish(folder, paths.AUGMENTED)
         stage.figures({"originals": len(table), "copies": total - len(table), "words replaced": replaced})
         stage.record({"rows": total})
 
 
-def part(augmenter: augmentation.Augmenter, rows: pa.Table, first: int, count: int, path: Path) -> int:
+def part(augmenter: word_replacement.Augmenter, rows: pa.Table, first: int, count: int, path: Path) -> int:
     """Make the copies of some rows unless an earlier run has; how many words were replaced."""
     done = path.with_suffix(".json")
     if not done.exists():
         copies, replaced = augmenter.copies(rows, first, count)
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, copies.schema) as stream:
             stream.write_table(copies)
-        checkpoints.write_text(done, json.dumps({"replaced": replaced}))
+        write_text(done, json.dumps({"replaced": replaced}))
     return json.loads(done.read_text())["replaced"]
 
 

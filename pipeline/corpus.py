@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from distill import config
-from distill.data import atlas, atlas_text
-from pipeline import common
-from pipeline.stage import Stage, run_stage
+from distill.config.values import pick
+from distill.data.synthetic import atlas, atlas_texts
+from pipeline.stage import paths
+from pipeline.stage.stage import Stage, run_stage
 
 
 def main() -> None:
     """Generate, write, report."""
-    params = common.params()
-    with Stage("corpus", params=config.pick(params, ["atlas"]), outputs=[common.CORPUS]) as stage:
+    params = paths.params()
+    with Stage("corpus", params=pick(params, ["atlas"]), outputs=[paths.CORPUS]) as stage:
         sizes = params.atlas.model_dump()
         texts = {name: sizes.pop(name) for name in ("text_train", "text_validation")}
         corpus = atlas.generate(**sizes)
-        siblings = atlas_text.generate(**texts, seed=sizes["seed"], held_out=sizes["held_out"])
+        siblings = atlas_texts.generate(**texts, seed=sizes["seed"], held_out=sizes["held_out"])
         folder = stage.fresh("corpus")
         atlas.write(corpus, folder)
-        atlas_text.write(siblings, folder)
-        stage.publish(folder, common.CORPUS)
+        atlas_texts.write(siblings, folder)
+        stage.publish(folder, paths.CORPUS)
         for split, squad in corpus.items():
             questions = [qa for article in squad["data"] for p in article["paragraphs"] for qa in p["qas"]]
             answerable = sum(not qa["is_impossible"] for qa in questions)

@@ -11,10 +11,14 @@ from typing import Any
 
 import torch
 
-from distill import checkpoints, config, cost, models
-from pipeline import common
-from pipeline.inputs import open_data
-from pipeline.stage import Stage, record_file, run_stage
+from distill.analysis import model_cost
+from distill.config.values import pick
+from distill.models import loading
+from distill.models.forward import default_device, freeze
+from distill.runtime import checkpoints
+from pipeline.stage import paths
+from pipeline.stage.inputs import open_data
+from pipeline.stage.stage import Stage, record_file, run_stage
 
 ROLES = ("teacher", "student")
 # Digits after the point; counts stay whole.
@@ -23,13 +27,13 @@ _DIGITS = {"flops_per_token": 0, "checkpoint_mb": 3, "throughput": 2}
 
 def main() -> None:
     """Count and time both models on the validation split."""
-    params = common.params()
-    section, file = params.cost, common.METRICS / "cost.json"
-    folders = {role: common.model(role) for role in ROLES}
+    params = paths.params()
+    section, file = params.cost, paths.METRICS / "cost.json"
+    folders = {role: paths.model(role) for role in ROLES}
     with Stage(
         "cost",
-        params=config.pick(params, ["task", "cost"]),
-        inputs=[common.PREPARED, *folders.values()],
+        params=pick(params, ["task", "cost"]),
+        inputs=[paths.PREPARED, *folders.values()],
         outputs=[file, record_file("cost")],
         experiment=params.tracking.experiment,
         tags={"pipeline": "cost"},
@@ -37,20 +41,20 @@ def main() -> None:
         data, task = open_data(params)
         features = data.features("validation")
         length = float(data.ragged("validation").lengths.mean())
-        stage.read(common.PREPARED, f"{len(features):,} validation rows of {length:.1f} tokens on average")
+        stage.read(paths.PREPARED, f"{len(features):,} validation rows of {length:.1f} tokens on average")
         built = {}
         for role, folder in folders.items():
             checkpoints.load_check(folder)
             stage.read(folder)
-            built[role] = models.freeze(models.from_pretrained(str(folder), task)).to(models.device())
-        sizes = {role: cost.size(built[role], task, round(length), folders[role]) for role in ROLES}
+            built[role] = freeze(loading.from_pretrained(str(folder), task)).to(default_device())
+        sizes = {role: model_cost.size(built[role], task, round(length), folders[role]) for role in ROLES}
         pad = data.tokenizer().pad_token_id
-        speeds = cost.speeds(built, task, features, pad, section, say=lambda text: stage.say("note", text))
+        speeds = model_cost.speeds(built, task, features, pad, section, say=lambda text: stage.say("note", text))
         found = {role: _rounded(asdict(sizes[role]) | asdict(speeds[role])) for role in ROLES}
         stage.write_json(
             file,
             {
-                "machine": cost.machine(),
+                "machine": model_cost.machine(),
                 "threads": torch.get_num_threads(),
                 "precision": section.precision,
                 "length": round(length, 2),
@@ -60,7 +64,7 @@ def main() -> None:
         shown = ("parameters", "checkpoint_mb", "latency_ms", "throughput")
         stage.figures({role: {name: found[role][name] for name in shown} for role in ROLES})
         stage.run.log_final({f"{role}.{name}": float(value) for role in ROLES for name, value in found[role].items()})
-        stage.record({"machine": cost.machine(), "threads": torch.get_num_threads()})
+        stage.record({"machine": model_cost.machine(), "threads": torch.get_num_threads()})
 
 
 def _rounded(figures: dict[str, Any]) -> dict[str, Any]:

@@ -17,25 +17,26 @@ from typing import Any
 
 import yaml
 
-from distill import registry
+from distill.methods import registry
 from distill.methods.base import Method
-from distill.states import GROUPS
+from distill.signals.states import GROUPS
+from distill.tasks.registry import task_names
 
 ROOT = Path(__file__).resolve().parents[1]
 # Tracking changes no result, nor does who starts a stage. The package file of `pipeline` only sets the import path.
 NO_DEPENDENCY = {
-    "src/distill/tracking.py",
-    "src/distill/tracking_batches.py",
-    "src/distill/tracking_client.py",
-    "src/distill/tracking_details.py",
-    "src/distill/tracking_names.py",
-    "src/distill/tracking_parent.py",
-    "src/distill/tracking_registry.py",
-    "src/distill/tracking_store.py",
-    "src/distill/tracking_view.py",
+    "src/distill/tracking/run.py",
+    "src/distill/tracking/batches.py",
+    "src/distill/tracking/session.py",
+    "src/distill/tracking/records.py",
+    "src/distill/tracking/names.py",
+    "src/distill/tracking/parent.py",
+    "src/distill/tracking/registry.py",
+    "src/distill/tracking/store.py",
+    "src/distill/tracking/saved_view.py",
     "pipeline/__init__.py",
-    "pipeline/launch.py",
-    "pipeline/tracked.py",
+    "pipeline/stage/launch.py",
+    "pipeline/stage/tracked.py",
 }
 # The typed loader reads the `Config` of every method, which changes no other method's result: only stages that build a
 # method depend on its module.
@@ -120,7 +121,7 @@ def expected_code(stage: dict[str, Any]) -> set[str]:
     code = closure(f"pipeline/{script_of(stage['cmd'])}.py")
     scripts = [file for file in code if file.startswith("pipeline/")]
     if any(calls(file, "load_task") for file in scripts):
-        tasks = {f"src/distill/tasks/{name}.py" for name in registry.tasks()}
+        tasks = {f"src/distill/tasks/{name}.py" for name in task_names()}
         code = (code | closure(*tasks)) - tasks | {TASK}
     if "matrix" not in stage and any(calls(file, "reads") for file in scripts):
         loaded = {name: registry.load(name) for name in registry.available()}

@@ -10,22 +10,31 @@ import datasets
 import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from distill import checkpoints, config, generators, models, phases, prediction, registry, students
-from distill.cache import Cache
-from distill.candidates import Candidates
-from distill.config import Params
-from distill.data.prepared import Prepared
+from distill.augmentation import masked_lm
+from distill.augmentation.candidates import Candidates
+from distill.config.params import Params
+from distill.config.values import pick
+from distill.data.loading.prepared import Prepared
 from distill.errors import UserError
-from distill.filters import FilterBank
+from distill.methods import registry
 from distill.methods.base import Distillation, Method, Setup
-from distill.signals import CachedStates, CachedTeacher, OnlineTeacher, Teacher
-from distill.states import GROUPS
+from distill.methods.shared.filters import FilterBank
+from distill.models import loading
+from distill.models.initialization import initial_student
+from distill.parameters import group_of
+from distill.runtime import checkpoints
+from distill.signals import writer
+from distill.signals.cache import Cache
+from distill.signals.states import GROUPS
+from distill.signals.teacher import CachedStates, CachedTeacher, OnlineTeacher, Teacher
 from distill.tasks.base import Task
-from pipeline import common, training, views
-from pipeline.inputs import SCORED, open_data
-from pipeline.stage import Stage, record_file, run_stage
+from distill.training import phases
+from pipeline import views
+from pipeline.stage import paths, training
+from pipeline.stage.inputs import SCORED, open_data
+from pipeline.stage.stage import Stage, record_file, run_stage
 
-TEACHER = common.model("teacher")
+TEACHER = paths.model("teacher")
 
 
 @dataclass
@@ -44,39 +53,39 @@ class Run:
     @functools.cached_property
     def teacher(self) -> PretrainedConfig:
         """The teacher's configuration."""
-        return models.configuration(str(TEACHER), None)
+        return loading.configuration(str(TEACHER), None)
 
     @functools.cached_property
     def identity(self) -> dict[str, str]:
         """By which the caches of the teacher's outputs are known to belong to this run."""
-        return prediction.identity(self.data, common.WEIGHTS)
+        return writer.identity(self.data, paths.WEIGHTS)
 
 
 def main(method: str, seed: str) -> None:
     """Distil, save a plain checkpoint."""
-    params = common.params()
-    method, number = common.method_run(method, seed, params)
-    kind, group = registry.load(method), params.group_of(method)
+    params = paths.params()
+    method, number = paths.method_run(method, seed, params)
+    kind, group = registry.load(method), group_of(params, method)
     name = f"distill_{group}@{method}-{number}"
-    target, curves = common.distilled(method, number), common.METRICS / "curves" / f"{method}-{number}.csv"
+    target, curves = paths.distilled(method, number), paths.METRICS / "curves" / f"{method}-{number}.csv"
     sources = {
-        "logits": [common.PREDICTIONS],
+        "logits": [paths.PREDICTIONS],
         "hidden": [],
-        "filtered": [common.filters("teacher"), common.filters("student")],
-        "assisted": [common.ASSISTANT],
-        "generated": [common.GENERATOR],
-        "retrieved": [common.PREDICTIONS, common.CANDIDATES],
-        "augmented": [common.AUGMENTED],
-        "generations": [common.generations(method, number)],
+        "filtered": [paths.filters("teacher"), paths.filters("student")],
+        "assisted": [paths.ASSISTANT],
+        "generated": [paths.GENERATOR],
+        "retrieved": [paths.PREDICTIONS, paths.CANDIDATES],
+        "augmented": [paths.AUGMENTED],
+        "generations": [paths.generations(method, number)],
     }
     if group in GROUPS:
-        sources[group] += [common.PREDICTIONS, common.view(method)]
+        sources[group] += [paths.PREDICTIONS, paths.view(method)]
     used = ["task", "distill", method, "student.model", "student.layers", "student.num_layers"]
     used += ["student.init", "predict.precision", *SCORED]
     with Stage(
         name,
-        params={**config.pick(params, used), "seed": number},
-        inputs=[common.PREPARED, TEACHER, common.model("student"), *sources[group]],
+        params={**pick(params, used), "seed": number},
+        inputs=[paths.PREPARED, TEACHER, paths.model("student"), *sources[group]],
         outputs=[target, curves, record_file(name)],
         method=method,
         experiment=params.tracking.experiment,
@@ -84,19 +93,19 @@ def main(method: str, seed: str) -> None:
     ) as stage:
         (data, task), section = open_data(params), params.distill
         tokenizer = data.tokenizer()
-        stage.read(common.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
+        stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
         checkpoints.load_check(TEACHER)
         own_seed = kind.training_seed(params.sections[method], number)
-        student = students.initial(
+        student = initial_student(
             kind.start(params),
             params.student,
             task,
             tokenizer,
             own_seed,
             TEACHER,
-            common.model("student"),
+            paths.model("student"),
         )
-        models.check_different(student, TEACHER)
+        loading.check_different(student, TEACHER)
         torch.manual_seed(own_seed)
         run = Run(params, method, number, group, data, task, student, tokenizer)
         built = build_method(kind, run)
@@ -105,7 +114,7 @@ def main(method: str, seed: str) -> None:
         updates = phases.updates(section, rows)
         if group == "augmented":
             features = augmented(data)
-            stage.read(common.AUGMENTED, f"{len(features):,} training features with their augmented copies")
+            stage.read(paths.AUGMENTED, f"{len(features):,} training features with their augmented copies")
             # As many updates as without the copies: an epoch of them is longer.
             section = section.model_copy(update={"max_steps": updates})
         for remark in built.remarks(params, updates * section.batch_size / rows):
@@ -124,7 +133,7 @@ def main(method: str, seed: str) -> None:
             features=features,
         )
         folder = stage.fresh("model")
-        models.save(student, tokenizer, folder)
+        loading.save(student, tokenizer, folder)
         training.finish(stage, result, folder, target, curves, updates)
         last = result.history[-1] if result.history else {}
         shown = {f"last {k}": v for k, v in last.items() if k not in ("step", "grad_norm", "learning_rate")}
@@ -142,12 +151,12 @@ def build_method(kind: type[Method], run: Run) -> Method:
         tokenizer=run.tokenizer,
     )
     if run.group == "filtered":
-        setup.student_filters = FilterBank.load(common.filters("student"))
-        setup.teacher_filters = FilterBank.load(common.filters("teacher"))
+        setup.student_filters = FilterBank.load(paths.filters("student"))
+        setup.teacher_filters = FilterBank.load(paths.filters("teacher"))
     elif run.group == "generated":
-        setup.generator = generators.load(common.GENERATOR)
+        setup.generator = masked_lm.load(paths.GENERATOR)
     elif run.group == "retrieved":
-        setup.candidates = Candidates.load(common.CANDIDATES, run.identity, run.task, run.tokenizer.pad_token_id)
+        setup.candidates = Candidates.load(paths.CANDIDATES, run.identity, run.task, run.tokenizer.pad_token_id)
     return kind(run.params.sections[run.method], setup)
 
 
@@ -156,28 +165,28 @@ def signals(method: Method, run: Run, stage: Stage) -> Teacher | None:
     if not method.needs:
         return None
     if method.taught_by == "assistant":
-        stage.read(common.ASSISTANT, "the assistant's logits")
-        last = max(common.ASSISTANT.glob("[0-9]*"), key=lambda path: int(path.name)) / "model.safetensors"
-        identity = prediction.identity(run.data, last)
-        return CachedTeacher(Cache.open(common.ASSISTANT / "logits", identity, "distill_assistant"))
+        stage.read(paths.ASSISTANT, "the assistant's logits")
+        last = max(paths.ASSISTANT.glob("[0-9]*"), key=lambda path: int(path.name)) / "model.safetensors"
+        identity = writer.identity(run.data, last)
+        return CachedTeacher(Cache.open(paths.ASSISTANT / "logits", identity, "distill_assistant"))
     # The caches hold the teacher's outputs over the training features; augmented copies are other rows.
     if method.taught_by == "teacher" and run.group != "augmented":
         if method.needs == {"logits"}:
-            logits = Cache.open(common.PREDICTIONS, run.identity)
-            stage.read(common.PREDICTIONS, "the teacher's logits; the teacher itself is not loaded")
+            logits = Cache.open(paths.PREDICTIONS, run.identity)
+            stage.read(paths.PREDICTIONS, "the teacher's logits; the teacher itself is not loaded")
             return CachedTeacher(logits)
-        reads = method.reads(run.params, models.num_layers(run.student.config), models.num_layers(run.teacher))
+        reads = method.reads(run.params, loading.num_layers(run.student.config), loading.num_layers(run.teacher))
         if run.group in GROUPS and views.kept(run.method, reads):
-            logits, states = (Cache.open(folder, run.identity) for folder in (common.PREDICTIONS, common.STATES))
-            stage.read(common.STATES, "the teacher's logits and states; the teacher itself is not loaded")
+            logits, states = (Cache.open(folder, run.identity) for folder in (paths.PREDICTIONS, paths.STATES))
+            stage.read(paths.STATES, "the teacher's logits and states; the teacher itself is not loaded")
             return CachedTeacher(logits, CachedStates(states, reads))
     folder = {
         "teacher": TEACHER,
-        "student": common.model("student"),
-        "generation": common.last_generation(run.method, run.seed),
+        "student": paths.model("student"),
+        "generation": paths.last_generation(run.method, run.seed),
     }[method.taught_by]
     stage.read(folder, "runs along with the student")
-    teacher = models.from_pretrained(str(folder), run.task)
+    teacher = loading.from_pretrained(str(folder), run.task)
     hidden = bool(method.needs & {"hidden", "cls"})
     return OnlineTeacher(teacher, run.task, hidden, run.params.predict.precision, "attention" in method.needs)
 
@@ -190,12 +199,12 @@ def augmented(data: Prepared) -> datasets.Dataset:
     """
     fix = "run `dvc repro augment`"
     try:
-        made_from = json.loads((common.AUGMENTED / "meta.json").read_text())["data"]
-        features = datasets.Dataset.from_file(str(common.AUGMENTED / "features.arrow"))
+        made_from = json.loads((paths.AUGMENTED / "meta.json").read_text())["data"]
+        features = datasets.Dataset.from_file(str(paths.AUGMENTED / "features.arrow"))
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{common.AUGMENTED}: cannot be read ({error}): {fix}") from error
+        raise UserError(f"{paths.AUGMENTED}: cannot be read ({error}): {fix}") from error
     if made_from != data.trained_on():
-        raise UserError(f"{common.AUGMENTED}/meta.json: the copies were made from other training features: {fix}")
+        raise UserError(f"{paths.AUGMENTED}/meta.json: the copies were made from other training features: {fix}")
     return features
 
 

@@ -5,37 +5,42 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from distill import checkpoints, config, evaluation, examples, hardware, models
-from distill.config import Params
-from distill.data.prepared import Prepared
-from distill.evaluation import Predicted, forward_of, predict_split
-from distill.tasks.base import Report, Task
-from pipeline import common
-from pipeline.inputs import open_data
-from pipeline.stage import Stage, record_file, run_stage
+from distill.analysis import example_table
+from distill.config.params import Params
+from distill.config.values import pick
+from distill.data.loading.prepared import Prepared
+from distill.models import acceleration, loading
+from distill.models.forward import default_device, freeze
+from distill.models.predict import ensemble, forward_of, predict_split
+from distill.parameters import group_of
+from distill.runtime import checkpoints
+from distill.tasks.base import Predicted, Report, Task
+from pipeline.stage import paths
+from pipeline.stage.inputs import open_data
+from pipeline.stage.stage import Stage, record_file, run_stage
 
 
 def main(name: str, seed: str = "") -> None:
     """Predict selection and validation splits, tune on the first, report the second."""
-    params = common.params()
+    params = paths.params()
     earlier: list[Path] = []
     if seed:
-        name, number = common.method_run(name, seed, params)
-        group = params.group_of(name)
+        name, number = paths.method_run(name, seed, params)
+        group = group_of(params, name)
         stage_name, label = f"evaluate_{group}@{name}-{number}", f"{name}-{number}"
-        folder, tags = common.distilled(name, number), {"method": name, "seed": number}
+        folder, tags = paths.distilled(name, number), {"method": name, "seed": number}
         if group == "generations":
-            earlier = [common.model("student"), common.generations(name, number)]
+            earlier = [paths.model("student"), paths.generations(name, number)]
     else:
-        name = common.role_of(name)
+        name = paths.role_of(name)
         stage_name, label = f"evaluate_{name}", name
-        folder, tags = common.model(name), {"method": "finetune", "role": name}
-    metrics, predictions = common.METRICS / "runs" / f"{label}.json", Path("data/predictions")
+        folder, tags = paths.model(name), {"method": "finetune", "role": name}
+    metrics, predictions = paths.METRICS / "runs" / f"{label}.json", Path("data/predictions")
     written = {suffix: predictions / f"{label}{suffix}" for suffix in (".json", ".null_odds.json", ".examples.csv")}
     with Stage(
         stage_name,
-        params=config.pick(params, ["task", "evaluate"]),
-        inputs=[common.PREPARED, folder, *earlier],
+        params=pick(params, ["task", "evaluate"]),
+        inputs=[paths.PREPARED, folder, *earlier],
         outputs=[metrics, *written.values(), record_file(stage_name)],
         experiment=params.tracking.experiment,
         tags=tags,
@@ -52,12 +57,12 @@ def main(name: str, seed: str = "") -> None:
         for suffix, content in report.files.items():
             stage.write_json(written[suffix], content)
         draft = stage.scratch / "examples.csv"
-        examples.write(report.examples, draft)
+        example_table.write(report.examples, draft)
         stage.publish(draft, written[".examples.csv"])
         stage.write_json(metrics, report.scores)
         stage.run.log_final(report.scores)
         stage.run.tag("artifact.path", folder.as_posix())
-        stage.run.tag("artifact.md5", common.dvc_md5(folder))
+        stage.run.tag("artifact.md5", paths.dvc_md5(folder))
         stage.figures({label: {k: report.scores[k] for k in task.shown if k in report.scores}})
         stage.record({"examples": data.meta["splits"]["validation"]["examples"]})
 
@@ -65,7 +70,7 @@ def main(name: str, seed: str = "") -> None:
 def score(folders: list[Path], data: Prepared, task: Task, params: Params) -> Report:
     """The report of a model, or of several as one: the mean of their logits."""
     parts = [part for part in ("selection", "validation", "mismatched") if part in data.meta["splits"]]
-    split = {part: evaluation.ensemble(_each(folders, data, task, params, part)) for part in parts}
+    split = {part: ensemble(_each(folders, data, task, params, part)) for part in parts}
     return task.report(split["selection"], split["validation"], params.evaluate, split.get("mismatched"))
 
 
@@ -73,14 +78,14 @@ def _each(folders: list[Path], data: Prepared, task: Task, params: Params, part:
     section = params.evaluate
     for folder in folders:
         checkpoints.load_check(folder)
-        model = models.freeze(models.from_pretrained(str(folder), task)).to(models.device())
-        with hardware.attention(model, params.runtime, int(data.ragged(part).lengths.max())):
+        model = freeze(loading.from_pretrained(str(folder), task)).to(default_device())
+        with acceleration.attention(model, params.runtime, int(data.ragged(part).lengths.max())):
             predicted = predict_split(
                 forward_of(model, task),
                 data,
                 part,
                 section.batch_size,
-                models.device(),
+                default_device(),
                 section.precision,
                 part,
                 task.per_token,

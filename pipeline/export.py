@@ -14,17 +14,25 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from distill import checkpoints, config, cost, models, phases, registry, repository
-from distill.commands import EXPORTS
-from distill.config import Params
-from distill.data.prepared import Prepared
-from distill.evaluation import Predicted, predict_split
+from distill import provenance
+from distill.analysis import model_cost
+from distill.config.params import Params
+from distill.config.values import flatten, pick
+from distill.data.loading.prepared import Prepared
 from distill.export import card, onnx, quantize, speed
-from distill.inference import INT8, ONNX, SETTINGS, Run, Settings, onnx_run, onnx_session, torch_run
-from distill.tasks.base import Task
-from pipeline import common
-from pipeline.inputs import open_data
-from pipeline.stage import Stage, run_stage, to_json
+from distill.inference.cli import EXPORTS
+from distill.inference.model import INT8, ONNX, SETTINGS, Run, Settings, onnx_run, onnx_session, torch_run
+from distill.methods import registry
+from distill.models import loading
+from distill.models.forward import freeze
+from distill.models.predict import predict_split
+from distill.runtime import checkpoints
+from distill.runtime.files import write_text
+from distill.tasks.base import Predicted, Task
+from distill.training import phases
+from pipeline.stage import paths
+from pipeline.stage.inputs import open_data
+from pipeline.stage.stage import Stage, run_stage, to_json
 
 #: Whose scores the card shows beside the student's own.
 ROLES = ("teacher", "student")
@@ -33,17 +41,17 @@ LIBRARIES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
 
 def main(method: str, seed: str) -> None:
     """Export, compare with PyTorch, quantize, score all three, measure their speed, write the card."""
-    params = common.params()
-    method, number = common.method_run(method, seed, params)
+    params = paths.params()
+    method, number = paths.method_run(method, seed, params)
     name, label = f"export@{method}-{number}", f"{method}-{number}"
-    source, target = common.distilled(method, number), EXPORTS / method / str(number)
-    metrics = common.METRICS / "export" / f"{label}.json"
+    source, target = paths.distilled(method, number), EXPORTS / method / str(number)
+    metrics = paths.METRICS / "export" / f"{label}.json"
     used = ["task", "data", "distill", method, "teacher.model", "student.model"]
     used += ["evaluate", "export.int8", "export.max_examples", "cost.seconds"]
     with Stage(
         name,
-        params=config.pick(params, used),
-        inputs=[common.PREPARED, source, *(common.METRICS / "runs" / f"{run}.json" for run in (*ROLES, label))],
+        params=pick(params, used),
+        inputs=[paths.PREPARED, source, *(paths.METRICS / "runs" / f"{run}.json" for run in (*ROLES, label))],
         outputs=[target, metrics],
         experiment=params.tracking.experiment,
         tags={"method": method, "seed": number},
@@ -51,7 +59,7 @@ def main(method: str, seed: str) -> None:
         runs = scores(label)
         data, task = open_data(params)
         checkpoints.load_check(source)
-        model = models.freeze(models.from_pretrained(str(source), task))  # exported and compared on the CPU
+        model = freeze(loading.from_pretrained(str(source), task))  # exported and compared on the CPU
         stage.read(source)
         folder = stage.fresh("export")
         tokenizer = data.tokenizer()
@@ -68,9 +76,9 @@ def main(method: str, seed: str) -> None:
         shutil.copyfile(source / "config.json", folder / "config.json")
         tokenizer.save_pretrained(folder)
         settings = how_to_ask(params, data, runs[label])
-        checkpoints.write_text(folder / SETTINGS, to_json(settings.model_dump()))
+        write_text(folder / SETTINGS, to_json(settings.model_dump()))
         facts = describe(params, method, number, model, data, task, runs, settings, found)
-        checkpoints.write_text(folder / "README.md", card.render(facts))
+        write_text(folder / "README.md", card.render(facts))
         stage.publish(folder, target)
         stage.write_json(metrics, found)
         stage.figures({form: _row(found, form, task) for form in found["scores"]})
@@ -122,7 +130,7 @@ def compare(model: PreTrainedModel, folder: Path, data: First, task: Task, param
         "examples": len(reference.examples),
         "parity_max": parity,
         "scores": {form: task.score(one, params.evaluate) for form, one in predicted.items()},
-        "machine": cost.machine(),
+        "machine": model_cost.machine(),
         "threads": threads,
         "batch_size": size,
         **speed.measure(runs, table, data.tokenizer().pad_token_id, size, params.cost.seconds),
@@ -140,7 +148,7 @@ def _predict(run: Run, data: First, task: Task, params: Params, label: str) -> P
 
 def scores(label: str) -> dict[str, dict[str, float]]:
     """What stage evaluate found: of the teacher, of the fine-tuned student, and of this one."""
-    return {name: json.loads((common.METRICS / "runs" / f"{name}.json").read_text()) for name in (*ROLES, label)}
+    return {name: json.loads((paths.METRICS / "runs" / f"{name}.json").read_text()) for name in (*ROLES, label)}
 
 
 def how_to_ask(params: Params, data: Prepared, found: dict[str, float]) -> Settings:
@@ -176,7 +184,7 @@ def describe(
         method=method,
         seed=seed,
         summary=" ".join(documentation.split("\n\n")[0].split()),
-        parameters=config.flatten(params.sections[method]),
+        parameters=flatten(params.sections[method]),
         training=params.distill,
         updates=phases.updates(params.distill, len(data.features("train"))),
         data=params.data,
@@ -191,7 +199,7 @@ def describe(
         shown=task.shown,
         exported=exported,
         versions={library: importlib.metadata.version(library) for library in LIBRARIES},
-        commit=repository.commit(),
+        commit=provenance.commit(),
     )
 
 

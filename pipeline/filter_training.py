@@ -9,19 +9,25 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from distill import checkpoints, config, models, phases, prediction, processes, states, students
-from distill.cache import Cache
-from distill.config import Params
-from distill.data.prepared import Prepared
-from distill.evaluation import Predicted, layout
-from distill.filters import FilterBank, FilterTraining, check_counts, selected_layers
-from distill.sections import Filters, Predict
-from distill.signals import CachedStates
-from distill.states import Reads
-from distill.tasks.base import Task
-from pipeline import common, launch, needs, training, views
-from pipeline.inputs import SCORED, open_data
-from pipeline.stage import Stage, record_file
+from distill.config.params import Params
+from distill.config.schema import Filters, Predict
+from distill.config.values import pick
+from distill.data.loading.prepared import Prepared
+from distill.methods.shared.filters import FilterBank, FilterTraining, check_counts, selected_layers
+from distill.models import loading
+from distill.models.initialization import initial_student
+from distill.models.predict import layout
+from distill.runtime import checkpoints, distributed
+from distill.signals import states, writer
+from distill.signals.cache import Cache
+from distill.signals.states import Reads
+from distill.signals.teacher import CachedStates
+from distill.tasks.base import Predicted, Task
+from distill.training import phases
+from pipeline import views
+from pipeline.stage import artifacts, launch, paths, training
+from pipeline.stage.inputs import SCORED, open_data
+from pipeline.stage.stage import Stage, record_file
 
 
 def train(name: str, role: str, scores_file: Path, curves: Path) -> None:
@@ -33,42 +39,42 @@ def train(name: str, role: str, scores_file: Path, curves: Path) -> None:
         scores_file: where each filter's scores on the selection split go.
         curves: where the curves go.
     """
-    params = common.params()
+    params = paths.params()
     section = getattr(params, f"{role}_filters")
     start = ["distill.init", "student.model", "student.layers", "student.num_layers"]
     own = ["cache", *start] if role == "student" else []
     with Stage(
         name,
-        params=config.pick(params, ["task", f"{role}_filters", *SCORED, *own]),
+        params=pick(params, ["task", f"{role}_filters", *SCORED, *own]),
         inputs=[
-            needs.file("filters"),
-            common.PREPARED,
-            common.model("teacher"),
-            common.model("student") if role == "student" else common.view(views.FILTERS),
+            artifacts.file("filters"),
+            paths.PREPARED,
+            paths.model("teacher"),
+            paths.model("student") if role == "student" else paths.view(views.FILTERS),
         ],
-        outputs=[common.filters(role), scores_file, curves, record_file(name)],
+        outputs=[paths.filters(role), scores_file, curves, record_file(name)],
         experiment=params.tracking.experiment,
         tags={"method": "ted", "role": role, "seed": section.seed},
     ) as stage:
         data, task = open_data(params)
         tokenizer = data.tokenizer()
-        stage.read(common.model(role), "frozen backbone")
-        checkpoints.load_check(common.model("teacher"))
+        stage.read(paths.model(role), "frozen backbone")
+        checkpoints.load_check(paths.model("teacher"))
         if role == "teacher":
-            backbone = models.from_pretrained(str(common.model(role)), task)
+            backbone = loading.from_pretrained(str(paths.model(role)), task)
         else:
-            backbone = students.initial(
+            backbone = initial_student(
                 params.distill.init,
                 params.student,
                 task,
                 tokenizer,
                 section.seed,
-                common.model("teacher"),
-                common.model("student"),
+                paths.model("teacher"),
+                paths.model("student"),
             )
-        layers = selected_layers(models.num_layers(backbone.config), section.filter_interval, role)
+        layers = selected_layers(loading.num_layers(backbone.config), section.filter_interval, role)
         if role == "student" and params.methods.get("filtered"):
-            teacher = models.num_layers(models.configuration(str(common.model("teacher")), None))
+            teacher = loading.num_layers(loading.configuration(str(paths.model("teacher")), None))
             check_counts(selected_layers(teacher, params.teacher_filters.filter_interval, "teacher"), layers)
         torch.manual_seed(section.seed)
         bank = FilterBank(
@@ -77,7 +83,7 @@ def train(name: str, role: str, scores_file: Path, curves: Path) -> None:
         if role == "student":
             kept = own_states(stage, backbone, data, task, layers, section, params)
         elif kept := kept_states(data, layers, section):
-            stage.read(common.STATES, "its states over the training features; it runs for the selection split only")
+            stage.read(paths.STATES, "its states over the training features; it runs for the selection split only")
         objective = FilterTraining(backbone, bank, task, section.backbone_dropout, section.head_dropout, kept)
 
         def score(predicted: Predicted) -> dict[str, float]:
@@ -102,7 +108,7 @@ def train(name: str, role: str, scores_file: Path, curves: Path) -> None:
         )
         folder = stage.fresh("filters")
         bank.cpu().save(folder)
-        training.finish(stage, result, folder, common.filters(role), curves)
+        training.finish(stage, result, folder, paths.filters(role), curves)
         prefixes = {f"layer_{layer}": f"layer_{layer}_" for layer in layers}
         by_layer = {
             name: {k.removeprefix(start): v for k, v in result.scores.items() if k.startswith(start)}
@@ -117,7 +123,7 @@ def kept_states(data: Prepared, layers: list[int], section: Filters) -> CachedSt
     wanted = Reads.of("hidden", layers)
     if section.backbone_dropout or not views.kept(views.FILTERS, wanted):
         return None
-    cache = Cache.open(common.STATES, prediction.identity(data, common.WEIGHTS))
+    cache = Cache.open(paths.STATES, writer.identity(data, paths.WEIGHTS))
     return CachedStates(cache, wanted) if cache.meta["precision"] == section.precision else None
 
 
@@ -144,10 +150,10 @@ def own_states(
     choice = states.choose({"student": wanted}, offsets, width, params.cache.dtype, params.cache.max_gb * 1e9)
     if not choice.methods:
         return None
-    folder, start = stage.scratch / "states", common.model("student") / "model.safetensors"
-    arrays = prediction.state_arrays(choice.layers, width, params.cache.dtype)
+    folder, start = stage.scratch / "states", paths.model("student") / "model.safetensors"
+    arrays = writer.state_arrays(choice.layers, width, params.cache.dtype)
     settings = Predict(batch_size=section.batch_size, precision=section.precision)
-    prediction.write(
+    writer.write(
         stage.scratch / "logits",
         backbone,
         start,
@@ -158,7 +164,7 @@ def own_states(
         "student states",
         states=(folder, arrays),
     )
-    processes.wait()  # until the first one has finished the files
+    distributed.wait()  # until the first one has finished the files
     size = choice.sizes["hidden"] / 1e6
     stage.say("keeps", f"its states over the training features ({size:.1f} MB), read {updates / epoch:.1f} times")
-    return CachedStates(Cache.open(folder, prediction.identity(data, start)), wanted)
+    return CachedStates(Cache.open(folder, writer.identity(data, start)), wanted)

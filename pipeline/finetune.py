@@ -4,46 +4,49 @@ from __future__ import annotations
 
 import json
 
-from distill import config, label_noise, models, students
-from distill.data import tokenizer as tokenizers
-from distill.finetuning import FineTuningObjective
-from pipeline import common, training
-from pipeline.inputs import SCORED, open_data
-from pipeline.stage import Stage, record_file, run_stage
+from distill.config.values import pick
+from distill.data.loading import tokenizer as tokenizers
+from distill.models import loading
+from distill.models.initialization import initial_student
+from distill.tasks import label_noise
+from distill.training.finetuning import FineTuningObjective
+from pipeline.stage import paths, training
+from pipeline.stage.inputs import SCORED, open_data
+from pipeline.stage.stage import Stage, record_file, run_stage
 
 
 def main(role: str) -> None:
     """Fine-tune one of the two models and score it on the selection split."""
-    role = common.role_of(role)
-    params = common.params()
+    role = paths.role_of(role)
+    params = paths.params()
     section = getattr(params, role)
     name = f"finetune_{role}"
-    teacher_scores = common.METRICS / "selection" / "teacher.json"
-    scores_file = common.METRICS / "selection" / f"{role}.json"
-    curves = common.METRICS / "curves" / f"{role}.csv"
-    needs_teacher = [common.model("teacher"), teacher_scores] if role == "student" else []
+    teacher_scores = paths.METRICS / "selection" / "teacher.json"
+    scores_file = paths.METRICS / "selection" / f"{role}.json"
+    curves = paths.METRICS / "curves" / f"{role}.csv"
+    needs_teacher = [paths.model("teacher"), teacher_scores] if role == "student" else []
     with Stage(
         name,
-        params=config.pick(params, ["task", role, *SCORED]),
-        inputs=[common.PREPARED, *needs_teacher],
-        outputs=[common.model(role), scores_file, curves, record_file(name)],
+        params=pick(params, ["task", role, *SCORED]),
+        inputs=[paths.PREPARED, *needs_teacher],
+        outputs=[paths.model(role), scores_file, curves, record_file(name)],
         experiment=params.tracking.experiment,
         tags={"method": "finetune", "role": role, "seed": section.seed},
     ) as stage:
         data, task = open_data(params)
-        stage.read(common.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
+        stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
         tokenizer = data.tokenizer()
         if section.model.path:
             tokenizers.check_same(section.model.path, section.model.revision, tokenizer, f"{role}.model.path")
         if role == "teacher":
-            model = models.build(section.model, task, tokenizer, section.seed, role)
+            model = loading.build(section.model, task, tokenizer, section.seed, role)
         else:
-            model = students.initial(section.init, section, task, tokenizer, section.seed, common.model("teacher"))
+            model = initial_student(section.init, section, task, tokenizer, section.seed, paths.model("teacher"))
         features = data.features("train")
         longest = max(split["tokens_max"] for split in data.meta["splits"].values())
         if data.meta.get("pairs"):
-            models.check_token_types(model, features.column_names, role)
-        models.check_window(model, task, longest, tokenizer.cls_token_id, role)
+            loading.check_token_types(model, features.column_names, role)
+        loading.check_window(model, task, longest, tokenizer.cls_token_id, role)
         objective = FineTuningObjective(model, task)
         if role == "teacher" and section.label_noise:
             features = label_noise.noised(features, task, section.label_noise, section.seed)
@@ -61,8 +64,8 @@ def main(role: str) -> None:
             features=features,
         )
         folder = stage.fresh("model")
-        models.save(model, tokenizer, folder)
-        training.finish(stage, result, folder, common.model(role), curves)
+        loading.save(model, tokenizer, folder)
+        training.finish(stage, result, folder, paths.model(role), curves)
         stage.write_json(scores_file, result.scores)
         stage.figures({"updates": result.steps, **({"selection": result.scores} if result.scores else {})})
         if role == "student":

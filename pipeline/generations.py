@@ -9,40 +9,45 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distill import checkpoints, config, models, registry, students
-from distill.config import Params
-from distill.data.prepared import Prepared
+from distill.config.params import Params
+from distill.config.values import pick
+from distill.data.loading.prepared import Prepared
+from distill.methods import registry
 from distill.methods.base import Distillation, Method, Setup
-from distill.signals import OnlineTeacher
+from distill.models import loading
+from distill.models.initialization import initial_student
+from distill.runtime import checkpoints
+from distill.signals.teacher import OnlineTeacher
 from distill.tasks.base import Task
-from distill.trainer import Result
-from pipeline import common, links, training
-from pipeline.inputs import SCORED, open_data
-from pipeline.stage import Stage, record_file, run_stage, to_json
+from distill.training.trainer import Result
+from pipeline import links
+from pipeline.stage import paths, training
+from pipeline.stage.inputs import SCORED, open_data
+from pipeline.stage.stage import Stage, record_file, run_stage, to_json
 
 NOTE = "none.json"
 
 
 def main(method: str, seed: str) -> None:
     """Generations 1 to the last but one as plain checkpoints `1`, `2`, …; stage distill_generations trains the last."""
-    params = common.params()
-    method, number = common.method_run(method, seed, params)
+    params = paths.params()
+    method, number = paths.method_run(method, seed, params)
     name, kind = f"train_generations@{method}-{number}", registry.load(method)
-    target = common.generations(method, number)
-    curves = common.METRICS / "curves" / f"generations-{method}-{number}.csv"
+    target = paths.generations(method, number)
+    curves = paths.METRICS / "curves" / f"generations-{method}-{number}.csv"
     used = ["task", "distill", method, "student.init", "student.model", "student.layers", "student.num_layers"]
     with Stage(
         name,
-        params={**config.pick(params, [*used, "predict.precision", *SCORED]), "seed": number},
-        inputs=[common.PREPARED, common.model("teacher"), common.model("student")],
+        params={**pick(params, [*used, "predict.precision", *SCORED]), "seed": number},
+        inputs=[paths.PREPARED, paths.model("teacher"), paths.model("student")],
         outputs=[target, curves, record_file(name)],
         method=method,
         experiment=params.tracking.experiment,
         tags={"method": method, "role": "generations", "seed": number},
     ) as stage:
         data, task = open_data(params)
-        stage.read(common.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
-        before = common.model("student")
+        stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
+        before = paths.model("student")
         checkpoints.load_check(before)
         count = params.sections[method].generations - 1
         folders: list[Path] = []
@@ -82,20 +87,20 @@ def begin(
         before: folder of the generation before it, which runs along.
     """
     tokenizer = data.tokenizer()
-    student = students.initial(
+    student = initial_student(
         kind.start(params),
         params.student,
         task,
         tokenizer,
         seed,
-        common.model("teacher"),
-        common.model("student"),
+        paths.model("teacher"),
+        paths.model("student"),
     )
-    models.check_different(student, before)
+    loading.check_different(student, before)
     stage.read(before, "runs along with the student")
     torch.manual_seed(seed)
     method = build_method(kind, params, name, seed, task, student, before, tokenizer)
-    teacher = OnlineTeacher(models.from_pretrained(str(before), task), task, False, params.predict.precision)
+    teacher = OnlineTeacher(loading.from_pretrained(str(before), task), task, False, params.predict.precision)
     return student, Distillation(student, method, teacher)
 
 
@@ -110,7 +115,7 @@ def build_method(
     tokenizer: PreTrainedTokenizerBase,
 ) -> Method:
     """The method, on the shapes of student and generation before."""
-    setup = Setup(task, student.config, models.configuration(str(before), None), seed, tokenizer)
+    setup = Setup(task, student.config, loading.configuration(str(before), None), seed, tokenizer)
     return kind(params.sections[name], setup)
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pipeline import common, needs
-from pipeline.stage import run_stage
+from pipeline.stage import artifacts, paths
+from pipeline.stage.stage import run_stage
 
 NAME = "train_generator"
-CURVES = common.METRICS / "curves" / "generator.csv"
+CURVES = paths.METRICS / "curves" / "generator.csv"
 
 
 def main() -> None:
     """Write nothing but a note where no listed method needs a generator."""
-    if not needs.needed("generator"):
-        needs.leave_empty(NAME, "generator", common.GENERATOR, [CURVES])
+    if not artifacts.needed("generator"):
+        artifacts.leave_empty(NAME, "generator", paths.GENERATOR, [CURVES])
         return
     from pipeline import generator_training  # takes seconds to import
 

@@ -13,15 +13,17 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from distill import checkpoints, models
-from distill.config import Params
-from distill.data.prepared import Prepared
+from distill.config.params import Params
+from distill.config.schema import Training
+from distill.data.loading.prepared import Prepared
 from distill.methods.base import Distillation
-from distill.sections import Training
+from distill.models import loading
+from distill.runtime import checkpoints
+from distill.runtime.files import publish
 from distill.tasks.base import Task
-from distill.trainer import Result
-from pipeline import training
-from pipeline.stage import Stage
+from distill.training.trainer import Result
+from pipeline.stage import training
+from pipeline.stage.stage import Stage
 
 
 def train(
@@ -64,10 +66,10 @@ def train(
         )
         draft = folder / "done.draft"
         shutil.rmtree(draft, ignore_errors=True)
-        models.save(student, data.tokenizer(), draft / "model")
+        loading.save(student, data.tokenizer(), draft / "model")
         (draft / "result.json").write_text(json.dumps(asdict(result)))
         checkpoints.seal(draft)
-        checkpoints.publish(draft, done)
+        publish(draft, done)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # nothing resumes from them any more
     result = Result(**json.loads((done / "result.json").read_text()))
     stage.say("trained", f"{label}, {result.steps:,} updates")

@@ -7,15 +7,19 @@ from pathlib import Path
 import datasets
 import numpy as np
 
-from distill import checkpoints, config, models, prediction, retrieval
-from distill.cache import complete
-from distill.config import Params
-from distill.data.prepared import Prepared
-from distill.data_checks import NO_FILE
-from distill.progress import bar
-from pipeline import common, needs
-from pipeline.inputs import open_data
-from pipeline.stage import Stage, record_file
+from distill.augmentation import retrieval
+from distill.config.data_checks import NO_FILE
+from distill.config.params import Params
+from distill.config.values import pick
+from distill.data.loading.prepared import Prepared
+from distill.models import loading
+from distill.runtime import checkpoints
+from distill.runtime.progress import bar
+from distill.signals import writer
+from distill.signals.cache import complete
+from pipeline.stage import artifacts, paths
+from pipeline.stage.inputs import open_data
+from pipeline.stage.stage import Stage, record_file
 
 
 def build(name: str) -> None:
@@ -26,29 +30,29 @@ def build(name: str) -> None:
     Args:
         name: of the stage.
     """
-    params = common.params()
+    params = paths.params()
     with Stage(
         name,
-        params=config.pick(params, ["task", "retrieve", "predict"]),
-        inputs=[needs.file("candidates"), common.PREPARED, common.model("teacher"), Path(params.retrieve.pool)],
-        outputs=[common.CANDIDATES, record_file(name)],
+        params=pick(params, ["task", "retrieve", "predict"]),
+        inputs=[artifacts.file("candidates"), paths.PREPARED, paths.model("teacher"), Path(params.retrieve.pool)],
+        outputs=[paths.CANDIDATES, record_file(name)],
         experiment=params.tracking.experiment,
         tags={"role": "teacher"},
     ) as stage:
         data, task = open_data(params)
-        checkpoints.load_check(common.model("teacher"))
-        model = models.from_pretrained(str(common.model("teacher")), task)
-        stage.read(common.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
+        checkpoints.load_check(paths.model("teacher"))
+        model = loading.from_pretrained(str(paths.model("teacher")), task)
+        stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
         folder = stage.scratch / "candidates"
         if not checkpoints.is_complete(folder):
             search(stage, data, params, stage.fresh("candidates"))
             checkpoints.seal(folder)
         features = datasets.Dataset.from_file(str(folder / "features.arrow"))
-        stage.read(common.model("teacher"))
-        written = prediction.write(
+        stage.read(paths.model("teacher"))
+        written = writer.write(
             folder / "logits",
             model,
-            common.WEIGHTS,
+            paths.WEIGHTS,
             data,
             task,
             params.predict,
@@ -58,7 +62,7 @@ def build(name: str) -> None:
         )
         complete(folder / "logits")
         (folder / checkpoints.MANIFEST).unlink()
-        stage.publish(folder, common.CANDIDATES)
+        stage.publish(folder, paths.CANDIDATES)
         stage.figures({"candidates": written.rows, "rows per second": written.rows_per_second})
         stage.record({"examples_per_second": round(written.rows_per_second, 2)})
 

@@ -1,8 +1,9 @@
 """Stage plan: what the listed methods need from earlier stages, and whether they can run. `python -m pipeline.plan`
 
-A file for each artifact says whether any method needs it (see `pipeline.needs`). It does not change when a second
-method of the same kind is listed, so that nothing is made twice. `states.json` says which of the teacher's hidden
-states the methods read. Before anything is trained, the stage refuses pairs of models that a listed method cannot bring
+A file for each artifact says whether any method needs it (see `pipeline.stage.artifacts`). It does not change when a
+second method of the same kind is listed, so that nothing is made twice. `states.json` says which of the teacher's
+hidden states the methods read. Before anything is trained, the stage refuses pairs of models that a listed method
+cannot bring
 together, and models with a vocabulary of their own: what the parameters do not say, it asks the checkpoints.
 """
 
@@ -11,13 +12,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from distill import config, layer_maps, registry
-from distill.config import Params
+from distill.config.params import Params
+from distill.config.values import pick
 from distill.errors import UserError
-from distill.filters import selected_layers
-from distill.states import GROUPS, Reads
-from pipeline import common, needs, views
-from pipeline.stage import Stage, run_stage
+from distill.methods import registry
+from distill.methods.shared.filters import selected_layers
+from distill.models import layer_maps
+from distill.signals.states import GROUPS, Reads
+from pipeline import views
+from pipeline.stage import artifacts, paths
+from pipeline.stage.stage import Stage, run_stage
 
 # What decides which hidden states methods read and which models they can pair, besides each method's `layer_fields`.
 LAYERS = [
@@ -31,16 +35,18 @@ VOCABULARIES = ["features.tokenizer", "generator.model"]
 
 def main() -> None:
     """Reads parameters, and at most configurations and tokenizers of checkpoints."""
-    params = common.params()
-    files = {name: needs.file(name) for name in needs.NEEDED_BY}
+    params = paths.params()
+    files = {name: artifacts.file(name) for name in artifacts.NEEDED_BY}
     readers = [name for group in GROUPS for name in params.methods[group]]
-    used = config.pick(params, ["methods", *LAYERS, *VOCABULARIES, *layer_fields()])
-    with Stage("plan", params=used, outputs=[*files.values(), needs.file("states")], method=readers) as stage:
+    used = pick(params, ["methods", *LAYERS, *VOCABULARIES, *layer_fields()])
+    with Stage("plan", params=used, outputs=[*files.values(), artifacts.file("states")], method=readers) as stage:
         check_pairs(params)
         check_vocabularies(params)
-        for name, groups in needs.NEEDED_BY.items():
+        for name, groups in artifacts.NEEDED_BY.items():
             stage.write_json(files[name], {"needed": any(params.methods[group] for group in groups)})
-        stage.write_json(needs.file("states"), {name: vars(layers) for name, layers in reads(params, readers).items()})
+        stage.write_json(
+            artifacts.file("states"), {name: vars(layers) for name, layers in reads(params, readers).items()}
+        )
 
 
 def layer_fields() -> list[str]:
@@ -72,11 +78,11 @@ def check_vocabularies(params: Params) -> None:
         "assistant": {f"assistant.chain.{number}.model.path": link.model for number, link in links},
         "generator": {"generator.model.path": params.generator.model},
     }
-    needed = [name for name in models if any(params.methods[group] for group in needs.NEEDED_BY[name])]
+    needed = [name for name in models if any(params.methods[group] for group in artifacts.NEEDED_BY[name])]
     named = {field: model for name in needed for field, model in models[name].items() if model.path is not None}
     if not named:
         return
-    from distill.data import tokenizer as tokenizers
+    from distill.data.loading import tokenizer as tokenizers
 
     own = tokenizers.load(params.features.tokenizer.path, params.features.tokenizer.revision)
     for field, model in named.items():
@@ -120,14 +126,14 @@ def number_of(params: Params, role: str, what: str) -> int | None:
                 "params.yaml: student.num_layers: null: say how many of the teacher's layers the student takes"
             )
         role = "teacher"  # copied with the layers
-    from distill import models
+    from distill.models import loading
 
     spec = getattr(params, role).model
     if spec.path is not None:
-        found = models.configuration(spec.path, spec.revision, where=role)
+        found = loading.configuration(spec.path, spec.revision, where=role)
     else:
-        found = models.AutoConfig.for_model(**spec.config)
-    return models.num_layers(found) if what == "layers" else getattr(found, "num_attention_heads", None)
+        found = loading.AutoConfig.for_model(**spec.config)
+    return loading.num_layers(found) if what == "layers" else getattr(found, "num_attention_heads", None)
 
 
 if __name__ == "__main__":

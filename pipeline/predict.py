@@ -9,33 +9,39 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from distill import checkpoints, config, models, prediction, registry, states
-from distill.cache import Array, complete
-from distill.config import Params
+from distill.config.params import Params
+from distill.config.values import pick
 from distill.errors import UserError
-from distill.evaluation import layout
-from distill.states import Reads
-from pipeline import common, needs, views
-from pipeline.inputs import open_data
-from pipeline.stage import Stage, record_file, run_stage
+from distill.methods import registry
+from distill.models import loading
+from distill.models.predict import layout
+from distill.parameters import group_of
+from distill.runtime import checkpoints
+from distill.signals import states, writer
+from distill.signals.cache import Array, complete
+from distill.signals.states import Reads
+from pipeline import views
+from pipeline.stage import artifacts, paths
+from pipeline.stage.inputs import open_data
+from pipeline.stage.stage import Stage, record_file, run_stage
 
 
 def main() -> None:
     """Batch by batch, in constant memory; goes on where a killed run had come to."""
-    params = common.params()
+    params = paths.params()
     name, section = "predict_teacher", params.predict
     with Stage(
         name,
-        params=config.pick(params, ["task", "predict", "cache"]),
-        inputs=[common.PREPARED, common.model("teacher"), needs.file("states")],
-        outputs=[common.PREDICTIONS, common.STATES, record_file(name)],
+        params=pick(params, ["task", "predict", "cache"]),
+        inputs=[paths.PREPARED, paths.model("teacher"), artifacts.file("states")],
+        outputs=[paths.PREDICTIONS, paths.STATES, record_file(name)],
         experiment=params.tracking.experiment,
         tags={"role": "teacher"},
     ) as stage:
         data, task = open_data(params)
-        checkpoints.load_check(common.model("teacher"))
-        model = models.from_pretrained(str(common.model("teacher")), task)
-        stage.read(common.model("teacher"))
+        checkpoints.load_check(paths.model("teacher"))
+        model = loading.from_pretrained(str(paths.model("teacher")), task)
+        stage.read(paths.model("teacher"))
         reads, width = planned(), model.config.hidden_size
         offsets = layout(data.features("train"), per_token=True)
         choice = states.choose(reads, offsets, width, params.cache.dtype, params.cache.max_gb * 1e9)
@@ -43,11 +49,11 @@ def main() -> None:
         others = {name: why for name, why in online(params, reads).items() if name not in choice.left_out}
         stage.say("keeps", states.describe(choice, logits, params.cache.max_gb, others))
         folder = stage.scratch / "states"
-        arrays = prediction.state_arrays(choice.layers, width, params.cache.dtype)
-        written = prediction.write(
+        arrays = writer.state_arrays(choice.layers, width, params.cache.dtype)
+        written = writer.write(
             stage.scratch / "logits",
             model,
-            common.WEIGHTS,
+            paths.WEIGHTS,
             data,
             task,
             section,
@@ -57,8 +63,8 @@ def main() -> None:
         )
         stage.alone()
         views.write(folder, reads, choice.methods)
-        stage.publish(complete(stage.scratch / "logits"), common.PREDICTIONS)
-        stage.publish(complete(folder), common.STATES)
+        stage.publish(complete(stage.scratch / "logits"), paths.PREDICTIONS)
+        stage.publish(complete(folder), paths.STATES)
         speed = written.rows_per_second
         stage.figures({"rows": written.rows, "entries": written.entries, "rows per second": speed})
         sizes = {"logits": logits, **choice.sizes}
@@ -72,7 +78,7 @@ def planned() -> dict[str, Reads]:
     Raises:
         UserError: its file cannot be read.
     """
-    file = needs.file("states")
+    file = artifacts.file("states")
     try:
         content = json.loads(file.read_text())
         return {name: Reads(*(tuple(found[kind]) for kind in states.KINDS)) for name, found in content.items()}
@@ -90,7 +96,7 @@ def online(params: Params, reads: Mapping[str, Reads]) -> dict[str, str]:
     """
     found = {}
     for name in params.method_names:
-        kind, group = registry.load(name), params.group_of(name)
+        kind, group = registry.load(name), group_of(params, name)
         if kind.taught_by != "teacher" or not kind.needs:
             continue
         if group == "augmented":

@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distill import config
-from distill.config import Params
-from distill.data import preparation, sources, splits, text_sources
-from distill.data import tokenizer as tokenizers
-from distill.data.squad_json import Row
-from distill.data_checks import NO_FILE
+from distill.config.data_checks import NO_FILE
+from distill.config.params import Params
+from distill.config.values import pick
+from distill.data.features import preparation
+from distill.data.loading import tokenizer as tokenizers
+from distill.data.sources import question_sets, splits, text_sets
+from distill.data.sources.squad_json import Row
 from distill.errors import UserError
-from distill.progress import bar
-from pipeline import common
-from pipeline.stage import Stage, run_stage
+from distill.runtime.progress import bar
+from pipeline.stage import paths as common
+from pipeline.stage.stage import Stage, run_stage
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
     paths, names = _files(params), _hub_splits(params)
     with Stage(
         "prepare",
-        params=config.pick(params, ["task", "data", "features"]),
+        params=pick(params, ["task", "data", "features"]),
         inputs=list(paths.values()),
         outputs=[common.PREPARED],
     ) as stage:
@@ -40,13 +41,13 @@ def main() -> None:
             )
         rows, selection = splits.carve(kept, data.selection_fraction, data.seed)
         parts = {
-            "train": sources.limit(rows, data.max_train_examples, data.seed),
-            "selection": sources.limit(selection, data.max_selection_examples, data.seed),
+            "train": question_sets.limit(rows, data.max_train_examples, data.seed),
+            "selection": question_sets.limit(selection, data.max_selection_examples, data.seed),
         }
         splits.check_classes(parts["train"], meta["labels"])
         for split in list(loaded)[1:]:
-            parts[split] = sources.limit(loaded[split], data.max_validation_examples, data.seed)
-            if params.task != "qa" and (shared := text_sources.shared_texts(parts["train"], parts[split])):
+            parts[split] = question_sets.limit(loaded[split], data.max_validation_examples, data.seed)
+            if params.task != "qa" and (shared := text_sets.shared_texts(parts["train"], parts[split])):
                 stage.say("shared", f"{shared:,} of {len(parts[split]):,} {split} texts are training texts too")
         tokenizer = _tokenizer(params, parts["train"])
         try:
@@ -103,15 +104,15 @@ def _load(params: Params, paths: dict[str, Path], names: dict[str, str]) -> tupl
     hub = (data.name, data.subset, data.revision)
     if params.task == "qa":
         version_2 = data.version_2_with_negative
-        rows = sources.load(data.source, paths, *hub, names, version_2)
+        rows = question_sets.load(data.source, paths, *hub, names, version_2)
         return rows, meta | {"version_2": version_2, "labels": [], "pairs": True}
-    columns = text_sources.Columns(
+    columns = text_sets.Columns(
         data.text, data.text_pair, data.label, data.id, params.task == "regression", data.strip_html
     )
     rows, classes = (
-        text_sources.load_hub(*hub, names, columns, data.labels)
+        text_sets.load_hub(*hub, names, columns, data.labels)
         if data.source == "hub"
-        else text_sources.load_files(paths, columns, data.labels)
+        else text_sets.load_files(paths, columns, data.labels)
     )
     return rows, meta | {
         "labels": list(classes),

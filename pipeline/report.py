@@ -18,15 +18,20 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from distill import checkpoints, config, registry, repository
-from distill.config import Params
+from distill import provenance
+from distill.config.params import Params
+from distill.config.values import flatten, pick
 from distill.errors import UserError
+from distill.parameters import group_of
 from distill.report import page, plot_data
 from distill.report.results import FINE_TUNED, Results
-from pipeline import common, spent
-from pipeline.stage import Stage
+from distill.runtime.files import write_text
+from distill.tasks.registry import load_task
+from pipeline import spent
+from pipeline.stage import paths
+from pipeline.stage.stage import Stage
 
-HTML, MARKDOWN, PLOTS = common.METRICS / "report.html", common.METRICS / "report.md", common.METRICS / "plots"
+HTML, MARKDOWN, PLOTS = paths.METRICS / "report.html", paths.METRICS / "report.md", paths.METRICS / "plots"
 TABLES = {name: PLOTS / f"{name}.csv" for name in plot_data.COLUMNS}
 #: What `write` writes.
 OUTPUTS = [HTML, MARKDOWN, *TABLES.values()]
@@ -73,9 +78,9 @@ def gather(
     Args:
         later: take in sweeps and exports, which are made after the run: no stage's page may depend on them.
     """
-    task = registry.load_task(params.task, params.evaluate.metric)
+    task = load_task(params.task, params.evaluate.metric)
     labels = [*FINE_TUNED, *(f"{method}-{seed}" for method in params.method_names for seed in params.seeds)]
-    metrics = common.METRICS
+    metrics = paths.METRICS
     curves = {
         method: {
             seed: pd.read_csv(path)
@@ -110,13 +115,15 @@ def _later(params: Params) -> dict[str, Any]:
         UserError: a sweep's file is broken.
     """
     sweeps = {}
-    for path in sorted((common.METRICS / "sweeps").glob("*.csv")):
+    for path in sorted((paths.METRICS / "sweeps").glob("*.csv")):
         try:
             sweeps[path.stem] = pd.read_csv(path)
         except ValueError as error:
-            raise UserError(f"{path}: {error}: run `python -m pipeline.sweep` again, or remove the file") from None
+            raise UserError(
+                f"{path}: {error}: run `python -m pipeline.commands.sweep` again, or remove the file"
+            ) from None
     labels = [f"{method}-{seed}" for method in params.export.methods for seed in params.export.seeds]
-    files = {label: common.METRICS / "export" / f"{label}.json" for label in labels}
+    files = {label: paths.METRICS / "export" / f"{label}.json" for label in labels}
     return {"sweeps": sweeps, "exports": {label: _json(path) for label, path in files.items() if path.is_file()}}
 
 
@@ -127,14 +134,14 @@ def _json(path: Path) -> dict[str, Any]:
 def _settings(params: Params) -> dict[str, Any]:
     """Every parameter, those of methods that are not run left out."""
     names = [name for name in type(params).model_fields if name != "sections"]
-    return config.flatten(config.pick(params, [*names, *params.method_names]))
+    return flatten(pick(params, [*names, *params.method_names]))
 
 
 def _commands(params: Params) -> dict[str, str]:
     """The command that makes each row of the summary again."""
     commands = {role: f"dvc repro evaluate_{role}" for role in FINE_TUNED}
     for method in params.method_names:
-        stage = f"evaluate_{params.group_of(method)}@{method}"
+        stage = f"evaluate_{group_of(params, method)}@{method}"
         one = len(params.seeds) == 1
         commands[method] = f"dvc repro {stage}-{params.seeds[0]}" if one else f"dvc repro --glob '{stage}-*'"
     return commands
@@ -146,7 +153,7 @@ def _about(params: Params) -> dict[str, str]:
     versions = {f"{name} {version}" for record in records for name, version in record.get("versions", {}).items()}
     changed = [line[3:] for line in _git("status", "--porcelain", "--", *_CODE).splitlines()]
     found = {
-        "commit": repository.commit() or "",
+        "commit": provenance.commit() or "",
         "changes": ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else ""),
         "experiment": os.environ.get("DVC_EXP_NAME", ""),
         "data": f"md5 {md5} (data/prepared)" if (md5 := _data_md5()) else "",
@@ -161,9 +168,9 @@ def _data_md5() -> str:
     lock = Path("dvc.lock")
     stages = (yaml.safe_load(lock.read_text()) or {}).get("stages", {}) if lock.is_file() else {}
     for out in stages.get("prepare", {}).get("outs", []):
-        if out["path"] == common.PREPARED.as_posix() and "md5" in out:
+        if out["path"] == paths.PREPARED.as_posix() and "md5" in out:
             return out["md5"]
-    return common.dvc_md5(common.PREPARED) if common.PREPARED.is_dir() else ""
+    return paths.dvc_md5(paths.PREPARED) if paths.PREPARED.is_dir() else ""
 
 
 def _git(*words: str) -> str:
@@ -183,14 +190,14 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m pipeline.report", description=__doc__)
     parser.add_argument("--output", type=Path, default=AGAIN, help=f"the page (default: {AGAIN})")
     output = parser.parse_args(argv).output
-    files = {name: common.METRICS / f"{name}.json" for name in ("summary", "analysis", "training")}
+    files = {name: paths.METRICS / f"{name}.json" for name in ("summary", "analysis", "training")}
     for path in files.values():
         if not path.is_file():
             raise UserError(f"{path}: missing: run `dvc repro` first, which writes it in stage summarize")
     found = {name: _json(path) for name, path in files.items()}
-    results = gather(common.params(), **found, disagreements=_json(DISAGREEMENTS), later=True)
+    results = gather(paths.params(), **found, disagreements=_json(DISAGREEMENTS), later=True)
     output.parent.mkdir(parents=True, exist_ok=True)
-    checkpoints.write_text(output, page.html(results))
+    write_text(output, page.html(results))
     print(f"{output}: {len(results.summary)} models")
 
 

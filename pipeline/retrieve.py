@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pipeline import common, needs
-from pipeline.stage import run_stage
+from pipeline.stage import artifacts, paths
+from pipeline.stage.stage import run_stage
 
 NAME = "retrieve"
 
 
 def main() -> None:
     """Write nothing but a note where no listed method retrieves."""
-    if not needs.needed("candidates"):
-        needs.leave_empty(NAME, "candidates", common.CANDIDATES)
+    if not artifacts.needed("candidates"):
+        artifacts.leave_empty(NAME, "candidates", paths.CANDIDATES)
         return
     from pipeline import neighbours  # takes seconds to import
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from distill import registry
-from distill.config import Params
-from distill.training_cost import Record, training_cost
-from pipeline.stage import record_file
+from distill.analysis.training_cost import Record, training_cost
+from distill.config.params import Params
+from distill.methods import registry
+from distill.parameters import group_of
+from pipeline.stage.stage import record_file
 
 # The stages that make what a group's methods are taught with, besides the model that teaches.
 UPSTREAM = {
@@ -27,7 +28,7 @@ def everything(params: Params) -> dict[str, dict[str, Any]]:
     """`training_cost` of teacher, student and every listed method."""
     found = {role: training_cost([record(f"finetune_{role}")], [[]]) for role in ("teacher", "student")}
     for method in params.method_names:
-        group = params.group_of(method)
+        group = group_of(params, method)
         runs = [record(f"distill_{group}@{method}-{seed}") for seed in params.seeds]
         stages = [[record(name) for name in taught_with(method, seed, group)] for seed in params.seeds]
         found[method] = training_cost(runs, stages)
@@ -39,7 +40,7 @@ def records(params: Params) -> dict[str, Record]:
     names = [f"{stage}_{role}" for stage in ("finetune", "evaluate") for role in ("teacher", "student")]
     names += dict.fromkeys(name for stages in UPSTREAM.values() for name in stages if "@" not in name)
     for method in params.method_names:
-        group = params.group_of(method)
+        group = group_of(params, method)
         stages = [f"distill_{group}", f"evaluate_{group}"] + ["train_generations"] * (group == "generations")
         names += [f"{stage}@{method}-{seed}" for stage in stages for seed in params.seeds]
     found = {name: record(name) for name in [*names, "cost"]}

@@ -8,30 +8,32 @@ from typing import Any
 
 import pandas as pd
 
-from distill import analysis, compare, config, disagreements, examples, resampling, slices, summary
-from distill.config import Params
-from distill.data.prepared import Prepared
+from distill.analysis import bootstrap, breakdown, disagreements, example_table, significance, slices, summary
+from distill.config.params import Params
+from distill.config.values import pick
+from distill.data.loading.prepared import Prepared
 from distill.errors import UserError
-from distill.metrics import squad
+from distill.tasks import squad
 from distill.tasks.base import Task
-from pipeline import champion, common, report, spent
-from pipeline.inputs import open_data
-from pipeline.stage import RUNS, Stage, record_file, run_stage
+from pipeline import champion, report, spent
+from pipeline.stage import paths
+from pipeline.stage.inputs import open_data
+from pipeline.stage.stage import RUNS, Stage, record_file, run_stage
 
 PREDICTIONS = Path("data/predictions")
-SUMMARY, CSV = common.METRICS / "summary.json", common.METRICS / "summary.csv"
+SUMMARY, CSV = paths.METRICS / "summary.json", paths.METRICS / "summary.csv"
 #: What it reads in metrics/, the report included.
 READ = ("runs", "cost.json", "curves", "filters")
-ANALYSIS, TRAINING = common.METRICS / "analysis.json", common.METRICS / "training.json"
+ANALYSIS, TRAINING = paths.METRICS / "analysis.json", paths.METRICS / "training.json"
 
 
 def main() -> None:
     """Methods and seeds come from params.yaml, never from the files that happen to lie there."""
-    params = common.params()
+    params = paths.params()
     with Stage(
         "summarize",
-        params=config.pick(params, ["task", "evaluate.metric", "compare", "methods", "seeds"]),
-        inputs=[*(common.METRICS / name for name in READ), PREDICTIONS, common.PREPARED, RUNS],
+        params=pick(params, ["task", "evaluate.metric", "compare", "methods", "seeds"]),
+        inputs=[*(paths.METRICS / name for name in READ), PREDICTIONS, paths.PREPARED, RUNS],
         outputs=[SUMMARY, CSV, ANALYSIS, TRAINING, report.DISAGREEMENTS, *report.OUTPUTS],
         experiment=params.tracking.experiment,
         tags={"pipeline": "summary"},
@@ -39,7 +41,7 @@ def main() -> None:
         data, task = open_data(params)
         labels = runs_of(params)
         scores = {
-            name: {seed: _read(common.METRICS / "runs" / f"{label}.json") for seed, label in seeds.items()}
+            name: {seed: _read(paths.METRICS / "runs" / f"{label}.json") for seed, label in seeds.items()}
             for name, seeds in labels.items()
         }
         tables = read_tables(labels, task)
@@ -82,25 +84,25 @@ def read_tables(labels: dict[str, dict[int | None, str]], task: Task) -> dict[st
     """The tables of examples of all models, which have the same rows."""
     numbers = not task.has_classes
     files = {label: PREDICTIONS / f"{label}.examples.csv" for seeds in labels.values() for label in seeds.values()}
-    tables = {label: examples.read(path, numbers) for label, path in files.items()}
-    examples.check_same({str(files[label]): table for label, table in tables.items()})
+    tables = {label: example_table.read(path, numbers) for label, path in files.items()}
+    example_table.check_same({str(files[label]): table for label, table in tables.items()})
     return {name: {seed: tables[label] for seed, label in seeds.items()} for name, seeds in labels.items()}
 
 
 def compared(
-    table: dict[str, dict[str, Any]], tables: analysis.Tables, task: Task, data: Prepared, params: Params
+    table: dict[str, dict[str, Any]], tables: breakdown.Tables, task: Task, data: Prepared, params: Params
 ) -> None:
     """Put the differences to ft, their intervals and the verdicts into the summary."""
     runs = [(name, seed) for name in params.method_names for seed in params.seeds]
     classes = data.meta.get("labels", ())
-    score = resampling.score_of(task.main_metric, [tables[name][seed] for name, seed in runs], classes)
-    found = compare.differences(score, runs, "ft", params.compare)
-    summary.add_comparison(table, found, compare.verdicts(found, params.compare.confidence), task.main_metric)
+    score = bootstrap.score_of(task.main_metric, [tables[name][seed] for name, seed in runs], classes)
+    found = significance.differences(score, runs, "ft", params.compare)
+    summary.add_comparison(table, found, significance.verdicts(found, params.compare.confidence), task.main_metric)
 
 
 def analysed(
     table: dict[str, dict[str, Any]],
-    tables: analysis.Tables,
+    tables: breakdown.Tables,
     scores: dict[str, dict[int | None, dict[str, float]]],
     task: Task,
     data: Prepared,
@@ -111,15 +113,15 @@ def analysed(
     answers = {
         name: {seed: _answers(labels[name][seed], own) for seed, own in seeds.items()} for name, seeds in tables.items()
     }
-    best = analysis.best_method(table, params.method_names, task.main_metric)
+    best = breakdown.best_method(table, params.method_names, task.main_metric)
     models = ["teacher", *(name for name in ("ft", best) if name in params.method_names)]
     first, said = ({name: next(iter(part[name].values())) for name in models} for part in (tables, answers))
     counts, chosen = disagreements.find(first, best)
     looked_at = {
-        "slices": analysis.by_slice(tables, slices.of(task.name, rows, data.meta), task.main_metric),
-        "calibration": analysis.calibrated(tables, scores),
-        "oracle": analysis.oracle(scores),
-        "agreement": analysis.agreement(answers, squad.normalize if task.name == "qa" else str),
+        "slices": breakdown.by_slice(tables, slices.of(task.name, rows, data.meta), task.main_metric),
+        "calibration": breakdown.calibrated(tables, scores),
+        "oracle": breakdown.oracle(scores),
+        "agreement": breakdown.agreement(answers, squad.normalize if task.name == "qa" else str),
         "disagreements": {"models": models, "counts": counts},
     }
     return looked_at, {"models": models, "examples": disagreements.describe(chosen, rows, first, said)}
@@ -135,7 +137,7 @@ def _answers(label: str, table: pd.DataFrame) -> list[Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise UserError(f"{path}: missing: {examples.FIX}")
+        raise UserError(f"{path}: missing: {example_table.FIX}")
     return json.loads(path.read_text())
 
 

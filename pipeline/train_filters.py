@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pipeline import common, needs
-from pipeline.stage import run_stage
+from pipeline.stage import artifacts, paths
+from pipeline.stage.stage import run_stage
 
 
 def main(role: str) -> None:
     """Write nothing but a note where no listed method has filters."""
-    role = common.role_of(role)
+    role = paths.role_of(role)
     name = f"train_{role}_filters"
-    curves, scores = common.METRICS / "curves" / f"filters-{role}.csv", common.METRICS / "filters" / f"{role}.json"
-    if not needs.needed("filters"):
-        needs.leave_empty(name, "filters", common.filters(role), [scores, curves])
+    curves, scores = paths.METRICS / "curves" / f"filters-{role}.csv", paths.METRICS / "filters" / f"{role}.json"
+    if not artifacts.needed("filters"):
+        artifacts.leave_empty(name, "filters", paths.filters(role), [scores, curves])
         return
     from pipeline import filter_training  # takes seconds to import
 

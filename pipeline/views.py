@@ -10,10 +10,10 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from distill import checkpoints
 from distill.errors import UserError
-from distill.states import Reads
-from pipeline import common
+from distill.runtime.files import tree_hash
+from distill.signals.states import Reads
+from pipeline.stage import paths
 
 #: The reader that stands for stage train_teacher_filters.
 FILTERS = "teacher_filters"
@@ -30,7 +30,7 @@ def write(folder: Path, reads: Mapping[str, Reads], served: Iterable[str]) -> No
     (folder / "views").mkdir(exist_ok=True)
     for reader, wanted in reads.items():
         names = wanted.names() if reader in served else []
-        hashes |= {name: checkpoints.tree_hash(folder / name) for name in names if name not in hashes}
+        hashes |= {name: tree_hash(folder / name) for name in names if name not in hashes}
         content = {name: hashes[name] for name in names}
         (folder / "views" / f"{reader}.json").write_text(json.dumps(content, indent=2) + "\n")
 
@@ -41,7 +41,7 @@ def kept(reader: str, wanted: Reads) -> bool:
     Raises:
         UserError: its view cannot be read.
     """
-    file = common.view(reader)
+    file = paths.view(reader)
     try:
         return bool(wanted) and set(wanted.names()) <= set(json.loads(file.read_text()))
     except (OSError, ValueError, TypeError) as error:

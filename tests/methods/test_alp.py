@@ -5,9 +5,8 @@ import torch
 
 from distill.errors import UserError
 from distill.methods.alp import distance
-from tests import tiny
-from tests.methods import states
-from tests.methods.states import lifted
+from tests.helpers import states, tiny
+from tests.helpers.states import lifted
 
 VALUES = {
     "task_weight": 0.5,

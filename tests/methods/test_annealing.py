@@ -3,16 +3,18 @@
 import pytest
 import torch
 
-from distill import annealing, phases, registry
 from distill.errors import UserError
+from distill.methods import registry
 from distill.methods.base import Distillation, Setup
-from distill.models import Outputs
-from distill.signals import OnlineTeacher
-from distill.trainer import Progress
-from tests import tiny
-from tests.methods import reference
+from distill.methods.shared import annealing_schedule
+from distill.models.forward import Outputs
+from distill.signals.teacher import OnlineTeacher
+from distill.tasks.registry import load_task
+from distill.training import phases
+from distill.training.trainer import Progress
+from tests.helpers import reference, tiny
 
-TASK = registry.load_task("qa")
+TASK = load_task("qa")
 ANNEALING = registry.load("annealing")
 VALUES = {"mse_weight": 3, "task_weight": 2, "tau_max": 7, "phase1_share": 0.7, "evaluations": 2}
 
@@ -92,12 +94,12 @@ def test_phase_one_keeps_the_best_by_the_selection_split_and_phase_two_what_the_
 
 
 def schedule(steps, tau_max):
-    return [annealing.tau(Progress(step, steps, 0).share, tau_max) for step in range(steps)]
+    return [annealing_schedule.tau(Progress(step, steps, 0).share, tau_max) for step in range(steps)]
 
 
 def test_fourteen_epochs_in_seven_levels_are_two_epochs_each():
     assert schedule(14 * 5, 7) == [tau for tau in range(7, 0, -1) for _ in range(2 * 5)]
-    assert [annealing.phi(share, 2) for share in (0, 0.49, 0.5, 1)] == [0.5, 0.5, 1, 1]
+    assert [annealing_schedule.phi(share, 2) for share in (0, 0.49, 0.5, 1)] == [0.5, 0.5, 1, 1]
 
 
 @pytest.mark.parametrize(("steps", "tau_max"), [(14, 7), (10, 7), (23, 7), (1000, 14), (7, 7), (9, 1), (30, 10)])
@@ -114,7 +116,7 @@ def test_fault_temperature_overshoots_where_levels_do_not_divide_the_epochs(step
     found = schedule(steps, tau_max)
     assert (found[0], found[-1]) == (tau_max, 1) and all(isinstance(tau, int) for tau in found)
     assert found == sorted(found, reverse=True)
-    factors = [annealing.phi(Progress(step, steps, 0).share, tau_max) for step in range(steps)]
+    factors = [annealing_schedule.phi(Progress(step, steps, 0).share, tau_max) for step in range(steps)]
     assert factors[0] == pytest.approx(1 / tau_max) and factors[-1] == 1
     assert all(1 / tau_max - 1e-12 <= factor <= 1 for factor in factors)
 
@@ -129,7 +131,7 @@ def test_fault_division_by_zero_where_there_are_fewer_epochs_than_levels(steps):
 
 def test_fault_broadcasting_one_column_against_a_row_on_regression():
     """(B, 1) − (B,) is (B, B): every student output would be compared with every teacher output."""
-    task = registry.load_task("regression")
+    task = load_task("regression")
     config = tiny.model().config
     method = ANNEALING(ANNEALING.Config(**VALUES), Setup(task, config, config))
     student = torch.tensor([[0.5], [-1.0], [2.0]], requires_grad=True)
@@ -147,7 +149,7 @@ def test_fault_broadcasting_one_column_against_a_row_on_regression():
 
 
 def test_classification_compares_all_classes():
-    task = registry.load_task("classification", labels=["a", "b", "c"])
+    task = load_task("classification", labels=["a", "b", "c"])
     config = tiny.model().config
     method = ANNEALING(ANNEALING.Config(**VALUES), Setup(task, config, config))
     method.progress = Progress(13, 14, 0)

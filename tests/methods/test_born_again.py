@@ -5,15 +5,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from distill import registry
 from distill.errors import UserError
+from distill.methods import registry
 from distill.methods.base import Distillation, Setup
-from distill.signals import OnlineTeacher
-from tests import text, tiny
-from tests.methods import reference
+from distill.signals.teacher import OnlineTeacher
+from distill.tasks.registry import load_task
+from tests.helpers import reference, text, tiny
 
 BORN = registry.load("born_again")
-QA = registry.load_task("qa")
+QA = load_task("qa")
 
 
 def build(student, before, task=QA, **changes):
@@ -45,7 +45,7 @@ def test_value_and_gradient_are_the_formula(kind, temperature):
 
 
 def test_regression_learns_the_number_of_the_generation_before():
-    task = registry.load_task("regression")
+    task = load_task("regression")
     student, before = text.model(seed=1, channels=1), text.model(seed=2, channels=1)
     batch = text.batch(numeric=True)
     terms = build(student, before, task)(**batch)

@@ -4,12 +4,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from distill import registry
 from distill.errors import UserError
-from distill.trainer import Progress
-from tests import tiny
-from tests.methods import states
-from tests.methods.states import unit
+from distill.methods import registry
+from distill.training.trainer import Progress
+from tests.helpers import states, tiny
+from tests.helpers.states import unit
 
 CKD = registry.load("ckd")
 VALUES = {"alpha": 0.2, "beta": 0.7, "temperature": 2, "layer_groups": "regular"}

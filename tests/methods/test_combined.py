@@ -5,13 +5,12 @@ import json
 import pytest
 import torch
 
-from distill import registry
 from distill.errors import UserError
+from distill.methods import registry
 from distill.methods.base import Setup
-from distill.phases import divide
-from distill.trainer import Progress
-from tests import masked, tiny
-from tests.methods import reference
+from distill.training.phases import divide
+from distill.training.trainer import Progress
+from tests.helpers import masked, reference, tiny
 
 COMBINED = registry.load("combined")
 VALUES = {

@@ -6,17 +6,16 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from distill import models, registry
 from distill.errors import UserError
-from distill.methods import freelb
+from distill.methods import freelb, registry
 from distill.methods.base import Distillation, Setup
-from distill.models import Outputs
-from distill.signals import OnlineTeacher
-from distill.trainer import Progress
-from tests import tiny
-from tests.methods import reference
+from distill.models.forward import Outputs, autocast, forward_pass
+from distill.signals.teacher import OnlineTeacher
+from distill.tasks.registry import load_task
+from distill.training.trainer import Progress
+from tests.helpers import reference, tiny
 
-TASK = registry.load_task("qa")
+TASK = load_task("qa")
 KINDS = ["bert", "roberta", "distilbert", "electra", "deberta-v2"]
 FREELB = registry.load("freelb")
 VALUES = {
@@ -239,7 +238,7 @@ def test_under_autocast_the_loss_and_the_gradients_are_close_and_finite(kind):
     for precision in ("fp32", "bf16"):
         objective = build(tiny.model(kind, seed=1), tiny.model("bert", seed=2))
         torch.manual_seed(5)
-        with models.autocast("cpu", precision) if precision == "bf16" else contextlib.nullcontext():
+        with autocast("cpu", precision) if precision == "bf16" else contextlib.nullcontext():
             terms = objective(**tiny.batch())
         terms["loss"].backward()
         gradient = torch.cat([p.grad.flatten() for p in objective.parameters() if p.grad is not None])
@@ -255,12 +254,12 @@ def test_embeddings_of_the_tokens_give_what_the_tokens_give(kind):
     model, batch = tiny.model(kind).eval(), tiny.batch()
     real = batch["attention_mask"].bool()
     embeddings = model.get_input_embeddings()(batch["input_ids"])
-    by_tokens = models.run(model, TASK, batch, hidden=True)
-    by_vectors = models.run(model, TASK, batch, hidden=True, embeddings=embeddings)
+    by_tokens = forward_pass(model, TASK, batch, hidden=True)
+    by_vectors = forward_pass(model, TASK, batch, hidden=True, embeddings=embeddings)
     torch.testing.assert_close(by_vectors.logits[real], by_tokens.logits[real], rtol=1e-4, atol=1e-5)
     for own, expected in zip(by_vectors.hidden, by_tokens.hidden, strict=True):
         torch.testing.assert_close(own[real], expected[real], rtol=1e-4, atol=1e-5)
-    moved = models.run(model, TASK, batch, embeddings=embeddings.flip(-1)).logits
+    moved = forward_pass(model, TASK, batch, embeddings=embeddings.flip(-1)).logits
     assert not torch.allclose(moved[real], by_tokens.logits[real], atol=1e-3)
 
 
@@ -268,14 +267,14 @@ def test_embeddings_of_the_tokens_give_what_the_tokens_give(kind):
 def test_it_is_the_task_loss_where_nothing_is_moved(kind):
     batch, student = tiny.batch(), tiny.model(kind, seed=1)
     still = build(student, kl_alpha=0, step_size=0.0, init_magnitude=0.0)(**batch)
-    expected = TASK.loss(models.run(student, TASK, batch).logits, batch)
+    expected = TASK.loss(forward_pass(student, TASK, batch).logits, batch)
     torch.testing.assert_close(still["task"], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["classification", "regression"])
 def test_tasks_with_one_row_of_logits(name):
     labels = ["a", "b", "c"] if name == "classification" else []
-    task = registry.load_task(name, labels=labels)
+    task = load_task(name, labels=labels)
     described = tiny.shape("bert", 1, 8) | {"vocab_size": tiny.VOCAB, "pad_token_id": 0, **task.model_fields()}
     config = AutoConfig.for_model(described.pop("model_type"), **described)
     built = []

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from distill import registry
+from distill.methods import registry
 from distill.methods.base import Distillation, Setup
-from tests import tiny
-from tests.methods import reference
+from distill.tasks.registry import load_task
+from tests.helpers import reference, tiny
 
-TASK = registry.load_task("qa")
+TASK = load_task("qa")
 FT = registry.load("ft")
 
 

@@ -5,12 +5,11 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from distill import registry
 from distill.errors import UserError
-from distill.trainer import Progress
-from tests import tiny
-from tests.methods import states
-from tests.methods.states import first_token_gap, lifted
+from distill.methods import registry
+from distill.training.trainer import Progress
+from tests.helpers import states, tiny
+from tests.helpers.states import first_token_gap, lifted
 
 HIDDEN = registry.load("hidden")
 VALUES = {"alpha": 0.3, "hidden_beta": 50, "temperature": 2, "layers": "all", "layer_map": "uniform"}

@@ -5,15 +5,15 @@ import math
 import pytest
 import torch
 
-from distill import registry
 from distill.errors import UserError
+from distill.methods import registry
 from distill.methods.base import Distillation, Setup
-from distill.signals import OnlineTeacher
-from distill.trainer import Progress
-from tests import tiny
-from tests.methods import reference
+from distill.signals.teacher import OnlineTeacher
+from distill.tasks.registry import load_task
+from distill.training.trainer import Progress
+from tests.helpers import reference, tiny
 
-TASK = registry.load_task("qa")
+TASK = load_task("qa")
 KD = registry.load("kd")
 
 

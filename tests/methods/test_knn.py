@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from distill import registry
 from distill.errors import UserError
+from distill.methods import registry
 from distill.methods.base import Distillation, Setup
-from distill.signals import OnlineTeacher
-from tests import text, tiny
-from tests.methods import neighbours, reference
+from distill.signals.teacher import OnlineTeacher
+from distill.tasks.registry import load_task
+from tests.helpers import neighbours, reference, text, tiny
 
 KNN = registry.load("knn")
 VALUES = {"task_weight": 0.5, "kl_alpha": 0.25, "candidate_alpha": 2, "temperature": 3, "neighbours": 2}
@@ -23,7 +23,7 @@ def build(student, teacher, task, candidates, **changes):
 
 def test_value_and_gradient_are_the_formula():
     student, teacher, student64, teacher64 = reference.pair()
-    task, batch = registry.load_task("qa"), tiny.batch()
+    task, batch = load_task("qa"), tiny.batch()
     candidates = neighbours.candidates(task, rows=3, per_row=4)
     objective = build(student, teacher, task, candidates)
     terms = objective(**batch)
@@ -46,7 +46,7 @@ def test_value_and_gradient_are_the_formula():
 
 @pytest.mark.parametrize(("name", "labels"), [("classification", text.CLASSES), ("regression", ())])
 def test_value_and_gradient_are_the_formula_for_texts(name, labels):
-    task = registry.load_task(name, labels=labels)
+    task = load_task(name, labels=labels)
     channels = len(labels) or 1
     student = text.model(width=8, seed=1, channels=channels)
     teacher = text.model("deberta-v2", width=12, seed=2, channels=channels)
@@ -64,7 +64,7 @@ def test_value_and_gradient_are_the_formula_for_texts(name, labels):
 
 def test_more_padding_changes_no_term():
     student, teacher, *_ = reference.pair()
-    task = registry.load_task("qa")
+    task = load_task("qa")
     objective = build(student, teacher, task, neighbours.candidates(task, rows=3, per_row=2))
     narrow, wide = objective(**tiny.batch()), objective(**tiny.wider(tiny.batch(), 9))
     for name in narrow:
@@ -73,7 +73,7 @@ def test_more_padding_changes_no_term():
 
 def test_candidates_follow_the_rows_of_the_batch():
     student, teacher, *_ = reference.pair()
-    task, batch = registry.load_task("qa"), tiny.batch()
+    task, batch = load_task("qa"), tiny.batch()
     objective = build(student, teacher, task, neighbours.candidates(task, rows=9, per_row=3))
     first = objective(**batch)["candidate_kl"]
     turned = {name: value.flip(0) for name, value in batch.items()}
@@ -84,7 +84,7 @@ def test_candidates_follow_the_rows_of_the_batch():
 
 def test_more_neighbours_than_candidates_are_refused_with_both_numbers():
     student, teacher, *_ = reference.pair()
-    task = registry.load_task("qa")
+    task = load_task("qa")
     with pytest.raises(UserError, match=r"knn.neighbours: 5, but each training row has 4 candidates: raise retr"):
         build(student, teacher, task, neighbours.candidates(task, rows=3, per_row=4), neighbours=5)
     with pytest.raises(UserError, match="dvc repro retrieve"):
@@ -99,7 +99,7 @@ def test_more_neighbours_than_candidates_are_refused_before_any_stage():
 
 
 def test_the_teachers_logits_are_those_that_were_stored():
-    task = registry.load_task("qa")
+    task = load_task("qa")
     candidates = neighbours.candidates(task, rows=3, per_row=4)
     batch, logits = candidates.of(torch.tensor([2, 0]), 3)
     assert batch["input_ids"].shape[0] == 6 and logits.dtype == torch.float32

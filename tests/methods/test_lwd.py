@@ -3,14 +3,15 @@
 import pytest
 import torch
 
-from distill import models, registry
 from distill.errors import UserError
+from distill.methods import registry
 from distill.methods.base import Distillation, Setup
-from distill.signals import OnlineTeacher
-from tests import tiny
-from tests.methods import reference
+from distill.models import loading
+from distill.signals.teacher import OnlineTeacher
+from distill.tasks.registry import load_task
+from tests.helpers import reference, tiny
 
-TASK = registry.load_task("qa")
+TASK = load_task("qa")
 LWD = registry.load("lwd")
 
 
@@ -70,8 +71,8 @@ def test_maps_are_trained_with_the_student_and_dropped_from_what_is_saved(tmp_pa
     after = objective.state_dict()
     for name in ("method.maps.0.weight", "method.maps.1.weight", "student.qa_outputs.weight"):
         assert not torch.equal(before[name], after[name])
-    models.save(student, tiny.tokenizer(), tmp_path)
-    saved = models.from_pretrained(str(tmp_path), TASK)
+    loading.save(student, tiny.tokenizer(), tmp_path)
+    saved = loading.from_pretrained(str(tmp_path), TASK)
     assert set(saved.state_dict()) == set(tiny.model("bert").state_dict())
     assert all(torch.equal(a, b) for a, b in zip(saved.parameters(), student.parameters(), strict=True))
 

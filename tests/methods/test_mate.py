@@ -4,14 +4,14 @@ import pyarrow as pa
 import pytest
 import torch
 
-from distill import adversary, registry
-from distill.batching import Collator
-from distill.data import features
+from distill.data.features import question_features
+from distill.data.loading.batches import Collator
 from distill.errors import UserError
+from distill.methods import registry
 from distill.methods.base import Setup
-from distill.trainer import Progress
-from tests import masked, tiny
-from tests.methods import reference
+from distill.methods.shared import adversary
+from distill.training.trainer import Progress
+from tests.helpers import masked, reference, tiny
 
 MATE = registry.load("mate")
 VALUES = {
@@ -171,7 +171,7 @@ def test_qa_changes_no_gold_token_in_a_window_that_cuts_through_the_answer():
     context = " ".join(f"w{i}" for i in range(1, 11))
     answers = {"text": ["w4 w5 w6 w7", "w9"], "answer_start": [context.index("w4"), context.index("w9")]}
     rows = [{"id": "a", "title": "t", "context": context, "question": "w11 w12", "answers": answers}]
-    made = pa.Table.from_batches(features.encode(rows, tiny.tokenizer(), 10, 0)).to_pylist()
+    made = pa.Table.from_batches(question_features.encode(rows, tiny.tokenizer(), 10, 0)).to_pylist()
     words = [tiny.tokenizer().convert_ids_to_tokens(row["input_ids"])[4:-1] for row in made]
     assert words == [["w1", "w2", "w3", "w4", "w5"], ["w6", "w7", "w8", "w9", "w10"]]
     assert all(row["start_positions"] == row["end_positions"] == 0 for row in made)

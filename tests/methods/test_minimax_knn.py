@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from distill import registry
 from distill.errors import UserError
+from distill.methods import registry
 from distill.methods.base import Distillation, Setup
-from distill.signals import OnlineTeacher
-from tests import text, tiny
-from tests.methods import neighbours, reference
+from distill.signals.teacher import OnlineTeacher
+from distill.tasks.registry import load_task
+from tests.helpers import neighbours, reference, text, tiny
 
 MINIMAX = registry.load("minimax_knn")
 VALUES = {"task_weight": 0.5, "kl_alpha": 0.25, "candidate_alpha": 2, "temperature": 3, "selected": 2}
@@ -27,7 +27,7 @@ def farthest(distances, count):
 
 def test_value_and_gradient_are_the_formula():
     student, teacher, student64, teacher64 = reference.pair()
-    task, batch = registry.load_task("qa"), tiny.batch()
+    task, batch = load_task("qa"), tiny.batch()
     candidates = neighbours.candidates(task, rows=3, per_row=5)
     objective = build(student, teacher, task, candidates)
     terms = objective(**batch)
@@ -52,7 +52,7 @@ def test_value_and_gradient_are_the_formula():
 
 @pytest.mark.parametrize(("name", "labels"), [("classification", text.CLASSES), ("regression", ())])
 def test_value_and_gradient_are_the_formula_for_texts(name, labels):
-    task = registry.load_task(name, labels=labels)
+    task = load_task(name, labels=labels)
     channels = len(labels) or 1
     student = text.model(width=8, seed=1, channels=channels)
     teacher = text.model("deberta-v2", width=12, seed=2, channels=channels)
@@ -72,7 +72,7 @@ def test_value_and_gradient_are_the_formula_for_texts(name, labels):
 
 def test_the_selected_are_farther_from_the_teacher_than_the_others():
     student, teacher, student64, _ = reference.pair()
-    task = registry.load_task("qa")
+    task = load_task("qa")
     candidates = neighbours.candidates(task, rows=3, per_row=6)
     method = build(student, teacher, task, candidates).method
     picked, _ = method.select(torch.tensor([1]), student)
@@ -88,7 +88,7 @@ def test_the_selected_are_farther_from_the_teacher_than_the_others():
 
 
 def test_dropout_plays_no_part_in_the_choice_but_in_the_loss():
-    task, batch = registry.load_task("qa"), tiny.batch()
+    task, batch = load_task("qa"), tiny.batch()
     teacher = tiny.model("deberta-v2", layers=2, width=12, seed=2)
     student = tiny.model(seed=1, hidden_dropout_prob=0.5)
     objective = build(student, teacher, task, neighbours.candidates(task, rows=3, per_row=6))
@@ -103,7 +103,7 @@ def test_dropout_plays_no_part_in_the_choice_but_in_the_loss():
 
 
 def test_the_choice_follows_the_student():
-    task, batch = registry.load_task("qa"), tiny.batch()
+    task, batch = load_task("qa"), tiny.batch()
     teacher = tiny.model("deberta-v2", layers=2, width=12, seed=2)
     candidates = neighbours.candidates(task, rows=3, per_row=6)
     student, chosen = tiny.model(seed=1), []
@@ -117,7 +117,7 @@ def test_the_choice_follows_the_student():
 
 def test_more_padding_changes_no_term():
     student, teacher, *_ = reference.pair()
-    task = registry.load_task("qa")
+    task = load_task("qa")
     objective = build(student, teacher, task, neighbours.candidates(task, rows=3, per_row=4))
     narrow, wide = objective(**tiny.batch()), objective(**tiny.wider(tiny.batch(), 9))
     for name in narrow:
@@ -126,7 +126,7 @@ def test_more_padding_changes_no_term():
 
 def test_all_candidates_selected_is_knn_with_all():
     student, teacher, *_ = reference.pair()
-    task, batch = registry.load_task("qa"), tiny.batch()
+    task, batch = load_task("qa"), tiny.batch()
     candidates = neighbours.candidates(task, rows=3, per_row=3)
     knn = registry.load("knn")
     values = {name: value for name, value in VALUES.items() if name != "selected"}

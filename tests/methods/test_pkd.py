@@ -3,11 +3,11 @@
 import pytest
 from pydantic import ValidationError
 
-from distill import registry
 from distill.errors import UserError
-from distill.trainer import Progress
-from tests.methods import states
-from tests.methods.states import first_token_gap, lifted
+from distill.methods import registry
+from distill.training.trainer import Progress
+from tests.helpers import states
+from tests.helpers.states import first_token_gap, lifted
 
 PKD = registry.load("pkd")
 VALUES = {"alpha": 0.7, "beta": 500, "temperature": 4, "layer_map": "skip"}

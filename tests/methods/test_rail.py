@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from distill.errors import UserError
-from distill.trainer import Progress
-from tests import tiny
-from tests.methods import states
-from tests.methods.states import first_token_gap, lifted
+from distill.training.trainer import Progress
+from tests.helpers import states, tiny
+from tests.helpers.states import first_token_gap, lifted
 
 VALUES = {"alpha": 0.7, "beta": 100, "temperature": 4, "form": "layer_wise"}
 WEIGHTS = [0.3, 0.7, 100]

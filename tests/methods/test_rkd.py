@@ -4,10 +4,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from distill import registry
-from distill.trainer import Progress
-from tests import tiny
-from tests.methods import states
+from distill.methods import registry
+from distill.training.trainer import Progress
+from tests.helpers import states, tiny
 
 RKD = registry.load("rkd")
 VALUES = {"alpha": 0.7, "temperature": 3}

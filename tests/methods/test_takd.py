@@ -4,20 +4,21 @@ import pytest
 import torch
 import yaml
 
-from distill import config, registry
+from distill import parameters
+from distill.config.values import flatten, pick
 from distill.errors import UserError
-from distill.methods import takd
+from distill.methods import registry, takd
 from distill.methods.base import Distillation, Setup
-from distill.signals import CachedTeacher
-from tests import cached as caches
-from tests import micro, text, tiny
-from tests.methods import reference
+from distill.signals.teacher import CachedTeacher
+from distill.tasks.registry import load_task
+from tests.helpers import cached as caches
+from tests.helpers import micro, reference, text, tiny
 
 TAKD = registry.load("takd")
 VALUES = {"task_weight": 0.5, "kl_alpha": 10, "temperature": 2}
-QA = registry.load_task("qa")
-CLASSES = registry.load_task("classification", labels=text.CLASSES)
-NUMBER = registry.load_task("regression")
+QA = load_task("qa")
+CLASSES = load_task("classification", labels=text.CLASSES)
+NUMBER = load_task("regression")
 
 
 def cached(folder, logits, lengths):
@@ -111,7 +112,7 @@ def load(chain, **changes):
     raw["assistant"]["chain"] = chain
     raw["methods"]["assisted"] = ["takd"]
     raw["assistant"] |= changes
-    return config.parse(raw, "params.yaml")
+    return parameters.parse(raw, "params.yaml")
 
 
 def test_a_chain_of_any_length_is_accepted():
@@ -151,8 +152,8 @@ def test_the_assistants_weights_may_follow_a_schedule_as_the_students_do(field):
     descent = {"value": 3, "schedule": "cosine_descent", "warmup": 0.1}
     params = load([link()], **{field: descent})
     assert getattr(takd.assistants_config(params), field) == getattr(TAKD.Config(**VALUES | {field: descent}), field)
-    assert config.flatten(config.pick(params, ["assistant"]))[f"assistant.{field}.schedule"] == "cosine_descent"
-    assert config.pick(load([link()], **{field: 3}), ["assistant"])["assistant"][field] == 3
+    assert flatten(pick(params, ["assistant"]))[f"assistant.{field}.schedule"] == "cosine_descent"
+    assert pick(load([link()], **{field: 3}), ["assistant"])["assistant"][field] == 3
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,16 @@
 import pytest
 import torch
 
-from distill import models, registry
 from distill.errors import UserError
-from distill.filters import FilterBank
+from distill.methods import registry
 from distill.methods.base import Distillation, Setup
-from distill.signals import OnlineTeacher
-from tests import tiny
-from tests.methods import reference
+from distill.methods.shared.filters import FilterBank
+from distill.models import loading
+from distill.signals.teacher import OnlineTeacher
+from distill.tasks.registry import load_task
+from tests.helpers import reference, tiny
 
-TASK = registry.load_task("qa")
+TASK = load_task("qa")
 TED = registry.load("ted")
 LWD = registry.load("lwd")
 
@@ -124,8 +125,8 @@ def test_the_students_filters_train_the_teachers_do_not_and_neither_is_saved(tmp
     torch.optim.SGD(objective.parameters(), 1e-3).step()
     assert not any(torch.equal(a, b) for a, b in zip(before, own.parameters(), strict=True))
     assert all(torch.equal(a, b) for a, b in zip(frozen, others.parameters(), strict=True))
-    models.save(student, tiny.tokenizer(), tmp_path)
-    saved = models.from_pretrained(str(tmp_path), TASK)
+    loading.save(student, tiny.tokenizer(), tmp_path)
+    saved = loading.from_pretrained(str(tmp_path), TASK)
     assert set(saved.state_dict()) == set(tiny.model("bert").state_dict())
 
 

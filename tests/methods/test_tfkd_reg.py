@@ -6,15 +6,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from distill import registry
 from distill.errors import UserError
+from distill.methods import registry
 from distill.methods.base import Distillation, Setup
-from distill.models import Outputs
-from tests import tiny
-from tests.methods import reference
+from distill.models.forward import Outputs
+from distill.tasks.registry import load_task
+from tests.helpers import reference, tiny
 
-TASK = registry.load_task("qa")
-CLASSES = registry.load_task("classification", labels=["a", "b", "c"])
+TASK = load_task("qa")
+CLASSES = load_task("classification", labels=["a", "b", "c"])
 REG = registry.load("tfkd_reg")
 VALUES = {"task_weight": 0.9, "kl_alpha": 0.1, "temperature": 20, "correct": 0.99, "soften": "logits"}
 
@@ -134,7 +134,7 @@ def test_regression_is_refused_before_any_training_and_says_why():
         REG.check(SimpleNamespace(task="regression"))
     REG.check(SimpleNamespace(task="qa")), REG.check(SimpleNamespace(task="classification"))
     with pytest.raises(UserError, match="has no classes"):
-        method(registry.load_task("regression"))
+        method(load_task("regression"))
 
 
 @pytest.mark.parametrize("change", [{"correct": 0}, {"correct": 1}, {"temperature": 0}, {"soften": "labels"}])

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from distill import registry
 from distill.errors import UserError
+from distill.methods import registry
 from distill.methods.base import Distillation, Setup
-from distill.signals import OnlineTeacher
-from tests import tiny
-from tests.methods import reference
+from distill.signals.teacher import OnlineTeacher
+from distill.tasks.registry import load_task
+from tests.helpers import reference, tiny
 
-TASK = registry.load_task("qa")
+TASK = load_task("qa")
 SELF = registry.load("tfkd_self")
 
 

@@ -6,14 +6,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from distill import phases, registry
 from distill.errors import UserError
+from distill.methods import registry
 from distill.methods.base import Distillation, Setup
-from distill.signals import OnlineTeacher
-from tests import text, tiny
-from tests.methods import reference
+from distill.signals.teacher import OnlineTeacher
+from distill.tasks.registry import load_task
+from distill.training import phases
+from tests.helpers import reference, text, tiny
 
-TASK = registry.load_task("qa")
+TASK = load_task("qa")
 TINYBERT = registry.load("tinybert")
 VALUES = {
     "phase1_share": 0.5,
@@ -134,7 +135,7 @@ def test_phase_2_has_the_gradient_of_the_soft_cross_entropy():
 
 def test_phase_2_of_classification_is_soft_and_of_regression_the_gold_labels():
     for labels, name in ((text.CLASSES, "soft"), ((), "task")):
-        task = registry.load_task("classification" if labels else "regression", labels=labels)
+        task = load_task("classification" if labels else "regression", labels=labels)
         student = text.model(width=8, seed=1, channels=len(labels) or 1)
         teacher = text.model(layers=4, width=12, seed=2, channels=len(labels) or 1)
         student64, teacher64 = tiny.double(student), tiny.double(teacher).eval()
@@ -168,7 +169,9 @@ def test_phase_2_computes_neither_attention_nor_hidden_states(monkeypatch):
             return forward(*args, **inputs)
 
         monkeypatch.setattr(model, "forward", spy)
-    monkeypatch.setattr("distill.attention.Scores.__enter__", lambda self: asked.append("attention") or self)
+    monkeypatch.setattr(
+        "distill.models.attention_scores.Scores.__enter__", lambda self: asked.append("attention") or self
+    )
     build(student, teacher, phase=1)(**tiny.batch())
     assert asked == [False, False]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests import forked, micro, warm
-from tests.project import Project, Ran
+from tests.helpers import forked, micro, warm
+from tests.helpers.project import Project, Ran
 
 
 @pytest.fixture(scope="session")

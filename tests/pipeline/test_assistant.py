@@ -12,15 +12,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distill import checkpoints, models, registry
-from distill.cache import Cache
-from distill.data.prepared import Prepared
-from distill.evaluation import forward_of, predict_split
-from tests import micro
+from distill.data.loading.prepared import Prepared
+from distill.models import loading
+from distill.models.predict import forward_of, predict_split
+from distill.runtime import checkpoints
+from distill.runtime.files import tree_hash
+from distill.signals.cache import Cache
+from distill.tasks.registry import load_task
+from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 
-TASK = registry.load_task("qa")
+TASK = load_task("qa")
 WIDE = {
     "model_type": "deberta-v2",
     "num_hidden_layers": 1,
@@ -77,7 +80,7 @@ def test_each_assistant_is_a_plain_checkpoint_of_its_own_shape(chain):
     assert sorted(path.name for path in folder.iterdir()) == ["1", "2", "logits"]
     teacher = load_file(chain[0] / "data/models/teacher/model.safetensors")
     for number, width in ((1, 16), (2, 24)):
-        model = models.from_pretrained(str(folder / str(number)), TASK)
+        model = loading.from_pretrained(str(folder / str(number)), TASK)
         assert (model.config.num_hidden_layers, model.config.hidden_size) == (1, width)
         assert (folder / str(number) / "tokenizer.json").is_file()
     assert set(load_file(folder / "1/model.safetensors")) < set(teacher)
@@ -93,14 +96,14 @@ def test_the_logits_are_those_of_the_last_assistant(chain):
     repo = chain[0]
     data = Prepared(repo / "data/prepared")
     identity = {
-        "data": checkpoints.tree_hash(repo / "data/prepared/train/features.arrow"),
+        "data": tree_hash(repo / "data/prepared/train/features.arrow"),
         "tokenizer": data.meta["tokenizer"]["fingerprint"],
-        "teacher": checkpoints.tree_hash(repo / "data/assistant/2/model.safetensors"),
+        "teacher": tree_hash(repo / "data/assistant/2/model.safetensors"),
     }
     cache = Cache.open(repo / "data/assistant/logits", identity)
     logits = np.concatenate([cache.rows("logits", [i], n)[0] for i, n in enumerate(np.diff(cache.offsets))])
     for number, same in ((2, True), (1, False)):
-        model = models.from_pretrained(str(repo / "data/assistant" / str(number)), TASK)
+        model = loading.from_pretrained(str(repo / "data/assistant" / str(number)), TASK)
         own = predict_split(forward_of(model, TASK), data, "train", 32, torch.device("cpu"), "fp32", "x", True)
         assert np.array_equal(own.offsets, cache.offsets)
         assert np.allclose(own.logits, logits, rtol=1e-4, atol=1e-5) is same

@@ -9,9 +9,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForMaskedLM
 
-from distill import checkpoints, models
-from distill.data.prepared import Prepared
-from tests import micro
+from distill.data.loading.prepared import Prepared
+from distill.models import loading
+from distill.runtime.files import tree_hash
+from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +38,7 @@ def bare(stages, tmp_path_factory):
         shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
         torch.manual_seed(4)
         config = AutoConfig.for_model("bert", vocab_size=len(tokenizer), **shape)
-        models.save(AutoModelForMaskedLM.from_config(config), tokenizer, repo / "data/models/generator")
+        loading.save(AutoModelForMaskedLM.from_config(config), tokenizer, repo / "data/models/generator")
     return made
 
 
@@ -82,7 +83,7 @@ def test_the_originals_come_first_then_each_ones_copies(made, kind):
     meta = json.loads((repo / "data/augmented/meta.json").read_text())
     assert meta["words_replaced"] == changed > len(own)
     assert (meta["originals"], meta["rows"]) == (len(own), len(rows))
-    assert meta["data"] == checkpoints.tree_hash(repo / "data/prepared/train/features.arrow")
+    assert meta["data"] == tree_hash(repo / "data/prepared/train/features.arrow")
 
 
 def test_only_training_texts_are_copied(made):

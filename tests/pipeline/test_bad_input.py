@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests import micro
+from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from distill import config
-from pipeline import champion, common
-from pipeline.stage import record_file
-from tests import micro
+from distill import parameters
+from pipeline import champion
+from pipeline.stage import paths
+from pipeline.stage.stage import record_file
+from tests.helpers import micro
 
 
 def row(verdict: str | None, selection: float, f1: float, **more) -> dict:
@@ -58,8 +59,8 @@ def stage(tmp_path, monkeypatch):
     """In a repository with the winner's folder, the selection split and a record of the evaluation."""
     monkeypatch.chdir(tmp_path)
     files = {
-        common.distilled("ted", 2) / "model.safetensors": "weights",
-        common.PREPARED / "selection" / "examples.arrow": "rows",
+        paths.distilled("ted", 2) / "model.safetensors": "weights",
+        paths.PREPARED / "selection" / "examples.arrow": "rows",
         record_file("evaluate_filtered@ted-2"): json.dumps({"run_id": "abc"}),
     }
     for path, text in files.items():
@@ -70,10 +71,10 @@ def stage(tmp_path, monkeypatch):
 
 
 def test_the_champion_is_described_by_what_dvc_keeps(stage):
-    champion.register(stage, config.load(common.PARAMS), "f1", TABLE, RUNS)
+    champion.register(stage, parameters.load(paths.PARAMS), "f1", TABLE, RUNS)
     (model,) = stage.registered
     assert (model.path, model.run_id) == ("data/models/distill/ted/2", "abc")
-    assert model.md5 == common.dvc_md5(common.distilled("ted", 2)) and model.md5.endswith(".dir")
+    assert model.md5 == paths.dvc_md5(paths.distilled("ted", 2)) and model.md5.endswith(".dir")
     assert model.score == 79.0 and model.tags == {"method": "ted", "seed": 2, "task": "qa", "f1": 80.0}
     assert "within +1.25, +3.50" in model.description
     assert stage.tags == {"champion": "ted-2"}
@@ -81,12 +82,12 @@ def test_the_champion_is_described_by_what_dvc_keeps(stage):
 
 def test_a_run_without_winner_says_so_and_registers_nothing(stage):
     table = {name: of | {"verdict": "one seed"} for name, of in TABLE.items()}
-    champion.register(stage, config.load(common.PARAMS), "f1", table, RUNS)
+    champion.register(stage, parameters.load(paths.PARAMS), "f1", table, RUNS)
     assert stage.registered == [] and stage.tags == {"champion": "none"}
     assert stage.said[0][0] == "champion" and "no method is surely better than ft" in stage.said[0][1]
 
 
 def test_without_a_name_nothing_is_registered(stage):
-    params = config.load(common.PARAMS, {"tracking.registered_model": None})
+    params = parameters.load(paths.PARAMS, {"tracking.registered_model": None})
     champion.register(stage, params, "f1", TABLE, RUNS)
     assert stage.registered == [] and stage.tags == {"champion": "ted-2"}

@@ -6,8 +6,8 @@ import shutil
 import pytest
 from transformers import AutoModelForQuestionAnswering
 
-from distill.data.prepared import Prepared
-from tests import micro
+from distill.data.loading.prepared import Prepared
+from tests.helpers import micro
 
 FIGURES = {
     "parameters",

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from pipeline import finetune as finetuning
-from tests import micro
+from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 

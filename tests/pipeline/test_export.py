@@ -10,9 +10,11 @@ import yaml
 from huggingface_hub import ModelCard
 from transformers import AutoConfig, AutoTokenizer
 
-from distill import answer, classify, inference, yaml_edit
-from distill.data.prepared import Prepared
-from tests import micro
+from distill.data.loading.prepared import Prepared
+from distill.experiments import params_file
+from distill.inference import answer, classify
+from distill.inference.model import load
+from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 FAST = {("cost", "seconds"): 0.01}
@@ -27,7 +29,7 @@ TEXTS = {
 
 def change(repo, values: dict) -> None:
     file = repo / "params.yaml"
-    file.write_text(yaml_edit.replace(file.read_text(), values))
+    file.write_text(params_file.replace(file.read_text(), values))
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,7 @@ def test_answers_are_those_of_evaluate(questions, folder):
     section = yaml.safe_load((questions / "params.yaml").read_text())
     given = {name: section["evaluate"][name] for name in ("n_best", "max_answer_length")}
     given |= {name: section["features"][name] for name in ("max_length", "doc_stride")}
-    model = inference.load(str(questions / folder), given={"threshold": 0.0}, usual=answer._USUAL | given)
+    model = load(str(questions / folder), given={"threshold": 0.0}, usual=answer._USUAL | given)
     examples = Prepared(questions / "data/prepared").examples("validation")
     found = answer.answer(model, list(zip(examples["question"], examples["context"], strict=True)))
     predictions, odds = (read(questions, f"data/predictions/kd-1{name}.json") for name in ("", ".null_odds"))
@@ -77,7 +79,7 @@ def test_answers_are_those_of_evaluate(questions, folder):
 
 @pytest.mark.parametrize("folder", ["data/export/kd/1", "data/models/distill/kd/1"])
 def test_classes_are_those_of_evaluate(texts, folder):
-    model = inference.load(str(texts / folder), given={"temperature": 1.0}, usual={"max_length": 128})
+    model = load(str(texts / folder), given={"temperature": 1.0}, usual={"max_length": 128})
     examples = Prepared(texts / "data/prepared").examples("validation")
     found = classify.classify(model, [(first, None) for first in examples["text"]])
     predictions = read(texts, "data/predictions/kd-1.json")

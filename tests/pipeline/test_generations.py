@@ -11,14 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distill import config, models, registry
-from distill.data.prepared import Prepared
-from distill.evaluation import forward_of, predict_split
-from tests import micro
+from distill import parameters
+from distill.data.loading.prepared import Prepared
+from distill.models import loading
+from distill.models.predict import forward_of, predict_split
+from distill.tasks.registry import load_task
+from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 
-TASK = registry.load_task("qa")
+TASK = load_task("qa")
 SETTINGS = {
     "methods.generations": ["born_again"],
     "born_again.generations": 3,
@@ -60,7 +62,7 @@ def test_every_generation_but_the_last_is_a_plain_checkpoint_of_the_students_sha
     for number in ("1", "2"):
         own = load_file(made(family[0]) / number / "model.safetensors")
         assert {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in student.items()}
-        models.from_pretrained(str(made(family[0]) / number), TASK)
+        loading.from_pretrained(str(made(family[0]) / number), TASK)
         names = {path.name for path in (made(family[0]) / number).iterdir()}
         assert not names & {"complete.json", "result.json", "trainer_state.json"}
 
@@ -145,7 +147,7 @@ def test_the_evaluation_scores_the_last_and_the_ensemble_of_all(family, stages, 
         made(repo) / "2",
         repo / "data/models/distill/born_again/1",
     ]
-    data, settings = Prepared(repo / "data/prepared"), config.load(repo / "params.yaml").evaluate
+    data, settings = Prepared(repo / "data/prepared"), parameters.load(repo / "params.yaml").evaluate
     split = {part: [over(folder, data, part) for folder in folders] for part in ("selection", "validation")}
     together = {
         part: replace(runs[0], logits=np.mean([run.logits for run in runs], axis=0)) for part, runs in split.items()
@@ -158,5 +160,5 @@ def test_the_evaluation_scores_the_last_and_the_ensemble_of_all(family, stages, 
 
 
 def over(folder, data, part):
-    model = models.from_pretrained(str(folder), TASK)
+    model = loading.from_pretrained(str(folder), TASK)
     return predict_split(forward_of(model, TASK), data, part, 32, torch.device("cpu"), "fp32", "x", True)

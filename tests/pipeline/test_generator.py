@@ -10,11 +10,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoModelForQuestionAnswering
 
-from distill import config, generators, models
-from distill.data.prepared import Prepared
-from distill.data.tokenizer import train as train_tokenizer
+from distill import parameters
+from distill.augmentation import masked_lm
+from distill.data.loading.prepared import Prepared
+from distill.data.loading.tokenizer import train as train_tokenizer
 from distill.errors import UserError
-from tests import micro
+from distill.models import loading
+from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 
@@ -86,7 +88,7 @@ def test_the_published_weights_are_those_of_the_last_update(made):
     """Its loss on the training texts is that of the end of the curve, not that of the start."""
     repo = made[0]
     data = Prepared(repo / "data/prepared")
-    module = generators.MaskedLanguageModelling(generators.load(repo / "data/models/generator"), data.tokenizer(), 0.15)
+    module = masked_lm.MaskedLanguageModelling(masked_lm.load(repo / "data/models/generator"), data.tokenizer(), 0.15)
     rows, found = data.features("train")[:64], []
     width = max(len(ids) for ids in rows["input_ids"])
     ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows["input_ids"]])
@@ -137,8 +139,8 @@ def checkpoint(repo, kind=AutoModelForMaskedLM, tokenizer=None):
     tokenizer = tokenizer or Prepared(repo / "data/prepared").tokenizer()
     fields = {"vocab_size": len(tokenizer), "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     torch.manual_seed(4)
-    shape = models.AutoConfig.for_model("bert", **fields, intermediate_size=16, max_position_embeddings=128)
-    models.save(kind.from_config(shape), tokenizer, repo.parent / "elsewhere")
+    shape = loading.AutoConfig.for_model("bert", **fields, intermediate_size=16, max_position_embeddings=128)
+    loading.save(kind.from_config(shape), tokenizer, repo.parent / "elsewhere")
     return str(repo.parent / "elsewhere")
 
 
@@ -213,6 +215,6 @@ def test_windows_that_do_not_fit_are_refused_before_training(repo, stages):
 def test_parameters_that_cannot_work_are_refused_by_name(tmp_path, changes, said):
     path = tmp_path / "params.yaml"
     path.write_text(micro.params(NEEDED))
-    config.load(path)
+    parameters.load(path)
     with pytest.raises(UserError, match=said):
-        config.load(path, changes)
+        parameters.load(path, changes)

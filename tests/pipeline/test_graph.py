@@ -9,10 +9,12 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from distill import config, registry
-from distill.config import Group
-from pipeline import deps, needs
-from pipeline import stage as stage_module
+from distill import parameters
+from distill.config.params import Group
+from distill.methods import registry
+from pipeline import deps
+from pipeline.stage import artifacts
+from pipeline.stage import stage as stage_module
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,25 +32,26 @@ def test_code_dependencies_are_the_imports(name):
 
 def test_bringing_dvc_yaml_up_to_date_changes_nothing_but_code():
     text = (ROOT / "dvc.yaml").read_text()
-    stale = text.replace("      - src/distill/trainer.py\n", "      - src/distill/gone.py\n")
+    stale = text.replace("      - src/distill/training/trainer.py\n", "      - src/distill/gone.py\n")
     assert stale != text and deps.rewrite(stale) == text == deps.rewrite(text)
 
 
 def test_the_closure_sees_imports_inside_functions_but_not_those_for_types(tmp_path):
     files = {
-        "pipeline/stage.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from distill import types\n"
+        "pipeline/stage/stage.py": "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from distill import types\n"
         "def late():\n    from distill.data import late\n",
         "src/distill/types.py": "x = 1",
         "src/distill/data/__init__.py": "",
         "src/distill/data/late.py": "import distill.deeper, json",
-        "src/distill/deeper.py": "from distill import tracking",
-        "src/distill/tracking.py": "from distill import types",
+        "src/distill/deeper.py": "from distill.tracking import run",
+        "src/distill/tracking/run.py": "from distill import types",
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert deps.closure("pipeline/stage.py", root=tmp_path) == {
-        "pipeline/stage.py",
+    assert deps.closure("pipeline/stage/stage.py", root=tmp_path) == {
+        "pipeline/stage/stage.py",
         "src/distill/data/late.py",
         "src/distill/deeper.py",
     }
@@ -63,7 +66,7 @@ def test_only_the_registry_imports_the_project_by_name():
     """The closure sees no import by name, but for methods and tasks."""
     files = [*(ROOT / "src").rglob("*.py"), *(ROOT / "pipeline").glob("*.py")]
     found = {file.name for file in files if "import_module" in file.read_text() or "__import__" in file.read_text()}
-    assert found <= {"registry.py", "models.py"}  # models.py: a module of transformers
+    assert found <= {"registry.py", "loading.py"}  # loading.py: a module of transformers
 
 
 def usual_groups() -> dict[str, list[str]]:
@@ -104,7 +107,7 @@ def described(cmd: str, monkeypatch) -> dict[str, Any]:
         if hasattr(module, "Stage") and module is not stage_module:
             monkeypatch.setattr(module, "Stage", stop)
     module = importlib.import_module(f"pipeline.{deps.script_of(cmd)}")
-    monkeypatch.setattr(needs, "needed", lambda artifact: True)
+    monkeypatch.setattr(artifacts, "needed", lambda artifact: True)
     with pytest.raises(Described) as caught:
         module.main(*cmd.split()[3:])
     return caught.value.args[0]
@@ -155,7 +158,7 @@ def test_every_group_has_its_stages_and_methods_are_in_their_group(resolved):
     for group, members in usual_groups().items():
         for name in members:
             assert {f"{stage}_{group}@{name}-1" for stage in ("distill", "evaluate")} <= set(resolved)
-    for group, members in config.load(ROOT / "params.yaml").methods.items():
+    for group, members in parameters.load(ROOT / "params.yaml").methods.items():
         assert all(group in registry.load(name).groups for name in members)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests import micro
+from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 
@@ -257,7 +257,7 @@ def test_predictions_go_on_from_the_last_mark(repo, stages, whole):
     set_up(repo, command)
     fast = """
 import itertools, os, signal
-from distill import prediction as predict
+from distill.signals import writer as predict
 clock = itertools.count(step=11)
 predict.time = type("Clock", (), {"monotonic": lambda: next(clock)})
 first = predict.Writer.write
@@ -319,7 +319,7 @@ def test_dvc_and_its_stage_killed_one_after_the_other_and_together(repo, stages,
         reached = micro.newest_checkpoint(repo)
         assert started.wait(30) != 0
     log.close()
-    micro.run(repo, "python", "-m", "pipeline.process")  # as `make repro` does
+    micro.run(repo, "python", "-m", "pipeline.stage.process")  # as `make repro` does
     done = micro.run(repo, *words)
     assert workers(repo) == []
     assert "goes on from there" in done.stdout

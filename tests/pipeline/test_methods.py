@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from distill import registry
-from tests import micro
+from distill.methods import registry
+from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 

@@ -17,11 +17,11 @@ from urllib.parse import quote
 
 import pytest
 
-from distill import tracking
-from distill.tracking_details import Champion
-from pipeline import common
-from pipeline.stage import Stage
-from tests import micro
+from distill.tracking.records import Champion
+from distill.tracking.run import start_run
+from pipeline.stage import paths
+from pipeline.stage.stage import Stage
+from tests.helpers import micro
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -47,7 +47,7 @@ def store(tmp_path_factory) -> Iterator[SimpleNamespace]:
         patch.setenv("DVC_ROOT", str(folder))
         patch.setenv("DVC_EXP_NAME", "warm")
         patch.chdir(folder)
-        common.params()  # as every stage does first
+        paths.params()  # as every stage does first
         runs = {}
         for method, scores in SCORES.items():
             tags = {"method": method, "seed": 1}
@@ -212,7 +212,7 @@ def test_a_server_takes_the_champion_and_its_page_shows_the_alias(store, server,
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     path = "data/models/distill/ted/1"
     champion = Champion("distill", path, "a" * 32 + ".dir", 80.5, "x", run_id=store.runs["evaluate_logits@ted-1"])
-    with tracking.start(root=tmp_path, experiment="distill", name="summarize", close_timeout=120) as run:
+    with start_run(root=tmp_path, experiment="distill", name="summarize", close_timeout=120) as run:
         run.register(champion)
     visit(browser, f"{server}/#/models/distill/versions/1")
     wanted = ("champion", "dvc.path", path, champion.md5)

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from pipeline import needs
-from tests import micro
+from pipeline.stage import artifacts
+from tests.helpers import micro
 
 
 @pytest.mark.parametrize("script", ["assistant", "augment", "generator", "retrieve", "train_filters"])
@@ -17,7 +17,7 @@ def test_the_script_imports_neither_torch_nor_transformers(script):
 
 
 def test_every_artifact_says_who_needs_it(root):
-    from distill.config import Group
+    from distill.config.params import Group
 
     groups = set(Group.__args__)
-    assert all(set(names) <= groups for names in needs.NEEDED_BY.values())
+    assert all(set(names) <= groups for names in artifacts.NEEDED_BY.values())

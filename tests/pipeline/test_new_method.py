@@ -7,19 +7,19 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from distill import yaml_edit
-from tests import micro
+from distill.experiments import params_file
+from tests.helpers import micro
 
 # Squared error of what the teacher supplies, through a linear map that trains with the student.
 METHOD = '''"""mirror: squared error between {what} of student and teacher."""
 
 from torch import Tensor, nn
 
-from distill import losses
-from distill.sections import Section
+from distill.config.schema import Section
 from distill.methods.base import Method, Setup
-from distill.models import Outputs
-from distill.schedules import ScheduledWeight, Weight
+from distill.models.forward import Outputs
+from distill.losses.terms import mse_tok
+from distill.losses.weights import ScheduledWeight, Weight
 
 
 class Config(Section):
@@ -42,7 +42,7 @@ class Mirror(Method):
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs) -> dict[str, Tensor]:
         """`mirror`."""
         mask = batch["attention_mask"].bool()
-        return {{"mirror": losses.mse_tok(self.map(student.{what}{last}), teacher.{what}{last}, mask)}}
+        return {{"mirror": mse_tok(self.map(student.{what}{last}), teacher.{what}{last}, mask)}}
 
     def weights(self) -> dict[str, ScheduledWeight]:
         """`alpha`."""
@@ -65,7 +65,7 @@ FORMS = {
 @pytest.mark.parametrize("group", ["logits", "hidden"])
 def test_one_file_one_section_and_one_name_are_enough(repo, python, group):
     (repo / "src/distill/methods/mirror.py").write_text(METHOD.format(group=group, **FORMS[group]))
-    text = yaml_edit.replace((repo / "params.yaml").read_text(), {("methods", group): ["mirror"]})
+    text = params_file.replace((repo / "params.yaml").read_text(), {("methods", group): ["mirror"]})
     (repo / "params.yaml").write_text(text + "\nmirror:\n  alpha: {value: 3, schedule: linear, warmup: 0.0}\n")
     states = ["plan", "predict_teacher"] if group == "hidden" else []  # for the view of its states
     stages = [*states, f"distill_{group}@mirror-1", f"evaluate_{group}@mirror-1"]

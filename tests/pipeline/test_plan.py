@@ -7,10 +7,13 @@ import pytest
 import yaml
 from transformers import AutoConfig
 
-from distill import config, models, registry, yaml_edit
+from distill import parameters
 from distill.errors import UserError
+from distill.experiments import params_file
+from distill.methods import registry
+from distill.models import loading
 from pipeline import plan
-from tests import micro
+from tests.helpers import micro
 
 HUB = {"someone/eight": (8, 4), "someone/six": (6, 4), "someone/six-2": (6, 2)}
 
@@ -25,7 +28,7 @@ def hub(monkeypatch):
         layers, heads = HUB[path]
         return AutoConfig.for_model("bert", num_hidden_layers=layers, num_attention_heads=heads)
 
-    monkeypatch.setattr(models, "configuration", configuration)
+    monkeypatch.setattr(loading, "configuration", configuration)
     return asked
 
 
@@ -37,7 +40,7 @@ def named(student, teacher, groups, **changes):
     raw["student"]["init"] = "pretrained"
     raw["features"]["tokenizer"]["path"] = teacher
     raw["methods"] = {group: groups.get(group, []) for group in raw["methods"]}
-    return config.parse(raw, "params.yaml")
+    return parameters.parse(raw, "params.yaml")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,7 @@ def test_a_checkpoint_with_another_vocabulary_is_refused_by_the_plan(
     assert f"params.yaml: {field}.model.path: '{other}' has a vocabulary" in done.err.replace("\n", " ")
     # Neither of them is looked at where no method needs it, and one that shares the vocabulary will do.
     text = with_checkpoint(field, other, own, group, method)
-    (repo / "params.yaml").write_text(yaml_edit.replace(text, {("methods", group): []}))
+    (repo / "params.yaml").write_text(params_file.replace(text, {("methods", group): []}))
     stages.run(repo, "plan")
     (repo / "params.yaml").write_text(with_checkpoint(field, own, own, group, method))
     stages.run(repo, "plan")
@@ -142,9 +145,9 @@ def test_a_checkpoint_with_another_vocabulary_is_refused_by_the_plan(
 def test_a_generator_for_copies_has_no_vocabulary_of_its_own_beside_a_new_one(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(micro.params({"generator.model.path": "someone/six"}))
-    config.load(path)  # nobody needs it
+    parameters.load(path)  # nobody needs it
     with pytest.raises(UserError, match="features.tokenizer.path is null .* generator.model.path is 'someone/six'"):
-        config.load(path, {"methods.augmented": ["rail"]})
+        parameters.load(path, {"methods.augmented": ["rail"]})
 
 
 @pytest.mark.slow

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from distill import presets, yaml_edit
-from distill.data import tokenizer as tokenizers
-from tests import micro, tiny
+from distill.data.loading import tokenizer as tokenizers
+from distill.experiments import params_file, presets
+from tests.helpers import micro, tiny
 
 pytestmark = pytest.mark.slow
 
@@ -118,7 +118,7 @@ def small(name: str, hub: dict[str, str]) -> str:
     changes |= {f"{role}_filters.filter_output_dim": 8 for role in ("teacher", "student")}
     changes |= {f"{method}.evaluations": 1 for method in ("annealing", "combined")}
     changes |= embedded(values, hub) | models(values, hub)
-    return yaml_edit.replace(text, {tuple(key.split(".")): value for key, value in changes.items()})
+    return params_file.replace(text, {tuple(key.split(".")): value for key, value in changes.items()})
 
 
 def embedded(values: dict[str, Any], hub: dict[str, str]) -> dict[str, Any]:
@@ -196,7 +196,7 @@ def test_a_preset_runs_with_all_its_methods(name, hub, prepared, stages, tmp_pat
 
 def expected(name: str) -> tuple[str, int]:
     """Architecture and number of layers of a preset's student."""
-    params = yaml_edit.parse(presets.merge(micro.params(), presets.load(name)), name)
+    params = params_file.parse(presets.merge(micro.params(), presets.load(name)), name)
     model, teacher = params["student"]["model"], params["teacher"]["model"]
     layers = params["student"]["layers"]
     if params["distill"]["init"] == "teacher_layers" or params["student"]["init"] == "teacher_layers":

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from safetensors.numpy import load_file
 
-from tests import micro
+from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 

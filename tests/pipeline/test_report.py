@@ -9,10 +9,11 @@ import pytest
 
 from distill.errors import UserError
 from distill.report import plot_data
-from pipeline import common, report
-from pipeline.stage import Stage
-from tests import made_up, micro
-from tests.html_tables import Page
+from pipeline import report
+from pipeline.stage import paths
+from pipeline.stage.stage import Stage
+from tests.helpers import made_up, micro
+from tests.helpers.html_tables import Page
 
 LOCKED = "0123456789abcdef0123456789abcdef.dir"
 
@@ -42,7 +43,7 @@ def run(tmp_path, monkeypatch):
 def written(run):
     """What `report.write` leaves, by a stage that has these outputs."""
     with Stage("summarize", params={}, outputs=report.OUTPUTS) as stage:
-        report.write(stage, common.params(), **run.parts)
+        report.write(stage, paths.params(), **run.parts)
     return Page(report.HTML.read_text(encoding="utf-8"))
 
 
@@ -66,7 +67,7 @@ def test_settings_versions_data_and_commands_are_told(run):
 
 
 def test_one_seed_has_a_plain_command(run):
-    params = common.params().model_copy(update={"seeds": [1]})
+    params = paths.params().model_copy(update={"seeds": [1]})
     assert report._commands(params)["ted"] == "dvc repro evaluate_filtered@ted-1"
 
 
@@ -75,14 +76,14 @@ def test_the_commit_and_what_differs_from_it_are_told(run, monkeypatch):
     for words in (["init", "-q"], ["add", "params.yaml"], ["commit", "-qm", "start"]):
         subprocess.run([*git, *words], check=True)
     head = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    assert report._about(common.params())["commit"] == head and "changes" not in report._about(common.params())
+    assert report._about(paths.params())["commit"] == head and "changes" not in report._about(paths.params())
     with open("params.yaml", "a") as file:
         file.write("\n")
     monkeypatch.setenv("DVC_EXP_NAME", "warm")
-    about = report._about(common.params())
+    about = report._about(paths.params())
     assert (about["changes"], about["experiment"]) == ("params.yaml", "warm")
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", "f" * 40)
-    assert report._about(common.params())["commit"] == "f" * 40
+    assert report._about(paths.params())["commit"] == "f" * 40
     assert "DVC experiment warm" in written(run).text
 
 
@@ -95,20 +96,22 @@ def test_files_of_methods_that_are_not_run_are_left_out(run):
 def test_the_command_makes_the_same_page_and_leaves_dvcs_alone(run, capsys):
     written(run)
     for name in ("summary", "analysis", "training"):
-        (common.METRICS / f"{name}.json").write_text(json.dumps(run.parts[name]))
+        (paths.METRICS / f"{name}.json").write_text(json.dumps(run.parts[name]))
     report.DISAGREEMENTS.write_text(json.dumps(run.parts["disagreements"]))
     before = report.HTML.read_bytes()
-    sweeps = (common.METRICS / "sweeps").rename(run.folder / "later")
+    sweeps = (paths.METRICS / "sweeps").rename(run.folder / "later")
     report.main([])
     assert report.AGAIN.read_bytes() == before == report.HTML.read_bytes()
     assert capsys.readouterr().out.endswith(f"{report.AGAIN}: 6 models\n")
     report.main(["--output", "elsewhere/page.html"])
     assert (run.folder / "elsewhere" / "page.html").read_bytes() == before
-    sweeps.rename(common.METRICS / "sweeps")
+    sweeps.rename(paths.METRICS / "sweeps")
     report.main([])
     assert b"sweep-ted.mse_alpha" in report.AGAIN.read_bytes() and b"sweep-ted.mse_alpha" not in before
-    (common.METRICS / "sweeps" / "kd.temperature.csv").touch()
-    with pytest.raises(UserError, match=r"sweeps/kd.temperature.csv: .*: run `python -m pipeline.sweep` again"):
+    (paths.METRICS / "sweeps" / "kd.temperature.csv").touch()
+    with pytest.raises(
+        UserError, match=r"sweeps/kd.temperature.csv: .*: run `python -m pipeline.commands.sweep` again"
+    ):
         report.main([])
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from distill.report import page
-from tests import made_up
+from tests.helpers import made_up
 
 selenium = pytest.importorskip("selenium")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from distill.report import plot_data
-from tests import made_up
+from tests.helpers import made_up
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = {path.stem: path for path in (ROOT / ".dvc" / "plots").glob("*.json")}

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from distill.checkpoints import tree_hash
-from tests import micro
-from tests.project import executed
+from distill.runtime.files import tree_hash
+from tests.helpers import micro
+from tests.helpers.project import executed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

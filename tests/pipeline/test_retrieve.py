@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from distill import checkpoints, models, registry, retrieval
-from distill.candidates import Candidates
-from distill.data.prepared import Prepared
-from tests import micro
+from distill.augmentation import retrieval
+from distill.augmentation.candidates import Candidates
+from distill.data.loading.prepared import Prepared
+from distill.models import loading
+from distill.models.forward import forward_pass, freeze
+from distill.runtime.files import tree_hash
+from distill.tasks.registry import load_task
+from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 
@@ -60,8 +64,8 @@ def contents(repo):
 
 def opened(repo, kind):
     data = Prepared(repo / "data/prepared")
-    task = registry.load_task("qa" if kind == "qa" else "classification", labels=data.meta.get("labels", ()))
-    identity = {"data": checkpoints.tree_hash(repo / "data/prepared/train/features.arrow")}
+    task = load_task("qa" if kind == "qa" else "classification", labels=data.meta.get("labels", ()))
+    identity = {"data": tree_hash(repo / "data/prepared/train/features.arrow")}
     return data, task, Candidates.load(repo / "data/candidates", identity, task, data.tokenizer().pad_token_id)
 
 
@@ -73,9 +77,9 @@ def words(tokenizer, ids):
 def test_the_stored_logits_are_the_teachers(made, kind):
     repo = made[kind][0]
     _, task, found = opened(repo, kind)
-    teacher = models.freeze(models.from_pretrained(str(repo / "data/models/teacher"), task))
+    teacher = freeze(loading.from_pretrained(str(repo / "data/models/teacher"), task))
     batch, logits = found.of(torch.tensor([5, 0, 17]))
-    own = models.run(teacher, task, batch).logits
+    own = forward_pass(teacher, task, batch).logits
     if task.per_token:
         own = own * batch["attention_mask"].unsqueeze(-1)
     torch.testing.assert_close(logits, own, rtol=1e-4, atol=1e-5)
@@ -157,7 +161,7 @@ def test_the_same_again_gives_the_same_bytes(made, bare, stages, tmp_path):
     stages.run(repo, "retrieve")
     assert contents(repo) == contents(made["pairs"][0])
     meta = json.loads((repo / "data/candidates/logits/meta.json").read_text())
-    assert meta["data"] == checkpoints.tree_hash(repo / "data/prepared/train/features.arrow")
+    assert meta["data"] == tree_hash(repo / "data/prepared/train/features.arrow")
     assert set(contents(repo)) == {"features.arrow", "neighbours.npy"} | {
         f"logits/{name}" for name in ("logits/00000.npy", "offsets.npy", "meta.json")
     }

@@ -3,18 +3,20 @@
 import pytest
 import torch
 
-from distill import augmentation, generators, hardware, prediction
+from distill.augmentation import masked_lm, word_replacement
+from distill.models import acceleration
+from distill.signals import writer
 from pipeline import copies, evaluate, neighbours, predict
-from tests import micro
+from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 
 # A stage, and what of it runs the model.
 STAGES = {
-    "predict_teacher": (predict.main, prediction, "_store"),
+    "predict_teacher": (predict.main, writer, "_store"),
     "evaluate_student": (lambda: evaluate.main("student"), evaluate, "predict_split"),
-    "retrieve": (lambda: neighbours.build("retrieve"), prediction, "_store"),
-    "augment": (lambda: copies.build("augment"), augmentation, "Augmenter"),
+    "retrieve": (lambda: neighbours.build("retrieve"), writer, "_store"),
+    "augment": (lambda: copies.build("augment"), word_replacement, "Augmenter"),
 }
 
 
@@ -29,14 +31,14 @@ def begin(repo, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(repo))
     monkeypatch.setenv("DISTILL_TRACKING", "off")
     (repo / "data/models/generator").mkdir()
-    monkeypatch.setattr(generators, "load", lambda folder: torch.nn.Linear(2, 2))
-    (attending, threads), seen = (hardware._attending, torch.get_num_threads()), []
+    monkeypatch.setattr(masked_lm, "load", lambda folder: torch.nn.Linear(2, 2))
+    (attending, threads), seen = (acceleration._attending, torch.get_num_threads()), []
 
     def _attending(model, attention, longest):
         seen.append((model.config.num_hidden_layers, attention, longest))
         return attending(model, attention, longest)
 
-    monkeypatch.setattr(hardware, "_attending", _attending)
+    monkeypatch.setattr(acceleration, "_attending", _attending)
 
     def begin(name, **settings):
         (repo / "params.yaml").write_text(micro.params({f"runtime.{key}": value for key, value in settings.items()}))

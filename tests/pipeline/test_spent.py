@@ -3,9 +3,10 @@
 import pytest
 import yaml
 
-from distill import config, registry
+from distill import parameters
+from distill.methods import registry
 from pipeline import spent
-from pipeline.stage import record_file
+from pipeline.stage.stage import record_file
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def test_every_group_is_known(stages):
 
 
 def test_records_of_methods_and_seeds_that_are_no_longer_listed_do_not_count(root, tmp_path, monkeypatch):
-    params = config.load(root / "params.yaml", {"methods.logits": ["kd"], "seeds": [2]})
+    params = parameters.load(root / "params.yaml", {"methods.logits": ["kd"], "seeds": [2]})
     kept = ["finetune_teacher", "predict_teacher", "distill_logits@kd-2", "evaluate_logits@kd-2", "cost"]
     gone = ["distill_logits@kd-1", "distill_logits@ft-2", "evaluate_hidden@pkd-2", "export@kd-2"]
     monkeypatch.chdir(tmp_path)

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import yaml
 
-from distill import config, registry, states
+from distill import parameters
+from distill.config.params import Group
+from distill.methods import registry
+from distill.signals import states
 from pipeline import plan, predict
-from tests import micro
+from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 
@@ -173,9 +176,9 @@ ONLINE = {
 def test_all_that_run_the_teacher_along_are_known_before(case):
     listed, name, value = case
     group, _, method = listed.partition(".")
-    settings = {f"methods.{other}": [] for other in get_args(config.Group)} | {f"methods.{group}": [method]}
+    settings = {f"methods.{other}": [] for other in get_args(Group)} | {f"methods.{group}": [method]}
     settings |= {name: value for name, value in SETTINGS.items() if not name.startswith("methods.")}
-    params = config.parse(yaml.safe_load(micro.params(settings | {name: value})), "params.yaml")
+    params = parameters.parse(yaml.safe_load(micro.params(settings | {name: value})), "params.yaml")
     reads = plan.reads(params, [method] if group in states.GROUPS else [])
     assert predict.online(params, reads) == ONLINE[case]
 

@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 
-from distill import examples
-from distill.metrics import glue, squad
-from tests import micro
+from distill.analysis import example_table
+from distill.tasks import glue, squad
+from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 
@@ -294,6 +294,6 @@ def test_tables_of_an_older_run_are_refused_with_the_fix(questions, stages, tmp_
 
 def test_the_tables_read_as_they_were_written(sentences):
     path = sentences / "data/predictions/kd-1.examples.csv"
-    table = examples.read(path)
+    table = example_table.read(path)
     assert list(table.index) == [row["id"] for row in rows(sentences, "kd-1")]
     assert table["confidence"].tolist() == column(sentences, "kd-1", "confidence").tolist()

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from distill.report import charts, curves
-from tests import made_up
+from tests.helpers import made_up
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from distill.report import page
-from tests import made_up
-from tests.html_tables import Page
+from tests.helpers import made_up
+from tests.helpers.html_tables import Page
 
 TASKS = tuple(made_up.MAIN)
 

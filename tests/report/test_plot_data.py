@@ -3,7 +3,7 @@
 import pytest
 
 from distill.report import plot_data
-from tests import made_up
+from tests.helpers import made_up
 
 
 @pytest.mark.parametrize("task", made_up.MAIN)

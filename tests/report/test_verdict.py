@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from distill.report.verdict import MORE_SEEDS, sentences
-from tests import made_up
+from tests.helpers import made_up
 
 
 def changed(results, **rows):

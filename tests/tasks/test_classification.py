@@ -8,8 +8,7 @@ import torch
 
 from distill.errors import UserError
 from distill.tasks.classification import TASK as Classification
-from tests import text
-from tests.methods import reference
+from tests.helpers import reference, text
 
 TASK = Classification(labels=text.CLASSES)
 

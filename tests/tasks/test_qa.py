@@ -10,16 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from distill.data import preparation
-from distill.data.prepared import Prepared
-from distill.data.tokenizer import train
+from distill.config.schema import Evaluate
+from distill.data.features import preparation
+from distill.data.loading.prepared import Prepared
+from distill.data.loading.tokenizer import train
 from distill.errors import UserError
-from distill.evaluation import Predicted
-from distill.metrics import squad
-from distill.sections import Evaluate
+from distill.tasks import squad
+from distill.tasks.base import Predicted
 from distill.tasks.qa import TASK as QuestionAnswering
-from tests import tiny
-from tests.methods import reference
+from tests.helpers import reference, tiny
 
 TASK = QuestionAnswering()
 SETTINGS = Evaluate(batch_size=8, precision="fp32", metric=None, n_best=5, max_answer_length=6)
@@ -229,7 +228,7 @@ def test_score_is_the_first_part_of_the_report(splits, report):
 
 
 def test_scoring_waits_for_no_import_of_evaluate(splits, report, monkeypatch):
-    for name in ("evaluate", "distill.metrics.squad_metric"):
+    for name in ("evaluate", "distill.tasks.squad_metric"):
         monkeypatch.setitem(sys.modules, name, None)  # an import of it now fails
     assert TASK.score(splits[1], SETTINGS)["f1"] == report.scores["f1"]
 

@@ -8,8 +8,7 @@ import torch
 
 from distill.errors import UserError
 from distill.tasks.regression import TASK as Regression
-from tests import text
-from tests.methods import reference
+from tests.helpers import reference, text
 from tests.tasks.test_classification import check
 
 TASK = Regression()

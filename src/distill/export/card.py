@@ -14,10 +14,10 @@ from typing import Any
 import jinja2
 from huggingface_hub import EvalResult, ModelCardData
 
+from distill.config.schema import Data, Model, Training
 from distill.export.card_template import TEMPLATE
-from distill.inference import INT8, ONNX, Settings
+from distill.inference.model import INT8, ONNX, Settings
 from distill.report.results import title
-from distill.sections import Data, Model, Training
 
 #: Our scores by the names that the hub has for them.
 HUB_METRICS = {

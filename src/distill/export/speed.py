@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pyarrow as pa
 
-from distill import cost
-from distill.inference import Run, batches
+from distill.analysis import model_cost
+from distill.inference.model import Run, batches
 
 # Batches that are timed, spread evenly over the lengths; every one of them counts as often as the others.
 _SINGLE, _LARGER = 64, 4
@@ -37,14 +37,14 @@ def measure(
     def timed(size: int, number: int) -> dict[str, np.ndarray]:
         """Seconds by form, (rounds, batches), of batches with `size` rows."""
         whole = [batch for rows, batch in batches(features, pad_token_id, size) if len(rows) == size]
-        chosen = cost.spread(whole, number)
+        chosen = model_cost.spread(whole, number)
         for run in runs.values():
             run(chosen[0])  # the first pass of a form sets things up
-        return cost.measure(runs, chosen, seconds, clock)
+        return model_cost.measure(runs, chosen, seconds, clock)
 
     size = min(batch_size, features.num_rows)
     single, larger = timed(1, _SINGLE), timed(size, _LARGER)
     return {
         "latency_ms": {form: round(1000 * float(np.median(times)), 3) for form, times in single.items()},
-        "throughput": {form: round(cost.rows_per_second(times, size), 2) for form, times in larger.items()},
+        "throughput": {form: round(model_cost.rows_per_second(times, size), 2) for form, times in larger.items()},
     }

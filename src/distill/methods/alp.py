@@ -5,9 +5,9 @@ a_jk = softmax over k ∈ A(j) of h_s[j]·h_t[k] / √D, c_j = Σ_k a_jk h_t[k],
 `task_weight · task + kl_alpha · soft + mse_alpha · Σ_j mse(h_s[j], c_j)`, with mse the mean over rows and width.
 
 A(j) are all layers (`all`: ALP), disjoint blocks (`regular`: ALP-NO, no overlap), blocks with a layer more on either
-side (`overlap`: ALP-PO, partial overlap; see `distill.layer_groups`), or lists. On the first token; with `tokens: all`
-at every real token by itself. The paper does not divide by √D, which lets one layer take all the weight: that is
-`scale: false`.
+side (`overlap`: ALP-PO, partial overlap; see `distill.models.layer_groups`), or lists. On the first token; with
+`tokens: all` at every real token by itself. The paper does not divide by √D, which lets one layer take all the weight:
+that is `scale: false`.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ import torch
 from pydantic import Discriminator, Field, Tag
 from torch import Tensor
 
-from distill import layer_groups, layer_maps
-from distill.config import Params
-from distill.layer_groups import Lists
-from distill.layer_maps import Counts
+from distill.config.params import Params
+from distill.config.schema import Section
+from distill.losses.weights import ScheduledWeight, Weight
 from distill.methods.base import Setup
-from distill.models import Outputs, num_layers
-from distill.projections import lifts
-from distill.schedules import ScheduledWeight, Weight
-from distill.sections import Section
-from distill.soft_targets import SoftTargets
-from distill.states import Reads
+from distill.methods.shared.soft_targets import SoftTargets
+from distill.models import layer_groups, layer_maps
+from distill.models.forward import Outputs
+from distill.models.layer_groups import Lists
+from distill.models.layer_maps import Counts
+from distill.models.loading import num_layers
+from distill.models.projections import lifts
+from distill.signals.states import Reads
 
 FIELD = "alp.layers"
 

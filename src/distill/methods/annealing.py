@@ -1,7 +1,8 @@
 """annealing: Annealing KD (Jafari et al. 2021, arXiv 2104.07163): the teacher's logits first, growing; then the labels.
 
 Phase 1, without labels: `mse_weight · mean (z_s − Φ(τ) · z_t)²`, Φ(τ) = 1 − (τ − 1)/τ_max, with τ falling through the
-whole numbers τ_max … 1 (`distill.annealing`). Phase 2 starts from phase 1's best weights on the selection split with
+whole numbers τ_max … 1 (`distill.methods.shared.annealing_schedule`). Phase 2 starts from phase 1's best weights on the
+selection split with
 a fresh optimiser: `task_weight · task`. Published: τ_max 7 (or 14), 14 + 6 or 14 + 4 epochs, lr 2e-5, batch 32.
 """
 
@@ -13,13 +14,13 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from distill import annealing, models
+from distill.config.schema import Count, Section, Training
+from distill.losses.weights import ScheduledWeight, Weight
 from distill.methods.base import Method
-from distill.models import Outputs
-from distill.phases import Phase
-from distill.schedules import ScheduledWeight, Weight
-from distill.sections import Count, Section, Training
-from distill.signals import Teacher
+from distill.methods.shared import annealing_schedule
+from distill.models.forward import Outputs, forward_pass
+from distill.signals.teacher import Teacher
+from distill.training.phases import Phase
 
 
 class Config(Section):
@@ -47,14 +48,14 @@ class Annealing(Method):
 
     def compute(self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: Teacher | None) -> dict[str, Tensor]:
         """Both models in phase 1, the student alone in phase 2."""
-        own = models.run(student, self.task, batch)
+        own = forward_pass(student, self.task, batch)
         return self.terms(batch, own, teacher(batch) if self.phase == 0 else None)
 
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
         """`mse` in phase 1 (`task.logit_mse`: over logits that exist), `task` in phase 2."""
         if self.phase:
             return {"task": self.task.loss(student.logits, batch)}
-        factor = annealing.phi(self.progress.share, self.config.tau_max)
+        factor = annealing_schedule.phi(self.progress.share, self.config.tau_max)
         return {"mse": self.task.logit_mse(student.logits, factor * teacher.logits, batch)}
 
     def weights(self) -> dict[str, ScheduledWeight]:

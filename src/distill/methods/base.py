@@ -11,20 +11,20 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from distill import layer_maps, models
-from distill.candidates import Candidates
-from distill.config import Params
+from distill.augmentation.candidates import Candidates
+from distill.config.params import Params
+from distill.config.schema import Section, Training
 from distill.errors import UserError
-from distill.filters import FilterBank
-from distill.layer_maps import Counts
-from distill.models import Outputs
-from distill.phases import Phase
-from distill.schedules import Rest, ScheduledWeight
-from distill.sections import Section, Training
-from distill.signals import Teacher
-from distill.states import Reads
+from distill.losses.weights import Rest, ScheduledWeight
+from distill.methods.shared.filters import FilterBank
+from distill.models import layer_maps
+from distill.models.forward import Outputs, forward_pass
+from distill.models.layer_maps import Counts
+from distill.signals.states import Reads
+from distill.signals.teacher import Teacher
 from distill.tasks.base import Task
-from distill.trainer import Progress
+from distill.training.phases import Phase
+from distill.training.trainer import Progress
 
 # Whose outputs a method learns from; see `Method.taught_by`.
 Source = Literal["teacher", "student", "assistant", "generation"]
@@ -141,7 +141,7 @@ class Method(nn.Module):
     def compute(self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: Teacher | None) -> dict[str, Tensor]:
         """Unweighted loss terms of a batch: both models run once, and `terms` compares them."""
         hidden = bool(self.needs & {"hidden", "cls"})
-        own = models.run(student, self.task, batch, hidden=hidden, attention="attention" in self.needs)
+        own = forward_pass(student, self.task, batch, hidden=hidden, attention="attention" in self.needs)
         return self.terms(batch, own, teacher(batch) if self.needs else None)
 
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:

@@ -19,12 +19,12 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
-from distill.config import Params
+from distill.config.params import Params
+from distill.config.schema import Count, Section
 from distill.errors import UserError
-from distill.schedules import Weight
-from distill.sections import Count, Section
-from distill.signals import Teacher
-from distill.soft_targets import SoftTargets
+from distill.losses.weights import Weight
+from distill.methods.shared.soft_targets import SoftTargets
+from distill.signals.teacher import Teacher
 
 # Seeds of neighbouring generations lie further apart than any two seeds of one run.
 _APART = 100_000

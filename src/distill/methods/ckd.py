@@ -6,7 +6,7 @@ for g layers of width D), both L2-normalised; summed over the width, averaged ov
 with the student and dropped with the method.
 
 Groups for 6 → 2 layers: regular [1, 2, 3] [4, 5, 6], overlap [1, 2, 3, 4] [3, 4, 5, 6], skip_middle [1, 2] [5, 6],
-cross [1, 3] [4, 6]; `distill.layer_groups` has the rules for other depths.
+cross [1, 3] [4, 6]; `distill.models.layer_groups` has the rules for other depths.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill import layer_groups, layer_maps
-from distill.config import Params
-from distill.layer_groups import LayerGroups
-from distill.layer_maps import Counts
+from distill.config.params import Params
+from distill.config.schema import Section
+from distill.losses.weights import Rest, ScheduledWeight, Share
 from distill.methods.base import Setup
-from distill.models import Outputs, num_layers
-from distill.schedules import Rest, ScheduledWeight, Share
-from distill.sections import Section
-from distill.soft_targets import SoftTargets
-from distill.states import Reads
+from distill.methods.shared.soft_targets import SoftTargets
+from distill.models import layer_groups, layer_maps
+from distill.models.forward import Outputs
+from distill.models.layer_groups import LayerGroups
+from distill.models.layer_maps import Counts
+from distill.models.loading import num_layers
+from distill.signals.states import Reads
 
 FIELD = "ckd.layer_groups"
 

@@ -1,10 +1,11 @@
 """combined: Combined KD, annealing over changed texts (Jafari et al. 2021, arXiv 2109.05696).
 
 Phase 1, without labels: `mse_weight · MSE(z_s(x), Φ z_t(x)) + adversarial_weight · MSE(z_s(x′), Φ z_t(x′))`, each a
-half in the paper. x′ is what mate's generator makes of x (`distill.adversary`); in steps of its own it learns to
-maximise the second term. Φ = 1 − (τ − 1)/τ_max grows as in annealing (`distill.annealing`). Phase 2 starts from phase
-1's best weights on the selection split with a fresh optimiser: `task_weight · task`. Published: τ_max 10, 30 + 10
-epochs; the generator as in mate.
+half in the paper. x′ is what mate's generator makes of x (`distill.methods.shared.adversary`); in steps of its own it
+learns to maximise the second term. Φ = 1 − (τ − 1)/τ_max grows as in annealing
+(`distill.methods.shared.annealing_schedule`). Phase 2 starts from phase 1's best weights on the selection split with a
+fresh optimiser: `task_weight · task`.
+Published: τ_max 10, 30 + 10 epochs; the generator as in mate.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from distill import adversary, annealing, models
-from distill.changed_text import ChangedText
-from distill.phases import Phase
-from distill.schedules import ScheduledWeight, Weight
-from distill.sections import Count, Section, Training
-from distill.signals import OnlineTeacher
+from distill.config.schema import Count, Section, Training
+from distill.losses.weights import ScheduledWeight, Weight
+from distill.methods.shared import adversary, annealing_schedule
+from distill.methods.shared.changed_text import ChangedText
+from distill.models.forward import forward_pass
+from distill.signals.teacher import OnlineTeacher
+from distill.training.phases import Phase
 
 
 class Config(Section):
@@ -58,15 +60,15 @@ class Combined(ChangedText):
     def compute(self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: OnlineTeacher) -> dict[str, Tensor]:
         """Phase 1: `generator` (which it maximises), or the student's `mse` and `adversarial`; phase 2: `task`."""
         if self.phase:
-            return {"task": self.task.loss(models.run(student, self.task, batch).logits, batch)}
-        factor = annealing.phi(self.progress.share, self.config.tau_max)
+            return {"task": self.task.loss(forward_pass(student, self.task, batch).logits, batch)}
+        factor = annealing_schedule.phi(self.progress.share, self.config.tau_max)
         if self.cycle.is_generators(self.progress.step):
             own, target = self.adversary.attack(batch, student, teacher)
             return {"generator": adversary.both_ways(self._mse(batch), own, factor * target)}
         changed, mse = self.adversary.changed(batch), self._mse(batch)
         return {
-            "mse": mse(models.run(student, self.task, batch).logits, factor * teacher(batch).logits),
-            "adversarial": mse(models.run(student, self.task, changed).logits, factor * teacher(changed).logits),
+            "mse": mse(forward_pass(student, self.task, batch).logits, factor * teacher(batch).logits),
+            "adversarial": mse(forward_pass(student, self.task, changed).logits, factor * teacher(changed).logits),
         }
 
     def _mse(self, batch: dict[str, Tensor]) -> adversary.Loss:

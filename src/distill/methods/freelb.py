@@ -20,12 +20,11 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from distill import models
+from distill.config.schema import Count, Section
+from distill.losses.weights import ScheduledWeight, Weight
 from distill.methods.base import Method, Setup
-from distill.models import Outputs
-from distill.schedules import ScheduledWeight, Weight
-from distill.sections import Count, Section
-from distill.signals import Teacher
+from distill.models.forward import Outputs, forward_pass
+from distill.signals.teacher import Teacher
 
 # Below it a gradient is no direction: dividing by its norm would blow up rounding errors.
 _NO_DIRECTION = 1e-12
@@ -68,7 +67,7 @@ class FreeLB(Method):
             if step and self.config.same_dropout:
                 _restore(random, real.device)
             delta.requires_grad_()
-            own = models.run(student, self.task, batch, embeddings=embeddings + delta)
+            own = forward_pass(student, self.task, batch, embeddings=embeddings + delta)
             found.append(self.terms(batch, own, target))
             if step < self.config.steps - 1:
                 delta = self._moved(delta, found[-1], real)

@@ -10,11 +10,11 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from distill.config import Params
+from distill.config.params import Params
+from distill.config.schema import Section
+from distill.losses.weights import ScheduledWeight, Weight
 from distill.methods.base import Method
-from distill.models import Outputs
-from distill.schedules import ScheduledWeight, Weight
-from distill.sections import Section
+from distill.models.forward import Outputs
 
 
 class Config(Section):

@@ -14,17 +14,19 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag
 from torch import Tensor
 
-from distill import layer_maps, losses
-from distill.config import Params
+from distill.config.params import Params
+from distill.config.schema import Count, LayerMap, Section
 from distill.errors import UserError
-from distill.layer_maps import Counts
+from distill.losses.terms import mse_cls
+from distill.losses.weights import Rest, ScheduledWeight, Share, Weight
 from distill.methods.base import Setup
-from distill.models import Outputs, num_layers
-from distill.projections import lifts
-from distill.schedules import Rest, ScheduledWeight, Share, Weight
-from distill.sections import Count, LayerMap, Section
-from distill.soft_targets import SoftTargets
-from distill.states import Reads
+from distill.methods.shared.soft_targets import SoftTargets
+from distill.models import layer_maps
+from distill.models.forward import Outputs
+from distill.models.layer_maps import Counts
+from distill.models.loading import num_layers
+from distill.models.projections import lifts
+from distill.signals.states import Reads
 
 FIELD = "hidden.layers"
 
@@ -87,7 +89,7 @@ class FeatureAlignment(SoftTargets):
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
         """`task`, `kl` and `hidden` (the sum over layers of `losses.mse_cls`)."""
         states = [
-            losses.mse_cls(lift(student.hidden[own][:, 0]), teacher.hidden[other][:, 0])
+            mse_cls(lift(student.hidden[own][:, 0]), teacher.hidden[other][:, 0])
             for lift, (own, other) in zip(self.lifts, self.pairs, strict=True)
         ]
         return super().terms(batch, student, teacher) | {"hidden": sum(states)}

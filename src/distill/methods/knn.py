@@ -16,9 +16,9 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from distill.candidate_targets import CandidateTargets
-from distill.schedules import Weight
-from distill.sections import Count, Section
+from distill.config.schema import Count, Section
+from distill.losses.weights import Weight
+from distill.methods.shared.candidate_targets import CandidateTargets
 
 
 class Config(Section):

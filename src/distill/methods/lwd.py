@@ -11,15 +11,17 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from distill import layer_maps, losses
-from distill.config import Params
-from distill.layer_maps import Counts
+from distill.config.params import Params
+from distill.config.schema import LayerMap, Section
+from distill.losses.terms import mse_tok
+from distill.losses.weights import ScheduledWeight, Weight
 from distill.methods.base import Setup
-from distill.models import Outputs, num_layers
-from distill.schedules import ScheduledWeight, Weight
-from distill.sections import LayerMap, Section
-from distill.soft_targets import SoftTargets
-from distill.states import Reads
+from distill.methods.shared.soft_targets import SoftTargets
+from distill.models import layer_maps
+from distill.models.forward import Outputs
+from distill.models.layer_maps import Counts
+from distill.models.loading import num_layers
+from distill.signals.states import Reads
 
 
 class Config(Section):
@@ -66,7 +68,7 @@ class LayerWiseDistillation(SoftTargets):
         """`task`, `kl` and `mse` (mean over layers of `losses.mse_tok`)."""
         mask = batch["attention_mask"].bool() if self.config.mask else None
         pairs = [
-            losses.mse_tok(w(student.hidden[k]), teacher.hidden[layer], mask)
+            mse_tok(w(student.hidden[k]), teacher.hidden[layer], mask)
             for k, (w, layer) in enumerate(zip(self.maps, self.layers, strict=True), start=1)
         ]
         return super().terms(batch, student, teacher) | {"mse": sum(pairs) / len(pairs)}

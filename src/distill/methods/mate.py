@@ -1,8 +1,9 @@
 """mate: MATE-KD, text that a generator changes so that student and teacher differ (Rashid et al. 2021, 2105.05912).
 
-A masked-LM generator changes a share of the tokens: x becomes x′ (`distill.adversary`). In cycles, it learns for
-`generator_steps` steps to maximise D(x′) by gradients through student and teacher, which stay as they are; then the
-student learns for `student_steps` updates on `task_weight · task + kl_alpha · D(x) + adversarial_alpha · D(x′)`.
+A masked-LM generator changes a share of the tokens: x becomes x′ (`distill.methods.shared.adversary`). In cycles, it
+learns for `generator_steps` steps to maximise D(x′) by gradients through student and teacher, which stay as they are;
+then the student learns for `student_steps` updates on `task_weight · task + kl_alpha · D(x) + adversarial_alpha ·
+D(x′)`.
 
 D is soft cross-entropy, the mean squared error on regression. For the student that is `soft` at T = 1 up to the
 teacher's entropy, a constant, and is logged without it. Published: a third of each, 30% of the tokens, τ = 1, cycles of
@@ -17,11 +18,12 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from distill import adversary, models
-from distill.changed_text import ChangedText
-from distill.schedules import ScheduledWeight, Weight
-from distill.sections import Count, Section
-from distill.signals import OnlineTeacher
+from distill.config.schema import Count, Section
+from distill.losses.weights import ScheduledWeight, Weight
+from distill.methods.shared import adversary
+from distill.methods.shared.changed_text import ChangedText
+from distill.models.forward import forward_pass
+from distill.signals.teacher import OnlineTeacher
 
 
 class Config(Section):
@@ -48,12 +50,12 @@ class AdversarialText(ChangedText):
         if self.cycle.is_generators(self.progress.step):
             own, target = self.adversary.attack(batch, student, teacher)
             return {"generator": adversary.divergence(self.task, own, target, batch)}
-        own, changed = models.run(student, self.task, batch).logits, self.adversary.changed(batch)
+        own, changed = forward_pass(student, self.task, batch).logits, self.adversary.changed(batch)
         return {
             "task": self.task.loss(own, batch),
             "kl": self.task.soft(own, teacher(batch).logits, batch, 1.0),
             "adversarial": self.task.soft(
-                models.run(student, self.task, changed).logits, teacher(changed).logits, batch, 1.0
+                forward_pass(student, self.task, changed).logits, teacher(changed).logits, batch, 1.0
             ),
         }
 

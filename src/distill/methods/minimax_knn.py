@@ -17,10 +17,10 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from distill import models
-from distill.candidate_targets import CandidateTargets
-from distill.schedules import Weight
-from distill.sections import Count, Section
+from distill.config.schema import Count, Section
+from distill.losses.weights import Weight
+from distill.methods.shared.candidate_targets import CandidateTargets
+from distill.models.forward import forward_pass, in_eval
 
 
 class Config(Section):
@@ -43,8 +43,8 @@ class MiniMaxNeighbours(CandidateTargets):
     def select(self, index: Tensor, student: PreTrainedModel) -> tuple[dict[str, Tensor], Tensor]:
         """The candidates of training rows `index` on which the student is farthest from the teacher, and its logits."""
         near, targets = self.candidates.of(index)
-        with models.in_eval(student):
-            answers = models.run(student, self.task, near).logits
+        with in_eval(student):
+            answers = forward_pass(student, self.task, near).logits
         distance = self.task.soft_rows(answers, targets, near, self.config.temperature)
         per_row = distance.view(len(index), self.candidates.per_row)
         first = torch.arange(len(index), device=index.device).unsqueeze(1) * self.candidates.per_row

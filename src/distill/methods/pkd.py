@@ -13,16 +13,18 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from distill import layer_maps, losses
-from distill.config import Params
-from distill.layer_maps import Counts
+from distill.config.params import Params
+from distill.config.schema import LayerMap, Section
+from distill.losses.terms import mse_cls
+from distill.losses.weights import Rest, ScheduledWeight, Share, Weight
 from distill.methods.base import Setup
-from distill.models import Outputs, num_layers
-from distill.projections import lifts
-from distill.schedules import Rest, ScheduledWeight, Share, Weight
-from distill.sections import LayerMap, Section
-from distill.soft_targets import SoftTargets
-from distill.states import Reads
+from distill.methods.shared.soft_targets import SoftTargets
+from distill.models import layer_maps
+from distill.models.forward import Outputs
+from distill.models.layer_maps import Counts
+from distill.models.loading import num_layers
+from distill.models.projections import lifts
+from distill.signals.states import Reads
 
 FIELD = "pkd.layer_map"
 
@@ -65,7 +67,7 @@ class PatientDistillation(SoftTargets):
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
         """`task`, `kl` and `patient` (the mean over layers of `losses.mse_cls`)."""
         states = [
-            losses.mse_cls(lift(student.hidden[k][:, 0]), teacher.hidden[layer][:, 0])
+            mse_cls(lift(student.hidden[k][:, 0]), teacher.hidden[layer][:, 0])
             for k, (lift, layer) in enumerate(zip(self.lifts, self.layers, strict=True), start=1)
         ]
         return super().terms(batch, student, teacher) | {"patient": sum(states) / len(states)}

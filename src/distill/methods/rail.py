@@ -17,17 +17,19 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from distill import layer_maps, losses
-from distill.config import Params
+from distill.config.params import Params
+from distill.config.schema import Section
 from distill.errors import UserError
-from distill.layer_maps import Counts
+from distill.losses.terms import mse_cls
+from distill.losses.weights import Rest, ScheduledWeight, Share, Weight
 from distill.methods.base import Setup
-from distill.models import Outputs, num_layers
-from distill.projections import lifts
-from distill.schedules import Rest, ScheduledWeight, Share, Weight
-from distill.sections import Section
-from distill.soft_targets import SoftTargets
-from distill.states import Reads
+from distill.methods.shared.soft_targets import SoftTargets
+from distill.models import layer_maps
+from distill.models.forward import Outputs
+from distill.models.layer_maps import Counts
+from distill.models.loading import num_layers
+from distill.models.projections import lifts
+from distill.signals.states import Reads
 
 
 class Config(Section):
@@ -97,7 +99,7 @@ class RandomLayers(SoftTargets):
         others = [teacher.hidden[layer][:, 0] for layer in self.layers]
         if self.config.form == "concatenated":
             own, others = [torch.cat(own, -1)], [torch.cat(others, -1)]
-        gaps = [losses.mse_cls(lift(s), t) for lift, s, t in zip(self.lifts, own, others, strict=True)]
+        gaps = [mse_cls(lift(s), t) for lift, s, t in zip(self.lifts, own, others, strict=True)]
         return super().terms(batch, student, teacher) | {"layers": sum(gaps) / len(gaps)}
 
     def weights(self) -> dict[str, ScheduledWeight | Rest]:

@@ -10,9 +10,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from distill.schedules import Rest, ScheduledWeight, Share
-from distill.sections import Section
-from distill.soft_targets import SoftTargets
+from distill.config.schema import Section
+from distill.losses.weights import Rest, ScheduledWeight, Share
+from distill.methods.shared.soft_targets import SoftTargets
 
 
 class Config(Section):

@@ -15,13 +15,14 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from distill import layer_maps
-from distill.config import Params, explain
+from distill.config.explain import explain
+from distill.config.params import Params
+from distill.config.schema import Section
 from distill.errors import UserError
-from distill.layer_maps import Counts
-from distill.schedules import Weight
-from distill.sections import Section
-from distill.soft_targets import SoftTargets
+from distill.losses.weights import Weight
+from distill.methods.shared.soft_targets import SoftTargets
+from distill.models import layer_maps
+from distill.models.layer_maps import Counts
 
 
 class Config(Section):

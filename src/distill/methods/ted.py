@@ -13,16 +13,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from distill import filters, losses, models
-from distill.config import Params
+from distill.config.params import Params
+from distill.config.schema import Section
 from distill.errors import UserError
-from distill.layer_maps import Counts
+from distill.losses.terms import mse_tok
+from distill.losses.weights import ScheduledWeight, Weight
 from distill.methods.base import Setup
-from distill.models import Outputs
-from distill.schedules import ScheduledWeight, Weight
-from distill.sections import Section
-from distill.soft_targets import SoftTargets
-from distill.states import Reads
+from distill.methods.shared import filters
+from distill.methods.shared.soft_targets import SoftTargets
+from distill.models.forward import Outputs, freeze
+from distill.models.layer_maps import Counts
+from distill.signals.states import Reads
 
 
 class Config(Section):
@@ -65,7 +66,7 @@ class TaskAwareDistillation(SoftTargets):
         filters.check_match(setup.teacher_filters, setup.student_filters)
         self.filters = setup.student_filters
         # A list hides the teacher's bank from the module: it is neither trained nor saved with the student.
-        self._teacher_filters = [models.freeze(setup.teacher_filters)]
+        self._teacher_filters = [freeze(setup.teacher_filters)]
 
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
         """`task`, `kl` and `mse` (mean over filters of `losses.mse_tok`)."""
@@ -73,7 +74,7 @@ class TaskAwareDistillation(SoftTargets):
         bank = self._teacher_filters[0].to(student.logits.device)
         with torch.no_grad():
             targets = bank(teacher.hidden)
-        pairs = [losses.mse_tok(s, t, mask) for s, t in zip(self.filters(student.hidden), targets, strict=True)]
+        pairs = [mse_tok(s, t, mask) for s, t in zip(self.filters(student.hidden), targets, strict=True)]
         return super().terms(batch, student, teacher) | {"mse": sum(pairs) / len(pairs)}
 
     def weights(self) -> dict[str, ScheduledWeight]:

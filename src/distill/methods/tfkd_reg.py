@@ -16,13 +16,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from distill import losses
-from distill.config import Params
+from distill.config.params import Params
+from distill.config.schema import Section
 from distill.errors import UserError
+from distill.losses.terms import soft_rows
+from distill.losses.weights import ScheduledWeight, Weight
 from distill.methods.base import Method, Setup
-from distill.models import Outputs
-from distill.schedules import ScheduledWeight, Weight
-from distill.sections import Section
+from distill.models.forward import Outputs
 
 _NO_CLASSES = "task regression has no classes that a teacher could be made for: take tfkd_reg out of methods.logits"
 
@@ -73,9 +73,9 @@ class VirtualTeacher(Method):
         others = (exists.sum(-1, keepdim=True) - 1).clamp(min=1)
         p = ((1 - self.config.correct) / others).expand(logits.shape).scatter(-1, inside, self.config.correct)
         if self.config.soften == "logits":
-            rows = losses.soft_rows(logits, p.log(), self.config.temperature, exists)
+            rows = soft_rows(logits, p.log(), self.config.temperature, exists)
         else:
-            rows = losses.soft_rows(logits, p / self.config.temperature, 1.0, exists)
+            rows = soft_rows(logits, p / self.config.temperature, 1.0, exists)
         return torch.where(known[:, 0], rows, 0.0).sum() / known.sum().clamp(min=1)
 
     def weights(self) -> dict[str, ScheduledWeight]:

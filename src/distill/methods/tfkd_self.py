@@ -10,10 +10,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from distill.config import Params
-from distill.schedules import Weight
-from distill.sections import Section
-from distill.soft_targets import SoftTargets
+from distill.config.params import Params
+from distill.config.schema import Section
+from distill.losses.weights import Weight
+from distill.methods.shared.soft_targets import SoftTargets
 
 
 class Config(Section):

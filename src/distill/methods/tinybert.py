@@ -22,16 +22,17 @@ from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from distill import attention, layer_maps, losses, models
-from distill.config import Params
+from distill.config.params import Params
+from distill.config.schema import LayerMap, Section, Training
 from distill.errors import UserError
-from distill.layer_maps import Counts
+from distill.losses.terms import mse_tok
+from distill.losses.weights import ScheduledWeight, Weight
 from distill.methods.base import Method, Setup
-from distill.models import Outputs
-from distill.phases import Phase
-from distill.schedules import ScheduledWeight, Weight
-from distill.sections import LayerMap, Section, Training
-from distill.signals import OnlineTeacher, Teacher
+from distill.models import attention_scores, layer_maps, loading
+from distill.models.forward import Outputs, forward_pass
+from distill.models.layer_maps import Counts
+from distill.signals.teacher import OnlineTeacher, Teacher
+from distill.training.phases import Phase
 
 # Scores at or below it mark what may not be attended to; how far below differs between architectures.
 FLOOR = -1e2
@@ -85,7 +86,7 @@ class TinyBert(Method):
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)
         _check_heads(config.heads, setup.student.num_attention_heads, setup.teacher.num_attention_heads)
-        counts = models.num_layers(setup.student), models.num_layers(setup.teacher)
+        counts = loading.num_layers(setup.student), loading.num_layers(setup.teacher)
         self.layers = layer_maps.resolve(config.layer_map, *counts, "tinybert.layer_map")
         self.map = nn.Linear(setup.student.hidden_size, setup.teacher.hidden_size, bias=False)
 
@@ -100,21 +101,21 @@ class TinyBert(Method):
     def compute(self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: Teacher) -> dict[str, Tensor]:
         """Phase 1: `attention` and `hidden`. Phase 2: `soft`, for regression `task`."""
         if self.phase == 0:
-            own = models.run(student, self.task, batch, hidden=True, attention=True)
+            own = forward_pass(student, self.task, batch, hidden=True, attention=True)
             return self._intermediate(batch, own, teacher(batch))
         # Phase 1 left the models with this kind of attention; a run that goes on in phase 2 has not been through it.
-        attention.prepare(student)
-        own = models.run(student, self.task, batch).logits
+        attention_scores.prepare(student)
+        own = forward_pass(student, self.task, batch).logits
         if not self.task.has_classes:
             return {"task": self.task.loss(own, batch)}
-        attention.prepare(teacher.model)
+        attention_scores.prepare(teacher.model)
         target = OnlineTeacher(teacher.model, self.task, hidden=False, precision=teacher.precision)(batch).logits
         return {"soft": self.task.soft(own, target, batch, self.config.temperature)}
 
     def _intermediate(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs) -> dict[str, Tensor]:
         mask = batch["attention_mask"].bool() if self.config.mask else None
         states = [
-            losses.mse_tok(self.map(student.hidden[k]), teacher.hidden[layer], mask)
+            mse_tok(self.map(student.hidden[k]), teacher.hidden[layer], mask)
             for k, layer in enumerate([0, *self.layers])
         ]
         scores = [

@@ -7,9 +7,9 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
-from distill.report import words
-from distill.report.pictures import BLUE, GRID, INK, MUTED, ORANGE, PAPER, PURPLE, Picture, apart, draw
+from distill.report import formatting
 from distill.report.results import BASELINE, Results, axis, heading, title
+from distill.report.svg import BLUE, GRID, INK, MUTED, ORANGE, PAPER, PURPLE, Picture, apart, draw
 
 # Colour and mark say the same, for those who do not see one of them.
 VERDICTS = {"better": (BLUE, "^"), "worse": (ORANGE, "v"), "cannot tell": (MUTED, "o"), "one seed": (MUTED, "o")}
@@ -40,8 +40,8 @@ def differences(results: Results) -> Picture | None:
         axes.set(xlabel=f"{metric} minus ft's (points)", ylabel="Method")
 
     said = "; ".join(
-        f"{name} {words.number(results.versus(name), signed=True)}"
-        f" {words.interval(results.versus(name, 'low'), results.versus(name, 'high'))}"
+        f"{name} {formatting.number(results.versus(name), signed=True)}"
+        f" {formatting.interval(results.versus(name, 'low'), results.versus(name, 'high'))}"
         for name in reversed(rows)
     )
     scope = "examples only, one seed" if len(results.seeds) == 1 else "examples and seeds"
@@ -75,7 +75,7 @@ def scores(results: Results) -> Picture | None:
         axes.set(xlabel=axis(results.metric), ylabel="Model")
 
     said = "; ".join(
-        f"{name} {words.spread(results.score(name), results.summary[name].get(f'{results.metric}_std'))}"
+        f"{name} {formatting.spread(results.score(name), results.summary[name].get(f'{results.metric}_std'))}"
         for name in reversed(rows)
     )
     several = len(results.seeds) > 1
@@ -147,7 +147,7 @@ def _against_cost(
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set(xlabel=label, ylabel=axis(results.metric))
 
-    said = "; ".join(f"{key} {words.number(x, 1)}, {words.number(y)}" for key, (x, y) in known.items())
+    said = "; ".join(f"{key} {formatting.number(x, 1)}, {formatting.number(y)}" for key, (x, y) in known.items())
     return draw(name, above, f"{metric} over {label[0].lower()}{label[1:]}: {said}", height, paint)
 
 
@@ -169,15 +169,15 @@ def _slice(part: Mapping[str, Any], models: Sequence[str]) -> Picture:
             if known:
                 axes.plot(*zip(*known, strict=True), mark, color=colour, markersize=7, label=name, alpha=0.9)
         axes.set(yticks=rows, ylim=(0.6 - len(groups), 0.6))
-        axes.set_yticklabels([f"{words.cut(str(group['group']), 28)} ({group['examples']:,})" for group in groups])
+        axes.set_yticklabels([f"{formatting.cut(str(group['group']), 28)} ({group['examples']:,})" for group in groups])
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set(xlabel=axis(part["metric"]), ylabel="Group (examples)")
         _legend(axes, len(models))
 
     said = "; ".join(
-        f"{group['group']} ({words.plural(group['examples'], 'example')}): "
-        + ", ".join(f"{name} {words.number(group['scores'].get(name))}" for name in models)
+        f"{group['group']} ({formatting.plural(group['examples'], 'example')}): "
+        + ", ".join(f"{name} {formatting.number(group['scores'].get(name))}" for name in models)
         for group in groups
     )
     text = f"{metric} by {part['title']}: {said}"
@@ -204,8 +204,8 @@ def _reliability(name: str, row: Mapping[str, Any]) -> Picture:
         _legend(axes, 2)
 
     text = (
-        f"Reliability of {name}: expected calibration error {words.number(row['ece'])}% before and"
-        f" {words.number(row['ece_calibrated'])}% after temperature scaling"
+        f"Reliability of {name}: expected calibration error {formatting.number(row['ece'])}% before and"
+        f" {formatting.number(row['ece_calibrated'])}% after temperature scaling"
     )
     return draw(f"reliability-{name}", f"Calibration of {name}", text, 300, paint, width=340)
 

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from distill.report import words
-from distill.report.pictures import BLUE, GOLD, GREEN, INK, MUTED, ORANGE, PURPLE, Picture, draw
+from distill.report import formatting
 from distill.report.results import Results, axis, title
+from distill.report.svg import BLUE, GOLD, GREEN, INK, MUTED, ORANGE, PURPLE, Picture, draw
 from distill.report.tables import parameters
 
 NO_TERM = ("step", "grad_norm", "learning_rate", "epoch")
@@ -50,8 +50,8 @@ def _losses(method: str, seeds: Sequence[pd.DataFrame]) -> Picture | None:
         axes.set(xlabel="Updates", ylabel="Loss (terms unweighted)")
         _legend(axes, 3)
 
-    last = ", ".join(f"{term} {words.number(_numbers(first, term).dropna().iloc[-1], 3)}" for term in terms)
-    text = f"Loss of {method} over updates, {words.plural(len(seeds), 'seed')}; last values of the first: {last}"
+    last = ", ".join(f"{term} {formatting.number(_numbers(first, term).dropna().iloc[-1], 3)}" for term in terms)
+    text = f"Loss of {method} over updates, {formatting.plural(len(seeds), 'seed')}; last values of the first: {last}"
     return draw(f"loss-{method}", method, text, 240 + 16 * ((len(terms) - 1) // 3), paint, width=320)
 
 
@@ -73,7 +73,7 @@ def filters(results: Results) -> Picture | None:
         _legend(axes, 2)
 
     said = "; ".join(
-        f"{role}: " + ", ".join(f"layer {layer} {words.number(score)}" for layer, score in pairs)
+        f"{role}: " + ", ".join(f"layer {layer} {formatting.number(score)}" for layer, score in pairs)
         for role, pairs in points.items()
     )
     return draw("filters", "Filters by layer", f"{metric} of each filter's head: {said}", 280, paint)
@@ -117,7 +117,7 @@ def sweeps(results: Results) -> list[Picture]:
             _legend(axes, 2)
 
         score = title(key)
-        said = "; ".join(f"{row['x']:g}: {words.number(row[key])}" for row in frame.to_dict("records"))
+        said = "; ".join(f"{row['x']:g}: {formatting.number(row[key])}" for row in frame.to_dict("records"))
         found.append(draw(f"sweep-{name}", f"{score} over {name}", f"{score} over {label}: {said}", 290, paint))
     return found
 

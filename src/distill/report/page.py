@@ -7,7 +7,7 @@ from typing import Any
 
 import jinja2
 
-from distill.report import charts, curves, tables, words
+from distill.report import charts, curves, formatting, tables
 from distill.report.results import BASELINE, Results, title
 from distill.report.verdict import sentences
 
@@ -27,7 +27,7 @@ def html(results: Results) -> str:
         heading=f"Distillation report: {TASKS.get(results.settings.get('task'), 'one run')}",
         sentences=sentences(results),
         metric=title(results.metric),
-        words=words,
+        words=formatting,
         style=(FOLDER / "page.css").read_text(),
         script=(FOLDER / "page.js").read_text(),
         comparison=tables.comparison(results),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from distill.analysis import best_method
+from distill.analysis.breakdown import best_method
 
 TITLES = {
     "em": "EM",

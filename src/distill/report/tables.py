@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from distill.report import words
+from distill.report import formatting
 from distill.report.results import BASELINE, FINE_TUNED, Results, heading, scale
 
 
@@ -40,11 +40,11 @@ def _name(text: str) -> Cell:
 
 
 def _number(value: float | None, digits: int = 2, signed: bool = False) -> Cell:
-    return Cell(words.number(value, digits, signed), value)
+    return Cell(formatting.number(value, digits, signed), value)
 
 
 def _score(row: Any, score: str) -> Cell:
-    return Cell(words.spread(row.get(score), row.get(f"{score}_std")), row.get(score))
+    return Cell(formatting.spread(row.get(score), row.get(f"{score}_std")), row.get(score))
 
 
 def _kept(name: str, caption: str, columns: list[tuple[str, str]], rows: list[list[Cell]]) -> Table:
@@ -79,12 +79,12 @@ def comparison(results: Results) -> Table:
                 _name(name),
                 _score(row, results.metric),
                 _number(results.versus(name), signed=True),
-                Cell(words.interval(low, high), low),
-                Cell(words.probability(p), p),
+                Cell(formatting.interval(low, high), low),
+                Cell(formatting.probability(p), p),
                 _number(row.get("gap_closed"), 0),
-                Cell(verdict or words.NONE, verdict, (verdict or "").replace(" ", "-")),
+                Cell(verdict or formatting.NONE, verdict, (verdict or "").replace(" ", "-")),
                 *(_score(row, score) for score in shown),
-                Cell(str(len(row["seeds"]) or words.NONE), len(row["seeds"]) or None),
+                Cell(str(len(row["seeds"]) or formatting.NONE), len(row["seeds"]) or None),
             ]
         )
     spread = ", mean ± standard deviation over seeds" if len(results.seeds) > 1 else ""
@@ -130,26 +130,26 @@ def cost(results: Results) -> Table | None:
         return None
     teacher, student = models.get("teacher", {}), models.get("student", {})
     lines = [
-        ("Parameters", "parameters", words.short),
-        ("… without embeddings", "parameters_without_embeddings", words.short),
-        ("FLOPs per token, forward", "flops_per_token", words.short),
-        ("Checkpoint, MB", "checkpoint_mb", lambda value: words.number(value, 1)),
-        ("Latency at batch 1, ms (median)", "latency_ms", lambda value: words.number(value, 1)),
-        ("… 10th percentile, ms", "latency_ms_p10", lambda value: words.number(value, 1)),
-        ("… 90th percentile, ms", "latency_ms_p90", lambda value: words.number(value, 1)),
-        ("Throughput, examples/s", "throughput", lambda value: words.number(value, 1)),
-        ("… at batch size", "throughput_batch", lambda value: words.number(value, 0)),
+        ("Parameters", "parameters", formatting.short),
+        ("… without embeddings", "parameters_without_embeddings", formatting.short),
+        ("FLOPs per token, forward", "flops_per_token", formatting.short),
+        ("Checkpoint, MB", "checkpoint_mb", lambda value: formatting.number(value, 1)),
+        ("Latency at batch 1, ms (median)", "latency_ms", lambda value: formatting.number(value, 1)),
+        ("… 10th percentile, ms", "latency_ms_p10", lambda value: formatting.number(value, 1)),
+        ("… 90th percentile, ms", "latency_ms_p90", lambda value: formatting.number(value, 1)),
+        ("Throughput, examples/s", "throughput", lambda value: formatting.number(value, 1)),
+        ("… at batch size", "throughput_batch", lambda value: formatting.number(value, 0)),
     ]
     rows = []
     for label, key, form in lines:
         if teacher.get(key) is None and student.get(key) is None:
             continue
-        share = words.ratio(student.get(key), teacher.get(key)) if key != "throughput_batch" else None
+        share = formatting.ratio(student.get(key), teacher.get(key)) if key != "throughput_batch" else None
         rows.append(
             [
                 _name(label),
                 *(Cell(form(row.get(key)), row.get(key)) for row in (teacher, student)),
-                Cell(words.times(share), share),
+                Cell(formatting.times(share), share),
             ]
         )
     columns = [("", ""), ("Teacher", ""), ("Student", "every method"), ("Student / teacher", "")]
@@ -175,14 +175,14 @@ def training(results: Results) -> Table | None:
     rows = []
     for name, row in results.training.items():
         seconds, teacher = row.get("seconds"), row.get("teacher_seconds") or None
-        more = words.ratio(seconds, base) if name not in FINE_TUNED else None
+        more = formatting.ratio(seconds, base) if name not in FINE_TUNED else None
         rows.append(
             [
                 _name(name),
                 _number(row.get("runs"), 0),
-                Cell(words.duration(seconds), seconds),
-                Cell(words.times(more), more),
-                Cell(words.duration(teacher), teacher),
+                Cell(formatting.duration(seconds), seconds),
+                Cell(formatting.times(more), more),
+                Cell(formatting.duration(teacher), teacher),
                 _number(row.get("updates"), 0),
                 _number(row.get("examples_per_second"), 1),
                 _number(row.get("peak_memory_mb"), 0),
@@ -197,7 +197,10 @@ def slices(results: Results) -> list[Table]:
     found = []
     for part in results.analysis.get("slices", []):
         groups = part["groups"]
-        columns = [("Model", ""), *((group["group"], words.plural(group["examples"], "example")) for group in groups)]
+        columns = [
+            ("Model", ""),
+            *((group["group"], formatting.plural(group["examples"], "example")) for group in groups),
+        ]
         rows = [
             [_name(name), *(_number(group["scores"].get(name)) for group in groups)]
             for name in results.summary
@@ -308,5 +311,5 @@ def _plain(value: Any) -> Cell:
     if isinstance(value, str):
         return _name(value)
     if value is None or value != value:
-        return Cell(words.NONE)
+        return Cell(formatting.NONE)
     return Cell(f"{value:g}", float(value))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distill.report import words
+from distill.report import formatting
 from distill.report.results import BASELINE, Results, title
 
 MORE_SEEDS = "dvc exp run -S 'seeds=[1,2,3]'"
@@ -17,7 +17,7 @@ def sentences(results: Results) -> list[tuple[str, str]]:
     found = [_decision(results), *_cost(results)]
     teacher, base = results.score("teacher"), results.score(BASELINE)
     if teacher is not None and base is not None and teacher <= base:
-        scores = f"{words.number(teacher)} against {words.number(base)}"
+        scores = f"{formatting.number(teacher)} against {formatting.number(base)}"
         found.append((f"The teacher is not above ft ({scores}): there is no gap to close.", ""))
     return found
 
@@ -42,18 +42,18 @@ def _decision(results: Results) -> tuple[str, str]:
     worse = [name for name in results.rivals if verdicts[name] == "worse"]
     if chosen in better:
         others = [name for name in better if name != chosen]
-        also = f" Also better than ft: {words.listed(others)}." if others else ""
+        also = f" Also better than ft: {formatting.listed(others)}." if others else ""
         return f"{chosen} wins: {_gain(results, chosen).removeprefix(f'{chosen} scores ')}{also}", ""
     if better:
         return (
-            f"Better than ft in {metric}: {words.listed(better)}. The selection split would have chosen {chosen},"
+            f"Better than ft in {metric}: {formatting.listed(better)}. The selection split would have chosen {chosen},"
             f" which is not shown to be better: {_gain(results, chosen)}",
             "",
         )
-    seeds = words.plural(len(results.seeds), "seed")
+    seeds = formatting.plural(len(results.seeds), "seed")
     if len(worse) == len(results.rivals):
         return f"No method is better than ft in {metric} ({seeds}); all are worse. {_gain(results, chosen)}", ""
-    tail = f" Worse: {words.listed(worse)}." if worse else ""
+    tail = f" Worse: {formatting.listed(worse)}." if worse else ""
     lead = f"Cannot tell: with {seeds} no method is shown to be better than ft in {metric}.{tail}"
     return f"{lead} {_gain(results, chosen)}", ""
 
@@ -64,17 +64,19 @@ def _gain(results: Results, method: str | None) -> str:
         return ""
     difference = results.versus(method)
     if difference is None:
-        return f"{method} scores {words.number(results.score(method))} {title(results.metric)}."
+        return f"{method} scores {formatting.number(results.score(method))} {title(results.metric)}."
     side = "above" if difference >= 0 else "below"
     level = f"{results.confidence * 100:g}% interval"
-    seeds = f", {words.plural(len(results.seeds), 'seed')}" if len(results.seeds) > 1 else ""
+    seeds = f", {formatting.plural(len(results.seeds), 'seed')}" if len(results.seeds) > 1 else ""
     text = (
-        f"{method} scores {words.number(results.score(method))} {title(results.metric)},"
-        f" {words.number(abs(difference))} points {side} ft ({words.number(results.score(BASELINE))};"
-        f" {level} {words.interval(results.versus(method, 'low'), results.versus(method, 'high'))}{seeds})"
+        f"{method} scores {formatting.number(results.score(method))} {title(results.metric)},"
+        f" {formatting.number(abs(difference))} points {side} ft ({formatting.number(results.score(BASELINE))};"
+        f" {level} {formatting.interval(results.versus(method, 'low'), results.versus(method, 'high'))}{seeds})"
     )
     closed = results.summary[method].get("gap_closed")
-    return text + (f" and closes {words.number(closed, 0)}% of the gap to the teacher." if closed is not None else ".")
+    return text + (
+        f" and closes {formatting.number(closed, 0)}% of the gap to the teacher." if closed is not None else "."
+    )
 
 
 def _cost(results: Results) -> list[tuple[str, str]]:
@@ -83,19 +85,18 @@ def _cost(results: Results) -> list[tuple[str, str]]:
     chosen, training = results.chosen, results.training
     if chosen and (own := training.get(chosen, {}).get("seconds")) is not None:
         base = training.get(BASELINE, {}).get("seconds")
-        text = f"Training {chosen} takes {words.duration(own)} a seed"
-        if (more := words.ratio(own, base)) is not None:
-            text += f", {words.times(more)} the time of ft"
+        text = f"Training {chosen} takes {formatting.duration(own)} a seed"
+        if (more := formatting.ratio(own, base)) is not None:
+            text += f", {formatting.times(more)} the time of ft"
         if teacher := training[chosen].get("teacher_seconds"):
-            text += f", after {words.duration(teacher)} for the teacher's part"
+            text += f", after {formatting.duration(teacher)} for the teacher's part"
         found.append((text + ".", ""))
     models = results.cost.get("models", {})
     teacher, student = models.get("teacher", {}), models.get("student", {})
-    size = words.ratio(student.get("parameters"), teacher.get("parameters"))
-    speed = words.ratio(student.get("throughput"), teacher.get("throughput"))
+    size = formatting.ratio(student.get("parameters"), teacher.get("parameters"))
+    speed = formatting.ratio(student.get("throughput"), teacher.get("throughput"))
     if size is not None and speed is not None:
-        text = (
-            f"Every student has {size * 100:.0f}% of the teacher's parameters and {words.times(speed)} its throughput"
-        )
+        parameters, throughput = f"{size * 100:.0f}%", formatting.times(speed)
+        text = f"Every student has {parameters} of the teacher's parameters and {throughput} its throughput"
         found.append((f"{text} ({results.cost['machine']}).", ""))
     return found

@@ -19,7 +19,8 @@ class Report:
     Attributes:
         scores: flat, 0–100 unless the name says otherwise.
         files: suffix of the predictions file → JSON content. Every task gives ".json" and ".null_odds.json".
-        examples: columns of the table with a row per validation example, in their order (`distill.examples`).
+        examples: columns of the table with a row per validation example, in their order
+            (`distill.analysis.example_table`).
     """
 
     scores: dict[str, float]
@@ -155,3 +156,22 @@ def check_finite(logits: np.ndarray) -> None:
             f"logits: not a finite number in feature {broken[0]} ({logits[broken[0]]}); the model is broken, train it"
             " again with a lower learning rate or in float32"
         )
+
+
+@dataclass
+class Predicted:
+    """Logits over a split.
+
+    Attributes:
+        examples, features: the split's tables (`datasets.Dataset`).
+        logits: float32, (tokens, channels): the rows one after another; (rows, channels) where the task has one row
+            of logits per feature.
+        offsets: int64, (rows + 1,): where each feature's logits begin.
+        meta: the prepared data's meta.json.
+    """
+
+    examples: Any
+    features: Any
+    logits: np.ndarray
+    offsets: np.ndarray
+    meta: dict

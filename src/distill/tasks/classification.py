@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from distill import calibration, losses
-from distill.evaluation import Predicted
-from distill.metrics import glue
-from distill.sections import Evaluate
-from distill.tasks.base import Report, check_finite, choose_metric, drawn_rows, label_column
-from distill.tasks.text import FirstTokenHead, report_scores
+from distill.config.schema import Evaluate
+from distill.losses.terms import cross_entropy, soft_rows
+from distill.tasks import calibration, glue
+from distill.tasks.base import Predicted, Report, check_finite, choose_metric, drawn_rows, label_column
+from distill.tasks.heads import FirstTokenHead, report_scores
 
 
 class Classification:
@@ -63,7 +62,7 @@ class Classification:
 
     def loss(self, logits: Tensor, batch: dict[str, Tensor], smoothing: float = 0.0) -> Tensor:
         """Cross-entropy, mean over rows; the target is (1 − ε) on the gold class and ε spread over all C classes."""
-        return losses.cross_entropy(logits, batch["labels"], None, smoothing)
+        return cross_entropy(logits, batch["labels"], None, smoothing)
 
     def soft(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
         """`losses.soft` over the classes, mean over rows."""
@@ -71,7 +70,7 @@ class Classification:
 
     def soft_rows(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
         """`soft` of each row, (B,)."""
-        return losses.soft_rows(student, teacher, temperature)
+        return soft_rows(student, teacher, temperature)
 
     def logit_mse(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Mean of (student − teacher)² over (B, C)."""

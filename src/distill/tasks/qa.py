@@ -9,12 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distill import calibration, losses
-from distill.evaluation import Predicted
-from distill.metrics import squad
-from distill.sections import Evaluate
-from distill.tasks import answers
-from distill.tasks.base import Report, choose_metric, drawn_rows, label_column
+from distill.config.schema import Evaluate
+from distill.losses.terms import cross_entropy, mse_tok, soft_rows
+from distill.tasks import calibration, spans, squad
+from distill.tasks.base import Predicted, Report, choose_metric, drawn_rows, label_column
 
 
 class QuestionAnswering:
@@ -60,8 +58,7 @@ class QuestionAnswering:
         """
         mask = batch["attention_mask"].bool()
         parts = [
-            losses.cross_entropy(logits[..., side], batch[column], mask, smoothing)
-            for side, column in enumerate(self.labels)
+            cross_entropy(logits[..., side], batch[column], mask, smoothing) for side, column in enumerate(self.labels)
         ]
         return sum(parts) / 2
 
@@ -72,12 +69,12 @@ class QuestionAnswering:
     def soft_rows(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
         """`soft` of each window, (B,)."""
         mask = batch["attention_mask"].bool()
-        parts = [losses.soft_rows(student[..., side], teacher[..., side], temperature, mask) for side in (0, 1)]
+        parts = [soft_rows(student[..., side], teacher[..., side], temperature, mask) for side in (0, 1)]
         return sum(parts) / 2
 
     def logit_mse(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Σ (student − teacher)² over real tokens and both sides, divided by 2 · number of real tokens."""
-        return losses.mse_tok(student, teacher, batch["attention_mask"].bool())
+        return mse_tok(student, teacher, batch["attention_mask"].bool())
 
     def head(self, width: int, dropout: float) -> nn.Module:
         """Linear(width, 2) per token, without dropout, as TED has it."""
@@ -133,31 +130,31 @@ class QuestionAnswering:
         if mismatched is not None:
             other = self.score(mismatched, settings) | {"questions": len(mismatched.examples)}
             scores |= {f"mismatched_{name}": value for name, value in other.items()}
-        texts = answers.predictions(found, ids, self._zero(version_2))
+        texts = spans.predictions(found, ids, self._zero(version_2))
         odds = dict(zip(ids, found.null_odds.tolist(), strict=True))
         files = {".json": texts, ".null_odds.json": odds}
         em, f1 = self._each(texts, golds, version_2)
         table = {"id": ids, "em": em, "f1": f1}
-        right, _ = self._each(answers.predictions(chosen, chosen_ids, self._zero(version_2)), chosen_golds, version_2)
-        temperature = calibration.temperature_of_answers(answers.candidate_scores(chosen, version_2), right)
-        sure, calibrated = calibration.columns(answers.candidate_scores(found, version_2), em > 0, temperature)
+        right, _ = self._each(spans.predictions(chosen, chosen_ids, self._zero(version_2)), chosen_golds, version_2)
+        temperature = calibration.temperature_of_answers(spans.candidate_scores(chosen, version_2), right)
+        sure, calibrated = calibration.columns(spans.candidate_scores(found, version_2), em > 0, temperature)
         scores |= calibrated
         if version_2:
-            threshold, _ = answers.tune_threshold(chosen, chosen_ids, chosen_golds)
+            threshold, _ = spans.tune_threshold(chosen, chosen_ids, chosen_golds)
             tuned = self._score(found, ids, golds, version_2, threshold)
-            tuned_em, tuned_f1 = self._each(answers.predictions(found, ids, threshold), golds, version_2)
+            tuned_em, tuned_f1 = self._each(spans.predictions(found, ids, threshold), golds, version_2)
             table |= {"tuned_em": tuned_em, "tuned_f1": tuned_f1}
             scores |= {"threshold": threshold} | {f"tuned_{name}": value for name, value in tuned.items()}
             oracle = squad.scores(texts, golds, odds, version_2=True, threshold=None)
             scores |= {"best_em_oracle": oracle["best_exact"], "best_f1_oracle": oracle["best_f1"]}
         return Report(scores, files, table | sure)
 
-    def _search(self, predicted: Predicted, settings: Evaluate) -> tuple[answers.Answers, list[str], dict]:
-        windows = answers.Windows.from_table(predicted.features.data.table)
+    def _search(self, predicted: Predicted, settings: Evaluate) -> tuple[spans.Answers, list[str], dict]:
+        windows = spans.Windows.from_table(predicted.features.data.table)
         # Whole columns at once: row by row the data set takes longer than the search.
         table = predicted.examples.select_columns(["id", "context", "answers"]).with_format("arrow")[:]
         ids, contexts = (table.column(name).to_pylist() for name in ("id", "context"))
-        found = answers.search(
+        found = spans.search(
             windows,
             contexts,
             predicted.logits,
@@ -179,8 +176,8 @@ class QuestionAnswering:
         pairs = [squad.question_scores(golds[key], text, version_2) for key, text in texts.items()]
         return 100.0 * np.array(pairs, np.float64).T
 
-    def _score(self, found: answers.Answers, ids: list, golds: dict, version_2: bool, threshold: float) -> dict:
-        texts = answers.predictions(found, ids, threshold if version_2 else None)
+    def _score(self, found: spans.Answers, ids: list, golds: dict, version_2: bool, threshold: float) -> dict:
+        texts = spans.predictions(found, ids, threshold if version_2 else None)
         # Not `squad.metric`, the same figures behind evaluate's interface: its import takes longer than the scoring.
         scores = squad.scores(texts, golds, None, version_2, threshold=None)
         if not version_2:

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from distill.config.schema import Evaluate
 from distill.errors import UserError
-from distill.evaluation import Predicted
-from distill.metrics import glue
-from distill.sections import Evaluate
-from distill.tasks.base import Report, check_finite, choose_metric, drawn_rows, label_column
-from distill.tasks.text import FirstTokenHead, report_scores
+from distill.tasks import glue
+from distill.tasks.base import Predicted, Report, check_finite, choose_metric, drawn_rows, label_column
+from distill.tasks.heads import FirstTokenHead, report_scores
 
 
 class Regression:

@@ -1,0 +1,155 @@
+"""Search values of a method's parameters by its score on the selection split, with Optuna:
+
+python -m pipeline.commands.tune ted --trials 20 --space ted.mse_alpha=log:10:10000 --space ted.kl_alpha=log:0.1:10
+
+Each trial is a DVC experiment. What is known is read from the experiments, so the same command goes on where it was
+stopped, and experiments of a sweep count too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import pipeline  # noqa: F401 (puts src/ on the import path)
+from distill.errors import UserError
+from distill.experiments import dvc_experiments, search, sweeps
+from distill.experiments.search import Known, Space
+from distill.experiments.sweeps import Point, Run, Sweep
+from pipeline.commands import sweep
+
+_FAILURES = 3  # in a row: it is not the values
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns the exit status (2: something that the user can mend, 130: interrupted)."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.commands.tune",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("method", help="whose parameters and score")
+    parser.add_argument("--trials", type=int, required=True, help="experiments in all, with those that are there")
+    parser.add_argument(
+        "--space",
+        action="append",
+        required=True,
+        metavar="NAME=RANGE",
+        help="log:LOW:HIGH, float:LOW:HIGH, int:LOW:HIGH or choice:A,B,C; once per parameter",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of Optuna's draws (default: 1)")
+    options = parser.parse_args(argv)
+    try:
+        search.check_installed()
+        Tuning(options.method, [search.parse(text) for text in options.space], options.seed).run(options.trials)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+@dataclass
+class Tuning:
+    """A search under way.
+
+    Attributes:
+        method: its name.
+        spaces: one per parameter.
+        seed: of the draws.
+        other: trials of this process that left no experiment: failures, and values that were known already.
+    """
+
+    method: str
+    spaces: list[Space]
+    seed: int
+    other: list[Known] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Raises UserError where there is nothing to build on."""
+        dvc_experiments.check_committed()
+        self.base: Run = dvc_experiments.baseline()
+        listed = [name for names in self.base.params["methods"].values() for name in names]
+        if self.method not in listed:
+            raise UserError(f"{self.method}: not among the methods of params.yaml ({', '.join(listed)}): list it there")
+        if len({space.name for space in self.spaces}) < len(self.spaces):
+            raise UserError("--space: a parameter is named twice: give each one range")
+        self.names = [space.name for space in self.spaces]
+
+    def run(self, trials: int) -> None:
+        """Try values until there are so many trials, and print the table."""
+        found = self.experiments()
+        print(f"{self.tried(found)} of {trials} trials are there", flush=True)
+        failed = 0
+        while self.tried(found) < trials:
+            known = self.known(found)
+            values = search.propose(self.spaces, known, self.seed)
+            described = ", ".join(f"{name} = {sweeps.shown(v)}" for name, v in zip(self.names, values, strict=True))
+            if values in [tried for tried, _ in known]:
+                score = next(score for tried, score in known if tried == values)
+                print(f"\n{described}: proposed again, and known already", flush=True)
+                self.other.append((values, score))
+                continue
+            name = self.next_name()
+            print(f"\n{name}: {described}", flush=True)
+            code = dvc_experiments.dvc("exp", "run", "--temp", "--name", name, *self.overrides(values))
+            found = self.experiments()
+            if point := next((point for point in found.points if point.name == name), None):
+                print(f"{name}: {found.selection} {point.scores[found.selection]:.2f}", flush=True)
+                failed = 0
+                continue
+            reason = found.left_out.get(name, "DVC's error is above")
+            print(f"{name}: failed (dvc ended with {code}): {reason}", flush=True)
+            self.other.append((values, None))
+            failed += 1
+            if failed == _FAILURES:
+                raise UserError(f"{failed} trials in a row failed: mend what DVC says above; the same command goes on")
+        print()
+        sweep.show(found)
+        if command := sweep.command(found):
+            print(f"\nbest: {found.best.name}. To take it: {shlex.join(command)}")
+        else:
+            print("\nbest: the last commit itself")
+
+    def experiments(self) -> Sweep:
+        """The baseline and all experiments that differ in the searched parameters only."""
+        return sweeps.collect(self.base, dvc_experiments.all_of_baseline(), self.names, self.method)
+
+    def known(self, found: Sweep) -> list[Known]:
+        """Values in the searched ranges and their scores on the selection split."""
+        points = [(point.values, point.scores[found.selection]) for point in found.points if self.inside(point)]
+        return [*points, *self.other]
+
+    def inside(self, point: Point) -> bool:
+        """Whether the search could have proposed these values."""
+        return all(value in space for value, space in zip(point.values, self.spaces, strict=True))
+
+    def tried(self, found: Sweep) -> int:
+        """Trials so far; the baseline is none."""
+        return sum(self.inside(point) and point.name != self.base.name for point in found.points) + len(self.other)
+
+    def next_name(self) -> str:
+        """`tune-ted-1`, or the next that is free."""
+        names = [run.name for run in dvc_experiments.all_of_baseline()]
+        numbers = [int(match[1]) for name in names if (match := re.fullmatch(rf"tune-{self.method}-(\d+)", name))]
+        return f"tune-{self.method}-{max(numbers, default=0) + 1}"
+
+    def overrides(self, values: tuple[Any, ...]) -> list[str]:
+        """What a trial sets. A parameter that other methods have too would run them all: they are left out."""
+        settings = dict(zip(self.names, values, strict=True))
+        if not all(name.startswith(f"{self.method}.") for name in self.names):
+            for group, names in self.base.params["methods"].items():
+                settings[f"methods.{group}"] = [self.method] if self.method in names else []
+            if "export" in self.base.params:
+                settings["export.methods"] = []  # of a method that is left out nothing can be exported
+        return dvc_experiments.overrides(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""What MLflow is told about a stage besides what its result depends on: for people who browse and compare runs.
+
+Nothing here changes a result, and no stage depends on this file. A run belongs to the pipeline's parent run: that of
+the DVC experiment, else of the Git commit, with the parameters that count. It carries tags to search by, and the data
+that it read; an evaluation also carries the parameters that its model was made with, so that Compare shows them beside
+the scores.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from distill.config.params import Params
+from distill.config.values import pick
+from distill.tracking.records import Dataset, Details, Parent
+from distill.tracking.saved_view import View
+from pipeline.stage import paths
+
+#: Larger outputs, such as weights, are linked by path and md5 and not copied.
+ARTIFACT_BYTES = 20_000_000
+#: The table of all evaluations, with the scores of every task.
+SCORES = View(
+    "scores",
+    "Scores",
+    "tags.stage = 'evaluate'",
+    "method",
+    ("method", "seed"),
+    ("em", "f1", "accuracy", "mcc", "pearson", "spearman"),
+)
+# Sections that change no result.
+_MACHINE = ("runtime", "tracking")
+# Kind of stage -> the splits that it reads, and what for. Stages that train score on the selection split.
+_TRAINING = {"train": "training", "selection": "selection"}
+_SPLITS = {
+    **dict.fromkeys(("finetune", "train", "distill"), _TRAINING),
+    **dict.fromkeys(("predict", "retrieve", "augment"), {"train": "training"}),
+    "evaluate": {"selection": "selection", "validation": "validation", "mismatched": "validation"},
+    "cost": {"validation": "validation"},
+    "export": {"validation": "validation"},
+}
+
+
+def curve_name(name: str) -> str:
+    """`selection_f1` → `selection/f1`, `kl` → `train/kl`: MLflow draws the curves of a prefix in one group."""
+    scored = name.startswith("selection_")
+    return f"selection/{name.removeprefix('selection_')}" if scored else f"train/{name}"
+
+
+def details(name: str, tags: Mapping[str, Any], inputs: Sequence[Path]) -> Details:
+    """What a stage's run carries on top of the stage's own parameters and tags.
+
+    Args:
+        name: of the stage.
+        tags: its own: `method`, `role`, `seed`, as far as they apply.
+        inputs: what it depends on.
+    """
+    if not paths.PARAMS.is_file():  # a stage by itself, without a pipeline
+        return Details()
+    params, kind = paths.params(), kind_of(name)
+    method = tags.get("method")
+    more = {"stage": kind, "task": params.task}
+    if kind in _SPLITS:
+        more["split"] = "validation" if "validation" in _SPLITS[kind] else "train"
+    if method in params.sections:
+        more["role"] = "student"
+    made_with = {}
+    if kind == "evaluate":
+        made_with = dict(pick(params, ["distill", method] if method in params.sections else [tags["role"]]))
+        made_with |= {key: tags[key] for key in ("seed",) if key in tags}
+    datasets = tuple(_datasets(params, _SPLITS.get(kind, {}))) if paths.PREPARED in inputs else ()
+    return Details(made_with, more, datasets, parent(params), SCORES)
+
+
+def kind_of(name: str) -> str:
+    """`evaluate_filtered@ted-1` → `evaluate`."""
+    return re.split("[_@]", name, maxsplit=1)[0]
+
+
+def parent(params: Params) -> Parent:
+    """The run of the whole pipeline, with all parameters but those of this machine and of methods that are not run."""
+    listed = [*params.method_names, *(n for n in type(params).model_fields if n not in (*_MACHINE, "sections"))]
+    tags = {"stage": "pipeline", "task": params.task}
+    return Parent(os.environ.get("DVC_EXP_NAME"), pick(params, listed), tags)
+
+
+def _datasets(params: Params, splits: Mapping[str, str]) -> Iterator[Dataset]:
+    import pyarrow as pa  # loaded already where there is prepared data
+
+    meta = json.loads((paths.PREPARED / "meta.json").read_text(encoding="utf-8"))
+    for split, context in splits.items():
+        if split not in meta["splits"]:
+            continue
+        counts, file = meta["splits"][split], paths.PREPARED / split / "examples.arrow"
+        with pa.memory_map(str(file)) as opened:
+            schema = pa.ipc.open_stream(opened).schema
+        origin, kind, source = _source(params, split)
+        yield Dataset(
+            name=f"{origin}/{split}",
+            digest=paths.dvc_md5(file),  # by which DVC's cache lists it
+            context=context,
+            source_type=kind,
+            source=source,
+            columns={field.name: str(field.type) for field in schema},
+            counts={"num_rows": counts["examples"], "features": counts["features"]},
+        )
+
+
+def _source(params: Params, split: str) -> tuple[str, str, dict[str, Any]]:
+    """Where a split comes from: a name, and MLflow's type and description of the source."""
+    data, part = params.data, "train" if split == "selection" else split  # which is carved out of the training data
+    if data.source == "hub":
+        source = {"path": data.name, "config_name": data.subset, "revision": data.revision}
+        origin = "/".join(filter(None, (data.name, data.subset)))
+        return origin, "hugging_face", source | {"split": getattr(data, f"{part}_split")}
+    if data.source == "files":
+        path = Path(getattr(data, part))
+        return path.parent.name or path.stem, "local", {"uri": path.as_posix()}
+    folder, suffix = (paths.CORPUS, "json") if params.task == "qa" else (paths.CORPUS / data.embedded, "tsv")
+    return f"{paths.CORPUS.name}/{data.embedded}", "local", {"uri": (folder / f"{part}.{suffix}").as_posix()}

@@ -1,0 +1,216 @@
+"""Scores on resampled examples, for many runs and many resamples at once, and exactly: no score is approximated.
+
+A resample is known by how often it holds each example. Counts are float64, (n, R): examples × resamples. A score takes
+them and gives (runs, R); a column of ones is the split as it is. Means, Pearson's correlation, F1 and Matthews
+correlation follow from sums over the resample, which are matrix products; Spearman's needs ranks within each resample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from distill.errors import UserError
+
+# Numbers worked on at once: bounds the memory (16 MB an array).
+_CHUNK = 2_000_000
+
+
+class Score(Protocol):
+    """A score of several runs on the same examples.
+
+    Attributes:
+        examples: n.
+    """
+
+    examples: int
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """Scores (runs, R) on resamples (n, R), in the unit of metrics/runs."""
+
+
+def draws(examples: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Counts of resamples drawn with replacement, in parts: (n, at most what memory allows).
+
+    The same numbers and seed give the same counts.
+    """
+    generator = np.random.default_rng(seed)
+    most = max(1, _CHUNK // examples)
+    for first in range(0, resamples, most):
+        count = min(most, resamples - first)
+        drawn = generator.integers(0, examples, (examples, count))
+        place = (drawn * count + np.arange(count)).ravel()
+        yield np.bincount(place, minlength=examples * count).reshape(examples, count).astype(np.float64)
+
+
+def score_of(metric: str, tables: Sequence[pd.DataFrame], classes: Sequence[str] = ()) -> Score:
+    """The score `metric` of runs whose tables (`distill.analysis.example_table`) are given.
+
+    Args:
+        classes: names of the classes in order, which F1 and Matthews correlation of classification need.
+
+    Raises:
+        UserError: the tables cannot give it.
+    """
+    if all(metric in table for table in tables):
+        return Mean(np.array([table[metric] for table in tables]))
+    if metric in ("pearson", "spearman"):
+        kind = Pearson if metric == "pearson" else Spearman
+        return kind(tables[0]["gold"].to_numpy(), np.array([table["predicted"] for table in tables]))
+    if metric in ("f1", "mcc"):
+        kind = ClassF1 if metric == "f1" else Mcc
+        number = {name: k for k, name in enumerate(classes)}
+        predicted = np.array([table["predicted"].map(number) for table in tables])
+        return kind(tables[0]["gold"].map(number).to_numpy(), predicted, len(classes))
+    raise UserError(f"evaluate.metric: {metric!r}: data/predictions has no such score: run `dvc repro`")
+
+
+class Mean:
+    """The mean of a score that each example has.
+
+    Args:
+        values: (runs, n).
+    """
+
+    def __init__(self, values: np.ndarray):
+        self._values, self.examples = values.astype(np.float64), values.shape[1]
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """(n, R) → (runs, R)."""
+        return self._values @ counts / self.examples
+
+
+class Pearson:
+    """Pearson's correlation, -100 to 100, 0 where a side is constant in the resample.
+
+    Args:
+        gold: (n,). predicted: (runs, n).
+    """
+
+    def __init__(self, gold: np.ndarray, predicted: np.ndarray):
+        self.examples = len(gold)
+        # Centred on the whole split: the squares below then lose no digits to a large mean.
+        gold, predicted = (x - x.mean(-1, keepdims=True) for x in (gold.astype(float), predicted.astype(float)))
+        self._gold, self._predicted = gold, predicted
+        # Below this a variance is rounding, that is 0.
+        self._least = 1e-14 * (gold**2).mean(), 1e-14 * (predicted**2).mean(1)[:, None]
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """(n, R) → (runs, R)."""
+        gold, predicted, n = self._gold, self._predicted, self.examples
+        mean_gold, mean = gold @ counts / n, predicted @ counts / n
+        covariance = (predicted * gold) @ counts / n - mean * mean_gold
+        variance_gold = gold**2 @ counts / n - mean_gold**2
+        variance = predicted**2 @ counts / n - mean**2
+        there = (variance_gold > self._least[0]) & (variance > self._least[1])
+        return _ratio(100 * covariance, np.sqrt(np.maximum(variance * variance_gold, 0)), there)
+
+
+class Spearman:
+    """Spearman's rank correlation, -100 to 100, 0 where a side is constant in the resample.
+
+    Equal values share their mean rank, so an example that was drawn twice counts as a tie.
+
+    Args:
+        gold: (n,). predicted: (runs, n).
+    """
+
+    def __init__(self, gold: np.ndarray, predicted: np.ndarray):
+        self.examples = len(gold)
+        self._gold, self._predicted = _Ranks(gold), [_Ranks(row) for row in predicted]
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """(n, R) → (runs, R)."""
+        n = self.examples
+        both = n * ((n + 1) / 2) ** 2  # n · (mean rank)²
+        gold, squares_gold = self._gold(counts)
+        weighted = counts * gold
+        found = []
+        for ranks in self._predicted:
+            own, squares = ranks(counts)
+            product = np.einsum("nr,nr->r", weighted, own) - both
+            spread = (squares - both) * (squares_gold - both)
+            found.append(_ratio(100 * product, np.sqrt(np.maximum(spread, 0)), spread > 0.1))
+        return np.array(found)
+
+
+class _Ranks:
+    """Mean ranks of fixed values (n,) within resamples."""
+
+    def __init__(self, values: np.ndarray):
+        _, self._group = np.unique(values, return_inverse=True)
+        self._order = np.argsort(self._group, kind="stable")
+        self._first = np.flatnonzero(np.diff(self._group[self._order], prepend=-1))
+
+    def __call__(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n, R) → each example's rank (n, R), and the sum of squared ranks over the resample (R,)."""
+        size = counts[self._order]
+        if len(self._first) < len(size):
+            size = np.add.reduceat(size, self._first, axis=0)
+        rank = size.copy()
+        for before, row in pairwise(rank):  # numpy's own cumsum down the columns takes several times as long
+            row += before
+        rank -= (size - 1) / 2
+        return rank[self._group], np.einsum("gr,gr,gr->r", size, rank, rank)
+
+
+class _Confusion:
+    """Counts of classes within resamples, from which F1 and Matthews correlation follow.
+
+    Args:
+        gold: (n,) numbers of classes. predicted: (runs, n). classes: how many there are.
+    """
+
+    def __init__(self, gold: np.ndarray, predicted: np.ndarray, classes: int):
+        from scipy.sparse import csc_array
+
+        runs, self.examples = predicted.shape
+        self._shape = runs, classes
+
+        def indicator(run: np.ndarray, example: np.ndarray, label: np.ndarray, rows: int) -> csc_array:
+            return csc_array(
+                (np.ones(len(label)), (run * classes + label, example)), shape=(rows * classes, self.examples)
+            )
+
+        run, example = (x.ravel() for x in np.indices(predicted.shape))
+        right = predicted[run, example] == gold[example]
+        self._predicted = indicator(run, example, predicted.ravel(), runs)
+        self._right = indicator(run[right], example[right], gold[example[right]], runs)
+        self._gold = indicator(0, np.arange(self.examples), gold, 1)
+
+    def _counts(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Right, predicted and gold of each class: (runs, classes, R) twice, (classes, R)."""
+        shape = (*self._shape, counts.shape[1])
+        return (self._right @ counts).reshape(shape), (self._predicted @ counts).reshape(shape), self._gold @ counts
+
+
+class ClassF1(_Confusion):
+    """F1 as `metrics.glue.classification` has it: of class 1 where there are two, else the mean over classes."""
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """(n, R) → (runs, R)."""
+        right, predicted, gold = self._counts(counts)
+        f1 = _ratio(200 * right, predicted + gold)
+        return f1[:, 1] if self._shape[1] == 2 else f1.mean(1)
+
+
+class Mcc(_Confusion):
+    """Matthews correlation of any number of classes (Gorodkin 2004), -100 to 100, 0 where it does not exist."""
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """(n, R) → (runs, R)."""
+        right, predicted, gold = self._counts(counts)
+        n = self.examples
+        covariance = n * right.sum(1) - (predicted * gold).sum(1)
+        spread = (n**2 - (predicted**2).sum(1)) * (n**2 - (gold**2).sum(0))
+        return _ratio(100 * covariance, np.sqrt(spread))
+
+
+def _ratio(above: np.ndarray, below: np.ndarray, there: np.ndarray | None = None) -> np.ndarray:
+    """above / below; 0 where there is none."""
+    there = below > 0 if there is None else there
+    return np.divide(above, below, out=np.zeros(np.broadcast(above, below).shape), where=there)

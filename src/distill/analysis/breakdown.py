@@ -1,0 +1,141 @@
+"""Where models differ: scores by slice, calibration, agreement with the teacher, the examples they disagree on.
+
+`Tables` are the tables of `distill.analysis.example_table` by model and seed; teacher and student, which are trained
+once, have the one seed None. All have the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from distill.analysis.bootstrap import Pearson
+from distill.analysis.slices import Slice
+from distill.tasks import calibration
+
+Tables = Mapping[str, Mapping[int | None, pd.DataFrame]]
+
+
+def by_slice(tables: Tables, found: Sequence[Slice], metric: str) -> list[dict[str, Any]]:
+    """Mean over seeds of a score in every group that has examples.
+
+    Args:
+        metric: a column of the tables; where they have none of this name, `accuracy` (classification), or `mse`, the
+            squared error in the labels' own unit, lower is better (regression: a correlation within a narrow range of
+            gold values says little).
+    """
+    metric, values = _each(tables, metric)
+    parts = []
+    for part in found:
+        grouped = values.groupby(part.groups, observed=True)
+        means, sizes = grouped.mean(), grouped.size()
+        groups = [
+            {"group": group, "examples": int(size), "scores": means.loc[group].to_dict()}
+            for group, size in sizes.items()
+        ]
+        parts.append({"name": part.name, "title": part.title, "metric": metric, "groups": groups})
+    return parts
+
+
+def _each(tables: Tables, metric: str) -> tuple[str, pd.DataFrame]:
+    """A score of every example, mean over seeds: (its name, a column per model)."""
+    first = next(iter(next(iter(tables.values())).values()))
+    if metric not in first:
+        metric = "accuracy" if "accuracy" in first else "mse"
+
+    def values(table: pd.DataFrame) -> np.ndarray:
+        error = (lambda: (table["predicted"] - table["gold"]) ** 2) if metric == "mse" else (lambda: table[metric])
+        return error().to_numpy()
+
+    means = {name: np.mean([values(table) for table in seeds.values()], axis=0) for name, seeds in tables.items()}
+    return metric, pd.DataFrame(means)
+
+
+def calibrated(tables: Tables, scores: Mapping[str, Mapping[int | None, Mapping[str, float]]]) -> dict[str, Any]:
+    """Calibration of every model before and after temperature scaling; {} where there is no confidence (regression).
+
+    Args:
+        scores: of metrics/runs, by model and seed: ece, ece_calibrated, temperature; their means over seeds are given.
+
+    Returns:
+        model → those three and `bins`, over all seeds' rows together: examples (per seed), mean confidence (0–1) and
+        accuracy (0–1), None where a bin is empty; `calibrated_…` is the same with the calibrated confidence.
+    """
+    found = {}
+    for name, seeds in tables.items():
+        rows = pd.concat(seeds.values(), ignore_index=True)
+        if "confidence" not in rows:
+            return {}
+        keys = ("ece", "ece_calibrated", "temperature")
+        means = {key: fmean(run[key] for run in scores[name].values()) for key in keys}
+        before, after = (_bins(rows, column, len(seeds)) for column in ("confidence", "calibrated"))
+        edges = np.linspace(0, 1, calibration.BINS + 1).round(6).tolist()
+        after = [{f"calibrated_{key}": value for key, value in part.items()} for part in after]
+        bins = [{"from": edges[k], "to": edges[k + 1], **before[k], **after[k]} for k in range(calibration.BINS)]
+        found[name] = means | {"bins": bins}
+    return found
+
+
+def _bins(rows: pd.DataFrame, column: str, seeds: int) -> list[dict[str, float | None]]:
+    confidence, correct = rows[column].to_numpy(), rows["correct"].to_numpy()
+    place = calibration.bin_of(confidence)
+    size, sure, right = (
+        np.bincount(place, weights=weights, minlength=calibration.BINS) for weights in (None, confidence, correct)
+    )
+    return [
+        {
+            "examples": int(n) / seeds,
+            "confidence": float(sure[k] / n) if n else None,
+            "accuracy": float(right[k] / n) if n else None,
+        }
+        for k, n in enumerate(size)
+    ]
+
+
+def oracle(scores: Mapping[str, Mapping[int | None, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    """The scores whose threshold is tuned on the reported split itself: model → score → mean over seeds; {} if none."""
+    found = {}
+    for name, seeds in scores.items():
+        runs = list(seeds.values())
+        keys = [key for key in runs[0] if key.startswith("best_") and key.endswith("_oracle")]
+        if keys:
+            found[name] = {key: fmean(run[key] for run in runs) for key in keys}
+    return found
+
+
+def agreement(
+    answers: Mapping[str, Mapping[int | None, Sequence[Any]]], plain: Callable[[str], str]
+) -> dict[str, float]:
+    """How often each model says what the teacher says, right or wrong: percent of the examples, mean over seeds.
+
+    Args:
+        answers: by model and seed, one per example: texts, names of classes, or numbers, for which it is Pearson's
+            correlation with the teacher's (-100 to 100).
+        plain: what of a text is compared.
+    """
+    wanted = next(iter(answers["teacher"].values()))
+    numbers = isinstance(wanted[0], float)
+    plain = cache(plain)
+
+    def share(said: Sequence[Any]) -> float:
+        if numbers:
+            return float(Pearson(np.array(wanted), np.array([said]))(np.ones((len(said), 1)))[0, 0])
+        same = sum(one == other or plain(one) == plain(other) for one, other in zip(said, wanted, strict=True))
+        return 100 * same / len(said)
+
+    return {name: fmean(share(said) for said in seeds.values()) for name, seeds in answers.items() if name != "teacher"}
+
+
+def best_method(table: Mapping[str, Mapping[str, Any]], methods: Sequence[str], metric: str) -> str | None:
+    """The method other than ft with the highest score on the selection split, which no reported figure hangs on.
+
+    Args:
+        table: the summary, means over seeds. methods: those of the run. metric: the main score.
+    """
+    others = [name for name in methods if name != "ft" and f"selection_{metric}" in table[name]]
+    return max(others, key=lambda name: table[name][f"selection_{metric}"], default=None)

@@ -1,0 +1,56 @@
+"""data/predictions/<label>.examples.csv: a row per validation example, what the run got right, how sure it was.
+
+Columns: `id`; then, where the task's score is a mean over examples, one per such score (0–100, named as in
+metrics/runs); `gold` and `predicted` (classification: names, regression: numbers); where answers are right or wrong,
+`confidence` and `calibrated` (0–1, see `distill.tasks.calibration`) and `correct` (0 or 1).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+
+from distill.errors import UserError
+
+FIX = "run `dvc repro`, which evaluates every method and seed of params.yaml"
+
+
+def write(columns: Mapping[str, Sequence[Any]], path: Path) -> None:
+    """Write a table; the same columns give the same bytes, and numbers lose no digit."""
+    # Texts in quotes: a lone carriage return ends a line for readers, and nothing asks for quotes around it.
+    pd.DataFrame(columns).to_csv(path, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+
+
+def read(path: Path, numbers: bool = False) -> pd.DataFrame:
+    """A table with the ids as its index, in the data's order.
+
+    Args:
+        numbers: whether `gold` and `predicted` are numbers (regression).
+
+    Raises:
+        UserError: there is no such file, or it is no such table.
+    """
+    texts = dict.fromkeys(("id", *(() if numbers else ("gold", "predicted"))), pa.string())
+    try:
+        # Arrow's reader gives back every digit, and takes no text for a missing value: a class may be called NA.
+        options = pyarrow.csv.ConvertOptions(column_types=texts)
+        lines = pyarrow.csv.ParseOptions(newlines_in_values=True)
+        return pyarrow.csv.read_csv(path, parse_options=lines, convert_options=options).to_pandas().set_index("id")
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing: {FIX}") from None
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path}: not a table of examples ({str(error).splitlines()[0]}): {FIX}") from None
+
+
+def check_same(tables: Mapping[str, pd.DataFrame]) -> None:
+    """Raise a UserError that names the first table (by its file) whose rows are not those of the first one."""
+    first, *others = tables.items()
+    for name, table in others:
+        if not table.index.equals(first[1].index):
+            raise UserError(f"{name}: has other examples than {first[0]}: {FIX}")

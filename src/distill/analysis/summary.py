@@ -1,0 +1,79 @@
+"""One row per model: means and standard deviations over seeds."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from distill.analysis.significance import Difference, gap_closed
+
+
+def summarize(runs: dict[str, dict[int | None, dict[str, float]]]) -> dict[str, dict[str, Any]]:
+    """Mean and sample standard deviation of every score over the seeds; counts (integers) are the same for all.
+
+    Args:
+        runs: model name → seed → scores; the seed of a model that is trained once is None.
+
+    Returns:
+        name → {score: mean, score_std: …, seeds: […]}. The standard deviation of a single run is null: one run has no
+        spread, which is not a spread of 0.
+    """
+    table: dict[str, dict[str, Any]] = {}
+    for name, by_seed in runs.items():
+        rows = list(by_seed.values())
+        scores = [key for key in rows[0] if all(key in row for row in rows)]
+        counts = [key for key in scores if all(isinstance(row[key], int) for row in rows)]
+        table[name] = {
+            key: rows[0][key] if key in counts else statistics.fmean(row[key] for row in rows) for key in scores
+        }
+        for key in [key for key in scores if key not in counts]:
+            table[name][f"{key}_std"] = statistics.stdev(row[key] for row in rows) if len(rows) > 1 else None
+        table[name]["seeds"] = [seed for seed in by_seed if seed is not None]
+    return table
+
+
+def add_comparison(
+    table: dict[str, dict[str, Any]], found: Mapping[str, Difference], said: Mapping[str, str], metric: str
+) -> None:
+    """Put what `distill.analysis.significance` found about each method into its row.
+
+    Args:
+        table: as of `summarize`, with the teacher and ft.
+        found: method → its difference to ft. said: method → verdict.
+        metric: the score that was compared, main_metric of the task.
+    """
+    teacher, baseline = table["teacher"][metric], table["ft"][metric]
+    for name, item in found.items():
+        table[name] |= {
+            f"{metric}_vs_ft": item.value,
+            f"{metric}_vs_ft_low": item.low,
+            f"{metric}_vs_ft_high": item.high,
+            f"{metric}_vs_ft_p": item.p,
+            "gap_closed": gap_closed(table[name][metric], baseline, teacher),
+            "verdict": said[name],
+        }
+
+
+def write_csv(table: dict[str, dict[str, Any]], metric: str, path: Path) -> None:
+    """The table for a spreadsheet: a row per model, a column per score; `score` is the main one, whatever its name."""
+    scores = dict.fromkeys(key for row in table.values() for key in row if key != "seeds")
+    columns = ["model", "score", *scores, "seeds"]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        for name, row in table.items():
+            writer.writerow({"model": name, "score": row.get(metric), **row, "seeds": " ".join(map(str, row["seeds"]))})
+
+
+def weaker_teacher(table: dict[str, dict[str, Any]], metric: str) -> str | None:
+    """What to say where the teacher scores below the fine-tuned student, else None."""
+    teacher, student = table["teacher"].get(metric), table["student"].get(metric)
+    if teacher is None or student is None or teacher >= student:
+        return None
+    return (
+        f"the teacher ({metric} {teacher:.2f}) is worse than the fine-tuned student ({student:.2f}): this is defective"
+        " distillation; train the teacher longer, or with a lower learning rate, unless that is what you are after"
+    )

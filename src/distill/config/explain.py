@@ -1,0 +1,53 @@
+"""What is wrong with parameters, in one line each: field, value and fix."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+
+def explain(error: ValidationError, schema: type[BaseModel], prefix: str, sections: Sequence[str] = ()) -> list[str]:
+    """A line for each thing that is wrong: field, value and fix.
+
+    Args:
+        schema: what was validated.
+        prefix: the section's name; empty for all of params.yaml.
+        sections: names at the top level that `schema` does not have as fields: those of the methods.
+    """
+    lines = []
+    for item in error.errors():
+        # Without pydantic's own notes: "[key]" and the tags of alternatives.
+        where = [str(part) for part in item["loc"] if not str(part).startswith(("[", "<"))]
+        field = ".".join([*([prefix] if prefix else []), *where])
+        if item["type"] == "extra_forbidden":
+            known = _fields_at(schema, where[:-1])
+            if sections and len(where) == 1:
+                known = [*(k for k in known if k != "sections"), *sections]
+            lines.append(f"{field}: unknown parameter{nearest(where[-1], known)}")
+        elif item["type"] == "missing":
+            lines.append(
+                f"{field}: missing: every parameter stands in the file, see the one that came with the project"
+            )
+        elif item["type"] in ("model_type", "dict_type"):
+            lines.append(f"{field}: {item['input']!r}: expected names and values below it")
+        elif item["type"] == "value_error":
+            message = item["msg"].removeprefix("Value error, ")
+            lines.append(f"{field}: {message}" if field else message)
+        else:
+            lines.append(f"{field}: {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}")
+    return lines
+
+
+def _fields_at(schema: Any, where: list[str]) -> list[str]:
+    for name in where:
+        field = getattr(schema, "model_fields", {}).get(name)
+        schema = field.annotation if field else None
+    return list(getattr(schema, "model_fields", {}))
+
+
+def nearest(name: str, known: list[str]) -> str:
+    match = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f": did you mean {match[0]!r}?" if match else f": known are {', '.join(sorted(known))}"

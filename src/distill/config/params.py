@@ -1,0 +1,118 @@
+"""All of params.yaml as one type."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, get_args
+
+from pydantic import (
+    model_validator,
+)
+
+from distill.config import data_checks
+from distill.config.schema import (
+    Assistant,
+    Atlas,
+    Augment,
+    Cache,
+    Compare,
+    Cost,
+    Data,
+    Distill,
+    Evaluate,
+    Export,
+    Features,
+    Filters,
+    Generator,
+    Predict,
+    Retrieve,
+    Runtime,
+    Section,
+    Student,
+    Teacher,
+    Tracking,
+)
+
+# By what a method needs from earlier stages; dvc.yaml has a stage for each.
+Group = Literal["logits", "hidden", "filtered", "assisted", "generated", "retrieved", "augmented", "generations"]
+
+
+class Params(Section):
+    """All of params.yaml. Method sections are in `sections`, by method name."""
+
+    task: Literal["qa", "classification", "regression"]
+    atlas: Atlas
+    data: Data
+    features: Features
+    teacher: Teacher
+    student: Student
+    assistant: Assistant
+    predict: Predict
+    cache: Cache
+    teacher_filters: Filters
+    student_filters: Filters
+    generator: Generator
+    retrieve: Retrieve
+    augment: Augment
+    distill: Distill
+    evaluate: Evaluate
+    compare: Compare
+    cost: Cost
+    export: Export
+    methods: dict[Group, list[str]]
+    seeds: list[int]
+    runtime: Runtime
+    tracking: Tracking
+    sections: dict[str, Any]
+
+    @property
+    def method_names(self) -> list[str]:
+        """The methods of this run, in the order of params.yaml."""
+        return [name for group in self.methods.values() for name in group]
+
+    @model_validator(mode="after")
+    def _combinations(self) -> Params:
+        if missing := [group for group in get_args(Group) if group not in self.methods]:
+            raise ValueError(f"methods.{missing[0]}: missing: list its methods, or give an empty list: []")
+        data_checks.check(self)
+        names = self.method_names
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"methods: {twice[0]!r} is listed twice: list each method once")
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds: {self.seeds}: give at least one seed, each once")
+        for field, values in (("methods", self.export.methods), ("seeds", self.export.seeds)):
+            if len(set(values)) != len(values):
+                raise ValueError(f"export.{field}: {values}: give each once")
+        if strange := [name for name in self.export.methods if name not in names]:
+            raise ValueError(
+                f"export.methods: {strange[0]!r} is not trained: add it to a list of `methods`, or take it out here"
+            )
+        if self.export.methods and (untrained := [seed for seed in self.export.seeds if seed not in self.seeds]):
+            raise ValueError(f"export.seeds: {untrained[0]} is not among seeds {self.seeds}: choose one of them")
+        rivals = [name for name in names if name != "ft"]
+        if "ft" in names and rivals and len(self.seeds) > 1:
+            # The smallest p that a bootstrap can give, times Holm's factor.
+            needed = math.ceil(2 * len(rivals) / (1 - self.compare.confidence) - 1e-9)
+            if self.compare.resamples < needed:
+                raise ValueError(
+                    f"compare.resamples: {self.compare.resamples} are too few to tell anything of {len(rivals)} methods"
+                    f" at compare.confidence {self.compare.confidence}: set {needed} or more"
+                )
+        if self.distill.init == "pretrained" and self.student.model.path is None:
+            raise ValueError("distill.init is 'pretrained' but student.model.path is null: name a checkpoint")
+        copies = "teacher_layers" in (self.student.init, self.distill.init)
+        if copies and self.student.model.path is not None:
+            raise ValueError(
+                f"student.model.path is {self.student.model.path!r} but init 'teacher_layers' copies the teacher: set"
+                " student.model.path to null, or choose another init"
+            )
+        if self.features.tokenizer.path is None:
+            # Methods of `generated` say so themselves.
+            for role in ("teacher", "student", *(["generator"] if self.methods["augmented"] else [])):
+                if path := getattr(self, role).model.path:
+                    raise ValueError(
+                        f"features.tokenizer.path is null (train a new vocabulary) but {role}.model.path is {path!r},"
+                        f" which has its own: set features.tokenizer.path to {path!r}"
+                    )
+        return self

@@ -1,0 +1,37 @@
+"""Parts of the parameters, and their flat form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from distill.config.params import Params
+
+
+def pick(params: Params, names: list[str]) -> dict[str, Any]:
+    """The named parts of the parameters, as plain values: what a stage depends on.
+
+    Args:
+        names: dotted, as under `params:` in dvc.yaml: a section, a method's section or a single value.
+    """
+    picked = {}
+    for name in names:
+        head, *rest = name.split(".")
+        value = params.sections[head] if head in params.sections else getattr(params, head)
+        for part in rest:
+            value = value[part] if isinstance(value, dict) else getattr(value, part)
+        picked[name] = value.model_dump() if isinstance(value, BaseModel) else value
+    return picked
+
+
+def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested sections as dotted names: ``{"ted": Config(mse_alpha=1)}`` → ``{"ted.mse_alpha": 1}``."""
+    if isinstance(values, BaseModel):
+        values = values.model_dump()
+    if not isinstance(values, dict):
+        return {prefix: values}
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat

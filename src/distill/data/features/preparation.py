@@ -1,0 +1,211 @@
+"""Writes prepared data: Arrow streams without metadata, so that the same data gives the same bytes."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from transformers import PreTrainedTokenizerFast
+
+from distill.data.features import question_features, text_features
+from distill.data.loading.tokenizer import fingerprint
+from distill.data.sources.squad_json import Row
+from distill.errors import UserError
+from distill.runtime.files import publish, write_text
+
+_STRINGS = ("id", "title", "context", "question")
+_ANSWERS = pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(pa.int32()))])
+_EXAMPLES = pa.schema([*((name, pa.string()) for name in _STRINGS), ("answers", _ANSWERS)])
+_TEXTS = [(name, pa.string()) for name in ("id", "text", "text_pair")]
+
+Report = Callable[[str, int], None]
+
+
+def write(
+    folder: str | Path,
+    splits: dict[str, list[Row]],
+    tokenizer: PreTrainedTokenizerFast,
+    max_length: int,
+    doc_stride: int,
+    extra_meta: dict[str, Any],
+    on_batch: Report | None = None,
+) -> dict[str, Any]:
+    """Writes questions, their features, tokenizer and meta.json; the folder appears once all is written.
+
+    Args:
+        folder: where to; replaced if it exists.
+        splits: rows by the split's name.
+        tokenizer: encodes them and is saved beside them.
+        max_length: most tokens in a feature.
+        doc_stride: tokens that neighbouring windows share.
+        extra_meta: more entries for meta.json, for example the task and the sources' sha256.
+        on_batch: called with a split's name and the number of examples just encoded.
+
+    Returns:
+        What meta.json holds: `extra_meta`, max_length, doc_stride, tokenizer (vocab_size, fingerprint,
+        sha256 of tokenizer.json) and splits, each with examples, answerable, articles, features,
+        extra_windows (features beyond one a question), windowed_questions (those with several),
+        answers_in_no_window (cut by the edge of every window, or dropped by the tokenizer; their
+        features are labelled as unanswerable), tokens_mean and tokens_max (of a feature).
+
+    Raises:
+        UserError: a question too long for its window.
+    """
+    meta = {**extra_meta, "max_length": max_length, "doc_stride": doc_stride}
+
+    def write_split(folder: Path, rows: list[Row], report: Callable[[int], None] | None) -> dict[str, Any]:
+        _write_stream(folder / "examples.arrow", _EXAMPLES, _examples(rows, _EXAMPLES))
+        count = _Count(rows)
+        encoded = question_features.encode(rows, tokenizer, max_length, doc_stride)
+        _write_stream(folder / "features.arrow", question_features.schema(tokenizer), count.passing(encoded, report))
+        return count.result()
+
+    return _write(Path(folder), splits, tokenizer, meta, write_split, on_batch)
+
+
+def write_texts(
+    folder: str | Path,
+    splits: dict[str, list[Row]],
+    tokenizer: PreTrainedTokenizerFast,
+    max_length: int,
+    numeric: bool,
+    extra_meta: dict[str, Any],
+    on_batch: Report | None = None,
+) -> dict[str, Any]:
+    """`write` for texts and pairs of texts (`distill.data.sources.text_sets`).
+
+    Args:
+        numeric: labels are numbers (regression), not numbers of classes.
+
+    Returns:
+        As `write`, without doc_stride; each split has examples, features (as many), truncated (texts that were cut),
+        labels (how often each class occurs, in order; for regression least and greatest), tokens_mean and tokens_max.
+
+    Raises:
+        UserError: a length that leaves no room for a text.
+    """
+    columns = text_features.schema(tokenizer, numeric)
+    examples = pa.schema([*_TEXTS, ("label", pa.float64() if numeric else pa.int64())])
+
+    def write_split(folder: Path, rows: list[Row], report: Callable[[int], None] | None) -> dict[str, Any]:
+        _write_stream(folder / "examples.arrow", examples, _examples(rows, examples))
+        lengths, cut = [], 0
+
+        def passing() -> Iterator[pa.RecordBatch]:
+            nonlocal cut
+            for batch, truncated in text_features.encode(rows, tokenizer, max_length, numeric):
+                cut += truncated
+                lengths.extend(batch.column("length").to_pylist())
+                yield batch
+                if report:
+                    report(len(batch))
+
+        _write_stream(folder / "features.arrow", columns, passing())
+        labels = np.array([row["label"] for row in rows])
+        return {
+            "examples": len(rows),
+            "features": len(lengths),
+            "truncated": cut,
+            "labels": [float(labels.min()), float(labels.max())] if numeric else np.bincount(labels).tolist(),
+            "tokens_mean": round(sum(lengths) / max(len(lengths), 1), 2),
+            "tokens_max": max(lengths, default=0),
+        }
+
+    return _write(Path(folder), splits, tokenizer, {**extra_meta, "max_length": max_length}, write_split, on_batch)
+
+
+def _write(
+    folder: Path,
+    splits: dict[str, list[Row]],
+    tokenizer: PreTrainedTokenizerFast,
+    meta: dict[str, Any],
+    write_split: Callable[[Path, list[Row], Callable[[int], None] | None], dict[str, Any]],
+    on_batch: Report | None,
+) -> dict[str, Any]:
+    """Tokenizer, splits and meta.json into a folder beside, then all at once to its place."""
+    building = folder.with_name(f".{folder.name}.building")
+    shutil.rmtree(building, ignore_errors=True)  # left by a process that was killed in here
+    try:
+        building.mkdir(parents=True)
+        # The state of whatever was encoded last would be saved as part of tokenizer.json.
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
+        tokenizer.save_pretrained(building / "tokenizer")
+        saved = (building / "tokenizer" / "tokenizer.json").read_bytes()
+        meta["tokenizer"] = {
+            "vocab_size": len(tokenizer),
+            "fingerprint": fingerprint(tokenizer),
+            "sha256": hashlib.sha256(saved).hexdigest(),
+        }
+        meta["splits"] = {}
+        for split, rows in splits.items():
+            (building / split).mkdir()
+            try:
+                counts = write_split(building / split, rows, partial(on_batch, split) if on_batch else None)
+            except UserError as error:
+                raise UserError(f"{split} split: {error}") from error
+            meta["splits"][split] = counts
+        write_text(building / "meta.json", json.dumps(meta, indent=2, ensure_ascii=False) + "\n")
+        publish(building, folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return meta
+
+
+class _Count:
+    """Counts a split while its features pass by."""
+
+    def __init__(self, rows: list[Row]):
+        self.rows = rows
+        self.answerable = np.array([bool(row["answers"]["text"]) for row in rows], dtype=bool)
+        self.labelled = np.zeros(len(rows), dtype=bool)
+        self.windows = np.zeros(len(rows), dtype=np.int64)
+        self.tokens = self.longest = 0
+
+    def passing(
+        self, batches: Iterable[pa.RecordBatch], report: Callable[[int], None] | None
+    ) -> Iterable[pa.RecordBatch]:
+        """Counts each batch and hands it on; then reports its number of questions."""
+        names = ("example_index", "start_positions", "cls_index", "length")
+        for batch in batches:
+            index, start, cls, length = (batch.column(name).to_numpy() for name in names)
+            np.add.at(self.windows, index, 1)
+            self.labelled[index[start != cls]] = True
+            self.tokens += int(length.sum())
+            self.longest = max(self.longest, int(length.max()))
+            yield batch
+            if report:
+                report(len(np.unique(index)))
+
+    def result(self) -> dict[str, int | float]:
+        """The split's entry in meta.json."""
+        features_made = int(self.windows.sum())
+        return {
+            "examples": len(self.rows),
+            "answerable": int(self.answerable.sum()),
+            "articles": len({row["title"] for row in self.rows}),
+            "features": features_made,
+            "extra_windows": features_made - len(self.rows),
+            "windowed_questions": int((self.windows > 1).sum()),
+            "answers_in_no_window": int((self.answerable & ~self.labelled).sum()),
+            "tokens_mean": round(self.tokens / max(features_made, 1), 2),
+            "tokens_max": self.longest,
+        }
+
+
+def _examples(rows: list[Row], schema: pa.Schema, batch_size: int = 1000) -> Iterable[pa.RecordBatch]:
+    for first in range(0, len(rows), batch_size):
+        part = rows[first : first + batch_size]
+        columns = [pa.array([row[field.name] for row in part], field.type) for field in schema]
+        yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _write_stream(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
+        for batch in batches:
+            stream.write_batch(batch)

@@ -1,0 +1,86 @@
+"""Texts and pairs of texts -> features: one row of tokens each, cut at the longest length."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from distill.data.sources.squad_json import Row
+from distill.errors import UserError
+
+
+def schema(tokenizer: PreTrainedTokenizerFast, numeric: bool) -> pa.Schema:
+    """Columns of the features; single numbers are int32.
+
+    No padding is stored: every list in a row has `length` entries.
+
+    - input_ids: list<int32>; token_type_ids: list<int8>, only if the tokenizer makes them.
+    - length; example_index: the example's row.
+    - labels: the class's number, int64, or for regression (`numeric`) the value, float32.
+    """
+    columns = [("input_ids", pa.list_(pa.int32()))]
+    if "token_type_ids" in tokenizer.model_input_names:
+        columns.append(("token_type_ids", pa.list_(pa.int8())))
+    columns += [("length", pa.int32()), ("example_index", pa.int32())]
+    return pa.schema([*columns, ("labels", pa.float32() if numeric else pa.int64())])
+
+
+def encode(
+    rows: list[Row],
+    tokenizer: PreTrainedTokenizerFast,
+    max_length: int,
+    numeric: bool,
+    batch_size: int = 1000,
+) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """Encodes texts into features.
+
+    A text is cut at its end; of a pair, tokens are dropped from the end of whichever text is longer at that time.
+
+    Args:
+        rows: texts (`distill.data.sources.text_sets`).
+        tokenizer: any fast tokenizer; its state is left alone.
+        max_length: most tokens in a feature, special tokens included.
+        numeric: labels are numbers (regression).
+        batch_size: texts per batch; bounds the memory, changes no feature.
+
+    Yields:
+        (one batch per `batch_size` texts in the rows' order with the columns of `schema`, how many of them were cut)
+
+    Raises:
+        UserError: `max_length` leaves no room for two tokens beside the special ones.
+    """
+    pair = any(row["text_pair"] is not None for row in rows[:1])
+    special = tokenizer.num_special_tokens_to_add(pair=pair)
+    if max_length < special + 2:
+        raise UserError(
+            f"features.max_length = {max_length}: {special} special tokens leave no room for two of a text; raise it to"
+            f" {special + 2} or more"
+        )
+    encoder = Tokenizer.from_str(json.dumps(json.loads(tokenizer.backend_tokenizer.to_str()) | {"padding": None}))
+    encoder.enable_truncation(max_length, strategy="longest_first")
+    columns = schema(tokenizer, numeric)
+    for first in range(0, len(rows), batch_size):
+        part = rows[first : first + batch_size]
+        texts = [(row["text"], row["text_pair"]) if pair else row["text"] for row in part]
+        encodings = encoder.encode_batch_fast(texts)  # "fast" leaves out the offsets
+        lengths = np.array([len(item) for item in encodings], np.int32)
+        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+        made = {
+            "input_ids": _flat(offsets, [item.ids for item in encodings], np.int32),
+            "length": pa.array(lengths),
+            "example_index": pa.array(np.arange(first, first + len(part), dtype=np.int32)),
+            "labels": pa.array([row["label"] for row in part], columns.field("labels").type),
+        }
+        if "token_type_ids" in columns.names:
+            made["token_type_ids"] = _flat(offsets, [item.type_ids for item in encodings], np.int8)
+        batch = pa.RecordBatch.from_arrays([made[name] for name in columns.names], schema=columns)
+        yield batch, sum(bool(item.overflowing) for item in encodings)
+
+
+def _flat(offsets: pa.Array, values: list[list[int]], kind: type) -> pa.Array:
+    return pa.ListArray.from_arrays(offsets, pa.array(np.concatenate([np.asarray(row, kind) for row in values])))

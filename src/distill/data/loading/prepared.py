@@ -1,0 +1,111 @@
+"""The prepared data on disk: examples and features as memory-mapped Arrow files, tokenizer, counts.
+
+    <folder>/meta.json
+    <folder>/tokenizer/
+    <folder>/<split>/examples.arrow    rows in the Hugging Face SQuAD schema, or texts: id, text, text_pair, label
+    <folder>/<split>/features.arrow    columns of `distill.data.features.question_features.schema`, or of
+    `text_features.schema`
+
+`distill.data.features.preparation` writes them. Reading stands apart, so that a change to the writer alone retrains
+nothing.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import numpy as np
+import pyarrow as pa
+from transformers import PreTrainedTokenizerFast
+
+from distill.data.loading.tokenizer import load as load_tokenizer
+from distill.errors import UserError
+from distill.runtime.files import tree_hash
+
+if TYPE_CHECKING:
+    import datasets
+
+
+class Ragged(NamedTuple):
+    """Where each feature's tokens lie in an array that holds all features one after another.
+
+    Attributes:
+        lengths: tokens per feature, int32 of shape (features,).
+        offsets: first token of each feature, then the total; int64 of shape (features + 1,).
+    """
+
+    lengths: np.ndarray
+    offsets: np.ndarray
+
+
+class Prepared:
+    """Prepared data, opened for reading.
+
+    Args:
+        folder: what `write` wrote.
+
+    Raises:
+        UserError: the folder or meta.json is missing or damaged.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        path = self.folder / "meta.json"
+        try:
+            self.meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            self._sizes = {
+                split: {"examples": counts["examples"], "features": counts["features"]}
+                for split, counts in self.meta["splits"].items()
+            }
+        except FileNotFoundError:
+            self._fail(path, "does not exist")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self._fail(path, f"is damaged ({type(error).__name__}: {error})")
+
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """Loads the tokenizer that made the features."""
+        path = self.folder / "tokenizer" / "tokenizer.json"
+        if not path.is_file():
+            self._fail(path, "does not exist")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != self.meta["tokenizer"]["sha256"]:
+            self._fail(path, "is not the file that the features were made with (sha256)")
+        return load_tokenizer(str(path.parent))
+
+    def examples(self, split: str) -> "datasets.Dataset":
+        """Opens a split's examples, memory-mapped; row i is what `example_index` i means."""
+        return self._open(split, "examples")
+
+    def features(self, split: str) -> "datasets.Dataset":
+        """Opens a split's features, memory-mapped; columns as in `distill.data.features.question_features.schema`."""
+        return self._open(split, "features")
+
+    def trained_on(self) -> str:
+        """Hash of the training features: what belongs to them carries it, and is refused with any others."""
+        return tree_hash(self.folder / "train" / "features.arrow")
+
+    def ragged(self, split: str) -> Ragged:
+        """Returns the layout of a split's tokens, for arrays with one entry per token."""
+        lengths = self.features(split).data.column("length").to_numpy()
+        return Ragged(lengths, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
+
+    def _open(self, split: str, name: str) -> "datasets.Dataset":
+        import datasets  # takes seconds to import
+
+        path = self.folder / split / f"{name}.arrow"
+        if split not in self._sizes:
+            self._fail(path, f"is not among the splits {', '.join(self._sizes)} of meta.json")
+        try:
+            dataset = datasets.Dataset.from_file(str(path))
+        except FileNotFoundError:
+            self._fail(path, "does not exist")
+        except (pa.ArrowException, OSError, ValueError) as error:
+            self._fail(path, f"is damaged ({str(error).splitlines()[0]})")
+        # A stream that ends between two batches reads without an error.
+        expected = self._sizes[split][name]
+        if len(dataset) != expected:
+            self._fail(path, f"is cut off: {len(dataset)} rows instead of {expected}")
+        return dataset
+
+    def _fail(self, path: Path, problem: str) -> NoReturn:
+        raise UserError(f"{path}: {problem}; run dvc repro prepare")

@@ -1,0 +1,163 @@
+"""Where questions come from: the embedded corpus, SQuAD files of one's own, or the Hugging Face hub.
+
+All give the same rows (`distill.data.sources.squad_json`), checked before anybody writes anything.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from distill.data.sources.squad_json import (
+    Row,
+    check_answers,
+    check_ids,
+    fail,
+    finish,
+    get,
+    load_squad_json,
+    show,
+    text,
+)
+
+__all__ = ["limit", "load", "load_hub", "load_squad_json"]
+
+_COLUMNS = ("id", "title", "context", "question", "answers")
+
+
+def load(
+    source: str,
+    paths: Mapping[str, Path],
+    name: str | None,
+    subset: str | None,
+    revision: str | None,
+    splits: Mapping[str, str],
+    version_2: bool,
+) -> dict[str, list[Row]]:
+    """Reads the training and validation questions.
+
+    Args:
+        source: "embedded" or "files" (both read `paths`), or "hub".
+        paths: SQuAD JSON by split, "train", "validation" and any others; unused by "hub".
+        name: hub id or local dataset folder; used by "hub" only, as are `subset`, `revision` and `splits`.
+        subset: the dataset's configuration, or None.
+        revision: commit, tag or branch to pin, or None.
+        splits: the hub's name of each split, by ours.
+        version_2: False drops questions without an answer.
+
+    Returns:
+        Rows by split, in the order of `paths` or `splits`.
+
+    Raises:
+        UserError: anything wrong with one of them, also an id that two use.
+    """
+    if source in ("embedded", "files"):
+        for key, path in paths.items():
+            if not path.name:
+                fail("params.yaml", f"data.{key}", f"is empty while data.source is {source}", "name a SQuAD JSON file")
+        labels = {split: str(path) for split, path in paths.items()}
+        rows = {split: load_squad_json(path, version_2) for split, path in labels.items()}
+    elif source == "hub":
+        if not name:
+            fail("params.yaml", "data.name", "is empty while data.source is hub", "name a dataset: rajpurkar/squad_v2")
+        labels = {split: _label(name, revision, own) for split, own in splits.items()}
+        rows = {split: load_hub(name, subset, revision, own, version_2) for split, own in splits.items()}
+    else:
+        fail("params.yaml", "data.source", f"is {show(source)}", "choose embedded, files or hub")
+    # The same file given twice has one label, and must still be found out.
+    check_ids({f"{labels[split]} ({split})": rows[split] for split in rows})
+    return rows
+
+
+def load_hub(name: str, subset: str | None, revision: str | None, split: str, version_2: bool) -> list[Row]:
+    """Reads one split of a dataset in the Hugging Face SQuAD schema through `datasets.load_dataset`.
+
+    Args:
+        name: hub id ("rajpurkar/squad_v2") or a local dataset folder.
+        subset: the dataset's configuration, or None.
+        revision: commit, tag or branch, or None.
+        split: the dataset's own name of it, e.g. "train".
+        version_2: False drops questions without an answer.
+
+    Returns:
+        Rows in the dataset's order; equal contexts share one string.
+
+    Raises:
+        UserError: the dataset cannot be had, lacks a column, or holds a bad value.
+    """
+    import datasets  # takes seconds to import, and only this source needs it
+
+    label = _label(name, revision, split)
+    try:
+        dataset = datasets.load_dataset(name, subset, revision=revision, split=split)
+    except Exception as error:
+        # A missing dataset, a bad revision, a broken file and a dead network each raise another library's exception.
+        reason = (str(error).splitlines() or [""])[0].rstrip(".")
+        fail(
+            label,
+            "data.name",
+            f"cannot be loaded ({type(error).__name__}: {reason})",
+            "check data.name, data.subset, data.revision and the network, or set data.source to files",
+        )
+    missing = [column for column in _COLUMNS if column not in dataset.column_names]
+    if missing:
+        fail(label, "columns", f"{missing[0]!r} is missing from {dataset.column_names}", "name a SQuAD dataset")
+    contexts: dict[str, str] = {}
+    rows = [
+        _hub_row(item, contexts, label, f"row {i}") for i, item in enumerate(dataset.select_columns(list(_COLUMNS)))
+    ]
+    return finish(rows, label, version_2)
+
+
+def limit(rows: list[Row], max_examples: int | None, seed: int) -> list[Row]:
+    """Draws at most `max_examples` examples, questions by whole paragraphs, from anywhere in the data.
+
+    Paragraphs (texts) are taken in the order of a seeded hash of their text, so that the draw does not depend on the
+    order of the file and a smaller draw lies within a larger one. Only the last paragraph may be cut.
+
+    Args:
+        rows: questions in the Hugging Face SQuAD schema, or texts (`distill.data.sources.text_sets`).
+        max_examples: how many to keep; None keeps all.
+        seed: another seed draws other paragraphs.
+
+    Returns:
+        The examples drawn, in their old order.
+    """
+    if max_examples is None or max_examples >= len(rows):
+        return rows
+    groups: dict[tuple[str, str], list[int]] = {}
+    for i, row in enumerate(rows):
+        key = (row["title"], row["context"]) if "context" in row else (row["text"], row["text_pair"] or "")
+        groups.setdefault(key, []).append(i)
+    drawn: list[int] = []
+    for key in sorted(groups, key=lambda key: draw_order(seed, *key)):
+        drawn.extend(groups[key])
+        if len(drawn) >= max_examples:
+            break
+    return [rows[i] for i in sorted(drawn[:max_examples])]
+
+
+def draw_order(seed: int, *texts: str) -> str:
+    """A key whose order is random but the same on every machine: sha256 of the seed and the texts, in hex."""
+    return hashlib.sha256("\0".join((str(seed), *texts)).encode()).hexdigest()
+
+
+def _label(name: str, revision: str | None, split: str) -> str:
+    return f"dataset {name}, revision {revision or 'default'}, split {split}"
+
+
+def _hub_row(item: dict[str, Any], contexts: dict[str, str], file: str, at: str) -> Row:
+    question_id = text(item, "id", file, at)
+    at = f"{at} (question {show(question_id)})"
+    row = {key: text(item, key, file, at) for key in ("title", "context", "question")}
+    answers = get(item, "answers", dict, file, at)
+    texts = get(answers, "text", list, file, f"{at}.answers")
+    starts = get(answers, "answer_start", list, file, f"{at}.answers")
+    if len(texts) != len(starts):
+        fail(file, f"{at}.answers", f"{len(texts)} texts but {len(starts)} offsets", "give each answer one offset")
+    for i, (answer, start) in enumerate(zip(texts, starts, strict=True)):
+        get({"text": answer}, "text", str, file, f"{at}.answers[{i}]")
+        get({"answer_start": start}, "answer_start", int, file, f"{at}.answers[{i}]")
+    row["context"] = contexts.setdefault(row["context"], row["context"])
+    check_answers(row["context"], texts, starts, file, at)
+    return {"id": question_id, **row, "answers": {"text": list(texts), "answer_start": list(starts)}}

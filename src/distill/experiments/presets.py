@@ -1,0 +1,225 @@
+"""Presets: partial parameter files (`presets/*.yaml`) that are merged into params.yaml.
+
+A preset opens with a comment that says what it is and what was published for it::
+
+    # description: SQuAD v2.0, DeBERTa-v3-base to xsmall, settings of the official TED repository
+    # published: teacher 85.5/88.4, ft 81.5/84.5, kd 82.8/85.7 (EM/F1)
+    teacher:
+      learning_rate: 3.0e-5
+
+It may give any part of the sections in params.yaml, and nothing that is not there. Mappings are
+merged key by key, lists and values are replaced, and so is `config` as a whole: its keys are fields
+of a transformers configuration, and those of one architecture mean nothing to another.
+
+With `extends: other` it begins with the values of `other.yaml` beside it and has its own on top, by
+the same rules. What several presets share and is none by itself stands in `presets/shared/`
+(`extends: shared/name`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from distill.errors import UserError
+from distill.experiments import params_file
+
+FOLDER = Path(__file__).resolve().parents[3] / "presets"
+REPLACED_WHOLE = frozenset({"config"})
+EXTENDS = "extends"
+
+
+class Change(NamedTuple):
+    """A parameter that differs: its keys from the top, the value now, the preset's value."""
+
+    path: tuple[str, ...]
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        """``teacher.learning_rate: 0.001 -> 3.0e-05``."""
+        old, new = params_file.literal(self.old), params_file.literal(self.new)
+        return f"{'.'.join(self.path)}: {old} -> {new}"
+
+
+def names(folder: Path = FOLDER) -> list[str]:
+    """The presets in `folder`, sorted."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def find(name_or_path: str | Path, folder: Path = FOLDER) -> Path:
+    """The file of a preset: a name in `folder`, or the path of any YAML file.
+
+    Raises:
+        UserError: there is no such file; the message has the nearest name.
+    """
+    given = Path(name_or_path)
+    is_path = given.suffix in (".yaml", ".yml") or len(given.parts) > 1
+    path = given if is_path else folder / f"{given}.yaml"
+    if path.is_file():
+        return path
+    if is_path:
+        raise UserError(f"{path}: no such preset file: give an existing path, or a name from --list")
+    raise UserError(f"presets: no preset {str(given)!r}{_nearest(str(given), names(folder))}")
+
+
+def load(name_or_path: str | Path, folder: Path = FOLDER) -> dict[str, Any]:
+    """Read a preset as plain values, on top of those that it extends.
+
+    Raises:
+        UserError: there is no such preset, it is not a YAML mapping of names, it holds something
+            that is no parameter (a date, an infinite number), or what it extends is missing or
+            itself.
+    """
+    path = find(name_or_path, folder)
+    preset = _read(path)
+    seen = [path.resolve()]
+    while EXTENDS in preset:
+        name = preset.pop(EXTENDS)
+        path = path.parent / f"{name}.yaml"
+        if not path.is_file() or path.resolve() in seen:
+            trouble = "it extends itself" if path.is_file() else f"{path}: no such file"
+            raise UserError(f"{seen[-1]}: {EXTENDS}: {name}: {trouble}: name another preset, without its suffix")
+        seen.append(path.resolve())
+        preset = _on_top(_read(path), preset)
+    return preset
+
+
+def _on_top(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of two presets, those of `upper` where both have one."""
+    values = dict(lower)
+    for key, new in upper.items():
+        old = values.get(key)
+        both = isinstance(old, Mapping) and isinstance(new, Mapping)
+        values[key] = _on_top(old, new) if both and key not in REPLACED_WHOLE else new
+    return values
+
+
+def _read(path: Path) -> dict[str, Any]:
+    preset = params_file.parse(path.read_text(encoding="utf-8"), path)
+    for keys, value in _leaves(preset):
+        if wrong := [key for key in keys if not isinstance(key, str)]:
+            raise UserError(f"{path}: key {wrong[0]!r} is no name: put it in quotes or correct it")
+        try:
+            params_file.literal(value)
+        except UserError as error:
+            raise UserError(f"{path}: {'.'.join(keys)}: {error}") from None
+    return preset
+
+
+def header(name_or_path: str | Path, folder: Path = FOLDER) -> dict[str, str]:
+    """The opening comment's `description` and `published`; further lines go on with the last."""
+    fields: dict[str, str] = {}
+    last = None
+    for line in find(name_or_path, folder).read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        text = line.lstrip("#").strip()
+        if match := re.match(r"(description|published): *(.*)", text):
+            last = match[1]
+            fields[last] = match[2]
+        elif last and text:
+            fields[last] += f" {text}"
+    return fields
+
+
+def changes(params_text: str, preset: Mapping[str, Any], source: str | Path = "preset") -> list[Change]:
+    """What the preset would change in a params file, in the preset's order.
+
+    Args:
+        params_text: the params file's text.
+        preset: partial parameters, see :func:`load`.
+        source: what errors call the preset.
+
+    Raises:
+        UserError: the preset names a parameter that the file lacks (the message has the nearest
+            valid name), or gives a single value for a whole section.
+    """
+    return list(_compare(params_file.parse(params_text, "params.yaml"), preset, (), source))
+
+
+def merge(params_text: str, preset: Mapping[str, Any], source: str | Path = "preset") -> str:
+    """The params file's text with the preset's values: comments, order and layout are kept.
+
+    Arguments and errors as in :func:`changes`; also UserError where a value cannot be edited in
+    place (an alias, for instance).
+    """
+    found = changes(params_text, preset, source)
+    merged = params_file.replace(params_text, {change.path: change.new for change in found})
+    # The edit goes by positions in the text: read the result back, so that no wrong file comes out.
+    params = params_file.parse(params_text, "params.yaml")
+    if params_file.parse(merged, "params.yaml") != _on_top(params, preset):
+        raise UserError(
+            f"params.yaml: cannot put the values of {source} in place (an anchor, alias or merge"
+            " key?): write plain values there, or change them by hand"
+        )
+    return merged
+
+
+def as_overrides(params_text: str, preset: Mapping[str, Any], source: str | Path = "preset") -> list[str]:
+    """The preset's changes in Hydra's override grammar, each an argument for `dvc exp run -S`.
+
+    ``a.b=value`` for values and lists. A mapping that comes or goes as a whole takes two, ``~a.b``
+    (delete) and ``+a.b={...}`` (add), because Hydra merges mappings. Arguments and errors as in
+    :func:`changes`.
+    """
+    overrides = []
+    for path, old, new in changes(params_text, preset, source):
+        name = ".".join(path)
+        value = params_file.literal(new, _hydra_quote)
+        if isinstance(old, Mapping) or isinstance(new, Mapping):
+            overrides += [f"~{name}", f"+{name}={value}"]
+        else:
+            overrides.append(f"{name}={value}")
+    return overrides
+
+
+def _hydra_quote(text: str) -> str:
+    """Text in Hydra's single quotes.
+
+    A backslash escapes only a quote and, before a quote, itself; ``${`` would be an interpolation.
+    """
+    text = re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + r"\${", text)
+    text = re.sub(r"(\\*)'", lambda m: m[1] * 2 + r"\'", text)
+    tail = len(text) - len(text.rstrip("\\"))
+    return f"'{text}{chr(92) * tail}'"
+
+
+def _compare(
+    params: Mapping[str, Any], preset: Mapping[str, Any], at: tuple[str, ...], source: str | Path
+) -> Iterator[Change]:
+    for key, new in preset.items():
+        path = (*at, key)
+        if key not in params:
+            raise UserError(
+                f"{source}: {'.'.join(path)}: params.yaml has no such parameter{_nearest(key, list(params), at)}"
+            )
+        old = params[key]
+        both = isinstance(old, Mapping) and isinstance(new, Mapping)
+        if both and key not in REPLACED_WHOLE:
+            yield from _compare(old, new, path, source)
+        elif isinstance(old, Mapping) and not isinstance(new, Mapping) and not at:
+            raise UserError(
+                f"{source}: {key}: {new!r} stands where params.yaml has a section:"
+                f" give its parameters below it, e.g. {next(iter(old), 'name')}"
+            )
+        elif old != new or isinstance(old, bool) != isinstance(new, bool):
+            yield Change(path, old, new)
+
+
+def _nearest(name: str, known: list[str], at: tuple[str, ...] = ()) -> str:
+    prefix = ".".join((*at, ""))
+    if match := difflib.get_close_matches(name, known, n=1, cutoff=0.5):
+        return f": did you mean {prefix}{match[0]}?"
+    return f": known are {', '.join(prefix + str(item) for item in known) or 'none'}"
+
+
+def _leaves(values: Mapping[str, Any], at: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, (*at, key))
+        else:
+            yield (*at, key), value

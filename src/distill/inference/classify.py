@@ -1,0 +1,91 @@
+"""Classify a text or a pair: `python -m distill.classify "text" ["second text"] [--model data/export/kd/1]`.
+
+A model of a regression task gives its number.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy.special import softmax
+
+from distill.data.features import text_features
+from distill.errors import UserError
+from distill.inference import cli
+from distill.inference.model import Model, load
+
+# A checkpoint does not say how many texts it takes.
+_USUAL = {"temperature": 1.0}
+
+
+def classify(model: Model, texts: Sequence[tuple[str, str | None]]) -> list[dict[str, Any]]:
+    """What a model says to texts or pairs of texts.
+
+    Returns:
+        for each `{"label": class, "confidence": 0–1, "probabilities": {class: 0–1}}`, the softmax of the logits divided
+        by the model's temperature; or `{"value": number}` in regression.
+
+    Raises:
+        UserError: a text is empty, one text where two are needed or the reverse, or the model is one for questions.
+    """
+    settings = model.settings
+    if settings.task == "qa":
+        raise UserError("the model is one for questions: use `python -m distill.answer`")
+    _check(texts, settings.pairs)
+    rows = [{"text": text, "text_pair": pair, "label": 0} for text, pair in texts]
+    encoded = text_features.encode(rows, model.tokenizer, settings.max_length, numeric=settings.task == "regression")
+    logits, _ = model.logits(pa.Table.from_batches([batch for batch, _ in encoded]))
+    if settings.task == "regression":
+        return [{"value": value} for value in logits[:, 0].astype(np.float64).round(6).tolist()]
+    shares = softmax(logits.astype(np.float64) / settings.temperature, axis=1)
+    return [
+        {
+            "label": settings.labels[best],
+            "confidence": round(float(row[best]), 6),
+            "probabilities": {name: round(float(p), 6) for name, p in zip(settings.labels, row, strict=True)},
+        }
+        for best, row in zip(logits.argmax(1).tolist(), shares, strict=True)
+    ]
+
+
+def _check(texts: Sequence[tuple[str, str | None]], pairs: bool | None) -> None:
+    wanted = (texts[0][1] is not None) if pairs is None else pairs
+    for number, (text, pair) in enumerate(texts, start=1):
+        if (pair is not None) != wanted:
+            needed = "pairs of texts: give a second one" if wanted else "single texts: give one"
+            raise UserError(f"text {number}: the model takes {needed}")
+        if not text.strip() or (pair is not None and not pair.strip()):
+            raise UserError(f"text {number}: is empty")
+
+
+def _lines(found: dict[str, Any]) -> list[str]:
+    """As text for people: likely classes first."""
+    if "value" in found:
+        return [f"{found['value']:.4f}"]
+    shares = sorted(found["probabilities"].items(), key=lambda item: -item[1])
+    return [found["label"], *(f"{share:.3f}  {name}" for name, share in shares)]
+
+
+def main(words: Sequence[str]) -> None:
+    """Run the command."""
+    parser = cli.parser("distill.classify", "Classify a text, or a pair of texts; or give its number.")
+    parser.add_argument("text", help='or - to read lines of JSON from stdin: {"text": …, "text_pair": …}')
+    parser.add_argument("text_pair", nargs="?")
+    options = parser.parse_args(words)
+    if options.text == "-" and options.text_pair is not None:
+        parser.error("give a text or two, or - alone")
+    model = load(cli.model_path(options.model), options.int8, usual=_USUAL)
+    if options.text == "-":
+
+        def ask(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            return classify(model, [(row["text"], row.get("text_pair")) for row in rows])
+
+        cli.stream(cli.json_lines(sys.stdin, ("text",), ("text_pair", "id")), ask)
+        return
+    (found,) = classify(model, [(options.text, options.text_pair)])
+    print(json.dumps(found, ensure_ascii=False, indent=2) if options.json else "\n".join(_lines(found)))

@@ -1,0 +1,274 @@
+"""A model that is ready to be asked: a transformers checkpoint, or what stage export has made of one (ONNX, int8).
+
+An ONNX model runs without torch: nothing imports it before a transformers checkpoint is loaded. (transformers' Auto
+classes import it too; of an exported folder the tokenizer is read by itself.)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from transformers import PreTrainedTokenizerFast
+
+from distill.config.schema import Count
+from distill.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+#: What an exported folder holds besides configuration and tokenizer.
+SETTINGS, ONNX, INT8 = "task.json", "model.onnx", "model.int8.onnx"
+
+# Rows of a forward pass: more of them gain little on a CPU.
+_BATCH = 16
+
+Run = Callable[[dict[str, np.ndarray]], np.ndarray]
+
+
+class Settings(BaseModel):
+    """How a model is asked: `task.json` of an exported folder. Fields that mean nothing in a task are null.
+
+    Attributes:
+        max_length: most tokens in a row, special tokens included.
+        doc_stride, n_best, max_answer_length: question answering; see `data.features` and `tasks.answers`.
+        threshold: question answering: on the null odds, above which the answer is that there is none; null: there is
+            always an answer (SQuAD v1.1).
+        pairs: whether two texts are taken; null: unknown.
+        temperature: by which scores are divided before they become confidences; 1: as they are.
+        labels: names of the classes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    task: Literal["qa", "classification", "regression"]
+    max_length: Count
+    doc_stride: Annotated[int, Field(ge=0)] | None
+    n_best: Count | None
+    max_answer_length: Count | None
+    threshold: float | None
+    pairs: bool | None
+    temperature: Annotated[float, Field(gt=0)] | None
+    labels: list[str]
+
+
+@dataclass
+class Model:
+    """A model with all that is needed to ask it.
+
+    Attributes:
+        run: a padded batch (int64 arrays (B, L)) → float32 logits, (B, L, 2) in question answering, else (B, C).
+    """
+
+    settings: Settings
+    tokenizer: PreTrainedTokenizerFast
+    run: Run
+
+    def logits(self, features: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+        """The logits of all rows, in their order.
+
+        Args:
+            features: columns of `data.features.schema` or `data.text_features.schema`.
+
+        Returns:
+            (float32 logits (tokens, 2), one row of features after another, or (rows, C); int64 offsets (rows + 1,))
+        """
+        lengths = features.column("length").to_numpy().astype(np.int64)
+        per_token = self.settings.task == "qa"
+        offsets = np.concatenate([[0], np.cumsum(lengths if per_token else np.ones_like(lengths))])
+        found: list[np.ndarray | None] = [None] * len(lengths)
+        for rows, batch in batches(features, self.tokenizer.pad_token_id, _BATCH):
+            for row, values in zip(rows, self.run(batch), strict=True):
+                found[row] = values[: lengths[row]] if per_token else values[None]
+        return np.concatenate(found).astype(np.float32, copy=False), offsets
+
+
+def batches(features: pa.Table, pad_token_id: int, size: int) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Row numbers (B,) and padded batches (int64, (B, L)), longest rows first."""
+    lengths = features.column("length").to_numpy().astype(np.int64)
+    starts = np.cumsum(lengths) - lengths
+    fills = {"input_ids": pad_token_id, "token_type_ids": 0}
+    flat = {
+        name: np.asarray(features.column(name).combine_chunks().flatten(), dtype=np.int64)
+        for name in fills
+        if name in features.column_names
+    }
+    order = np.argsort(-lengths, kind="stable")
+    for first in range(0, len(order), size):
+        rows = order[first : first + size]
+        place = np.arange(lengths[rows].max())
+        real = place < lengths[rows][:, None]
+        index = np.where(real, starts[rows][:, None] + place, 0)
+        batch = {name: np.where(real, values[index], fills[name]) for name, values in flat.items()}
+        yield rows, batch | {"attention_mask": real.astype(np.int64)}
+
+
+def onnx_session(file: Path, threads: int | None = None) -> Any:
+    """An `onnxruntime.InferenceSession` on the CPU.
+
+    Args:
+        threads: None: one for each core.
+
+    Raises:
+        UserError: the file is missing or no ONNX model.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3  # its remarks on single operators are of no use to whoever asks a question
+    try:
+        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has a class of its own for every fault
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{file}: cannot be loaded ({reason}): export the model again, or `dvc checkout`") from error
+
+
+def onnx_run(session: Any) -> Run:
+    """A session as `Model.run`: it gets the inputs that it has, and start and end logits are stacked."""
+    names = [item.name for item in session.get_inputs()]
+
+    def run(batch: dict[str, np.ndarray]) -> np.ndarray:
+        if missing := [name for name in names if name not in batch]:
+            raise UserError(f"the model needs {missing[0]}, which its tokenizer does not make: export it again")
+        outputs = session.run(None, {name: batch[name] for name in names})
+        return outputs[0] if len(outputs) == 1 else np.stack(outputs, -1)
+
+    return run
+
+
+def torch_run(model: Any, task: Any) -> Run:
+    """A model of transformers as `Model.run`, on the device that it is on."""
+    import torch
+
+    from distill.models.forward import forward_pass
+
+    @torch.inference_mode()
+    def run(batch: dict[str, np.ndarray]) -> np.ndarray:
+        tensors = {name: torch.from_numpy(values).to(model.device) for name, values in batch.items()}
+        return forward_pass(model, task, tensors).logits.float().cpu().numpy()
+
+    return run
+
+
+def load(
+    path: str, int8: bool = False, given: Mapping[str, Any] | None = None, usual: Mapping[str, Any] | None = None
+) -> Model:
+    """Load what `path` holds.
+
+    Args:
+        path: an exported folder, a transformers checkpoint with a head for questions or classes, or a hub id.
+        int8: the quantized model of an exported folder.
+        given: fields of `Settings` in place of the model's own.
+        usual: fields for a checkpoint, which says nothing but its task and classes. `max_length` is lowered to what
+            the model has positions for, and is that number where it is not given.
+
+    Raises:
+        UserError: it cannot be loaded, or is no such model.
+    """
+    folder = Path(path)
+    if (folder / SETTINGS).is_file():
+        settings = _settings({**_read(folder / SETTINGS), **(given or {})}, folder / SETTINGS)
+        file = folder / (INT8 if int8 else ONNX)
+        if not file.is_file():
+            fix = "set export.int8 and run `dvc repro`, or leave out --int8" if int8 else f"`dvc checkout {folder}`"
+            raise UserError(f"{file}: missing: {fix}")
+        session = onnx_session(file)
+        return Model(settings, exported_tokenizer(folder, session), onnx_run(session))
+    if int8:
+        raise UserError(f"{path}: is no exported folder, and only those have an int8 model: leave out --int8")
+    return _load_checkpoint(path, given or {}, usual or {})
+
+
+def _load_checkpoint(path: str, given: Mapping[str, Any], usual: Mapping[str, Any]) -> Model:
+    config, tokenizer = _configuration(path), _tokenizer(path)
+    positions = getattr(config, "max_position_embeddings", 512)
+    if config.model_type in ("roberta", "xlm-roberta", "camembert"):  # they count positions from behind the padding's
+        positions -= config.pad_token_id + 1
+    longest = min(tokenizer.model_max_length, positions)
+    known = dict.fromkeys(Settings.model_fields) | {**usual, **_head(config, path)}
+    known["max_length"] = min(known["max_length"] or longest, longest)
+    settings = _settings({**known, **given}, path)
+
+    from distill.models import loading
+    from distill.models.forward import default_device, freeze
+    from distill.tasks.registry import load_task
+
+    task = load_task(settings.task, labels=settings.labels)
+    model = freeze(loading.from_pretrained(path, task)).to(default_device())
+    return Model(settings, tokenizer, torch_run(model, task))
+
+
+def _head(config: PretrainedConfig, path: str) -> dict[str, Any]:
+    """Task and classes of a checkpoint, by its head."""
+    name = (config.architectures or ["none"])[0]
+    if name.endswith("ForQuestionAnswering"):
+        return {"task": "qa", "labels": []}
+    if not name.endswith("ForSequenceClassification"):
+        raise UserError(
+            f"{path}: config.json: architectures: {name}: neither a head for questions nor one for classes: name a"
+            " fine-tuned or distilled model"
+        )
+    if config.num_labels == 1:
+        return {"task": "regression", "labels": []}
+    return {"task": "classification", "labels": [str(config.id2label[i]) for i in range(config.num_labels)]}
+
+
+def exported_tokenizer(folder: Path, session: Any) -> PreTrainedTokenizerFast:
+    """The tokenizer of an exported folder: tokenizer.json, which makes what the session takes."""
+    try:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    except Exception as error:  # broken files surface as exceptions of several libraries
+        raise UserError(f"{folder}: its tokenizer cannot be loaded ({_reason(error)}): `dvc checkout`") from error
+    tokenizer.model_input_names = [item.name for item in session.get_inputs()]
+    return tokenizer
+
+
+def _configuration(path: str) -> PretrainedConfig:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(path, trust_remote_code=False)
+    except Exception as error:  # damaged files, network trouble: each has exceptions of its own
+        raise UserError(f"{path}: cannot be loaded ({_reason(error)}): name a model's folder or a hub id") from error
+
+
+def _tokenizer(path: str) -> PreTrainedTokenizerFast:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    except Exception as error:
+        raise UserError(f"{path}: its tokenizer cannot be loaded ({_reason(error)})") from error
+    if not tokenizer.is_fast:
+        raise UserError(f"{path}: {type(tokenizer).__name__} is no fast tokenizer: name a model with a tokenizer.json")
+    return tokenizer
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read ({error}): `dvc checkout {file.parent}`") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: no JSON object: `dvc checkout {file.parent}`")
+    return content
+
+
+def _settings(values: dict[str, Any], source: str | Path) -> Settings:
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise UserError(f"{source}: {field}: {first.get('input')!r}: {first['msg'].lower()}") from error

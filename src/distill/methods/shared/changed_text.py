@@ -1,0 +1,47 @@
+"""Methods with a generator that changes texts and learns in steps of its own: what `mate` and `combined` share."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from distill.config.params import Params
+from distill.config.schema import Section
+from distill.methods.base import Method, Setup
+from distill.methods.shared import adversary
+from distill.methods.shared.adversary import Adversary, Cycle
+
+
+class ChangedText(Method):
+    """Registers the generator, which trains with a learning rate of its own and is dropped with the method.
+
+    The section has `mask_probability`, `gumbel_temperature`, `generator_steps`, `student_steps` and
+    `generator_learning_rate`.
+    """
+
+    groups = ("generated",)
+    needs = frozenset({"logits", "model"})
+    #: The method's section.
+    section: ClassVar[str]
+
+    @classmethod
+    def check(cls, params: Params) -> None:
+        """The generator must share the models' vocabulary."""
+        adversary.check_params(params, cls.section)
+
+    def __init__(self, config: Section, setup: Setup):
+        super().__init__(config, setup)
+        self.adversary = Adversary(setup, self.section, config.mask_probability, config.gumbel_temperature)
+        self.cycle = Cycle(config.generator_steps, config.student_steps)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the task needs to know which tokens may be changed."""
+        return self.task.extra_columns
+
+    def trainer_steps(self, updates: int) -> int:
+        """The generator's steps come on top."""
+        return self.cycle.trainer_steps(updates)
+
+    def learning_rates(self) -> dict[str, float]:
+        """The generator's own."""
+        return {"adversary.generator": self.config.generator_learning_rate}

@@ -1,0 +1,128 @@
+"""How a student starts: one setting for every method of a run, so that methods differ in nothing else."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from distill.config.schema import Link, Model, Student
+from distill.errors import UserError
+from distill.models import layer_maps, loading
+from distill.runtime import checkpoints
+from distill.tasks.base import Task
+
+
+def initial_student(
+    init: str,
+    section: Student | Link,
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    seed: int,
+    teacher: Path,
+    student: Path | None = None,
+    where: str = "student",
+) -> PreTrainedModel:
+    """The student before its first update.
+
+    Args:
+        init: `finetuned` (the model in `student`) | `pretrained` | `teacher_layers` (of the model in `teacher`) |
+            `random` (the shape of the model in `student`, or of `section.model`).
+        section: the student's parameters.
+        seed: of everything that is drawn: a new head, random weights.
+        teacher: folder of the fine-tuned teacher; read for `teacher_layers` only.
+        student: folder of the fine-tuned student, where it exists already.
+        where: the section's name, for error messages.
+    """
+    if init == "finetuned":
+        checkpoints.load_check(student)
+        return loading.from_pretrained(str(student), task)
+    if init == "teacher_layers":
+        checkpoints.load_check(teacher)
+        source = loading.from_pretrained(str(teacher), task)
+        layers = teacher_layers(section, loading.num_layers(source.config), where)
+        return from_layers(section.model, source, layers, task, seed, where)
+    spec = section.model
+    if init == "random" and student is not None:
+        config = loading.configuration(str(student), None)
+    elif init == "random" and spec.path is not None:
+        config = loading.configuration(spec.path, spec.revision, spec.config, where)
+    else:
+        return loading.build(spec, task, tokenizer, seed, where)
+    config.update(task.model_fields())
+    set_seed(seed)
+    return task.auto_class().from_config(config, dtype=torch.float32)
+
+
+def teacher_layers(section: Student | Link, available: int, where: str = "student") -> list[int]:
+    """The teacher's layers (from 1) that the student copies.
+
+    Raises:
+        UserError: it is not said how many, or the teacher has too few.
+    """
+    stated = {
+        f"{where}.num_layers": section.num_layers,
+        f"{where}.model.config.num_hidden_layers": section.model.config.get("num_hidden_layers"),
+        f"the length of {where}.layers": len(section.layers) if isinstance(section.layers, list) else None,
+    }
+    counts = {name: count for name, count in stated.items() if count is not None}
+    if not counts:
+        raise UserError(
+            f"params.yaml: {where}.num_layers: null: say how many of the teacher's layers the student takes"
+        )
+    if len(set(counts.values())) > 1:
+        said = ", ".join(f"{name} is {count}" for name, count in counts.items())
+        raise UserError(f"params.yaml: {where}: {said}: say the same, or say it once")
+    count = next(iter(counts.values()))
+    return layer_maps.resolve(section.layers, count, available, f"{where}.layers")
+
+
+def from_layers(
+    spec: Model, teacher: PreTrainedModel, layers: list[int], task: Task, seed: int, where: str = "student"
+) -> PreTrainedModel:
+    """A student whose layer i is a copy of the teacher's layer `layers[i]` (from 1).
+
+    Everything that does not belong to a numbered layer is copied too where the student has it: embeddings, head, and
+    DeBERTa's `rel_embeddings` and `LayerNorm`.
+
+    Raises:
+        UserError: the two differ in architecture or width.
+    """
+    set_seed(seed)
+    if (kind := spec.config.get("model_type", teacher.config.model_type)) != teacher.config.model_type:
+        raise UserError(
+            f"params.yaml: {where}.model.config.model_type: {kind!r}, but teacher_layers copies a"
+            f" {teacher.config.model_type}: give the student the teacher's model_type, or choose another init"
+        )
+    loading.check_fields(teacher.config, spec.config, where)
+    heads = spec.config.get("num_attention_heads", teacher.config.num_attention_heads)
+    if heads != teacher.config.num_attention_heads:
+        raise UserError(
+            f"params.yaml: {where}.model.config.num_attention_heads: {heads}, but teacher_layers copies"
+            f" {teacher.config.num_attention_heads} heads, whose weights mean nothing cut otherwise: leave it out"
+        )
+    fields = {k: v for k, v in spec.config.items() if k not in ("model_type", "num_hidden_layers")}
+    config = copy.deepcopy(teacher.config)
+    config.update({"num_hidden_layers": len(layers), **fields})
+    student = task.auto_class().from_config(config, dtype=torch.float32)
+    source = teacher.state_dict()
+    target = student.state_dict()
+    if not any(loading.LAYER.match(name) for name in target):
+        raise UserError(
+            f"params.yaml: {where}.init: {config.model_type} has no numbered layers to copy: choose another init"
+        )
+    for name, tensor in target.items():
+        origin = name
+        if found := loading.LAYER.match(name):
+            origin = f"{found[1]}{layers[int(found[2])] - 1}{found[3]}"
+        if origin not in source or source[origin].shape != tensor.shape:
+            have = tuple(source[origin].shape) if origin in source else "nothing"
+            raise UserError(
+                f"params.yaml: {where}.model.config: teacher_layers copies {origin}, the student needs"
+                f" {tuple(tensor.shape)}, the teacher has {have}: give the student the teacher's widths, or choose"
+                " another init"
+            )
+        tensor.copy_(source[origin])
+    return student

@@ -1,0 +1,99 @@
+"""Typed parameters: everything that params.yaml may say, and nothing else.
+
+Values live in params.yaml and only there; this file holds types, limits and impossible combinations. Unknown keys,
+wrong types and contradictions raise :class:`~distill.errors.UserError` with one line that names file, field, value
+and fix. Each distillation method describes its own section in its own file (``methods/<name>.py: Config``).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import (
+    ValidationError,
+)
+
+from distill.config.explain import explain, nearest
+from distill.config.params import Params
+from distill.errors import UserError
+from distill.methods import registry
+
+
+def _check_group(group: str, name: str, params: Params) -> None:
+    if name not in registry.available():
+        raise ValueError(f"methods.{group}: no method {name!r}{nearest(name, registry.available())}")
+    if name not in params.sections:
+        raise ValueError(f"methods.{group}: {name!r} has no section of its own: add `{name}:` to the file")
+    method = registry.load(name)
+    if group not in method.groups:
+        places = " or ".join(f"methods.{place}" for place in method.groups)
+        raise ValueError(f"methods.{group}: {name!r} belongs in {places}: move it there")
+    if group == "filtered" and params.distill.init == "random":
+        raise ValueError(
+            f"distill.init is 'random' but {name!r} starts from filters trained on one fixed student: choose another"
+            f" distill.init, or take {name!r} out of methods.{group}"
+        )
+    method.check(params)
+
+
+def group_of(params: Params, method: str) -> str:
+    """The list that names a method; for one that no list names, the usual one."""
+    listed = [group for group, names in params.methods.items() if method in names]
+    return listed[0] if listed else registry.load(method).groups[0]
+
+
+def load(path: Path, overrides: dict[str, Any] | None = None) -> Params:
+    """Read and check a params file.
+
+    Args:
+        path: the YAML file.
+        overrides: dotted names to values, applied on top (tests and tools).
+
+    Raises:
+        UserError: the file is missing or not YAML, or a value is unknown, of the wrong type or contradictory.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file: run from the project's root") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: expected sections (name: values), found {type(raw).__name__}")
+    for name, value in (overrides or {}).items():
+        *parents, leaf = name.split(".")
+        node = raw
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    return parse(raw, path)
+
+
+def parse(raw: dict[str, Any], path: Path) -> Params:
+    """Check the sections of a params file that is already read; `path` only serves error messages."""
+    raw = dict(raw)
+    sections: dict[str, Any] = {}
+    problems: list[str] = []
+    for name in [key for key in raw if key in registry.available()]:
+        schema = registry.load(name).Config
+        try:
+            sections[name] = schema.model_validate(raw.pop(name))
+        except ValidationError as error:
+            problems += explain(error, schema, name)
+    if "sections" in raw:
+        problems.append("sections: unknown section")
+        raw.pop("sections")
+    if problems:
+        raise UserError(f"{path}: " + "; ".join(problems))
+    try:
+        params = Params.model_validate({**raw, "sections": sections})
+        for group, members in params.methods.items():
+            for name in members:
+                _check_group(group, name, params)
+    except ValidationError as error:
+        raise UserError(f"{path}: " + "; ".join(explain(error, Params, "", registry.available()))) from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    return params

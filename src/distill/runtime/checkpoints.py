@@ -1,0 +1,143 @@
+"""Checkpoints that are whole or do not count, and folders that appear in one step.
+
+A checkpoint is complete once `seal` has written its manifest, the last file to be written. A process killed at any
+point before leaves a folder without one; a file cut off or damaged later no longer agrees with it. Both are removed by
+`last_complete`, so that training goes on from the newest checkpoint that can be trusted.
+"""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from distill.errors import UserError
+from distill.runtime.files import file_hash, files_below, write_text
+
+MANIFEST = "complete.json"
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+
+
+def seal(checkpoint: Path) -> None:
+    """Declares a checkpoint complete: writes the size and hash of each of its files, atomically and last.
+
+    Args:
+        checkpoint: Folder whose files are all written and closed.
+    """
+    files = {
+        name: {"bytes": file.stat().st_size, "blake2b": file_hash(file)}
+        for name, file in files_below(checkpoint)
+        if name != MANIFEST
+    }
+    write_text(checkpoint / MANIFEST, json.dumps({"files": files}, indent=2) + "\n")
+
+
+def fault(checkpoint: Path) -> str | None:
+    """Says why a checkpoint cannot be used: None where every file agrees with the manifest.
+
+    Files that the manifest does not name are ignored.
+    """
+    try:
+        files = json.loads((checkpoint / MANIFEST).read_text())["files"]
+    except FileNotFoundError:
+        return "it was not written to its end"
+    except (ValueError, KeyError, TypeError):
+        return f"{MANIFEST} is damaged"
+    for name, expected in files.items():
+        file = checkpoint / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if (size := file.stat().st_size) != expected["bytes"]:
+            return f"{name} has {size:,} bytes instead of {expected['bytes']:,}"
+        if file_hash(file) != expected["blake2b"]:
+            return f"{name} does not have the content that was written"
+    return None
+
+
+def is_complete(checkpoint: Path) -> bool:
+    """Whether every file of the checkpoint agrees with its manifest."""
+    return fault(checkpoint) is None
+
+
+def last_complete(folder: Path) -> Path | None:
+    """Finds the newest `checkpoint-<step>` that can be trusted, and removes newer ones that cannot.
+
+    Prints one line for each removal: why, and what is used instead.
+
+    Args:
+        folder: Folder of checkpoints; it may be missing.
+
+    Returns:
+        The checkpoint's folder, or None where training starts from the beginning.
+    """
+    found = [(int(match[1]), path) for path in folder.glob("*") if (match := _step(path))]
+    removed: list[tuple[Path, str]] = []
+    last = None
+    for _, path in sorted(found, reverse=True):
+        reason = fault(path)
+        if reason is None:
+            last = path
+            break
+        removed.append((path, reason))
+        shutil.rmtree(path)
+    instead = f"going on from {last.name}" if last else "starting from the beginning"
+    for path, reason in removed:
+        print(f"{path.name} cannot be used ({reason}): removed; {instead}", flush=True)
+    return last
+
+
+def load_check(folder: Path) -> None:
+    """Refuses a model folder whose weights cannot be loaded, before anything else is done.
+
+    Opens the safetensors header, which states how many bytes must follow. Reads no tensor.
+
+    Raises:
+        UserError: The folder, its config.json or its weights are missing, truncated or corrupted.
+    """
+    fix = f"restore it with `dvc checkout {folder}`, or rerun the stage that makes it"
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such model folder; {fix}")
+    _read_object(folder / "config.json", fix)
+    index = folder / "model.safetensors.index.json"
+    names = ["model.safetensors"]
+    if index.is_file():
+        shards = _read_object(index, fix).get("weight_map")
+        if not isinstance(shards, dict) or not shards:
+            raise UserError(f"{index}: corrupted (no weight_map); {fix}")
+        names = sorted(set(shards.values()))
+    for name in names:
+        _check_weights(folder / name, fix)
+
+
+def _check_weights(file: Path, fix: str) -> None:
+    # Imported here: every stage imports this module, few of them need safetensors.
+    from safetensors import SafetensorError, safe_open
+
+    if not file.is_file():
+        if (file.parent / "pytorch_model.bin").is_file():
+            fix = "only pytorch_model.bin is there: convert it with save_pretrained of transformers"
+        raise UserError(f"{file}: missing; {fix}")
+    with file.open("rb") as stream:
+        if stream.read(24) == b"version https://git-lfs.":
+            raise UserError(f"{file}: a Git LFS pointer, not the weights; fetch them with `git lfs pull`")
+    try:
+        with safe_open(file, framework="np"):
+            pass
+    except SafetensorError as error:
+        size = file.stat().st_size
+        raise UserError(f"{file}: truncated or corrupted ({size:,} bytes; {error}); {fix}") from error
+
+
+def _read_object(file: Path, fix: str) -> dict:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{file}: missing; {fix}") from error
+    except ValueError as error:
+        raise UserError(f"{file}: truncated or corrupted ({error}); {fix}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: corrupted (not a JSON object); {fix}")
+    return content
+
+
+def _step(path: Path) -> re.Match[str] | None:
+    return _CHECKPOINT.fullmatch(path.name) if path.is_dir() else None

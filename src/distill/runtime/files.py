@@ -1,0 +1,120 @@
+"""Files and folders that are never half-written, and their hashes."""
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def publish(source: Path, target: Path) -> None:
+    """Moves a finished file or folder to where others look for it, replacing what is there.
+
+    The target is never half-written: what is there stays until the new content lies beside it, whole. Where renaming
+    is impossible (another filesystem) the content is copied first.
+
+    Args:
+        source: Finished file or folder. It is gone afterwards.
+        target: Its place. Missing parent folders are made.
+
+    Raises:
+        OSError: The disk is full, or a folder cannot be written; the old target is then still in place.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    new = target.with_name(f".{target.name}.new")
+    old = target.with_name(f".{target.name}.old")
+    _remove(new)  # left by a process that was killed in here
+    try:
+        _move_or_copy(source, new)
+        if target.is_dir() and not target.is_symlink():
+            _remove(old)
+            os.rename(target, old)  # a folder cannot be renamed onto one that has content
+        try:
+            os.rename(new, target)
+        except OSError:
+            if old.exists() and not target.exists():
+                os.rename(old, target)
+            raise
+    except BaseException:
+        if source.exists():
+            _remove(new)
+        elif new.exists():
+            os.rename(new, source)
+        raise
+    _sync_folder(target.parent)
+    _remove(old)
+    _remove(source)
+
+
+def tree_hash(path: Path) -> str:
+    """Hashes a file's bytes, or the relative names and bytes of all files in a folder (32 hex digits).
+
+    Reads in pieces, follows links (DVC's cache may use them) and skips `__pycache__`.
+
+    Raises:
+        FileNotFoundError: There is nothing at `path`.
+    """
+    if not path.is_dir():
+        return file_hash(path)
+    total = hashlib.blake2b(digest_size=16)
+    for name, file in files_below(path):
+        total.update(f"{name}\0{file_hash(file)}\n".encode())
+    return total.hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file (UTF-8) in one step: readers see the old content or the new, never a part.
+
+    Replaces the file instead of writing into it, so a file linked to DVC's cache does not change the cache.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def files_below(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yields (relative POSIX name, path) of all files below a folder, in the order of their names."""
+    found = ((file.relative_to(folder), file) for file in folder.rglob("*") if file.is_file())
+    yield from sorted((name.as_posix(), file) for name, file in found if "__pycache__" not in name.parts)
+
+
+def file_hash(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _move_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            shutil.copyfile(source, target)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

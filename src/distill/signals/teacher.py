@@ -1,0 +1,106 @@
+"""What a method may ask of the teacher: its logits and hidden states, from the cache or computed on the spot."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from distill.models.forward import Outputs, autocast, forward_pass, freeze
+from distill.signals.cache import Cache
+from distill.signals.states import Reads, array_name
+from distill.tasks.base import Task
+
+
+class Teacher(Protocol):
+    """A source of teacher outputs for a padded batch."""
+
+    provides: frozenset[str]
+
+    def __call__(self, batch: dict[str, Tensor]) -> Outputs:
+        """Teacher outputs for the batch; no gradient flows into them."""
+
+
+class CachedStates:
+    """Hidden states that an earlier stage kept.
+
+    Args:
+        cache: holds the states.
+        reads: which of them are wanted.
+    """
+
+    def __init__(self, cache: Cache, reads: Reads):
+        self.cache, self.reads = cache, reads
+
+    def __call__(self, batch: dict[str, Tensor]) -> dict[int, Tensor]:
+        """States of the batch's feature rows (`index`) by layer, zeros at padding.
+
+        (B, L, D), or (B, 1, D) where only the first token's are wanted.
+        """
+        hidden = {layer: self._state("cls", layer, batch)[:, None] for layer in self.reads.cls}
+        return hidden | {layer: self._state("hidden", layer, batch) for layer in self.reads.hidden}
+
+    def _state(self, kind: str, layer: int, batch: dict[str, Tensor]) -> Tensor:
+        return _read(self.cache, array_name(kind, layer), batch)
+
+
+def _read(cache: Cache, name: str, batch: dict[str, Tensor]) -> Tensor:
+    ids = batch["input_ids"]
+    return torch.from_numpy(cache.rows(name, batch["index"].tolist(), ids.shape[1])).to(ids.device)
+
+
+class CachedTeacher:
+    """Logits, and hidden states where they were kept, that an earlier stage wrote; no model is loaded.
+
+    Args:
+        logits: cache that holds the array `logits`.
+        states: the hidden states that the method reads.
+    """
+
+    def __init__(self, logits: Cache, states: CachedStates | None = None):
+        self.logits, self.states = logits, states
+        reads = states.reads if states else Reads()
+        kinds = {"hidden", "cls"} if reads.hidden else {"cls"} if reads.cls else set()
+        self.provides = frozenset({"logits"} | kinds)
+
+    def __call__(self, batch: dict[str, Tensor]) -> Outputs:
+        """Outputs for the batch's feature rows (`index`), zeros at padding; `hidden` as `CachedStates` gives them."""
+        return Outputs(_read(self.logits, "logits", batch), self.states(batch) if self.states else None)
+
+
+class OnlineTeacher:
+    """The teacher itself, frozen: logits, and hidden states and attention scores where asked for.
+
+    It provides `model` too: a method may run it on inputs of its own (see `on_embeddings`).
+    """
+
+    def __init__(self, model: PreTrainedModel, task: Task, hidden: bool, precision: str, attention: bool = False):
+        self.model = freeze(model)
+        self.task = task
+        self.hidden, self.attention = hidden, attention
+        self.precision = precision
+        states = {"hidden", "cls"} if hidden else set()
+        self.provides = frozenset({"logits", "model"} | states | ({"attention"} if attention else set()))
+
+    @torch.no_grad()
+    def __call__(self, batch: dict[str, Tensor]) -> Outputs:
+        """One forward pass without gradient."""
+        with autocast(self._device(batch), self.precision):
+            return forward_pass(self.model, self.task, batch, self.hidden, self.attention)
+
+    def on_embeddings(self, batch: dict[str, Tensor], embeddings: Tensor) -> Outputs:
+        """Logits for word embeddings (B, L, D) in place of the batch's tokens.
+
+        The teacher's own weights stay frozen, but gradients pass through it into the embeddings: a generator that
+        looks for inputs on which teacher and student differ needs them. Call it under `torch.no_grad()` otherwise.
+        """
+        with autocast(self._device(batch), self.precision):
+            return forward_pass(self.model, self.task, batch, embeddings=embeddings)
+
+    def _device(self, batch: dict[str, Tensor]) -> torch.device:
+        device = batch["attention_mask"].device
+        if next(self.model.parameters()).device != device:
+            self.model.to(device)
+        return device

@@ -1,0 +1,137 @@
+"""A model's outputs over the training features, written into caches: what later trainings learn from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from distill.config.schema import Predict, Runtime
+from distill.data.loading.prepared import Prepared
+from distill.models import acceleration
+from distill.models.forward import default_device, forward_pass, freeze
+from distill.models.predict import layout, predict
+from distill.runtime import distributed
+from distill.runtime.files import tree_hash
+from distill.signals.cache import Array, Writer
+from distill.signals.states import array_name, layer_of
+from distill.tasks.base import Task
+
+# What a killed run loses at most.
+_SECONDS = 10
+
+
+@dataclass
+class Written:
+    """What was written: rows, entries (rows of logits), and the speed of this process's part."""
+
+    rows: int
+    entries: int
+    rows_per_second: float
+
+
+def identity(data: Prepared, weights: Path) -> dict[str, str]:
+    """The content hashes by which a cache is known to belong to a run (see `cache.IDENTITY`).
+
+    Args:
+        weights: the model's file.
+    """
+    return {
+        "data": data.trained_on(),
+        "tokenizer": data.meta["tokenizer"]["fingerprint"],
+        "teacher": tree_hash(weights),
+    }
+
+
+def state_arrays(kept: Mapping[str, list[int]], width: int, dtype: str) -> dict[str, Array]:
+    """The arrays that hold hidden states, by name (`states.array_name`).
+
+    Args:
+        kept: layers by kind, `cls` and `hidden` (0: the embeddings).
+        width: of the states.
+    """
+    return {
+        array_name(kind, layer): Array(width, kind == "hidden", dtype)
+        for kind, layers in kept.items()
+        for layer in layers
+    }
+
+
+def write(
+    folder: Path,
+    model: nn.Module,
+    weights: Path,
+    data: Prepared,
+    task: Task,
+    settings: Predict,
+    runtime: Runtime,
+    label: str,
+    features: Any = None,
+    states: tuple[Path, Mapping[str, Array]] | None = None,
+) -> Written:
+    """Fill a cache (`distill.signals.cache`) batch by batch, in constant memory; go on where a killed run had come to.
+
+    Where several processes are at work (`distill.runtime.distributed`), each runs the model on a share of the batches.
+
+    Args:
+        folder: where the logits' files grow; `cache.complete` makes it fit to be handed over.
+        model: runs frozen, on the GPU if there is one.
+        weights: the model's file, whose hash the cache keeps.
+        runtime: which attention the model computes with meanwhile.
+        label: of the progress bar.
+        features: what is predicted, where it is not the training features but rows that belong to them.
+        states: a second folder, for hidden states from the same forward passes, and its arrays (`state_arrays`).
+    """
+    model = freeze(model).to(default_device())
+    features = data.features("train") if features is None else features
+    offsets = layout(features, per_token=True)
+    logits = Array(task.channels, task.per_token)
+    part = distributed.rank(), distributed.count()
+    targets = [(folder, {"logits": logits}), *([states] if states else [])]
+    if not distributed.is_first():
+        distributed.wait()  # for the files
+    writers = [Writer(target, offsets, arrays, part=part) for target, arrays in targets]
+    if distributed.is_first():
+        distributed.wait()
+    wanted = dict(states[1]) if states else {}
+
+    def forward(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        outputs = forward_pass(model, task, batch, hidden=bool(wanted))
+        found = {"logits": outputs.logits}
+        for name, array in wanted.items():
+            state = outputs.hidden[layer_of(name)]
+            found[name] = state if array.per_token else state[:, 0]
+        return found
+
+    start = min(writer.done for writer in writers)
+    began, marked = time.monotonic(), time.monotonic()
+    size, device = settings.batch_size, default_device()
+    pad = data.tokenizer().pad_token_id
+    batches = predict(forward, features, pad, size, device, settings.precision, label, start=start, part=part)
+    with acceleration.attention(model, runtime, int(np.diff(offsets).max())):
+        for done, rows, values in batches:
+            _store(writers, rows, values)
+            if time.monotonic() - marked > _SECONDS:
+                for writer in writers:
+                    writer.mark(done)
+                marked = time.monotonic()
+    for writer in writers:
+        writer.mark(-(-len(features) // size))  # all there are, of every part
+    distributed.wait()
+    seconds = time.monotonic() - began
+    if distributed.is_first():
+        meta = {"task": task.name, "precision": settings.precision, **identity(data, weights)}
+        for writer in writers:
+            writer.finish(meta)
+    left = max(0, len(features) - start * size * part[1])
+    return Written(len(features), int(logits.entries(offsets)[-1]), left / seconds if seconds else 0.0)
+
+
+def _store(writers: list[Writer], rows: np.ndarray, values: dict[str, np.ndarray]) -> None:
+    for writer in writers:
+        writer.write(rows, {name: values[name] for name in writer.arrays})

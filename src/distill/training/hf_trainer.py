@@ -1,0 +1,137 @@
+"""The training loop: a thin subclass of transformers.Trainer for modules that return a loss and named terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Trainer
+
+from distill.data.loading import sharding
+from distill.data.loading.batches import EpochSampler, Rows
+from distill.errors import UserError
+from distill.runtime import distributed
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is.
+
+    Attributes:
+        step: steps done, before this one.
+        steps: all steps.
+        epoch: passes over the data that are complete.
+    """
+
+    step: int
+    steps: int
+    epoch: int
+
+    @property
+    def share(self) -> float:
+        """How far the training is: 0 in its first step, 1 in its last, so that schedules reach both their ends."""
+        return self.step / (self.steps - 1) if self.steps > 1 else 1.0
+
+
+class ObjectiveTrainer(Trainer):
+    """Trains a module whose forward takes a batch and returns `loss` and named terms (all scalars)."""
+
+    def __init__(self, *args: Any, sampler_seed: int, group: bool, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._sampler_seed, self._group = sampler_seed, group
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        # The objective's forward takes **batch, which Trainer would take for "scales its own loss".
+        self.model_accepts_loss_kwargs = False
+
+    def _get_train_sampler(self, train_dataset: Rows | None = None) -> EpochSampler:
+        rows = train_dataset or self.train_dataset
+        size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return EpochSampler(rows.lengths, size, self._group, self._sampler_seed)
+
+    def get_train_dataloader(self) -> torch.utils.data.DataLoader:
+        """Trainer's own; of several processes, each gets its share of every batch."""
+        if distributed.count() == 1:
+            return super().get_train_dataloader()
+        return sharding.loader(
+            self.train_dataset,
+            self._get_train_sampler(),
+            self.data_collator,
+            self.args.train_batch_size * distributed.count(),
+            distributed.rank(),
+            distributed.count(),
+            device=self.args.device,
+            num_workers=self.args.dataloader_num_workers,
+            persistent_workers=self.args.dataloader_persistent_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], return_outputs=False, **_: Any):
+        """The objective's loss; every term is checked and added up for the log.
+
+        Raises:
+            UserError: the loss is NaN or infinite; the last complete checkpoint stays.
+        """
+        objective = self.accelerator.unwrap_model(model)
+        # Trainer counts epochs as a fraction; a tiny bit more, so that 0.9999… is the epoch that begins.
+        epoch = int((self.state.epoch or 0.0) + 1e-6)
+        objective.set_progress(Progress(self.state.global_step, self.state.max_steps, epoch))
+        weight = inputs.get("weight", 1.0)  # of this process's share of the batch
+        terms = model(**{name: value for name, value in inputs.items() if name != "weight"})
+        values = torch.stack([term.detach().float() for term in terms.values()])
+        if not values.isfinite().all():
+            weights = objective.weights() if hasattr(objective, "weights") else {}
+            raise UserError(
+                f"training: step {self.state.global_step + 1}: the loss is not finite: {_blame(terms, weights)}: lower"
+                " learning_rate or the term's weight, or use precision fp32; the last good checkpoint is kept"
+            )
+        for name, value in zip(terms, values, strict=True):
+            if name != "loss":
+                self._sums[name] = self._sums.get(name, 0.0) + value * weight
+                self._counts[name] = self._counts.get(name, 0) + 1
+        loss = terms["loss"] * weight if "weight" in inputs else terms["loss"]
+        return (loss, terms) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the terms' means since the last entry."""
+        if "loss" in logs and self._counts:
+            means = [(value / self._counts[name]).item() for name, value in self._sums.items()]
+            logs |= dict(zip(self._sums, distributed.mean(means), strict=True))
+            self._sums, self._counts = {}, {}
+        super().log(logs, start_time)
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """Parameters that the objective gives a learning rate of their own become groups of their own."""
+        optimizer = super().create_optimizer(*args, **kwargs)
+        objective = self.accelerator.unwrap_model(self.model)
+        rates = objective.learning_rates() if hasattr(objective, "learning_rates") else {}
+        for prefix, rate in rates.items():
+            own = {id(p) for name, p in objective.named_parameters() if name.startswith(prefix)}
+            for group in list(optimizer.param_groups):
+                mine = [p for p in group["params"] if id(p) in own]
+                if mine and len(mine) < len(group["params"]):
+                    group["params"] = [p for p in group["params"] if id(p) not in own]
+                    optimizer.add_param_group({**group, "params": mine, "lr": rate})
+                elif mine:
+                    group["lr"] = rate
+        return optimizer
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        # safetensors refuses tensors that share memory, as the tied embeddings of a masked-LM generator do.
+        weights = self.model.state_dict() if state_dict is None else state_dict
+        super()._save(output_dir, {name: value.clone() for name, value in weights.items()})
+
+
+def _blame(terms: dict[str, Tensor], weights: dict[str, float]) -> str:
+    """The terms that are not finite; where all are, those that a weight makes so."""
+    values = {name: term.detach().float() for name, term in terms.items() if name != "loss"}
+    bad = [f"{name} = {value.item():g}" for name, value in values.items() if not value.isfinite()]
+    large = {name: weights[name] * value for name, value in values.items() if name in weights}
+    bad = bad or [
+        f"{name} = {values[name].item():g}, {weights[name]:g} times" for name in large if not large[name].isfinite()
+    ]
+    return ", ".join(
+        bad or [f"{name} = {value.item():g}, {weights.get(name, 1):g} times" for name, value in values.items()]
+    )

@@ -1,0 +1,81 @@
+"""Data and task that do not go together are refused before anything runs."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from distill.errors import UserError
+from distill.parameters import parse
+from tests.helpers import micro
+
+SENTENCES = {"task": "classification", "data.embedded": "sentences"}
+PAIRS = {"task": "classification", "data.embedded": "pairs", "data.text": "sentence1", "data.text_pair": "sentence2"}
+SIMILARITY = PAIRS | {"task": "regression", "data.embedded": "similarity", "data.label": "score"}
+FILES = {"data.source": "files"}
+HUB = {"data.source": "hub", "data.name": "nyu-mll/glue"}
+
+
+def read(changes):
+    """The project's parameters with dotted names changed, no methods."""
+    raw = yaml.safe_load((micro.ROOT / "params.yaml").read_text())
+    raw["methods"] = {group: [] for group in raw["methods"]}
+    for name, value in changes.items():
+        *parents, leaf = name.split(".")
+        node = raw
+        for parent in parents:
+            node = node[parent]
+        node[leaf] = value
+    return parse(raw, Path("params.yaml"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        SENTENCES,
+        PAIRS,
+        SIMILARITY,
+        FILES | {"data.mismatched": "data/raw/other.json"},
+        HUB | {"data.mismatched_split": "validation_mismatched", "task": "classification"},
+        SENTENCES | {"features.max_length": 64, "features.doc_stride": 64},
+        SENTENCES | FILES | {"data.labels": [0, "one"], "data.strip_html": True},
+    ],
+)
+def test_what_goes_together_is_taken(changes):
+    assert read(changes).task == changes.get("task", "qa")
+
+
+def test_classes_given_as_numbers_are_names():
+    assert read(SENTENCES | {"data.labels": [0, 1]}).data.labels == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"task": "classification"}, ("data.embedded is 'questions'", "sentences or pairs", "task to qa")),
+        (SENTENCES | {"task": "qa"}, ("data.embedded is 'sentences'", "task to classification")),
+        (SENTENCES | {"task": "regression"}, ("set data.embedded to similarity",)),
+        (PAIRS | {"data.text_pair": None}, ("data.text_pair is None", "sentence2")),
+        (SENTENCES | {"data.text_pair": "x"}, ("data.text_pair is 'x'", "set it to null")),
+        ({"data.mismatched": "x.json"}, ("data.mismatched is 'x.json'", "data/none")),
+        (FILES | {"data.mismatched_split": "x"}, ("data.mismatched_split is 'x'", "set it to null")),
+        ({"features.doc_stride": 128}, ("doc_stride 128", "max_length 128")),
+        ({"data.text_pair": "x"}, ("data.text_pair is 'x' but task is 'qa'",)),
+        ({"data.labels": ["a", "b"]}, ("data.labels is ['a', 'b'] but task is 'qa'",)),
+        ({"data.strip_html": True}, ("data.strip_html is True but task is 'qa'", "set it to false")),
+        (SENTENCES | {"data.max_train_context": 100}, ("data.max_train_context is 100",)),
+        (SENTENCES | {"data.label": "sentence"}, ("name the column 'sentence'",)),
+        (SIMILARITY | {"data.labels": ["a", "b"]}, ("data.labels", "'regression'", "no classes")),
+        (SENTENCES | {"data.labels": ["a"]}, ("data.labels is ['a']", "two classes or more")),
+        (SENTENCES | {"data.labels": ["a", "a"]}, ("each once",)),
+        (SENTENCES | {"data.labels": [True, False]}, ("data.labels", "string")),
+        (SENTENCES | {"data.source": "hub"}, ("data.name",)),
+    ],
+)
+def test_contradictions_are_named_with_the_fix(changes, parts):
+    with pytest.raises(UserError) as caught:
+        read(changes)
+    message = str(caught.value)
+    assert message.startswith("params.yaml: ") and "\n" not in message
+    assert all(part in message for part in parts), message

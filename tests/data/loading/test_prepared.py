@@ -1,0 +1,248 @@
+"""What is written comes back, byte for byte the same each time; damage is noticed."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distill.data.features import preparation, question_features
+from distill.data.features.preparation import write
+from distill.data.loading.prepared import Prepared
+from distill.data.loading.tokenizer import fingerprint, train
+from distill.errors import UserError
+
+CONTEXTS = [f"The tower of city {i} was painted green by mayor number {i}. " * (1 + i % 4) for i in range(12)]
+
+
+def make_rows(prefix: str) -> list[dict]:
+    rows = []
+    for i, context in enumerate(CONTEXTS):
+        for k, answer in enumerate(("green", f"city {i}", None)):
+            texts = [] if answer is None else [answer]
+            starts = [] if answer is None else [context.index(answer)]
+            rows.append(
+                {
+                    "id": f"{prefix}{i}-{k}",
+                    "title": f"Städte {i // 3}",
+                    "context": context,
+                    "question": f"Question {k} about it?",
+                    "answers": {"text": texts, "answer_start": starts},
+                }
+            )
+    return rows
+
+
+SPLITS = {"train": make_rows("t"), "selection": make_rows("s")[:9], "validation": make_rows("v")[9:]}
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train([row["context"] + row["question"] for row in SPLITS["train"]], 150, lowercase=True)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, tokenizer) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "prepared"
+    write(folder, SPLITS, tokenizer, 32, 8, {"task": "qa"})
+    return folder
+
+
+@pytest.fixture
+def copied(written, tmp_path) -> Path:
+    return Path(shutil.copytree(written, tmp_path / "prepared"))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_examples_come_back_as_they_were(written):
+    opened = Prepared(written)
+    for split, rows in SPLITS.items():
+        assert opened.examples(split).to_list() == rows
+
+
+def test_features_are_those_of_encode_and_are_memory_mapped(written, tokenizer):
+    opened = Prepared(written)
+    for split, rows in SPLITS.items():
+        expected = [item for batch in question_features.encode(rows, tokenizer, 32, 8) for item in batch.to_pylist()]
+        found = opened.features(split)
+        assert found.to_list() == expected
+        assert found.cache_files == [{"filename": str(written / split / "features.arrow")}]
+
+
+def test_small_integers_stay_small_on_disk_and_rows_become_flat_arrays(written, tokenizer):
+    found = Prepared(written).features("train")
+    assert found.data.schema.types == question_features.schema(tokenizer).types
+    first = found.with_format("numpy")[0]
+    assert first["input_ids"].shape == first["offset_end"].shape == (int(first["length"]),)
+
+
+def test_ragged_layout(written):
+    opened = Prepared(written)
+    ragged = opened.ragged("train")
+    ids = opened.features("train")["input_ids"]
+    assert ragged.lengths.dtype == np.int32 and ragged.offsets.dtype == np.int64
+    assert ragged.lengths.tolist() == [len(item) for item in ids]
+    assert ragged.offsets[0] == 0 and ragged.offsets[-1] == ragged.lengths.sum()
+    flat = np.concatenate([np.array(item) for item in ids])
+    for i in (0, 5, len(ids) - 1):
+        assert flat[ragged.offsets[i] : ragged.offsets[i + 1]].tolist() == ids[i]
+
+
+def test_meta_counts(written, tokenizer):
+    opened = Prepared(written)
+    meta = opened.meta
+    assert (meta["task"], meta["max_length"], meta["doc_stride"]) == ("qa", 32, 8)
+    assert meta["tokenizer"]["fingerprint"] == fingerprint(tokenizer)
+    assert meta["tokenizer"]["vocab_size"] == len(tokenizer)
+    for split, rows in SPLITS.items():
+        found = opened.features(split).to_list()
+        windows = [sum(item["example_index"] == i for item in found) for i in range(len(rows))]
+        counts = meta["splits"][split]
+        assert counts == {
+            "examples": len(rows),
+            "answerable": sum(bool(row["answers"]["text"]) for row in rows),
+            "articles": len({row["title"] for row in rows}),
+            "features": len(found),
+            "extra_windows": len(found) - len(rows),
+            "windowed_questions": sum(count > 1 for count in windows),
+            "answers_in_no_window": 0,
+            "tokens_mean": round(sum(item["length"] for item in found) / len(found), 2),
+            "tokens_max": max(item["length"] for item in found),
+        }
+    assert meta["splits"]["train"]["extra_windows"] > 0
+
+
+def test_answers_in_no_window_are_counted(tmp_path, tokenizer):
+    row = dict(SPLITS["train"][0])
+    long = row["context"][: row["context"].index("green") + len("green")]
+    row["answers"] = {"text": [long], "answer_start": [0]}
+    meta = write(tmp_path / "p", {"train": [row, SPLITS["train"][1]]}, tokenizer, 14, 2, {})
+    assert meta["splits"]["train"]["answers_in_no_window"] == 1
+
+
+def test_meta_is_returned_and_reported_by_batches(tmp_path, tokenizer):
+    seen = []
+    meta = write(tmp_path / "p", SPLITS, tokenizer, 32, 8, {}, lambda split, count: seen.append((split, count)))
+    assert meta == Prepared(tmp_path / "p").meta
+    assert seen == [(split, len(rows)) for split, rows in SPLITS.items()]
+
+
+def test_writing_twice_gives_the_same_bytes(written, tmp_path, tokenizer):
+    tokenizer("a b c", truncation=True, max_length=3, padding="max_length")  # state that must not be saved
+    write(tmp_path / "again", SPLITS, tokenizer, 32, 8, {"task": "qa"})
+    assert files(tmp_path / "again") == files(written)
+
+
+def test_the_number_of_threads_changes_no_byte(written, tmp_path, root):
+    """The tokenizer's threads, which it starts in each process once."""
+    code = f"""
+import sys
+from pathlib import Path
+from distill.data.features.preparation import write
+from distill.data.loading.prepared import Prepared
+from tests.data.loading.test_prepared import SPLITS
+write(sys.argv[1], SPLITS, Prepared({str(written)!r}).tokenizer(), 32, 8, {{"task": "qa"}})
+"""
+    limits = [{"TOKENIZERS_PARALLELISM": "false"}, {"TOKENIZERS_PARALLELISM": "true", "RAYON_NUM_THREADS": "3"}]
+    for number, limit in enumerate(limits):
+        folder = tmp_path / str(number)
+        subprocess.run([sys.executable, "-c", code, str(folder)], cwd=root, check=True, env=os.environ | limit)
+        for split in SPLITS:
+            for name in ("examples", "features"):
+                path = f"{split}/{name}.arrow"
+                assert (folder / path).read_bytes() == (written / path).read_bytes()
+
+
+def test_several_batches_read_as_one(tmp_path, tokenizer):
+    rows = [row | {"id": f"{row['id']}/{n}"} for n in range(40) for row in SPLITS["train"]]
+    meta = write(tmp_path / "p", {"train": rows}, tokenizer, 32, 8, {})
+    opened = Prepared(tmp_path / "p")
+    assert len(opened.examples("train")) == len(rows) == 1440
+    assert opened.examples("train")["id"] == [row["id"] for row in rows]
+    found = opened.features("train")
+    assert len(found) == meta["splits"]["train"]["features"]
+    assert sorted(set(found["example_index"])) == list(range(1440))
+
+
+def test_tokenizer_comes_back(written, tokenizer):
+    back = Prepared(written).tokenizer()
+    assert fingerprint(back) == fingerprint(tokenizer)
+    assert back.is_fast and back.model_input_names == tokenizer.model_input_names
+
+
+def test_question_too_long_leaves_the_old_data_in_place(copied, tokenizer):
+    before = files(copied)
+    bad = [row | {"question": "green " * 40} if row["id"] == "v5-0" else row for row in SPLITS["validation"]]
+    with pytest.raises(UserError, match='^validation split: question "v5-0": .*features.max_length = 32'):
+        write(copied, SPLITS | {"validation": bad}, tokenizer, 32, 8, {})
+    assert files(copied) == before
+    assert [path.name for path in copied.parent.iterdir()] == ["prepared"]
+
+
+def test_rest_of_a_killed_run_is_cleared_away(copied, tokenizer):
+    rest = copied.parent / ".prepared.building"
+    rest.mkdir()
+    (rest / "junk").write_text("x")
+    write(copied, SPLITS, tokenizer, 32, 8, {"task": "qa"})
+    assert [path.name for path in copied.parent.iterdir()] == ["prepared"]
+    assert "junk" not in files(copied)
+
+
+def refused(path: Path, problem: str, action) -> None:
+    with pytest.raises(UserError) as caught:
+        action()
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ") and problem in message
+    assert message.endswith("run dvc repro prepare") and len(message.splitlines()) == 1
+
+
+def test_missing_folder(tmp_path):
+    refused(tmp_path / "none" / "meta.json", "does not exist", lambda: Prepared(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("content", ["", '{"splits": ', "[]", "{}", '{"splits": {"train": {}}}', '{"splits": 3}'])
+def test_damaged_meta(copied, content):
+    (copied / "meta.json").write_text(content)
+    refused(copied / "meta.json", "is damaged", lambda: Prepared(copied))
+
+
+@pytest.mark.parametrize("name", ["examples", "features"])
+def test_missing_and_damaged_arrow_files(copied, name):
+    path = copied / "train" / f"{name}.arrow"
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:3], b"", b"not arrow at all" * 100):
+        path.write_bytes(content)
+        refused(path, "is ", lambda: getattr(Prepared(copied), name)("train"))
+    path.unlink()
+    refused(path, "does not exist", lambda: getattr(Prepared(copied), name)("train"))
+
+
+def test_stream_cut_between_two_batches(tmp_path, tokenizer):
+    write(tmp_path / "p", {"train": SPLITS["train"]}, tokenizer, 32, 8, {})
+    path = tmp_path / "p" / "train" / "features.arrow"
+    half = question_features.encode(SPLITS["train"][:18], tokenizer, 32, 8)
+    preparation._write_stream(path, question_features.schema(tokenizer), half)
+    refused(path, "is cut off: ", lambda: Prepared(tmp_path / "p").features("train"))
+
+
+def test_unknown_split(written):
+    refused(
+        written / "test" / "features.arrow", "train, selection, validation", lambda: Prepared(written).features("test")
+    )
+
+
+def test_missing_or_exchanged_tokenizer(copied):
+    path = copied / "tokenizer" / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["normalizer"]["lowercase"] = False
+    path.write_text(json.dumps(content))
+    refused(path, "sha256", lambda: Prepared(copied).tokenizer())
+    path.unlink()
+    refused(path, "does not exist", lambda: Prepared(copied).tokenizer())

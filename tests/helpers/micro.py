@@ -1,0 +1,156 @@
+"""A pipeline that runs in seconds: micro parameters, and scratch repositories to run it in."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from distill.experiments import params_file
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# What a run needs: code, parameters and configuration, none of the data.
+COPIED = (
+    "pipeline",
+    "src",
+    "presets",
+    "dvc.yaml",
+    "params.yaml",
+    "pyproject.toml",
+    ".dvc/config",
+    ".dvc/.gitignore",
+    ".dvc/plots",
+    ".dvcignore",
+    ".gitignore",
+    "data/.gitignore",
+    "data/none",
+)
+
+# In this order each stage finds what it needs: up to a method that needs logits, and up to one that needs filters.
+TAUGHT = (("corpus",), ("prepare",), ("finetune", "teacher"), ("finetune", "student"), ("plan",), ("predict",))
+BASE = (*TAUGHT, ("train_filters", "teacher"), ("train_filters", "student"))
+
+_TRAINING = {"max_steps": 8, "batch_size": 8, "log_every": 2}
+_SHAPE = {
+    "num_hidden_layers": 2,
+    "hidden_size": 16,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 128,
+    "max_relative_positions": 16,
+}
+SMALL: dict[str, Any] = {
+    "atlas.train_questions": 240,
+    "atlas.validation_questions": 60,
+    "atlas.text_train": 240,
+    "atlas.text_validation": 60,
+    "features.tokenizer.vocab_size": 600,
+    "features.max_length": 128,
+    "features.doc_stride": 32,
+    "cost.batch_sizes": [1, 8],
+    "cost.seconds": 0.05,
+    **{
+        f"{role}.model.config.{name}": value
+        for role in ("teacher", "student", "generator")
+        for name, value in _SHAPE.items()
+    },
+    "student.model.config.num_hidden_layers": 1,
+    **{
+        f"{section}.{name}": value
+        for section in (
+            "teacher",
+            "student",
+            "assistant",
+            "teacher_filters",
+            "student_filters",
+            "generator",
+            "distill",
+        )
+        for name, value in _TRAINING.items()
+    },
+    "assistant.chain": [
+        {
+            "model": {"path": None, "revision": None, "config": {}},
+            "init": "teacher_layers",
+            "layers": [2],
+            "num_layers": None,
+        }
+    ],
+    "teacher_filters.filter_output_dim": 8,
+    "student_filters.filter_output_dim": 8,
+    "runtime.checkpoint_steps": 2,
+}
+
+
+def params(overrides: dict[str, Any] | None = None) -> str:
+    """The project's params.yaml in micro sizes, comments and all.
+
+    Args:
+        overrides: dotted names to values, on top; a whole section that the file does not have is added to it.
+    """
+    text = params_file.replace((ROOT / "params.yaml").read_text(), {tuple(k.split(".")): v for k, v in SMALL.items()})
+    for name, value in (overrides or {}).items():
+        try:
+            text = params_file.replace(text, {tuple(name.split(".")): value})
+        except KeyError:
+            if "." in name:
+                raise
+            text += f"\n{name}: {params_file.literal(value)}\n"
+    return text
+
+
+def repo(folder: Path, overrides: dict[str, Any] | None = None) -> Path:
+    """A Git and DVC repository of its own in `folder`: the working tree's pipeline with micro parameters, committed."""
+    for name in COPIED:
+        source, target = ROOT / name, folder / name
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        elif source.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+    (folder / "params.yaml").write_text(params(overrides))
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
+        run(folder, "git", *words)
+    return folder
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment that `run` gives: this interpreter's programs first, nothing of the outer DVC, MLflow or Git."""
+    outer = {
+        k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "GIT_", "DISTILL_", "PYTEST_"))
+    }
+    programs = Path(sys.executable).parent
+    return outer | {
+        "PATH": f"{programs}{os.pathsep}{outer.get('PATH', '')}",
+        "VIRTUAL_ENV": str(programs.parent),
+        "DISTILL_TRACKING": "off",
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        **{f"GIT_{who}_{what}": "micro@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+        **changes,
+    }
+
+
+def run(
+    repo: Path, *words: str, env: dict[str, str] | None = None, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in the repository, output captured as text.
+
+    Args:
+        env: on top of `environment()`, e.g. {"DISTILL_TRACKING": "on"}.
+        check: fail with the command's output where it ends with another code than 0.
+    """
+    done = subprocess.run(words, cwd=repo, env=environment(**(env or {})), text=True, capture_output=True)
+    if check and done.returncode:
+        raise AssertionError(f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+def newest_checkpoint(repo: Path) -> int:
+    """Number of the newest complete checkpoint of an interrupted stage, 0 for none."""
+    found = repo.glob(".scratch/*/checkpoints/checkpoint-*/complete.json")
+    return max((int(path.parent.name.split("-")[1]) for path in found), default=0)

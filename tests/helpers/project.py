@@ -1,0 +1,112 @@
+"""A micro project that DVC has run once, with tracking on, and experiments on it in each of DVC's modes."""
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import yaml
+
+from tests.helpers import micro
+
+# One method that needs only logits and one that needs filters; no method in the third group.
+SETTINGS = {"methods.logits": ["kd"], "methods.hidden": [], "methods.filtered": ["ted"]}
+
+
+@dataclass
+class Ran:
+    """What a run of the pipeline did.
+
+    Attributes:
+        stages: names of the stages that were executed, in this order.
+        revision: Git revision that holds its parameters, dvc.lock and metrics.
+        experiment: DVC's name of it; None for `dvc repro`.
+        output: what DVC printed.
+        undone: what DVC printed when the changed value was set back.
+    """
+
+    stages: list[str]
+    revision: str
+    experiment: str | None
+    output: str
+    undone: str = ""
+
+
+class Project:
+    """A Git and DVC repository; commands in it run with MLflow tracking.
+
+    Attributes:
+        repo: its root.
+        first: its first `dvc repro`, committed: the baseline of all experiments.
+    """
+
+    def __init__(self, folder: Path, python: Path):
+        self.env = {"PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}", "DISTILL_TRACKING": "on"}
+        self.repo = micro.repo(folder / "repo", SETTINGS)
+        self.dvc("remote", "add", "-d", "store", str(folder / "store"))
+        output = self.dvc("repro").stdout
+        self.git("add", "-A")
+        self.git("commit", "-qm", "results")
+        self.first = Ran(executed(output), self.git("rev-parse", "HEAD").strip(), None, output)
+
+    def run(self, *words: str, env: dict[str, str] | None = None, check: bool = True) -> CompletedProcess[str]:
+        """Run a command at the root."""
+        return micro.run(self.repo, *words, env=self.env | (env or {}), check=check)
+
+    def dvc(self, *words: str, **options) -> CompletedProcess[str]:
+        """Run DVC."""
+        return self.run("dvc", *words, **options)
+
+    def git(self, *words: str) -> str:
+        """Run Git; what it printed."""
+        return self.run("git", *words).stdout
+
+    def restore(self) -> str:
+        """Go back to the baseline, by `dvc repro`; what it printed."""
+        self.git("checkout", "-q", "-f", ".")
+        return self.dvc("repro").stdout
+
+    def workspace(self, name: str, *settings: str) -> Ran:
+        """`dvc exp run` in place; its results stay until `restore`."""
+        output = self.dvc("exp", "run", "--name", name, *_pairs(settings)).stdout
+        return self._ran(name, output)
+
+    def temp(self, name: str, *settings: str) -> Ran:
+        """`dvc exp run --temp`."""
+        return self._ran(name, self.dvc("exp", "run", "--temp", "--name", name, *_pairs(settings)).stdout)
+
+    def queue(self, name: str, *settings: str) -> Ran:
+        """`dvc exp run --queue`, `dvc queue start`, and wait for its end."""
+        self.dvc("exp", "run", "--queue", "--name", name, *_pairs(settings))
+        self.dvc("queue", "start")
+        output = self.dvc("queue", "logs", "--follow", name).stdout
+        while re.search(rf"\b{name}\b.*\b(Queued|Running)\b", status := self.dvc("queue", "status").stdout):
+            time.sleep(0.5)
+        assert re.search(rf"\b{name}\b.*\bSuccess\b", status), f"{status}\n{output}"
+        return self._ran(name, output)
+
+    def _ran(self, name: str, output: str) -> Ran:
+        refs = self.git("for-each-ref", "--format=%(refname)", "refs/exps").split()
+        revision = next((ref for ref in refs if ref.endswith(f"/{name}")), None)
+        assert revision, f"DVC made no experiment {name}:\n{output}"
+        return Ran(executed(output), revision, name, output)
+
+    def show(self, ran: Ran, path: str) -> str:
+        """A file of Git's as a run left it."""
+        return self.git("show", f"{ran.revision}:{path}")
+
+    def md5(self, ran: Ran, stage: str, path: str) -> str:
+        """The md5 in dvc.lock of an output or input of a stage, as a run left it."""
+        entry = yaml.safe_load(self.show(ran, "dvc.lock"))["stages"][stage]
+        return next(item["md5"] for item in entry["outs"] + entry["deps"] if item["path"] == path)
+
+
+def executed(output: str) -> list[str]:
+    """The stages that DVC says it has run: not those that it skipped or restored from its cache."""
+    return re.findall(r"^Running stage '(.+)':$", output, flags=re.MULTILINE)
+
+
+def _pairs(settings: tuple[str, ...]) -> list[str]:
+    return [word for setting in settings for word in ("-S", setting)]

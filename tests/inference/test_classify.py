@@ -1,0 +1,96 @@
+"""Classes and numbers of single texts, against transformers' own tokenizer and model in float64."""
+
+import io
+import json
+
+import pytest
+import torch
+from scipy.special import softmax
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from distill.errors import UserError
+from distill.inference import classify
+from distill.inference.model import load
+from tests.helpers import text, tiny
+
+NAMES = ["bad", "fair", "good"]
+TEXTS = ["w1 w2 w3", "w30 w4 w4 w4 w8 w9 w10", "w7", " ".join(["w2", "w5"] * 60)]
+LENGTH = 24
+
+
+def saved(folder, channels: int, **fields) -> str:
+    """A checkpoint as transformers saves one."""
+    text.model("bert", layers=1, channels=channels, **fields).save_pretrained(folder)
+    tiny.tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory) -> str:
+    return saved(tmp_path_factory.mktemp("classes"), 3, id2label=dict(enumerate(NAMES)))
+
+
+@pytest.fixture(scope="module")
+def number(tmp_path_factory) -> str:
+    return saved(tmp_path_factory.mktemp("number"), 1)
+
+
+def logits(checkpoint: str, first: str, pair: str | None) -> list[float]:
+    """Of one text, by transformers alone."""
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint).double().eval()
+    with torch.no_grad():
+        row = tokenizer(first, pair, truncation="longest_first", max_length=LENGTH, return_tensors="pt")
+        return model(**row).logits[0].tolist()
+
+
+@pytest.mark.parametrize("second", [None, "w5 w6"])
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_classes_and_probabilities(classes, second, temperature):
+    model = load(classes, False, {"max_length": LENGTH, "temperature": temperature})
+    for first, found in zip(TEXTS, classify.classify(model, [(first, second) for first in TEXTS]), strict=True):
+        expected = softmax([value / temperature for value in logits(classes, first, second)])
+        assert found["label"] == NAMES[expected.argmax()]
+        assert found["probabilities"] == pytest.approx(dict(zip(NAMES, expected, strict=True)), abs=1e-5)
+        assert found["confidence"] == pytest.approx(expected.max(), abs=1e-5)
+
+
+def test_a_number(number):
+    model = load(number, False, {"max_length": LENGTH})
+    found = classify.classify(model, [(first, None) for first in TEXTS])
+    assert [one["value"] for one in found] == pytest.approx([logits(number, t, None)[0] for t in TEXTS], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("texts", "pairs", "message"),
+    [
+        ([("w1", None), (" ", None)], False, "text 2: is empty"),
+        ([("w1", "")], True, "text 1: is empty"),
+        ([("w1", None)], True, "text 1: the model takes pairs of texts"),
+        ([("w1", "w2")], False, "text 1: the model takes single texts"),
+        ([("w1", "w2"), ("w1", None)], None, "text 2: the model takes pairs of texts"),
+    ],
+)
+def test_texts_that_do_not_fit_are_refused(classes, texts, pairs, message):
+    with pytest.raises(UserError, match=message):
+        classify.classify(load(classes, False, {"pairs": pairs, "temperature": 1.0}), texts)
+
+
+def test_the_command(classes, number, capsys, monkeypatch):
+    classify.main([TEXTS[0], "--model", classes])
+    shown = capsys.readouterr().out.splitlines()
+    classify.main([TEXTS[0], "--model", classes, "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert shown[0] == told["label"] and shown[1].endswith(told["label"])
+    assert {line.split()[1] for line in shown[1:]} == set(NAMES)
+    classify.main([TEXTS[0], TEXTS[1], "--model", number])
+    full = load(number, False, {"max_length": 64})
+    expected = classify.classify(full, [(TEXTS[0], TEXTS[1])])[0]["value"]
+    assert float(capsys.readouterr().out) == pytest.approx(expected, abs=1e-4)
+    rows = [{"id": i, "text": first} for i, first in enumerate(TEXTS)]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(map(json.dumps, rows))))
+    classify.main(["-", "--model", classes])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["id"] for line in lines] == [0, 1, 2, 3] and lines[0]["label"] == told["label"]
+    with pytest.raises(SystemExit):
+        classify.main(["-", "w1"])

@@ -1,0 +1,81 @@
+"""Methods and tasks by name: one file each."""
+
+import ast
+import inspect
+from typing import get_args
+
+import pytest
+import yaml
+
+from distill.config.schema import Section
+from distill.errors import UserError
+from distill.methods import registry
+from distill.methods.base import Method, Source
+from distill.tasks.registry import load_task, task_names
+
+GROUPS = {"logits", "hidden", "filtered", "assisted", "generated", "retrieved", "augmented", "generations"}
+NEEDS = {"logits", "cls", "hidden", "attention", "model"}
+# Groups whose stages read the teacher's outputs from files.
+FROM_LOGITS = {"logits", "assisted", "retrieved"}
+
+
+def test_every_file_in_methods_is_a_method(root):
+    names = {path.stem for path in (root / "src/distill/methods").glob("*.py")} - {"__init__", "base", "registry"}
+    assert registry.available() == sorted(names)
+    assert {"ft", "kd", "lwd", "ted"} <= names
+
+
+@pytest.mark.parametrize("name", registry.available())
+def test_every_method_says_what_it_is(name):
+    method = registry.load(name)
+    assert issubclass(method, Method) and issubclass(method.Config, Section)
+    assert method.groups and set(method.groups) <= GROUPS and len(set(method.groups)) == len(method.groups)
+    assert method.needs <= NEEDS and method.taught_by in get_args(Source)
+    if method.groups[0] in FROM_LOGITS and method.taught_by == "teacher":
+        assert method.needs <= {"logits", "cls"}, "these groups' stages load no teacher"
+    module = inspect.getmodule(method)
+    assert module.__name__ == f"distill.methods.{name}" and module.__doc__.startswith(f"{name}: ")
+    assert method.__doc__ and method.terms.__doc__ and method.weights.__doc__
+
+
+@pytest.mark.parametrize("name", registry.available())
+def test_every_method_has_a_section_that_is_valid_and_groups_that_exist(root, name):
+    """Every value stands in params.yaml; a class that overrides a hook says in its own words what it does."""
+    method = registry.load(name)
+    section = yaml.safe_load((root / "params.yaml").read_text())[name]
+    method.Config.model_validate(section)
+    assert not [field for field, info in method.Config.model_fields.items() if not info.is_required()]
+    assert all(
+        getattr(method, hook).__doc__ for hook in ("compute", "phases", "learning_rates") if hook in vars(method)
+    )
+
+
+@pytest.mark.parametrize("name", registry.available())
+def test_methods_do_not_know_each_other(root, name):
+    tree = ast.parse((root / f"src/distill/methods/{name}.py").read_text())
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    imported |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    shared = ("distill.methods.base", "distill.methods.shared")
+    assert not [name for name in imported if name.startswith("distill.methods") and not name.startswith(shared)]
+
+
+def test_the_registry_imports_no_method(root):
+    tree = ast.parse((root / "src/distill/methods/registry.py").read_text())
+    run = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    assert not [node for node in run if "methods" in ast.unparse(node)]
+
+
+def test_an_unknown_method_is_an_error_that_lists_the_known():
+    with pytest.raises(UserError, match="no method 'kdd': known are .*ft, .*kd, .*lwd"):
+        registry.load("kdd")
+    for name in ("base", "__init__", "../registry"):
+        with pytest.raises(UserError):
+            registry.load(name)
+
+
+def test_tasks():
+    assert task_names() == ["classification", "qa", "regression"]
+    for name in task_names():
+        task = load_task(name, labels=["a", "b"] if name == "classification" else [])
+        assert task.name == name and task.main_metric in task.shown
+    assert load_task("classification", "f1", ["a", "b"]).main_metric == "f1"

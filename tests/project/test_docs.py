@@ -1,0 +1,200 @@
+"""docs/methods.md and its pages say what the code and the presets say."""
+
+import re
+import sys
+import types
+
+import pytest
+import yaml
+
+from distill.experiments import presets
+from distill.methods import registry
+
+
+def rows(text: str, heading: str) -> list[list[str]]:
+    """Cells of the table under a heading whose first column is `heading`."""
+    table = re.search(rf"(?m)^\| {heading} \|.*\n\|[-|: ]+\n((?:\|.*\n)+)", text)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[1].splitlines()]
+
+
+@pytest.fixture(scope="module")
+def overview(root):
+    return (root / "docs/methods.md").read_text()
+
+
+def test_the_table_names_every_method_with_its_groups(overview):
+    table = {re.search(r"\[`(.*?)`\]\(methods/\1\.md\)", row[0])[1]: row for row in rows(overview, "method")}
+    assert sorted(table) == registry.available()
+    for name, row in table.items():
+        assert tuple(re.findall(r"`(.*?)`", row[1])) == registry.load(name).groups, name
+
+
+@pytest.mark.parametrize("name", registry.available())
+def test_a_method_has_a_page_with_its_parameters(root, name):
+    text = (root / f"docs/methods/{name}.md").read_text()
+    assert text.startswith(f"# {name}: ")
+    assert "*When*" in text
+    columns = " ".join(line.split("|")[1] for line in text.splitlines() if line.startswith("| `"))
+    missing = set(registry.load(name).Config.model_fields) - set(re.findall(r"[a-z][a-z0-9_]+", columns))
+    assert not missing
+
+
+def test_every_preset_is_listed(overview):
+    listed = set()
+    for row in rows(overview, "preset"):
+        for name in re.findall(r"`(.*?)`", row[0]):
+            several = re.fullmatch(r"(.*)\{(.*)\}(.*)", name)
+            listed |= {several[1] + part + several[3] for part in several[2].split(",")} if several else {name}
+    assert listed == set(presets.names())
+
+
+def test_links_between_documents_lead_somewhere(root):
+    for page in sorted((root / "docs").rglob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+FIGURE = r"(?<![\d.])(?:\d\d\.\d{1,2}(?:/\d\d\.\d)?|\.\d{4})(?!\d)"
+
+
+def figures(name: str) -> dict[str, str]:
+    """What a preset's header says was published: label to figure. A part that begins with `students:` names them so."""
+    found = {}
+    for part in presets.header(name)["published"].split(";"):
+        group, _, rest = part.strip().rpartition(": ") if "student" in part else ("", "", part)
+        for label, figure in re.findall(rf"((?:\([^)]*\)|[^,:()])+) ({FIGURE})", rest):
+            found[f"{group}: {label.strip()}" if group else label.strip()] = figure
+    return found
+
+
+def test_the_overview_has_the_published_figures_of_every_preset(overview):
+    listed = {name.strip("`"): published for name, published in rows(overview, "preset with figures")}
+    assert listed == {
+        name: published for name in presets.names() if re.search(FIGURE, published := presets.header(name)["published"])
+    }
+
+
+def test_the_pages_have_the_published_figures_of_the_presets(root):
+    """Tables and sentences of the methods' pages, with the headers' figures put in."""
+    pages = {path.stem: " ".join(path.read_text().split()) for path in (root / "docs/methods").glob("*.md")}
+    four, two = figures("glue-bert4"), figures("glue-bert2")
+    mate, twice, half = figures("glue-distilroberta"), figures("squad_v1-distilbert"), figures("sst2-deberta_v3-half")
+    made, drawn = (
+        {label.split(": ")[1]: figure for label, figure in half.items() if label.startswith(start)}
+        for start in ("student made of teacher layers", "random student")
+    )
+    freelb = f"fine-tuning {mate['ft']}, FreeLB {mate['FreeLB']}, FreeLB + KD {mate['FreeLB with kd']}, KD {mate['kd']}"
+    augmented = mate["TinyBERT's augmentation with kd"]
+    expected = {
+        "alp": [
+            "| | no teacher | `rkd` | PKD | CKD-NO | CKD-PO | ALP-NO | ALP-PO | ALP |",
+            f"| 4 layers | {four['ft (no KD)']} | {four['rkd (regular KD)']} | {four['pkd']} |"
+            f" {four['ckd without overlap']} | {four['ckd with partial overlap']} |"
+            f" {four['alp without overlap']} | {four['alp with partial overlap']} | {four['alp']} |",
+            f"| 2 layers | {two['ft (no KD)']} | {two['rkd (regular KD)']} | {two['pkd']} (PKD-12) |"
+            f" {two['ckd']} (CKD) | | | | {two['alp']} |",
+        ],
+        "ckd": [
+            f"→ 4 layers: {four['ckd without overlap']} (`regular`) and {four['ckd with partial overlap']} (`overlap`),"
+            f" → 2 layers: {two['ckd']}, GLUE dev average"
+        ],
+        "freelb": [f"{freelb}."],
+        "hidden": [
+            f"DeBERTa-v3-base (0{half['teacher']}) → 6 layers",
+            "| start | `ft` | `kd` | `hidden` | `hidden`, `cosine_growth` |",
+            f"| teacher's layers | {made['ft']} | {made['kd']} | {made['hidden (all layers)']} (all layers) |"
+            f" {made['hidden (cosine_growth, layers 1 to 3)']} (layers 1 to 3) |",
+            f"| random | {drawn['ft']} | {drawn['kd']} | {drawn['hidden']} | {drawn['hidden (cosine_growth)']} |",
+        ],
+        "kd": [
+            f"BERT-base {twice['teacher (BERT-base)']}, DistilBERT {twice['ft (DistilBERT)']}, with distillation on the"
+            f" task {twice['kd']};"
+        ],
+        "mate": [f"{freelb}, TinyBERT's augmentation + KD {augmented}, MATE-KD {mate['mate']}."],
+        "pkd": [f"→ 4 and 2 layers (table in [alp](alp.md)): {four['pkd']} and {two['pkd']} (PKD-12), GLUE dev"],
+        "rkd": [
+            f"→ 4 and 2 layers (table in [alp](alp.md)): {four['rkd (regular KD)']} and {two['rkd (regular KD)']}, GLUE"
+        ],
+        "ted": ["| | `kl_alpha` / `mse_alpha` | official TED repository | reproduction by others |"],
+        "tinybert": [
+            f"fine-tuning {mate['ft']}, KD {mate['kd']}, KD on TinyBERT's augmented data (here: `kd` under"
+            f" `methods.augmented`) {augmented}, MATE-KD {mate['mate']}."
+        ],
+    }
+    official, other = (figures(f"squad_v2-deberta_v3{suffix}") for suffix in ("", "-reproduction"))
+    weights = {"teacher": "", "`ft`": "", "`kd`": "10 / – ", "`lwd`": "10 / 100 ", "`ted`": "10 / 5000 "}
+    for label, pair in weights.items():
+        first, second = (column[label.strip("`")] for column in (official, other))
+        readme = " (its README: 83.0/85.9)" if label == "`ted`" else ""
+        expected["ted"].append(f"| {label} | {pair}| {first}{readme} | {second} |")
+    missing = [(page, text) for page, texts in expected.items() for text in texts if text not in pages[page]]
+    assert missing == []
+    known = {figure for name in presets.names() for figure in re.findall(FIGURE, presets.header(name)["published"])}
+    published = {page: set(re.findall(FIGURE, text)) for page, text in pages.items()}
+    assert {page for page, found in published.items() if found & known} == set(expected)
+    assert {page: published[page] - known for page in expected} == dict.fromkeys(expected, set())
+
+
+def test_published_figures_are_those_of_the_presets(root):
+    """TED's GLUE table and the headers of its presets have the same numbers."""
+    text = (root / "docs/methods/ted.md").read_text()
+    table = re.search(r"(?m)^\| \| teacher \| `ft`.*\n\|[-|]+\n((?:\|.*\n)+)", text)[1]
+    for line in table.splitlines():
+        title, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+        name = title.split(",")[0].lower().replace("-", "")
+        published = presets.header(f"glue-{name}-deberta_v3")["published"]
+        figures = [cell.split()[0] for cell in cells[:5]]
+        assert re.findall(r"\d\d\.\d", published) == figures, title
+        values = presets.load(f"glue-{name}-deberta_v3")
+        for method, cell in zip(("kd", "lwd", "ted"), cells[2:5], strict=True):
+            if weights := re.search(r"\((.*)\)", cell):
+                numbers = [float(number) for number in weights[1].split("/")]
+                names = ("kl_alpha", "mse_alpha")[: len(numbers)]
+                assert [values[method][key] for key in names] == numbers, (title, method)
+        rate, epochs, batch, warmup = [float(number) for number in cells[5].split(",")[:4]]
+        for section in ("student", "student_filters", "distill"):
+            training = values[section]
+            assert (training["learning_rate"], training["epochs"], training["batch_size"], training["warmup"]) == (
+                rate,
+                epochs,
+                batch,
+                warmup,
+            ), (title, section)
+
+
+def test_the_example_of_a_new_method_runs(root, monkeypatch):
+    """The code blocks of docs/adding-a-method.md, as they stand there."""
+    text = (root / "docs/adding-a-method.md").read_text()
+    blocks = re.findall(r"(?ms)^```(\w+)\n(.*?)^```", text)
+    method, test = [block for kind, block in blocks if kind == "python"]
+    section, _ = [block for kind, block in blocks if kind == "yaml"]
+    module = types.ModuleType("distill.methods.logit_mse")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(registry, "available", lambda: ["logit_mse"])
+    exec(method, module.__dict__)
+    module.METHOD.Config.model_validate(yaml.safe_load(section)["logit_mse"])
+    tests: dict = {}
+    exec(test, tests)
+    found = [run for name, run in tests.items() if name.startswith("test_")]
+    assert found
+    for run in found:
+        run()
+
+
+def test_the_guide_names_every_group(root):
+    text = (root / "docs/adding-a-method.md").read_text()
+    groups = {group for name in registry.available() for group in registry.load(name).groups}
+    assert {row[0].strip("`") for row in rows(text, "group")} == groups
+
+
+def test_readme_counts_and_names_every_method(root):
+    readme, names = (root / "README.md").read_text(), registry.available()
+    assert f"by {len(names)} methods" in readme
+    table = readme.split("| what they learn from |")[1].split("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", table)) == set(names)
+
+
+def test_readme_names_every_stage(root):
+    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+    described = (root / "README.md").read_text().split("| stage | does | writes |")[1].split("\n\n")[0]
+    assert [name for name in stages if f"`{name}" not in described and not name.startswith("evaluate_")] == []

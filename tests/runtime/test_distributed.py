@@ -1,0 +1,61 @@
+"""One process by itself: what several tell one another is its own word. Two are in tests/pipeline/test_processes.py."""
+
+import sys
+
+import pytest
+
+from distill.errors import UserError
+from distill.runtime import distributed
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_without_a_launcher_there_is_one_process():
+    distributed.join()
+    assert (distributed.launched(), distributed.count(), distributed.rank(), distributed.is_first()) == (
+        (0, 1),
+        1,
+        0,
+        True,
+    )
+    distributed.wait()
+    distributed.leave()
+    assert distributed.from_first(lambda: {"a": 1}) == {"a": 1}
+    assert distributed.mean([1.0, 2.5]) == [1.0, 2.5]
+
+
+def test_an_error_of_the_first_process_is_raised():
+    with pytest.raises(UserError, match="no"):
+        distributed.from_first(lambda: (_ for _ in ()).throw(UserError("no")))
+
+
+def test_a_launcher_says_which_process_this_is(monkeypatch):
+    for name, value in {"RANK": "3", "WORLD_SIZE": "4"}.items():
+        monkeypatch.setenv(name, value)
+    assert distributed.launched() == (0, 1)  # of something else: every launcher of torch sets LOCAL_RANK too
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert distributed.launched() == (3, 4)
+    assert distributed.count() == 1  # until it has met the others
+    distributed.forget()
+    assert distributed.launched() == (0, 1)
+
+
+def test_the_batch_is_dealt_evenly_or_refused(monkeypatch):
+    assert distributed.share_of(32, 4) == 8
+    monkeypatch.setattr(distributed, "count", lambda: 3)
+    assert distributed.share_of(36, 4) == 3
+    with pytest.raises(UserError) as error:
+        distributed.share_of(32, 2)
+    for part in ("batch_size", "32", "3 processes", "gradient_accumulation 2", "multiple of 6", "DISTILL_PROCESSES"):
+        assert part in str(error.value)
+
+
+def test_importing_it_loads_no_torch():
+    import subprocess
+
+    code = "import sys, distill.runtime.distributed; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
