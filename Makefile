@@ -41,7 +41,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 repro: env ## run the pipeline; stages whose inputs have not changed are skipped
-	@$(BIN)/python -m pipeline.stage.process
+	@$(BIN)/python -m pipeline.process.mend
 	@$(BIN)/dvc repro
 
 test: env ## lint, check the format, run the tests (in as many processes as there are cores: WORKERS=...)

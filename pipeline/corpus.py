@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from distill.config.values import pick
 from distill.data.synthetic import atlas, atlas_texts
+from pipeline.launch.run import run_stage
 from pipeline.stage import paths
-from pipeline.stage.stage import Stage, run_stage
+from pipeline.stage.definition import define
+from pipeline.stage.stage import Stage
 
 
 def main() -> None:
     """Generate, write, report."""
     params = paths.params()
-    with Stage("corpus", params=pick(params, ["atlas"]), outputs=[paths.CORPUS]) as stage:
+    with Stage(define("corpus"), params, tracked=False) as stage:
         sizes = params.atlas.model_dump()
         texts = {name: sizes.pop(name) for name in ("text_train", "text_validation")}
         corpus = atlas.generate(**sizes)

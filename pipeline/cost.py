@@ -12,13 +12,14 @@ from typing import Any
 import torch
 
 from distill.analysis import model_cost
-from distill.config.values import pick
 from distill.models import loading
 from distill.models.forward import default_device, freeze
 from distill.runtime import checkpoints
+from pipeline.launch.run import run_stage
 from pipeline.stage import paths
+from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
-from pipeline.stage.stage import Stage, record_file, run_stage
+from pipeline.stage.stage import Stage
 
 ROLES = ("teacher", "student")
 # Digits after the point; counts stay whole.
@@ -30,14 +31,7 @@ def main() -> None:
     params = paths.params()
     section, file = params.cost, paths.METRICS / "cost.json"
     folders = {role: paths.model(role) for role in ROLES}
-    with Stage(
-        "cost",
-        params=pick(params, ["task", "cost"]),
-        inputs=[paths.PREPARED, *folders.values()],
-        outputs=[file, record_file("cost")],
-        experiment=params.tracking.experiment,
-        tags={"pipeline": "cost"},
-    ) as stage:
+    with Stage(define("cost"), params, tags={"pipeline": "cost"}) as stage:
         data, task = open_data(params)
         features = data.features("validation")
         length = float(data.ragged("validation").lengths.mean())

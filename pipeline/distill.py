@@ -1,19 +1,23 @@
-"""Stage distill: one student of one method and seed. `python -m pipeline.distill ted 1`"""
+"""Stage distill: one student of one method and seed. `python -m pipeline.distill ted 1`
+
+What its method is taught with comes from data/signals/<method> alone: see stage signals.
+"""
 
 from __future__ import annotations
 
 import functools
 import json
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 import datasets
 import torch
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel
 
 from distill.augmentation import masked_lm
 from distill.augmentation.candidates import Candidates
 from distill.config.params import Params
-from distill.config.values import pick
 from distill.data.loading.prepared import Prepared
 from distill.errors import UserError
 from distill.methods import registry
@@ -21,191 +25,229 @@ from distill.methods.base import Distillation, Method, Setup
 from distill.methods.shared.filters import FilterBank
 from distill.models import loading
 from distill.models.initialization import initial_student
-from distill.parameters import group_of
 from distill.runtime import checkpoints
-from distill.signals import writer
+from distill.runtime.files import link_tree
 from distill.signals.cache import Cache
-from distill.signals.states import GROUPS
+from distill.signals.manifest import Manifest
 from distill.signals.teacher import CachedStates, CachedTeacher, OnlineTeacher, Teacher
 from distill.tasks.base import Task
 from distill.training import phases
-from pipeline import views
+from distill.training.trainer import Result
+from pipeline import links
+from pipeline.launch.run import run_stage
 from pipeline.stage import paths, training
-from pipeline.stage.inputs import SCORED, open_data
-from pipeline.stage.stage import Stage, record_file, run_stage
+from pipeline.stage.definition import define
+from pipeline.stage.inputs import open_data
+from pipeline.stage.stage import Stage
 
-TEACHER = paths.model("teacher")
+STUDENT = paths.model("student")
+
+
+def main(method: str, seed: str) -> None:
+    """Distil, save a plain checkpoint; a born-again student keeps the generations before it in a folder beside."""
+    params = paths.params()
+    method, number = paths.method_run(method, seed, params)
+    target, curves = paths.distilled(method, number), paths.METRICS / "curves" / f"{method}-{number}.csv"
+    with Stage(define("distill", method, seed), params, tags={"method": method, "seed": number}) as stage:
+        data, task = open_data(params)
+        stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
+        run = Run(stage, params, method, number, data, task, Manifest.read(paths.signals(method)))
+        (train_generations if run.kind.taught_by == "generation" else train)(run, target, curves)
 
 
 @dataclass
 class Run:
-    """What a student is distilled with: the parameters, the run's names, the data, and the student at its start."""
+    """What every student of a run is trained with.
 
+    Attributes:
+        seed: of the run; a method with several students seeds each with another number.
+        manifest: what the method is taught with.
+    """
+
+    stage: Stage
     params: Params
     method: str
     seed: int
-    group: str
     data: Prepared
     task: Task
-    student: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    manifest: Manifest
 
-    @functools.cached_property
-    def teacher(self) -> PretrainedConfig:
-        """The teacher's configuration."""
-        return loading.configuration(str(TEACHER), None)
+    @property
+    def kind(self) -> type[Method]:
+        """The method's class."""
+        return registry.load(self.method)
+
+    @property
+    def signals(self) -> Path:
+        """The folder of what the method is taught with."""
+        return paths.signals(self.method)
 
     @functools.cached_property
     def identity(self) -> dict[str, str]:
-        """By which the caches of the teacher's outputs are known to belong to this run."""
-        return writer.identity(self.data, paths.WEIGHTS)
+        """The content hashes by which cached outputs are known to belong to this run's data and teacher."""
+        return {
+            "data": self.data.trained_on(),
+            "tokenizer": self.data.meta["tokenizer"]["fingerprint"],
+            "teacher": self.manifest.weights or "",
+        }
 
-
-def main(method: str, seed: str) -> None:
-    """Distil, save a plain checkpoint."""
-    params = paths.params()
-    method, number = paths.method_run(method, seed, params)
-    kind, group = registry.load(method), group_of(params, method)
-    name = f"distill_{group}@{method}-{number}"
-    target, curves = paths.distilled(method, number), paths.METRICS / "curves" / f"{method}-{number}.csv"
-    sources = {
-        "logits": [paths.PREDICTIONS],
-        "hidden": [],
-        "filtered": [paths.filters("teacher"), paths.filters("student")],
-        "assisted": [paths.ASSISTANT],
-        "generated": [paths.GENERATOR],
-        "retrieved": [paths.PREDICTIONS, paths.CANDIDATES],
-        "augmented": [paths.AUGMENTED],
-        "generations": [paths.generations(method, number)],
-    }
-    if group in GROUPS:
-        sources[group] += [paths.PREDICTIONS, paths.view(method)]
-    used = ["task", "distill", method, "student.model", "student.layers", "student.num_layers"]
-    used += ["student.init", "predict.precision", *SCORED]
-    with Stage(
-        name,
-        params={**pick(params, used), "seed": number},
-        inputs=[paths.PREPARED, TEACHER, paths.model("student"), *sources[group]],
-        outputs=[target, curves, record_file(name)],
-        method=method,
-        experiment=params.tracking.experiment,
-        tags={"method": method, "seed": number},
-    ) as stage:
-        (data, task), section = open_data(params), params.distill
-        tokenizer = data.tokenizer()
-        stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
-        checkpoints.load_check(TEACHER)
-        own_seed = kind.training_seed(params.sections[method], number)
-        student = initial_student(
-            kind.start(params),
-            params.student,
-            task,
-            tokenizer,
-            own_seed,
-            TEACHER,
-            paths.model("student"),
+    def student(self, seed: int) -> PreTrainedModel:
+        """A student before its first update."""
+        start, tokenizer = self.kind.start(self.params), self.data.tokenizer()
+        return initial_student(
+            start, self.params.student, self.task, tokenizer, seed, self.signals / "teacher", STUDENT
         )
-        loading.check_different(student, TEACHER)
-        torch.manual_seed(own_seed)
-        run = Run(params, method, number, group, data, task, student, tokenizer)
-        built = build_method(kind, run)
-        teacher = signals(built, run, stage)
-        features, rows = None, len(data.features("train"))
-        updates = phases.updates(section, rows)
-        if group == "augmented":
-            features = augmented(data)
-            stage.read(paths.AUGMENTED, f"{len(features):,} training features with their augmented copies")
-            # As many updates as without the copies: an epoch of them is longer.
-            section = section.model_copy(update={"max_steps": updates})
-        for remark in built.remarks(params, updates * section.batch_size / rows):
-            stage.say("note", remark)
-        objective = Distillation(student, built, teacher)
-        result = training.run_model(
-            stage,
-            objective,
-            student,
-            data,
-            task,
-            section,
-            params,
-            own_seed,
-            f"{method} seed {number}",
-            features=features,
-        )
-        folder = stage.fresh("model")
-        loading.save(student, tokenizer, folder)
-        training.finish(stage, result, folder, target, curves, updates)
-        last = result.history[-1] if result.history else {}
-        shown = {f"last {k}": v for k, v in last.items() if k not in ("step", "grad_norm", "learning_rate")}
-        scores = {"selection": result.scores} if result.scores else {}
-        stage.figures({"updates": updates, **shown, **scores})
 
 
-def build_method(kind: type[Method], run: Run) -> Method:
-    """The method with its extra modules, on the shapes of both models and what its group's stages have made."""
-    setup = Setup(
-        task=run.task,
-        student=run.student.config,
-        teacher=run.teacher,
-        seed=run.seed,
-        tokenizer=run.tokenizer,
+def train(run: Run, target: Path, curves: Path) -> None:
+    """A student of the teacher, of an assistant, of the fine-tuned student, or of labels alone."""
+    params, section, data = run.params, run.params.distill, run.data
+    seed = run.kind.training_seed(params.sections[run.method], run.seed)
+    student = run.student(seed)
+    loading.check_different(student, run.manifest.tensors, paths.model("teacher"))
+    torch.manual_seed(seed)
+    method = build_method(run, student, teacher_config(run))
+    objective = Distillation(student, method, teacher(run, method, student))
+    features, rows = None, len(data.features("train"))
+    updates = phases.updates(section, rows)
+    if run.manifest.copies:
+        features = augmented(run)
+        # As many updates as without the copies: an epoch of them is longer.
+        section = section.model_copy(update={"max_steps": updates})
+    for remark in method.remarks(params, updates * section.batch_size / rows):
+        run.stage.say("note", remark)
+    label = f"{run.method} seed {run.seed}"
+    result = training.run_model(
+        run.stage, objective, student, data, run.task, section, params, seed, label, features=features
     )
-    if run.group == "filtered":
-        setup.student_filters = FilterBank.load(paths.filters("student"))
-        setup.teacher_filters = FilterBank.load(paths.filters("teacher"))
-    elif run.group == "generated":
-        setup.generator = masked_lm.load(paths.GENERATOR)
-    elif run.group == "retrieved":
-        setup.candidates = Candidates.load(paths.CANDIDATES, run.identity, run.task, run.tokenizer.pad_token_id)
-    return kind(run.params.sections[run.method], setup)
+    folder = run.stage.fresh("model")
+    loading.save(student, data.tokenizer(), folder)
+    training.finish(run.stage, result, folder, target, curves, updates)
+    show(run, result, updates)
 
 
-def signals(method: Method, run: Run, stage: Stage) -> Teacher | None:
+def train_generations(run: Run, target: Path, curves: Path) -> None:
+    """Born-again students, each of the one before it; the last is the method's, the others go to `generations/<n>`.
+
+    Generation 0, the fine-tuned student, is among them: the evaluation scores all of them together.
+    """
+    count = run.params.sections[run.method].generations
+    folders, results = [STUDENT], []
+    checkpoints.load_check(STUDENT)
+    for generation in range(1, count + 1):
+        seed = run.kind.generation_seed(run.seed, generation)
+        folder, result = links.train(
+            run.stage,
+            generation,
+            functools.partial(begin_generation, run, seed, folders[-1]),
+            run.data,
+            run.task,
+            run.params.distill,
+            run.params,
+            seed,
+            f"generation {generation}",
+            results,
+        )
+        folders.append(folder)
+        results.append(result)
+    built = run.stage.fresh("model")
+    shutil.copytree(folders[-1], built, dirs_exist_ok=True)
+    for generation, folder in enumerate(folders[:-1]):
+        link_tree(folder, built / "generations" / str(generation))
+    earlier = sum(result.seconds for result in results[:-1])
+    run.stage.record({"earlier_seconds": round(earlier, 3)})
+    training.finish(run.stage, results[-1], built, target, curves)
+    show(run, results[-1], results[-1].steps)
+
+
+def begin_generation(run: Run, seed: int, before: Path) -> tuple[PreTrainedModel, Distillation]:
+    """A generation before its first update, and its training.
+
+    Args:
+        before: folder of the generation before it, which runs along.
+    """
+    student = run.student(seed)
+    loading.check_different(student, checkpoints.tensor_hashes(before), before)
+    run.stage.read(before, "runs along with the student")
+    torch.manual_seed(seed)
+    method = build_method(run, student, loading.configuration(str(before), None))
+    model = loading.from_pretrained(str(before), run.task)
+    return student, Distillation(student, method, OnlineTeacher(model, run.task, False, run.params.predict.precision))
+
+
+def teacher_config(run: Run) -> PretrainedConfig | None:
+    """The configuration of the model that teaches; None where none does."""
+    folder = {"teacher": run.signals / "teacher", "assistant": run.signals / "teacher", "student": STUDENT}
+    taught_by = run.manifest.taught_by
+    return loading.configuration(str(folder[taught_by]), None) if taught_by else None
+
+
+def build_method(run: Run, student: PreTrainedModel, teacher: PretrainedConfig | None) -> Method:
+    """The method with its extra modules, on the shapes of both models and what other stages have made for it."""
+    tokenizer = run.data.tokenizer()
+    setup = Setup(task=run.task, student=student.config, teacher=teacher, seed=run.seed, tokenizer=tokenizer)
+    wanted = run.kind.artifacts
+    if "filters" in wanted:
+        setup.student_filters = FilterBank.load(run.signals / "filters" / "student")
+        setup.teacher_filters = FilterBank.load(run.signals / "filters" / "teacher")
+    if "generator" in wanted:
+        setup.generator = masked_lm.load(run.signals / "generator")
+    if "candidates" in wanted:
+        folder = run.signals / "candidates"
+        setup.candidates = Candidates.load(folder, run.identity, run.task, tokenizer.pad_token_id)
+    return run.kind(run.params.sections[run.method], setup)
+
+
+def teacher(run: Run, method: Method, student: PreTrainedModel) -> Teacher | None:
     """The cheapest source of what the method needs: nothing, a cache, or a model that runs along."""
     if not method.needs:
         return None
-    if method.taught_by == "assistant":
-        stage.read(paths.ASSISTANT, "the assistant's logits")
-        last = max(paths.ASSISTANT.glob("[0-9]*"), key=lambda path: int(path.name)) / "model.safetensors"
-        identity = writer.identity(run.data, last)
-        return CachedTeacher(Cache.open(paths.ASSISTANT / "logits", identity, "distill_assistant"))
+    taught_by, signals, stage = run.manifest.taught_by, run.signals, run.stage
+    if taught_by == "assistant":
+        stage.read(signals / "assistant", "the assistant's logits")
+        return CachedTeacher(Cache.open(signals / "assistant" / "logits", run.identity, "train_assistants"))
     # The caches hold the teacher's outputs over the training features; augmented copies are other rows.
-    if method.taught_by == "teacher" and run.group != "augmented":
+    if taught_by == "teacher" and (signals / "logits").is_dir():
+        logits = Cache.open(signals / "logits", run.identity)
         if method.needs == {"logits"}:
-            logits = Cache.open(paths.PREDICTIONS, run.identity)
-            stage.read(paths.PREDICTIONS, "the teacher's logits; the teacher itself is not loaded")
+            stage.read(signals / "logits", "the teacher's logits; the teacher itself is not loaded")
             return CachedTeacher(logits)
-        reads = method.reads(run.params, loading.num_layers(run.student.config), loading.num_layers(run.teacher))
-        if run.group in GROUPS and views.kept(run.method, reads):
-            logits, states = (Cache.open(folder, run.identity) for folder in (paths.PREDICTIONS, paths.STATES))
-            stage.read(paths.STATES, "the teacher's logits and states; the teacher itself is not loaded")
-            return CachedTeacher(logits, CachedStates(states, reads))
-    folder = {
-        "teacher": TEACHER,
-        "student": paths.model("student"),
-        "generation": paths.last_generation(run.method, run.seed),
-    }[method.taught_by]
+        depth = loading.num_layers(student.config), loading.num_layers(teacher_config(run))
+        reads = method.reads(run.params, *depth)
+        if reads and (signals / "states").is_dir():
+            states = CachedStates(Cache.open(signals / "states", run.identity), reads)
+            stage.read(signals / "states", "the teacher's logits and states; the teacher itself is not loaded")
+            return CachedTeacher(logits, states)
+    folder = STUDENT if taught_by == "student" else signals / "teacher"
     stage.read(folder, "runs along with the student")
-    teacher = loading.from_pretrained(str(folder), run.task)
+    model = loading.from_pretrained(str(folder), run.task)
     hidden = bool(method.needs & {"hidden", "cls"})
-    return OnlineTeacher(teacher, run.task, hidden, run.params.predict.precision, "attention" in method.needs)
+    return OnlineTeacher(model, run.task, hidden, run.params.predict.precision, "attention" in method.needs)
 
 
-def augmented(data: Prepared) -> datasets.Dataset:
+def augmented(run: Run) -> datasets.Dataset:
     """The training features with their augmented copies.
 
     Raises:
         UserError: they cannot be read, or were made from other training features.
     """
-    fix = "run `dvc repro augment`"
+    folder, fix = run.signals / "augmented", "run `dvc repro augment`"
     try:
-        made_from = json.loads((paths.AUGMENTED / "meta.json").read_text())["data"]
-        features = datasets.Dataset.from_file(str(paths.AUGMENTED / "features.arrow"))
+        made_from = json.loads((folder / "meta.json").read_text())["data"]
+        features = datasets.Dataset.from_file(str(folder / "features.arrow"))
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{paths.AUGMENTED}: cannot be read ({error}): {fix}") from error
-    if made_from != data.trained_on():
-        raise UserError(f"{paths.AUGMENTED}/meta.json: the copies were made from other training features: {fix}")
+        raise UserError(f"{folder}: cannot be read ({error}): {fix}") from error
+    if made_from != run.data.trained_on():
+        raise UserError(f"{folder}/meta.json: the copies were made from other training features: {fix}")
+    run.stage.read(folder, f"{len(features):,} training features with their augmented copies")
     return features
+
+
+def show(run: Run, result: Result, updates: int) -> None:
+    """The main figures of a training, for the stage's last lines."""
+    last = result.history[-1] if result.history else {}
+    terms = {f"last {k}": v for k, v in last.items() if k not in ("step", "grad_norm", "learning_rate")}
+    run.stage.figures({"updates": updates, **terms, **({"selection": result.scores} if result.scores else {})})
 
 
 if __name__ == "__main__":

@@ -7,51 +7,38 @@ from pathlib import Path
 
 from distill.analysis import example_table
 from distill.config.params import Params
-from distill.config.values import pick
 from distill.data.loading.prepared import Prepared
 from distill.models import acceleration, loading
 from distill.models.forward import default_device, freeze
 from distill.models.predict import ensemble, forward_of, predict_split
-from distill.parameters import group_of
 from distill.runtime import checkpoints
 from distill.tasks.base import Predicted, Report, Task
+from pipeline.launch.run import run_stage
+from pipeline.process.hashes import dvc_md5
 from pipeline.stage import paths
+from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
-from pipeline.stage.stage import Stage, record_file, run_stage
+from pipeline.stage.stage import Stage
 
 
 def main(name: str, seed: str = "") -> None:
     """Predict selection and validation splits, tune on the first, report the second."""
     params = paths.params()
-    earlier: list[Path] = []
     if seed:
         name, number = paths.method_run(name, seed, params)
-        group = group_of(params, name)
-        stage_name, label = f"evaluate_{group}@{name}-{number}", f"{name}-{number}"
-        folder, tags = paths.distilled(name, number), {"method": name, "seed": number}
-        if group == "generations":
-            earlier = [paths.model("student"), paths.generations(name, number)]
+        label, folder, tags = f"{name}-{number}", paths.distilled(name, number), {"method": name, "seed": number}
     else:
         name = paths.role_of(name)
-        stage_name, label = f"evaluate_{name}", name
-        folder, tags = paths.model(name), {"method": "finetune", "role": name}
+        label, folder, tags = name, paths.model(name), {"method": "finetune", "role": name}
     metrics, predictions = paths.METRICS / "runs" / f"{label}.json", Path("data/predictions")
     written = {suffix: predictions / f"{label}{suffix}" for suffix in (".json", ".null_odds.json", ".examples.csv")}
-    with Stage(
-        stage_name,
-        params=pick(params, ["task", "evaluate"]),
-        inputs=[paths.PREPARED, folder, *earlier],
-        outputs=[metrics, *written.values(), record_file(stage_name)],
-        experiment=params.tracking.experiment,
-        tags=tags,
-    ) as stage:
+    with Stage(define("evaluate", name, *([seed] if seed else [])), params, tags=tags) as stage:
         data, task = open_data(params)
         stage.read(folder)
         report = score([folder], data, task, params)
-        if earlier:
-            everyone = [earlier[0], *sorted(earlier[1].glob("[0-9]*"), key=lambda path: int(path.name)), folder]
-            stage.read(earlier[1], f"{len(everyone)} generations, the fine-tuned student among them")
-            together = score(everyone, data, task, params).scores
+        if earlier := paths.generations(folder):
+            stage.read(folder / "generations", f"{len(earlier)} generations, the fine-tuned student among them")
+            together = score([*earlier, folder], data, task, params).scores
             counts = {key for key, value in together.items() if isinstance(value, int)}
             report.scores |= {f"ensemble_{key}": value for key, value in together.items() if key not in counts}
         for suffix, content in report.files.items():
@@ -62,9 +49,10 @@ def main(name: str, seed: str = "") -> None:
         stage.write_json(metrics, report.scores)
         stage.run.log_final(report.scores)
         stage.run.tag("artifact.path", folder.as_posix())
-        stage.run.tag("artifact.md5", paths.dvc_md5(folder))
+        md5 = dvc_md5(folder)
+        stage.run.tag("artifact.md5", md5)
         stage.figures({label: {k: report.scores[k] for k in task.shown if k in report.scores}})
-        stage.record({"examples": data.meta["splits"]["validation"]["examples"]})
+        stage.record({"examples": data.meta["splits"]["validation"]["examples"], "artifact_md5": md5})
 
 
 def score(folders: list[Path], data: Prepared, task: Task, params: Params) -> Report:

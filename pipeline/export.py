@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from distill import provenance
 from distill.analysis import model_cost
 from distill.config.params import Params
-from distill.config.values import flatten, pick
+from distill.config.values import flatten
 from distill.data.loading.prepared import Prepared
 from distill.export import card, onnx, quantize, speed
 from distill.inference.cli import EXPORTS
@@ -30,9 +30,12 @@ from distill.runtime import checkpoints
 from distill.runtime.files import write_text
 from distill.tasks.base import Predicted, Task
 from distill.training import phases
+from pipeline.launch.run import run_stage
+from pipeline.process.records import to_json
 from pipeline.stage import paths
+from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
-from pipeline.stage.stage import Stage, run_stage, to_json
+from pipeline.stage.stage import Stage
 
 #: Whose scores the card shows beside the student's own.
 ROLES = ("teacher", "student")
@@ -43,19 +46,10 @@ def main(method: str, seed: str) -> None:
     """Export, compare with PyTorch, quantize, score all three, measure their speed, write the card."""
     params = paths.params()
     method, number = paths.method_run(method, seed, params)
-    name, label = f"export@{method}-{number}", f"{method}-{number}"
+    label = f"{method}-{number}"
     source, target = paths.distilled(method, number), EXPORTS / method / str(number)
     metrics = paths.METRICS / "export" / f"{label}.json"
-    used = ["task", "data", "distill", method, "teacher.model", "student.model"]
-    used += ["evaluate", "export.int8", "export.max_examples", "cost.seconds"]
-    with Stage(
-        name,
-        params=pick(params, used),
-        inputs=[paths.PREPARED, source, *(paths.METRICS / "runs" / f"{run}.json" for run in (*ROLES, label))],
-        outputs=[target, metrics],
-        experiment=params.tracking.experiment,
-        tags={"method": method, "seed": number},
-    ) as stage:
+    with Stage(define("export", method, seed), params, tags={"method": method, "seed": number}) as stage:
         runs = scores(label)
         data, task = open_data(params)
         checkpoints.load_check(source)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 
-from distill.config.values import pick
 from distill.data.loading import tokenizer as tokenizers
 from distill.models import loading
 from distill.models.initialization import initial_student
 from distill.tasks import label_noise
 from distill.training.finetuning import FineTuningObjective
+from pipeline.launch.run import run_stage
 from pipeline.stage import paths, training
-from pipeline.stage.inputs import SCORED, open_data
-from pipeline.stage.stage import Stage, record_file, run_stage
+from pipeline.stage.definition import define
+from pipeline.stage.inputs import open_data
+from pipeline.stage.stage import Stage
 
 
 def main(role: str) -> None:
@@ -20,18 +21,11 @@ def main(role: str) -> None:
     role = paths.role_of(role)
     params = paths.params()
     section = getattr(params, role)
-    name = f"finetune_{role}"
     teacher_scores = paths.METRICS / "selection" / "teacher.json"
     scores_file = paths.METRICS / "selection" / f"{role}.json"
     curves = paths.METRICS / "curves" / f"{role}.csv"
-    needs_teacher = [paths.model("teacher"), teacher_scores] if role == "student" else []
     with Stage(
-        name,
-        params=pick(params, ["task", role, *SCORED]),
-        inputs=[paths.PREPARED, *needs_teacher],
-        outputs=[paths.model(role), scores_file, curves, record_file(name)],
-        experiment=params.tracking.experiment,
-        tags={"method": "finetune", "role": role, "seed": section.seed},
+        define("finetune", role), params, tags={"method": "finetune", "role": role, "seed": section.seed}
     ) as stage:
         data, task = open_data(params)
         stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")

@@ -1,67 +1,64 @@
 """Stage plan: what the listed methods need from earlier stages, and whether they can run. `python -m pipeline.plan`
 
-A file for each artifact says whether any method needs it (see `pipeline.stage.artifacts`). It does not change when a
-second method of the same kind is listed, so that nothing is made twice. `states.json` says which of the teacher's
-hidden states the methods read. Before anything is trained, the stage refuses pairs of models that a listed method
-cannot bring
-together, and models with a vocabulary of their own: what the parameters do not say, it asks the checkpoints.
+A file for each artifact says whether any method needs it; it does not change when a second method of the same kind is
+listed, so that nothing is made twice. `states.json` says which of the teacher's hidden states the methods and the
+training of filters read, `signals.json` what each listed method asks stage signals for. Before anything is trained,
+the stage refuses pairs of models that a listed method cannot bring together, and models with a vocabulary of their
+own: what the parameters do not say, it asks the checkpoints.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from dataclasses import asdict
 
 from distill.config.params import Params
-from distill.config.values import pick
 from distill.errors import UserError
-from distill.methods import registry
+from distill.methods import registry, requirements
 from distill.methods.shared.filters import selected_layers
 from distill.models import layer_maps
-from distill.signals.states import GROUPS, Reads
-from pipeline import views
+from distill.signals.states import KINDS, Reads
+from pipeline.launch.run import run_stage
 from pipeline.stage import artifacts, paths
-from pipeline.stage.stage import Stage, run_stage
-
-# What decides which hidden states methods read and which models they can pair, besides each method's `layer_fields`.
-LAYERS = [
-    *("teacher.model", "student.model", "student.init", "student.layers", "student.num_layers", "distill.init"),
-    *("teacher_filters.filter_interval", "teacher_filters.backbone_dropout", "student_filters.filter_interval"),
-    "assistant.chain",
-]
-# What decides whether the models of listed methods read the same tokens.
-VOCABULARIES = ["features.tokenizer", "generator.model"]
+from pipeline.stage.definition import define
+from pipeline.stage.stage import Stage
 
 
 def main() -> None:
     """Reads parameters, and at most configurations and tokenizers of checkpoints."""
-    params = paths.params()
-    files = {name: artifacts.file(name) for name in artifacts.NEEDED_BY}
-    readers = [name for group in GROUPS for name in params.methods[group]]
-    used = pick(params, ["methods", *LAYERS, *VOCABULARIES, *layer_fields()])
-    with Stage("plan", params=used, outputs=[*files.values(), artifacts.file("states")], method=readers) as stage:
+    params, definition = paths.params(), define("plan")
+    with Stage(definition, params, tracked=False) as stage:
         check_pairs(params)
         check_vocabularies(params)
-        for name, groups in artifacts.NEEDED_BY.items():
-            stage.write_json(files[name], {"needed": any(params.methods[group] for group in groups)})
-        stage.write_json(
-            artifacts.file("states"), {name: vars(layers) for name, layers in reads(params, readers).items()}
-        )
+        counts = {role: functools.partial(number_of, params, role) for role in ("student", "teacher")}
+        asked = {
+            name: requirements.request(name, params, Counts(counts), definition.declared) for name in params.methods
+        }
+        for artifact, needed in requirements.needed(params).items():
+            stage.write_json(artifacts.file(artifact), {"needed": needed})
+        states = {name: vars(reads) for name, reads in readers(params, {n: r.states for n, r in asked.items()}).items()}
+        stage.write_json(artifacts.STATES, states)
+        stage.write_json(artifacts.REQUESTS, {name: asdict(request) for name, request in asked.items()})
 
 
-def layer_fields() -> list[str]:
-    """The parameters of methods that decide which layers they read and can pair: `pkd.layer_map` and others."""
-    return [f"{name}.{field}" for name in registry.available() for field in registry.load(name).layer_fields]
+class Counts(dict):
+    """Numbers of layers by role, each asked for when it is first read: a checkpoint of the hub may have to be asked."""
+
+    def __getitem__(self, role: str) -> int:
+        value = super().__getitem__(role)
+        if callable(value):
+            self[role] = value = value("layers")
+        return value
 
 
 def check_pairs(params: Params) -> None:
-    """Refuse models that a listed method, of whatever group, cannot bring together.
+    """Refuse models that a listed method cannot bring together.
 
     Raises:
         UserError: the method's own; or nothing says how many layers a model has.
     """
     count = functools.cache(functools.partial(number_of, params))
-    for name in params.method_names:
+    for name in params.methods:
         registry.load(name).fits(params, count)
 
 
@@ -78,34 +75,41 @@ def check_vocabularies(params: Params) -> None:
         "assistant": {f"assistant.chain.{number}.model.path": link.model for number, link in links},
         "generator": {"generator.model.path": params.generator.model},
     }
-    needed = [name for name in models if any(params.methods[group] for group in artifacts.NEEDED_BY[name])]
-    named = {field: model for name in needed for field, model in models[name].items() if model.path is not None}
+    needed = requirements.needed(params)
+    named = {
+        field: model
+        for artifact, fields in models.items()
+        for field, model in fields.items()
+        if needed[artifact] and model.path is not None
+    }
     if not named:
         return
     from distill.data.loading import tokenizer as tokenizers
 
-    own = tokenizers.load(params.features.tokenizer.path, params.features.tokenizer.revision)
+    tokenizer = tokenizers.load(params.features.tokenizer.path, params.features.tokenizer.revision)
     for field, model in named.items():
-        tokenizers.check_same(model.path, model.revision, own, field)
+        tokenizers.check_same(model.path, model.revision, tokenizer, field)
 
 
-def reads(params: Params, listed: Sequence[str]) -> dict[str, Reads]:
+def readers(params: Params, listed: dict[str, Reads]) -> dict[str, Reads]:
     """What each method reads of the teacher's hidden states, and what the training of its filters does.
 
     All methods that could read are named, with nothing where they are not listed: listing one that reads nothing then
     changes nothing, and the teacher is not run again.
+
+    Args:
+        listed: states that the listed methods ask for.
     """
-    possible = [name for name in registry.available() if set(registry.load(name).groups) & set(GROUPS)]
-    found = dict.fromkeys([*possible, views.FILTERS], Reads())
-    if listed:
-        counts = {role: number_of(params, role, "layers") for role in ("student", "teacher")}
-        found |= {name: registry.load(name).reads(params, **counts) for name in listed}
-        section = params.teacher_filters
-        # With dropout in the backbone no two passes are the same.
-        if params.methods["filtered"] and not section.backbone_dropout:
-            layers = selected_layers(counts["teacher"], section.filter_interval, "teacher")
-            found[views.FILTERS] = Reads.of("hidden", layers)
-    return dict(sorted(found.items()))
+    possible = [name for name in registry.available() if registry.load(name).needs & set(KINDS)]
+    reads = dict.fromkeys([*possible, paths.FILTERS_READER], Reads()) | {
+        n: r for n, r in listed.items() if n in possible
+    }
+    section = params.teacher_filters
+    # With dropout in the backbone no two passes are the same.
+    if requirements.needed(params)["filters"] and not section.backbone_dropout:
+        layers = selected_layers(number_of(params, "teacher", "layers"), section.filter_interval, "teacher")
+        reads[paths.FILTERS_READER] = Reads.of("hidden", layers)
+    return dict(sorted(reads.items()))
 
 
 def number_of(params: Params, role: str, what: str) -> int | None:
@@ -130,10 +134,10 @@ def number_of(params: Params, role: str, what: str) -> int | None:
 
     spec = getattr(params, role).model
     if spec.path is not None:
-        found = loading.configuration(spec.path, spec.revision, where=role)
+        config = loading.configuration(spec.path, spec.revision, where=role)
     else:
-        found = loading.AutoConfig.for_model(**spec.config)
-    return loading.num_layers(found) if what == "layers" else getattr(found, "num_attention_heads", None)
+        config = loading.AutoConfig.for_model(**spec.config)
+    return loading.num_layers(config) if what == "layers" else getattr(config, "num_attention_heads", None)
 
 
 if __name__ == "__main__":

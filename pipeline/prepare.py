@@ -7,15 +7,16 @@ from typing import Any
 
 from distill.config.data_checks import NO_FILE
 from distill.config.params import Params
-from distill.config.values import pick
 from distill.data.features import preparation
 from distill.data.loading import tokenizer as tokenizers
 from distill.data.sources import question_sets, splits, text_sets
 from distill.data.sources.squad_json import Row
 from distill.errors import UserError
 from distill.runtime.progress import bar
+from pipeline.launch.run import run_stage
 from pipeline.stage import paths as common
-from pipeline.stage.stage import Stage, run_stage
+from pipeline.stage.definition import define
+from pipeline.stage.stage import Stage
 
 
 def main() -> None:
@@ -23,12 +24,7 @@ def main() -> None:
     params = common.params()
     data, features = params.data, params.features
     paths, names = _files(params), _hub_splits(params)
-    with Stage(
-        "prepare",
-        params=pick(params, ["task", "data", "features"]),
-        inputs=list(paths.values()),
-        outputs=[common.PREPARED],
-    ) as stage:
+    with Stage(define("prepare"), params, tracked=False) as stage:
         loaded, meta = _load(params, paths, names)
         noun = "questions" if params.task == "qa" else "rows"
         for split, rows in loaded.items():

@@ -2,20 +2,93 @@
 
 from __future__ import annotations
 
-from pipeline.stage import artifacts, paths
-from pipeline.stage.stage import run_stage
+from pathlib import Path
 
-NAME = "retrieve"
+import datasets
+import numpy as np
+
+from distill.augmentation import retrieval
+from distill.config.data_checks import NO_FILE
+from distill.config.params import Params
+from distill.data.loading.prepared import Prepared
+from distill.models import loading
+from distill.runtime import checkpoints
+from distill.runtime.progress import bar
+from distill.signals import writer
+from distill.signals.cache import complete
+from pipeline.launch.run import run_stage
+from pipeline.stage import paths
+from pipeline.stage.definition import define
+from pipeline.stage.inputs import open_data
+from pipeline.stage.stage import Stage
 
 
 def main() -> None:
-    """Write nothing but a note where no listed method retrieves."""
-    if not artifacts.needed("candidates"):
-        artifacts.leave_empty(NAME, "candidates", paths.CANDIDATES)
-        return
-    from pipeline import neighbours  # takes seconds to import
+    """Look for neighbours, then ask the teacher batch by batch; goes on where a killed run had come to.
 
-    neighbours.build(NAME)
+    Constant memory but for the texts.
+    """
+    params = paths.params()
+    with Stage(define("retrieve"), params, tags={"role": "teacher"}) as stage:
+        data, task = open_data(params)
+        checkpoints.load_check(paths.model("teacher"))
+        model = loading.from_pretrained(str(paths.model("teacher")), task)
+        stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
+        folder = stage.scratch / "candidates"
+        if not checkpoints.is_complete(folder):
+            search(stage, data, params, stage.fresh("candidates"))
+            checkpoints.seal(folder)
+        features = datasets.Dataset.from_file(str(folder / "features.arrow"))
+        stage.read(paths.model("teacher"))
+        written = writer.write(
+            folder / "logits",
+            model,
+            paths.WEIGHTS,
+            data,
+            task,
+            params.predict,
+            params.runtime,
+            "retrieve",
+            features,
+        )
+        complete(folder / "logits")
+        (folder / checkpoints.MANIFEST).unlink()
+        stage.publish(folder, paths.CANDIDATES)
+        stage.figures({"candidates": written.rows, "rows per second": written.rows_per_second})
+        stage.record({"examples_per_second": round(written.rows_per_second, 2)})
+
+
+def search(stage: Stage, data: Prepared, params: Params, folder: Path) -> None:
+    """Write features.arrow and neighbours.npy.
+
+    The pool is the training texts, or a file's, without the texts of the other splits: what scores are chosen by or
+    reported on is never retrieved.
+    """
+    section, features, tokenizer = params.retrieve, data.features("train"), data.tokenizer()
+    queries = retrieval.texts(data.examples("train"))
+    own_texts = section.pool == NO_FILE
+    if own_texts:
+        given = retrieval.unique(queries)
+    else:
+        given = retrieval.read_pool(Path(section.pool), queries[0][1] is not None, bool(data.meta.get("strip_html")))
+    scored = [split for split in data.meta["splits"] if split != "train"]
+    pool = retrieval.without(given, (text for split in scored for text in retrieval.texts(data.examples(split))))
+    left_out = f"; {len(given) - len(pool):,} of {' or '.join(scored)} left out" if len(pool) < len(given) else ""
+    stage.say("pool", f"{len(pool):,} different {'training ' if own_texts else ''}texts{left_out}")
+    with bar(len(retrieval.unique(queries)), "neighbours", unit="text") as progress:
+        found = retrieval.neighbours(queries, pool, section.candidates, progress.update)
+    examples = features.data.column("example_index").to_numpy()
+    if "offset_start" in features.column_names:
+        swap = retrieval.QuestionSwap(tokenizer, data.meta["max_length"], data.meta["doc_stride"] + 1)
+        rows = retrieval.write(
+            folder / "features.arrow", retrieval.schema(tokenizer), swap.candidates(features, pool, found)
+        )
+        neighbours = np.arange(rows, dtype=np.int32).reshape(len(features), section.candidates)
+    else:
+        batches = retrieval.text_candidates(pool, tokenizer, data.meta["max_length"])
+        retrieval.write(folder / "features.arrow", retrieval.schema(tokenizer), batches)
+        neighbours = found[examples]
+    np.save(folder / "neighbours.npy", neighbours)
 
 
 if __name__ == "__main__":

@@ -10,34 +10,27 @@ import pandas as pd
 
 from distill.analysis import bootstrap, breakdown, disagreements, example_table, significance, slices, summary
 from distill.config.params import Params
-from distill.config.values import pick
 from distill.data.loading.prepared import Prepared
 from distill.errors import UserError
 from distill.tasks import squad
 from distill.tasks.base import Task
-from pipeline import champion, report, spent
+from pipeline.launch.run import run_stage
+from pipeline.process.records import record_file
 from pipeline.stage import paths
+from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
-from pipeline.stage.stage import RUNS, Stage, record_file, run_stage
+from pipeline.stage.stage import Stage
+from pipeline.summary import champion, reporting, spent
 
 PREDICTIONS = Path("data/predictions")
 SUMMARY, CSV = paths.METRICS / "summary.json", paths.METRICS / "summary.csv"
-#: What it reads in metrics/, the report included.
-READ = ("runs", "cost.json", "curves", "filters")
 ANALYSIS, TRAINING = paths.METRICS / "analysis.json", paths.METRICS / "training.json"
 
 
 def main() -> None:
     """Methods and seeds come from params.yaml, never from the files that happen to lie there."""
     params = paths.params()
-    with Stage(
-        "summarize",
-        params=pick(params, ["task", "evaluate.metric", "compare", "methods", "seeds"]),
-        inputs=[*(paths.METRICS / name for name in READ), PREDICTIONS, paths.PREPARED, RUNS],
-        outputs=[SUMMARY, CSV, ANALYSIS, TRAINING, report.DISAGREEMENTS, *report.OUTPUTS],
-        experiment=params.tracking.experiment,
-        tags={"pipeline": "summary"},
-    ) as stage:
+    with Stage(define("summarize"), params, tags={"pipeline": "summary"}) as stage:
         data, task = open_data(params)
         labels = runs_of(params)
         scores = {
@@ -53,16 +46,16 @@ def main() -> None:
                 for name, seeds in scores.items()
             }
         )
-        if "ft" in params.method_names:
+        if "ft" in params.methods:
             compared(table, tables, task, data, params)
         looked_at, differing = analysed(table, tables, scores, task, data, params)
         training = spent.everything(params)
-        contents = {SUMMARY: table, ANALYSIS: looked_at, TRAINING: training, report.DISAGREEMENTS: differing}
+        contents = {SUMMARY: table, ANALYSIS: looked_at, TRAINING: training, reporting.DISAGREEMENTS: differing}
         for path, content in contents.items():
             stage.write_json(path, content)
         summary.write_csv(table, task.main_metric, stage.scratch / "summary.csv")
         stage.publish(stage.scratch / "summary.csv", CSV)
-        report.write(stage, params, table, looked_at, training, differing)
+        reporting.write(stage, params, table, looked_at, training, differing)
         stage.figures({name: {k: row[k] for k in task.shown if k in row} for name, row in table.items()})
         for name, row in table.items():
             stage.run.log_final({f"{name}.{k}": v for k, v in row.items() if isinstance(v, float)})
@@ -77,7 +70,7 @@ def main() -> None:
 def runs_of(params: Params) -> dict[str, dict[int | None, str]]:
     """Model → seed → label, by which its files are called; teacher and student are trained once, with no seed here."""
     once: dict[str, dict[int | None, str]] = {role: {None: role} for role in ("teacher", "student")}
-    return once | {method: {seed: f"{method}-{seed}" for seed in params.seeds} for method in params.method_names}
+    return once | {method: {seed: f"{method}-{seed}" for seed in params.seeds} for method in params.methods}
 
 
 def read_tables(labels: dict[str, dict[int | None, str]], task: Task) -> dict[str, dict[int | None, pd.DataFrame]]:
@@ -93,7 +86,7 @@ def compared(
     table: dict[str, dict[str, Any]], tables: breakdown.Tables, task: Task, data: Prepared, params: Params
 ) -> None:
     """Put the differences to ft, their intervals and the verdicts into the summary."""
-    runs = [(name, seed) for name in params.method_names for seed in params.seeds]
+    runs = [(name, seed) for name in params.methods for seed in params.seeds]
     classes = data.meta.get("labels", ())
     score = bootstrap.score_of(task.main_metric, [tables[name][seed] for name, seed in runs], classes)
     found = significance.differences(score, runs, "ft", params.compare)
@@ -113,8 +106,8 @@ def analysed(
     answers = {
         name: {seed: _answers(labels[name][seed], own) for seed, own in seeds.items()} for name, seeds in tables.items()
     }
-    best = breakdown.best_method(table, params.method_names, task.main_metric)
-    models = ["teacher", *(name for name in ("ft", best) if name in params.method_names)]
+    best = breakdown.best_method(table, params.methods, task.main_metric)
+    models = ["teacher", *(name for name in ("ft", best) if name in params.methods)]
     first, said = ({name: next(iter(part[name].values())) for name in models} for part in (tables, answers))
     counts, chosen = disagreements.find(first, best)
     looked_at = {

@@ -2,21 +2,156 @@
 
 from __future__ import annotations
 
-from pipeline.stage import artifacts, paths
-from pipeline.stage.stage import run_stage
+import math
+from dataclasses import replace
+
+import torch
+from transformers import PreTrainedModel
+
+from distill.config.params import Params
+from distill.config.schema import Filters, Predict
+from distill.data.loading.prepared import Prepared
+from distill.methods.shared.filters import FilterBank, FilterTraining, check_counts, selected_layers
+from distill.models import loading
+from distill.models.initialization import initial_student
+from distill.models.predict import layout
+from distill.runtime import checkpoints, distributed
+from distill.signals import states, writer
+from distill.signals.cache import Cache
+from distill.signals.states import Reads
+from distill.signals.teacher import CachedStates
+from distill.tasks.base import Predicted, Task
+from distill.training import phases
+from pipeline.launch import launcher
+from pipeline.launch.run import run_stage
+from pipeline.stage import paths, training
+from pipeline.stage.definition import define
+from pipeline.stage.inputs import open_data
+from pipeline.stage.stage import Stage
 
 
 def main(role: str) -> None:
-    """Write nothing but a note where no listed method has filters."""
-    role = paths.role_of(role)
-    name = f"train_{role}_filters"
-    curves, scores = paths.METRICS / "curves" / f"filters-{role}.csv", paths.METRICS / "filters" / f"{role}.json"
-    if not artifacts.needed("filters"):
-        artifacts.leave_empty(name, "filters", paths.filters(role), [scores, curves])
-        return
-    from pipeline import filter_training  # takes seconds to import
+    """Train one filter per selected layer on a frozen backbone; keep those that the selection split prefers."""
+    role, params = paths.role_of(role), paths.params()
+    curves = paths.METRICS / "curves" / f"filters-{role}.csv"
+    scores_file = paths.METRICS / "filters" / f"{role}.json"
+    section = getattr(params, f"{role}_filters")
+    with Stage(
+        define("train_filters", role), params, tags={"method": "ted", "role": role, "seed": section.seed}
+    ) as stage:
+        data, task = open_data(params)
+        tokenizer = data.tokenizer()
+        stage.read(paths.model(role), "frozen backbone")
+        checkpoints.load_check(paths.model("teacher"))
+        if role == "teacher":
+            backbone = loading.from_pretrained(str(paths.model(role)), task)
+        else:
+            backbone = initial_student(
+                params.distill.init,
+                params.student,
+                task,
+                tokenizer,
+                section.seed,
+                paths.model("teacher"),
+                paths.model("student"),
+            )
+        layers = selected_layers(loading.num_layers(backbone.config), section.filter_interval, role)
+        if role == "student":
+            teacher = loading.num_layers(loading.configuration(str(paths.model("teacher")), None))
+            check_counts(selected_layers(teacher, params.teacher_filters.filter_interval, "teacher"), layers)
+        torch.manual_seed(section.seed)
+        bank = FilterBank(
+            layers, backbone.config.hidden_size, section.filter_output_dim, section.nonlinear, section.activation
+        )
+        if role == "student":
+            kept = own_states(stage, backbone, data, task, layers, section, params)
+        elif kept := kept_states(data, layers, section):
+            stage.read(paths.FILTER_STATES, "its states; it runs for the selection split only")
+        objective = FilterTraining(backbone, bank, task, section.backbone_dropout, section.head_dropout, kept)
 
-    filter_training.train(name, role, scores, curves)
+        def score(predicted: Predicted) -> dict[str, float]:
+            flat: dict[str, float] = {}
+            for k, layer in enumerate(layers):
+                scores = task.score(replace(predicted, logits=predicted.logits[..., k]), params.evaluate)
+                flat |= {f"layer_{layer}_{metric}": value for metric, value in scores.items()}
+            mains = [flat[f"layer_{layer}_{task.main_metric}"] for layer in layers]
+            return {task.main_metric: sum(mains) / len(mains), **flat}
+
+        result = training.run(
+            stage,
+            objective,
+            data,
+            task,
+            section,
+            params,
+            section.seed,
+            f"{role} filters",
+            objective.scored_logits,
+            score,
+        )
+        folder = stage.fresh("filters")
+        bank.cpu().save(folder)
+        training.finish(stage, result, folder, paths.filters(role), curves)
+        prefixes = {f"layer_{layer}": f"layer_{layer}_" for layer in layers}
+        by_layer = {
+            name: {k.removeprefix(start): v for k, v in result.scores.items() if k.startswith(start)}
+            for name, start in prefixes.items()
+        }
+        stage.write_json(scores_file, by_layer)
+        stage.figures(by_layer)
+
+
+def kept_states(data: Prepared, layers: list[int], section: Filters) -> CachedStates | None:
+    """The teacher's states as stage predict_teacher kept them; None where it would give others here."""
+    reads = Reads.of("hidden", layers)
+    if section.backbone_dropout:
+        return None
+    cache = Cache.open(paths.FILTER_STATES, writer.identity(data, paths.WEIGHTS))
+    kept = set(reads.names()) <= set(cache.arrays) and cache.meta["precision"] == section.precision
+    return CachedStates(cache, reads) if kept else None
+
+
+def own_states(
+    stage: Stage,
+    backbone: PreTrainedModel,
+    data: Prepared,
+    task: Task,
+    layers: list[int],
+    section: Filters,
+    params: Params,
+) -> CachedStates | None:
+    """The frozen student's states over the training features, computed once, in the scratch; a killed run goes on.
+
+    None where it had better run along: the filters see the data at most once, `cache.max_gb` has no room, no two passes
+    are the same, or several machines would write into the same files.
+    """
+    features, width = data.features("train"), backbone.config.hidden_size
+    wanted = Reads.of("hidden", layers)
+    updates, epoch = phases.updates(section, len(features)), math.ceil(len(features) / section.batch_size)
+    if section.backbone_dropout or updates <= epoch or not launcher.shares(launcher.ONE_MACHINE):
+        return None
+    offsets = layout(features, per_token=True)
+    choice = states.choose({"student": wanted}, offsets, width, params.cache.dtype, params.cache.max_gb * 1e9)
+    if not choice.methods:
+        return None
+    folder, start = stage.scratch / "states", paths.model("student") / "model.safetensors"
+    arrays = writer.state_arrays(choice.layers, width, params.cache.dtype)
+    settings = Predict(batch_size=section.batch_size, precision=section.precision)
+    writer.write(
+        stage.scratch / "logits",
+        backbone,
+        start,
+        data,
+        task,
+        settings,
+        params.runtime,
+        "student states",
+        states=(folder, arrays),
+    )
+    distributed.wait()  # until the first one has finished the files
+    size = choice.sizes["hidden"] / 1e6
+    stage.say("keeps", f"its states over the training features ({size:.1f} MB), read {updates / epoch:.1f} times")
+    return CachedStates(Cache.open(folder, writer.identity(data, start)), wanted)
 
 
 if __name__ == "__main__":

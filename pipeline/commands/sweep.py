@@ -14,7 +14,6 @@ import shlex
 import sys
 from pathlib import Path
 
-import pipeline  # noqa: F401 (puts src/ on the import path)
 from distill.errors import UserError
 from distill.experiments import dvc_experiments, sweeps
 from distill.experiments.sweeps import Sweep

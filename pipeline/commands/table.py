@@ -15,7 +15,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import pipeline  # noqa: F401 (puts src/ on the import path)
 from distill.errors import UserError
 
 SCORES = (

@@ -15,7 +15,6 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-import pipeline  # noqa: F401 (puts src/ on the import path)
 from distill.errors import UserError
 from distill.experiments import dvc_experiments, search, sweeps
 from distill.experiments.search import Known, Space

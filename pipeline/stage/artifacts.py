@@ -1,7 +1,7 @@
-"""Stages that only some methods need: they read what stage plan says, and write an empty artifact where no one does.
+"""Artifacts that only some methods need, and the stages that make them.
 
-DVC runs every stage of dvc.yaml. Nothing here, and nothing in the scripts of such stages before they ask, imports a
-library that takes its time.
+DVC runs every stage of dvc.yaml. A stage that depends on a file of data/plan which says `needed: false` writes empty
+outputs and a note. Nothing here imports a library that takes its time.
 """
 
 from __future__ import annotations
@@ -11,50 +11,76 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distill.errors import UserError
-from pipeline.stage.stage import Stage, record_file
+from pipeline.process.records import record_file
+from pipeline.stage import paths
+from pipeline.stage.definition import Definition
+from pipeline.stage.stage import Stage
 
-# The artifacts, and the groups of methods that need them (the augmented copies are written by the generator).
-NEEDED_BY = {
-    "filters": ["filtered"],
-    "assistant": ["assisted"],
-    "generator": ["generated", "augmented"],
-    "candidates": ["retrieved"],
-    "augmented": ["augmented"],
+PLAN = Path("data/plan")
+#: What each method asks for, and which hidden states of the teacher are read.
+REQUESTS, STATES = PLAN / "signals.json", PLAN / "states.json"
+NOTE = "not-needed.json"
+#: Artifact → the folder of its files, below the folder of its method's signals, and where its stage leaves them.
+FOLDERS = {
+    "filters": {"filters/teacher": paths.filters("teacher"), "filters/student": paths.filters("student")},
+    "assistant": {"assistant": paths.ASSISTANT},
+    "generator": {"generator": paths.GENERATOR},
+    "candidates": {"candidates": paths.CANDIDATES},
+    "augmented": {"augmented": paths.AUGMENTED},
 }
-EMPTY = "not-needed.json"
+#: Artifact → the stages that make it.
+MADE_BY = {
+    "filters": ("train_teacher_filters", "train_student_filters"),
+    "assistant": ("train_assistants",),
+    "generator": ("train_generator",),
+    "candidates": ("retrieve",),
+    "augmented": ("augment",),
+}
 
 
 def file(artifact: str) -> Path:
-    """Where it stands whether an artifact is needed."""
-    return Path("data/plan") / f"{artifact}.json"
+    """The file that says whether an artifact is needed."""
+    return PLAN / f"{artifact}.json"
 
 
-def needed(artifact: str) -> bool:
-    """Whether a listed method needs the artifact."""
+def unneeded(definition: Definition) -> str | None:
+    """The artifact of a stage that no listed method needs; None for every other stage."""
+    for artifact in MADE_BY:
+        path = file(artifact)
+        if path in definition.deps and not _needed(path):
+            return artifact
+    return None
+
+
+def _needed(path: Path) -> bool:
     try:
-        return bool(json.loads(file(artifact).read_text())["needed"])
+        return bool(json.loads(path.read_text())["needed"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file(artifact)}: cannot be read ({error}): run `dvc repro plan`") from error
+        raise UserError(f"{path}: cannot be read ({error}): run `dvc repro plan`") from error
 
 
-def leave_empty(name: str, artifact: str, folder: Path, others: Sequence[Path] = ()) -> None:
-    """What a stage writes that nobody needs: a folder that says so, and empty tables.
-
-    Args:
-        name: of the stage.
-        folder: its artifact.
-        others: its further outputs, JSON (`{}`) or CSV (a header).
-    """
-    with Stage(name, params={}, inputs=[file(artifact)], outputs=[folder, *others, record_file(name)]) as stage:
-        built = stage.fresh("empty")
-        (built / EMPTY).write_text(json.dumps({"needed_by": NEEDED_BY[artifact]}) + "\n")
-        stage.publish(built, folder)
-        for path in others:
+def leave_empty(definition: Definition, artifact: str) -> None:
+    """Write the outputs of a stage that nobody needs: folders with a note, `{}`, tables of a header."""
+    with Stage(Definition(definition.name, deps=(file(artifact),), outs=definition.outs)) as stage:
+        for path in definition.outs:
+            if path == record_file(definition.name):
+                continue
             if path.suffix == ".json":
                 stage.write_json(path, {})
-            else:
+            elif path.suffix == ".csv":
                 draft = stage.scratch / path.name
                 draft.write_text("step,loss\n")
                 stage.publish(draft, path)
-        stage.say("skipped", f"no method of {' or '.join(NEEDED_BY[artifact])} is listed in params.yaml")
+            else:
+                built = stage.fresh("empty")
+                (built / NOTE).write_text(json.dumps({"artifact": artifact, "needed": False}) + "\n")
+                stage.publish(built, path)
+        stage.say("skipped", f"no listed method needs it ({artifact})")
         stage.record({"needed": False})
+
+
+def check_made(artifact: str, folders: Sequence[Path]) -> None:
+    """Raise a UserError where an artifact that a method needs was not made."""
+    for folder in folders:
+        if not folder.is_dir() or (folder / NOTE).exists():
+            raise UserError(f"{folder}: not made, a listed method needs it: run `dvc repro {MADE_BY[artifact][-1]}`")

@@ -1,11 +1,8 @@
-"""Where stages read and write, and what they all read first."""
+"""Where things are."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
-from typing import Any
 
 from distill import parameters
 from distill.config.params import Params
@@ -16,6 +13,9 @@ CORPUS = Path("data/raw/atlas")
 PREPARED = Path("data/prepared")
 PREDICTIONS = Path("data/teacher")
 STATES = Path("data/states")
+#: The states that the teacher's filters are trained on, and what stage plan calls their reader.
+FILTER_STATES, FILTERS_READER = Path("data/filter_states"), "teacher_filters"
+SIGNALS = Path("data/signals")
 ASSISTANT = Path("data/assistant")
 GENERATOR = Path("data/models/generator")
 CANDIDATES = Path("data/candidates")
@@ -49,9 +49,9 @@ def filters(role: str) -> Path:
     return Path("data/models/filters") / role
 
 
-def view(method: str) -> Path:
-    """Says which of the teacher's kept states a method reads, by their content."""
-    return STATES / "views" / f"{method}.json"
+def signals(method: str) -> Path:
+    """What a method is taught with (`distill.signals.manifest`)."""
+    return SIGNALS / method
 
 
 def distilled(method: str, seed: int) -> Path:
@@ -59,15 +59,9 @@ def distilled(method: str, seed: int) -> Path:
     return Path("data/models/distill") / method / str(seed)
 
 
-def generations(method: str, seed: int) -> Path:
-    """The generations before the last of a born-again student."""
-    return Path("data/models/generations") / method / str(seed)
-
-
-def last_generation(method: str, seed: int) -> Path:
-    """The generation before the last: the fine-tuned student where there is no other."""
-    made = [path for path in generations(method, seed).glob("*") if path.name.isdigit()]
-    return max(made, key=lambda path: int(path.name), default=model("student"))
+def generations(folder: Path) -> list[Path]:
+    """The generations before a born-again student, 0 first, in the student's folder; none for other students."""
+    return sorted((folder / "generations").glob("[0-9]*"), key=lambda path: int(path.name))
 
 
 def method_run(method: str, seed: str, members: Params) -> tuple[str, int]:
@@ -81,17 +75,3 @@ def method_run(method: str, seed: str, members: Params) -> tuple[str, int]:
     if not seed.lstrip("-").isdigit():
         raise UserError(f"seed {seed!r}: expected a whole number")
     return method, int(seed)
-
-
-def dvc_md5(path: Path) -> str:
-    """The md5 by which DVC knows a file or folder: as in dvc.lock, and in the cache's file names."""
-    if path.is_file():
-        with path.open("rb") as file:  # in parts: tracking hashes data sets while a stage is at work
-            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    entries: list[dict[str, Any]] = [
-        {"md5": dvc_md5(file), "relpath": file.relative_to(path).as_posix()}
-        for file in path.rglob("*")
-        if file.is_file()
-    ]
-    listing = json.dumps(sorted(entries, key=lambda entry: entry["relpath"]), sort_keys=True)
-    return hashlib.md5(listing.encode(), usedforsecurity=False).hexdigest() + ".dir"

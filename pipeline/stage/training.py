@@ -16,7 +16,7 @@ from distill.models.predict import forward_of, predict_split
 from distill.runtime import distributed
 from distill.tasks.base import Predicted, Task
 from distill.training import phases, trainer
-from pipeline.stage import paths
+from pipeline.process.hashes import dvc_md5
 from pipeline.stage.stage import Stage
 
 Forward = Callable[[dict[str, Tensor]], Tensor]
@@ -110,7 +110,7 @@ def finish(
     stage.publish(draft, curves)
     stage.run.log_final({f"selection_{name}": value for name, value in result.scores.items()})
     stage.run.tag("artifact.path", artifact.as_posix())
-    stage.run.tag("artifact.md5", paths.dvc_md5(artifact))
+    stage.run.tag("artifact.md5", dvc_md5(artifact))
     stage.figures({"padded tokens": f"{result.padding:.1%}"})
     stage.record(
         {

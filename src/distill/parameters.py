@@ -21,27 +21,12 @@ from distill.errors import UserError
 from distill.methods import registry
 
 
-def _check_group(group: str, name: str, params: Params) -> None:
+def _check_method(name: str, params: Params) -> None:
     if name not in registry.available():
-        raise ValueError(f"methods.{group}: no method {name!r}{nearest(name, registry.available())}")
+        raise ValueError(f"methods: no method {name!r}{nearest(name, registry.available())}")
     if name not in params.sections:
-        raise ValueError(f"methods.{group}: {name!r} has no section of its own: add `{name}:` to the file")
-    method = registry.load(name)
-    if group not in method.groups:
-        places = " or ".join(f"methods.{place}" for place in method.groups)
-        raise ValueError(f"methods.{group}: {name!r} belongs in {places}: move it there")
-    if group == "filtered" and params.distill.init == "random":
-        raise ValueError(
-            f"distill.init is 'random' but {name!r} starts from filters trained on one fixed student: choose another"
-            f" distill.init, or take {name!r} out of methods.{group}"
-        )
-    method.check(params)
-
-
-def group_of(params: Params, method: str) -> str:
-    """The list that names a method; for one that no list names, the usual one."""
-    listed = [group for group, names in params.methods.items() if method in names]
-    return listed[0] if listed else registry.load(method).groups[0]
+        raise ValueError(f"methods: {name!r} has no section of its own: add `{name}:` to the file")
+    registry.load(name).check(params)
 
 
 def load(path: Path, overrides: dict[str, Any] | None = None) -> Params:
@@ -74,6 +59,9 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> Params:
 def parse(raw: dict[str, Any], path: Path) -> Params:
     """Check the sections of a params file that is already read; `path` only serves error messages."""
     raw = dict(raw)
+    for name in ("teacher", "student", "assistant", "teacher_filters", "student_filters", "generator", "distill"):
+        own = {k: v for k, v in raw["training"].items() if not (name == "distill" and k == "seed")}
+        raw[name] = own | raw[name]
     sections: dict[str, Any] = {}
     problems: list[str] = []
     for name in [key for key in raw if key in registry.available()]:
@@ -89,9 +77,8 @@ def parse(raw: dict[str, Any], path: Path) -> Params:
         raise UserError(f"{path}: " + "; ".join(problems))
     try:
         params = Params.model_validate({**raw, "sections": sections})
-        for group, members in params.methods.items():
-            for name in members:
-                _check_group(group, name, params)
+        for name in params.methods:
+            _check_method(name, params)
     except ValidationError as error:
         raise UserError(f"{path}: " + "; ".join(explain(error, Params, "", registry.available()))) from None
     except ValueError as error:

@@ -6,6 +6,7 @@ import pytest
 
 from distill import parameters
 from pipeline import champion
+from pipeline.process.hashes import dvc_md5
 from pipeline.stage import paths
 from pipeline.stage.stage import record_file
 from tests.helpers import micro
@@ -74,7 +75,7 @@ def test_the_champion_is_described_by_what_dvc_keeps(stage):
     champion.register(stage, parameters.load(paths.PARAMS), "f1", TABLE, RUNS)
     (model,) = stage.registered
     assert (model.path, model.run_id) == ("data/models/distill/ted/2", "abc")
-    assert model.md5 == paths.dvc_md5(paths.distilled("ted", 2)) and model.md5.endswith(".dir")
+    assert model.md5 == dvc_md5(paths.distilled("ted", 2)) and model.md5.endswith(".dir")
     assert model.score == 79.0 and model.tags == {"method": "ted", "seed": 2, "task": "qa", "f1": 80.0}
     assert "within +1.25, +3.50" in model.description
     assert stage.tags == {"champion": "ted-2"}

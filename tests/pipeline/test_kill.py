@@ -319,7 +319,7 @@ def test_dvc_and_its_stage_killed_one_after_the_other_and_together(repo, stages,
         reached = micro.newest_checkpoint(repo)
         assert started.wait(30) != 0
     log.close()
-    micro.run(repo, "python", "-m", "pipeline.stage.process")  # as `make repro` does
+    micro.run(repo, "python", "-m", "pipeline.launch.run")  # as `make repro` does
     done = micro.run(repo, *words)
     assert workers(repo) == []
     assert "goes on from there" in done.stdout

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.stage import tracked
+from pipeline.process import tracked
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

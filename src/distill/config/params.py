@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import (
     model_validator,
@@ -44,6 +44,7 @@ class Params(Section):
     atlas: Atlas
     data: Data
     features: Features
+    training: dict
     teacher: Teacher
     student: Student
     assistant: Assistant
@@ -59,23 +60,16 @@ class Params(Section):
     compare: Compare
     cost: Cost
     export: Export
-    methods: dict[Group, list[str]]
+    methods: list[str]
     seeds: list[int]
     runtime: Runtime
     tracking: Tracking
     sections: dict[str, Any]
 
-    @property
-    def method_names(self) -> list[str]:
-        """The methods of this run, in the order of params.yaml."""
-        return [name for group in self.methods.values() for name in group]
-
     @model_validator(mode="after")
     def _combinations(self) -> Params:
-        if missing := [group for group in get_args(Group) if group not in self.methods]:
-            raise ValueError(f"methods.{missing[0]}: missing: list its methods, or give an empty list: []")
         data_checks.check(self)
-        names = self.method_names
+        names = self.methods
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"methods: {twice[0]!r} is listed twice: list each method once")
@@ -109,7 +103,7 @@ class Params(Section):
             )
         if self.features.tokenizer.path is None:
             # Methods of `generated` say so themselves.
-            for role in ("teacher", "student", *(["generator"] if self.methods["augmented"] else [])):
+            for role in ("teacher", "student", *(["generator"] if self.augment.methods else [])):
                 if path := getattr(self, role).model.path:
                     raise ValueError(
                         f"features.tokenizer.path is null (train a new vocabulary) but {role}.model.path is {path!r},"

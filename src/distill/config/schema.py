@@ -296,6 +296,8 @@ class Retrieve(Section):
 class Augment(Section):
     """Copies of the training texts with words replaced."""
 
+    methods: list[str]
+
     copies: Count
     probability: Annotated[float, Field(gt=0, le=1)]
     candidates: Count

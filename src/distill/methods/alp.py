@@ -91,7 +91,7 @@ class AttentionProjection(SoftTargets):
     """Task loss, soft targets, and hidden states against attention-weighted mixes of the teacher's."""
 
     Config = Config
-    groups = ("hidden", "augmented")
+    copies = True
     needs = frozenset({"logits", "cls"})
     layer_fields = ("layers", "tokens")
 

@@ -37,7 +37,6 @@ class Annealing(Method):
     """Squared error to growing teacher logits, then the task loss alone."""
 
     Config = Config
-    groups = ("logits",)
     needs = frozenset({"logits"})
 
     def phases(self, training: Training) -> list[Phase]:

@@ -32,7 +32,7 @@ Source = Literal["teacher", "student", "assistant", "generation"]
 
 @dataclass
 class Setup:
-    """What a method may build on: the task, the shapes of both models, and what its group's stages have made."""
+    """What a method may build on: the task, the shapes of both models, and what other stages have made for it."""
 
     task: Task
     student: PretrainedConfig
@@ -48,10 +48,11 @@ class Setup:
 class Method(nn.Module):
     """Loss terms between a student and its teacher; parameters that it registers train with the student.
 
-    Subclasses set `Config` (their section of params.yaml), `groups` (the lists of params.yaml `methods` in which they
-    may stand: the first is the usual one) and `needs`, what the teacher must supply: any of `logits`, `cls` (first
-    token's hidden states), `hidden`, `attention` and `model` (the teacher itself). Where that depends on parameters,
-    `__init__` sets `self.needs`.
+    A subclass says here, and nowhere else, what it needs: `Config` (its section of params.yaml), `needs` (what its
+    teacher supplies: any of `logits`, `cls` (first token's hidden states), `hidden`, `attention` and `model`, the
+    teacher itself), `taught_by` (which model that teacher is) and `artifacts` (what other stages make for it). Stages,
+    plan, costs and error messages follow from that. Where `needs` depends on parameters, `__init__` sets `self.needs`
+    to fewer of them.
 
     Most methods are `terms` and `weights`. One that runs a model more than once overrides `compute`; one that trains in
     phases, `phases`; one that trains something besides the student with steps of its own, `trainer_steps` and
@@ -60,12 +61,16 @@ class Method(nn.Module):
     """
 
     Config: ClassVar[type[Section]]
-    groups: ClassVar[tuple[str, ...]]
+    needs: frozenset[str] = frozenset()
     #: `teacher`; `student`: the fine-tuned student; `assistant`: the last of the chain; `generation`: the one before.
     taught_by: ClassVar[Source] = "teacher"
-    #: The fields of `Config` that `reads` and `fits` depend on.
+    #: Keys of `requirements.ARTIFACTS`: filters, assistant, generator, candidates.
+    artifacts: ClassVar[tuple[str, ...]] = ()
+    #: Whether it may learn from augmented copies of the training texts (params.yaml: augment.methods).
+    copies: ClassVar[bool] = False
+    #: The fields of `Config` that `reads` and `fits` depend on. Where dvc.yaml does not list them under stage plan, the
+    #: states of every layer are kept for the method.
     layer_fields: ClassVar[tuple[str, ...]] = ()
-    needs: frozenset[str] = frozenset()
 
     def __init__(self, config: Section, setup: Setup):
         super().__init__()

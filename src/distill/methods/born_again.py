@@ -45,7 +45,6 @@ class BornAgain(SoftTargets):
     """Task loss and the soft targets of the generation before."""
 
     Config = Config
-    groups = ("generations",)
     taught_by = "generation"
     needs = frozenset({"logits", "model"})
 

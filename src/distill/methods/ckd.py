@@ -55,7 +55,7 @@ class CombinatorialDistillation(SoftTargets):
     """Task loss, soft targets, and hidden states against concatenated groups of the teacher's."""
 
     Config = Config
-    groups = ("hidden", "augmented")
+    copies = True
     needs = frozenset({"logits", "hidden"})
     layer_fields = ("layer_groups",)
 

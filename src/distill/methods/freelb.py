@@ -47,7 +47,6 @@ class FreeLB(Method):
     """The mean loss on inputs that are moved step by step to where it is larger."""
 
     Config = Config
-    groups = ("logits",)
     needs = frozenset({"logits"})
 
     def __init__(self, config: Config, setup: Setup):

@@ -28,7 +28,6 @@ class FineTuning(Method):
     """The task loss; asks nothing of a teacher."""
 
     Config = Config
-    groups = ("logits",)
 
     @classmethod
     def check(cls, params: Params) -> None:

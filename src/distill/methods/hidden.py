@@ -66,7 +66,7 @@ class FeatureAlignment(SoftTargets):
     """Task loss, soft targets, and normalised first-token states of chosen layers."""
 
     Config = Config
-    groups = ("hidden", "augmented")
+    copies = True
     needs = frozenset({"logits", "cls"})
     layer_fields = ("layers", "layer_map")
 

@@ -27,7 +27,7 @@ class LogitDistillation(SoftTargets):
     """Task loss and soft targets."""
 
     Config = Config
-    groups = ("logits", "augmented")
+    copies = True
 
 
 METHOD = LogitDistillation

@@ -39,7 +39,7 @@ class LayerWiseDistillation(SoftTargets):
     """Task loss, soft targets, and hidden states through one linear map per student layer."""
 
     Config = Config
-    groups = ("hidden", "augmented")
+    copies = True
     needs = frozenset({"logits", "hidden"})
     layer_fields = ("layer_map", "mask")
 

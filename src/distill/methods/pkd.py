@@ -42,7 +42,7 @@ class PatientDistillation(SoftTargets):
     """Task loss, soft targets, and normalised first-token states of all layers but the last."""
 
     Config = Config
-    groups = ("hidden", "augmented")
+    copies = True
     needs = frozenset({"logits", "cls"})
     layer_fields = ("layer_map",)
 

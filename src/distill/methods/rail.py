@@ -60,7 +60,7 @@ class RandomLayers(SoftTargets):
     """Task loss, soft targets, and normalised first-token states of layers that are drawn anew each epoch."""
 
     Config = Config
-    groups = ("hidden", "augmented")
+    copies = True
     needs = frozenset({"logits", "cls"})
 
     @classmethod

@@ -26,7 +26,7 @@ class RegularDistillation(SoftTargets):
     """Task loss and soft targets, whose weights add up to 1."""
 
     Config = Config
-    groups = ("logits", "augmented")
+    copies = True
 
     def weights(self) -> dict[str, ScheduledWeight | Rest]:
         """1 − `alpha` and `alpha`."""

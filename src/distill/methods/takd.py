@@ -37,7 +37,7 @@ class AssistedDistillation(SoftTargets):
     """Task loss and the soft targets of an assistant (or, for an assistant, of the model before it in the chain)."""
 
     Config = Config
-    groups = ("assisted",)
+    artifacts = ("assistant",)
     taught_by = "assistant"
 
     @classmethod

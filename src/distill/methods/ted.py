@@ -40,7 +40,7 @@ class TaskAwareDistillation(SoftTargets):
     """Task loss, soft targets, and filtered hidden states, layer by layer."""
 
     Config = Config
-    groups = ("filtered",)
+    artifacts = ("filters",)
     needs = frozenset({"logits", "hidden"})
     layer_fields = ("mask",)
 

@@ -41,7 +41,6 @@ class VirtualTeacher(Method):
     """Task loss, and soft targets made from the gold label alone."""
 
     Config = Config
-    groups = ("logits",)
 
     @classmethod
     def check(cls, params: Params) -> None:

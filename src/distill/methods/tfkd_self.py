@@ -28,7 +28,6 @@ class SelfTraining(SoftTargets):
     """Task loss, and soft targets from the student's own fine-tuned copy, which runs along."""
 
     Config = Config
-    groups = ("logits",)
     taught_by = "student"
     # Nobody has written down that copy's logits: `model` asks for the copy itself.
     needs = frozenset({"logits", "model"})

@@ -56,7 +56,7 @@ class TinyBert(Method):
     """Attention scores and hidden states first, then soft targets (regression: labels)."""
 
     Config = Config
-    groups = ("hidden", "augmented")
+    copies = True
     needs = frozenset({"logits", "hidden", "attention", "model"})
     layer_fields = ("layer_map", "heads")
 

@@ -5,10 +5,13 @@ point before leaves a folder without one; a file cut off or damaged later no lon
 `last_complete`, so that training goes on from the newest checkpoint that can be trusted.
 """
 
+import hashlib
 import json
 import re
 import shutil
 from pathlib import Path
+
+import numpy as np
 
 from distill.errors import UserError
 from distill.runtime.files import file_hash, files_below, write_text
@@ -141,3 +144,16 @@ def _read_object(file: Path, fix: str) -> dict:
 
 def _step(path: Path) -> re.Match[str] | None:
     return _CHECKPOINT.fullmatch(path.name) if path.is_dir() else None
+
+
+def tensor_hashes(folder: Path) -> dict[str, str]:
+    """The hash of each tensor of a checkpoint that a stage has made (float32); no model is built."""
+    from safetensors import safe_open
+
+    with safe_open(folder / "model.safetensors", framework="np") as file:
+        return {name: tensor_hash(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (the handle is no mapping)
+
+
+def tensor_hash(values: np.ndarray) -> str:
+    """The hash of an array's values as float32 (32 hex digits)."""
+    return hashlib.blake2b(np.ascontiguousarray(values, np.float32).tobytes(), digest_size=16).hexdigest()

@@ -1,6 +1,6 @@
 """Several processes that train one model together: which of them this is, and what they tell one another.
 
-Launchers (torchrun, `pipeline.stage.launch`, accelerate) say in the environment which process this is: RANK, WORLD_SIZE
+Launchers (torchrun, `pipeline.launch.launcher`, accelerate) say in the environment which process this is: RANK, WORLD_SIZE
 and LOCAL_RANK. One process is the rule: nothing here then imports torch, waits or sends anything. The first process,
 rank 0, owns the terminal, the locks, the files and MLflow; the others calculate their share of every batch.
 """

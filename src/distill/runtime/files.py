@@ -118,3 +118,24 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Gives a file or folder a second name without copying it: hard links, or copies where links are impossible.
+
+    Args:
+        source: File or folder; links in it (DVC's cache may use them) are followed.
+        target: Its second name; must not exist. Missing parent folders are made.
+    """
+    if source.is_dir():
+        target.mkdir(parents=True)
+        for name, file in files_below(source):
+            link_tree(file, target / name)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source.resolve(), target)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+            raise
+        shutil.copyfile(source, target)

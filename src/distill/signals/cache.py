@@ -11,13 +11,14 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from distill.errors import UserError
+from distill.runtime.files import link_tree
 
 # Large enough to be few, small enough to be copied and fetched one by one.
 SHARD_BYTES = 1 << 29
@@ -261,6 +262,24 @@ class Writer:
         """Hand everything that was written to the files."""
         for shards in self._shards.values():
             shards.flush()
+
+
+def link_arrays(source: Path, target: Path, names: Iterable[str]) -> None:
+    """A cache of some of another's arrays, by hard links: the same files under second names.
+
+    Args:
+        source: folder of a complete cache.
+        target: folder to make.
+        names: arrays of `source`.
+    """
+    meta = json.loads((source / "meta.json").read_text())
+    names = sorted(names)
+    for name in names:
+        link_tree(source / name, target / name)
+    target.mkdir(parents=True, exist_ok=True)
+    link_tree(source / "offsets.npy", target / "offsets.npy")
+    content = meta | {"arrays": {name: meta["arrays"][name] for name in names}}
+    (target / "meta.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def complete(folder: Path) -> Path:

@@ -9,13 +9,7 @@ import numpy as np
 
 from distill.signals.cache import Array
 
-#: The groups of methods whose students learn on the training features, of which states can be kept.
-GROUPS = ("hidden", "filtered")
-
 KINDS = {"cls": "first-token states", "hidden": "states of all tokens"}
-
-#: What methods may need of the teacher (`methods.base.Method.needs`) and no cache holds.
-NOT_KEPT = {"attention": "attention scores", "model": "the model itself"}
 
 
 def array_name(kind: str, layer: int) -> str:
@@ -95,26 +89,20 @@ def choose(reads: Mapping[str, Reads], offsets: np.ndarray, width: int, dtype: s
     return choice
 
 
-def describe(choice: Choice, logits: int, max_gb: float, others: Mapping[str, str] | None = None) -> str:
+def describe(choice: Choice, logits: int, max_gb: float) -> str:
     """One line for the stage's report: what is kept, its size, and who runs the teacher instead, and why.
 
     Args:
         logits: their bytes.
-        others: who runs the teacher along whatever is kept, and why.
     """
-    others = others or {}
     parts = [f"logits ({_size(logits)})"]
     for kind, layers in choice.layers.items():
         if layers:
             parts.append(f"{KINDS[kind]} of layers {', '.join(map(str, layers))} ({_size(choice.sizes[kind])})")
-    served = [name for name in choice.methods if name not in others]
-    line = ", ".join(parts) + (f" for {', '.join(served)}" if served else "")
+    line = ", ".join(parts) + (f" for {', '.join(choice.methods)}" if choice.methods else "")
     if choice.left_out:
         names = ", ".join(f"{name} ({_size(size)} more)" for name, size in choice.left_out.items())
         line += f"; over cache.max_gb {max_gb:g}, so with the teacher running along: {names}"
-    if others:
-        names = ", ".join(f"{name} ({reason})" for name, reason in others.items())
-        line += f"; with the teacher running along whatever is kept: {names}"
     return line
 
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from distill.errors import UserError
-from pipeline.stage import launch
+from pipeline.launch import launcher
 from tests.helpers import micro
 
 
@@ -30,46 +30,46 @@ def machine(monkeypatch, tmp_path):
 
 
 def test_one_process_is_the_rule():
-    assert launch.wanted("distill") == 1
+    assert launcher.wanted("distill") == 1
 
 
 def test_the_number_of_processes_counts_for_stages_that_have_work_to_share(monkeypatch):
     monkeypatch.setenv("DISTILL_PROCESSES", "4")
-    assert [launch.wanted(script) for script in ("distill", "finetune", "train_filters", "generator", "predict")] == [
+    assert [launcher.wanted(script) for script in ("distill", "finetune", "train_filters", "generator", "predict")] == [
         4
     ] * 5
-    assert [launch.wanted(script) for script in ("prepare", "evaluate", "summarize", "retrieve")] == [1] * 4
+    assert [launcher.wanted(script) for script in ("prepare", "evaluate", "summarize", "retrieve")] == [1] * 4
 
 
 def test_a_process_that_was_launched_launches_none(monkeypatch):
     for name, value in {"DISTILL_PROCESSES": "4", "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
-    assert launch.is_worker() and launch.wanted("distill") == 1
+    assert launcher.is_worker() and launcher.wanted("distill") == 1
 
 
 @pytest.mark.parametrize("value", ["0", "two", "-1", "1.5"])
 def test_a_number_that_is_none_is_refused(monkeypatch, value):
     monkeypatch.setenv("DISTILL_PROCESSES", value)
     with pytest.raises(UserError, match=f"DISTILL_PROCESSES: '{value}'"):
-        launch.wanted("distill")
+        launcher.wanted("distill")
 
 
 def test_accelerates_file_counts_where_nothing_else_is_said(monkeypatch, machine):
     machine.write_text("distributed_type: MULTI_GPU\nnum_machines: 1\nnum_processes: 8\n")
-    assert launch.wanted("distill") == 8
+    assert launcher.wanted("distill") == 8
     monkeypatch.setenv("DISTILL_LAUNCH", "srun torchrun --nnodes 2 --rdzv-id 'a b'")
-    assert launch.wanted("distill") == ["srun", "torchrun", "--nnodes", "2", "--rdzv-id", "a b"]
+    assert launcher.wanted("distill") == ["srun", "torchrun", "--nnodes", "2", "--rdzv-id", "a b"]
     monkeypatch.setenv("DISTILL_LAUNCH", "")
     monkeypatch.setenv("DISTILL_PROCESSES", "1")
-    assert launch.wanted("distill") == 1
+    assert launcher.wanted("distill") == 1
 
 
 def test_a_launcher_trains_and_the_number_of_processes_serves_the_stage_that_stays_on_one_machine(monkeypatch):
     monkeypatch.setenv("DISTILL_LAUNCH", "srun torchrun --nnodes 2")
     monkeypatch.setenv("DISTILL_PROCESSES", "8")
     for script in ("distill", "finetune", "train_filters", "generator"):
-        assert launch.wanted(script) == ["srun", "torchrun", "--nnodes", "2"]
-    assert launch.wanted("predict") == 8 and launch.wanted("evaluate") == 1
+        assert launcher.wanted(script) == ["srun", "torchrun", "--nnodes", "2"]
+    assert launcher.wanted("predict") == 8 and launcher.wanted("evaluate") == 1
 
 
 @pytest.mark.parametrize(
@@ -83,36 +83,36 @@ def test_a_launcher_trains_and_the_number_of_processes_serves_the_stage_that_sta
 def test_a_file_that_cannot_be_followed_is_refused(machine, text, words):
     machine.write_text(text)
     with pytest.raises(UserError) as error:
-        launch.wanted("distill")
+        launcher.wanted("distill")
     assert all(word in str(error.value) for word in [str(machine), *words])
 
 
 def test_a_launcher_is_given_the_stages_command(tmp_path):
     seen = tmp_path / "seen"
     code = f"import sys; open({str(seen)!r}, 'w').write(' '.join(sys.argv[1:])); sys.exit(7)"
-    assert launch.run([sys.executable, "-c", code], "distill", ["ted", "1"]) == 7
+    assert launcher.run([sys.executable, "-c", code], "distill", ["ted", "1"]) == 7
     assert seen.read_text() == "-m pipeline.distill ted 1"
 
 
 def test_the_one_process_of_a_launcher_does_not_launch_again(tmp_path, monkeypatch):
     monkeypatch.setenv("DISTILL_LAUNCH", "torchrun --nproc-per-node 1")
-    code = "import sys; from pipeline.stage import launch; sys.exit(0 if launch.wanted('distill') == 1 else 7)"
+    code = "import sys; from pipeline.stage import launch; sys.exit(0 if launcher.wanted('distill') == 1 else 7)"
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(micro.ROOT), str(micro.ROOT / "src")]))
-    assert launch.run([sys.executable, "-c", code], "distill", []) == 0
-    assert launch.wanted("distill") == ["torchrun", "--nproc-per-node", "1"]
+    assert launcher.run([sys.executable, "-c", code], "distill", []) == 0
+    assert launcher.wanted("distill") == ["torchrun", "--nproc-per-node", "1"]
 
 
 def test_several_machines_do_not_share_what_goes_into_the_same_files(monkeypatch, machine):
     machine.write_text("num_machines: 1\nnum_processes: 8\n")
     monkeypatch.setenv("DISTILL_LAUNCH", "srun torchrun --nnodes 2")
-    assert launch.wanted("predict") == 1 and launch.wanted("distill") != 1
+    assert launcher.wanted("predict") == 1 and launcher.wanted("distill") != 1
     for name, value in {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
-    assert launch.shares("distill") and not launch.shares("predict")
+    assert launcher.shares("distill") and not launcher.shares("predict")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert launch.shares("predict") and not launch.shares("evaluate")
+    assert launcher.shares("predict") and not launcher.shares("evaluate")
 
 
 def test_a_launcher_that_is_not_there_is_named():
     with pytest.raises(UserError, match="DISTILL_LAUNCH: 'no-such-launcher' cannot be started"):
-        launch.run(["no-such-launcher"], "distill", ["ted", "1"])
+        launcher.run(["no-such-launcher"], "distill", ["ted", "1"])

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from distill.errors import UserError
-from pipeline.stage.process import disk_full, exclusive, holder_file, mend_dvc, remove_unheld, run_stage
+from pipeline.launch.run import disk_full, exclusive, holder_file, mend_dvc, remove_unheld, run_stage
 
 STARTER = """
 import os, subprocess, sys
@@ -30,7 +30,7 @@ WORKER = """
 import os, subprocess, sys, time
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from pipeline.stage.process import exclusive, watch_starter
+from pipeline.launch.run import exclusive, watch_starter
 watch_starter(0.1)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 with exclusive(Path({lock!r}), "dummy", 5):
@@ -118,7 +118,7 @@ def test_without_dvc_a_process_outlives_its_starter(tmp_path, root):
     script, pid = tmp_path / "plain.py", tmp_path / "pid"
     script.write_text(
         f"import os, sys, time; sys.path.insert(0, {str(root)!r})\n"
-        "from pipeline.stage.process import watch_starter\n"
+        "from pipeline.launch.run import watch_starter\n"
         "assert watch_starter(0.05) is None\n"
         f"open({str(pid)!r}, 'w').write(str(os.getpid()))\n"
         "time.sleep(30)\n"
@@ -145,7 +145,7 @@ def test_locks_removed_by_their_holders_still_exclude(tmp_path, root):
         import sys
         sys.path.insert(0, {str(root)!r})
         from pathlib import Path
-        from pipeline.stage.process import exclusive
+        from pipeline.launch.run import exclusive
         counter = Path({str(counter)!r})
         for _ in range(20):
             with exclusive(Path({str(lock)!r}), "count", 60):
@@ -315,7 +315,7 @@ def test_a_file_that_a_live_dvc_is_writing_is_left_alone(tmp_path, monkeypatch):
     folder = tmp_path / ".dvc" / "tmp"
     folder.mkdir(parents=True)
     (folder / "rwlock").write_text("")
-    monkeypatch.setattr("pipeline.stage.process._acquire", lambda lock, path, seconds: False)
+    monkeypatch.setattr("pipeline.launch.run._acquire", lambda lock, path, seconds: False)
     mend_dvc(tmp_path)
     assert (folder / "rwlock").exists()
 
@@ -324,11 +324,11 @@ def test_garbage_is_left_alone_while_a_stage_is_imported_and_no_longer(root):
     code = """
 import gc, sys
 usual, sys.argv[0] = gc.get_threshold(), "-m"
-import pipeline.stage.process
+import pipeline.launch.run
 assert gc.get_threshold() > usual
 sys.argv[0] = "pipeline/plan.py"
 state = lambda: print(gc.isenabled(), gc.get_threshold() == usual, gc.get_freeze_count() > 1000)
-pipeline.stage.process.run_stage(state)
+pipeline.launch.run.run_stage(state)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("True True True\n", "")

@@ -16,9 +16,9 @@ import pytest
 from distill.errors import UserError
 from distill.tracking.records import Details
 from distill.tracking.run import Run
+from pipeline.launch.run import exclusive
+from pipeline.process import tracked
 from pipeline.stage import stage as module
-from pipeline.stage import tracked
-from pipeline.stage.process import exclusive
 from pipeline.stage.stage import Stage, fingerprint, record_file, remove_leftovers, table
 
 # A "training" of 30 steps of 0.1 s with a checkpoint at every 5th: its result tells whether it was resumed rightly.
@@ -26,7 +26,7 @@ SCRIPT = """
 import sys, time
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from pipeline.stage.process import exclusive
+from pipeline.launch.run import exclusive
 from pipeline.stage.stage import Stage, run_stage
 from distill.runtime.checkpoints import last_complete, seal
 
@@ -268,7 +268,7 @@ def test_the_fingerprint_follows_code_but_not_tracking(here, monkeypatch):
         monkeypatch.setitem(sys.modules, name, module.importlib.util.module_from_spec(spec))
         return file
 
-    names = ("distill.x", "pipeline.x", "distill.tracking.x", "pipeline.stage.tracked", "distill.methods.x")
+    names = ("distill.x", "pipeline.x", "distill.tracking.x", "pipeline.process.tracked", "distill.methods.x")
     files = {name: load(name) for name in names}
 
     def changes(name):
@@ -280,7 +280,7 @@ def test_the_fingerprint_follows_code_but_not_tracking(here, monkeypatch):
         "distill.x": True,
         "pipeline.x": True,
         "distill.tracking.x": False,
-        "pipeline.stage.tracked": False,
+        "pipeline.process.tracked": False,
         "distill.methods.x": False,
     }
 

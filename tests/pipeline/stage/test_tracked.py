@@ -9,7 +9,9 @@ import pytest
 from distill import parameters
 from distill.config.values import pick
 from distill.tasks.registry import load_task, task_names
-from pipeline.stage import paths, tracked
+from pipeline.process import tracked
+from pipeline.process.hashes import dvc_md5
+from pipeline.stage import paths
 from tests.helpers import micro
 
 COUNTS = {"train": 3, "selection": 2, "validation": 4}
@@ -64,7 +66,7 @@ def test_datasets_are_the_splits_that_a_stage_reads(here):
     assert {used.context for used in evaluation.values()} == {"selection", "validation"}
     used = evaluation["atlas/questions/validation"]
     assert used.counts == {"num_rows": 4, "features": 8} and used.columns == {"id": "string"}
-    assert used.digest == paths.dvc_md5(paths.PREPARED / "validation" / "examples.arrow")
+    assert used.digest == dvc_md5(paths.PREPARED / "validation" / "examples.arrow")
     assert used.source == {"uri": "data/raw/atlas/validation.json"}
     assert read("predict_teacher").keys() == {"atlas/questions/train"}
 

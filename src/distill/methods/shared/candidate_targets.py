@@ -23,7 +23,7 @@ class CandidateTargets(SoftTargets):
     The section has these weights and `temperature`.
     """
 
-    groups = ("retrieved",)
+    artifacts = ("candidates",)
     #: The method's section, and the field of it that says how many candidates of a row are trained on.
     section: ClassVar[str]
     count: ClassVar[str]

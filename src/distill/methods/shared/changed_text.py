@@ -18,7 +18,7 @@ class ChangedText(Method):
     `generator_learning_rate`.
     """
 
-    groups = ("generated",)
+    artifacts = ("generator",)
     needs = frozenset({"logits", "model"})
     #: The method's section.
     section: ClassVar[str]

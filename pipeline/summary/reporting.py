@@ -6,11 +6,9 @@ included, without DVC. It writes beside DVC's own pages, so that the page that D
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,21 +20,19 @@ from distill import provenance
 from distill.config.params import Params
 from distill.config.values import flatten, pick
 from distill.errors import UserError
-from distill.parameters import group_of
 from distill.report import page, plot_data
 from distill.report.results import FINE_TUNED, Results
-from distill.runtime.files import write_text
 from distill.tasks.registry import load_task
-from pipeline import spent
+from pipeline.process.hashes import dvc_md5
 from pipeline.stage import paths
 from pipeline.stage.stage import Stage
+from pipeline.summary import spent
 
 HTML, MARKDOWN, PLOTS = paths.METRICS / "report.html", paths.METRICS / "report.md", paths.METRICS / "plots"
 TABLES = {name: PLOTS / f"{name}.csv" for name in plot_data.COLUMNS}
 #: What `write` writes.
 OUTPUTS = [HTML, MARKDOWN, *TABLES.values()]
 DISAGREEMENTS = Path("data/disagreements.json")
-AGAIN = Path("dvc_plots/report.html")
 # What a result hangs on besides the data.
 _CODE = ("params.yaml", "dvc.yaml", "pipeline", "src")
 
@@ -79,7 +75,7 @@ def gather(
         later: take in sweeps and exports, which are made after the run: no stage's page may depend on them.
     """
     task = load_task(params.task, params.evaluate.metric)
-    labels = [*FINE_TUNED, *(f"{method}-{seed}" for method in params.method_names for seed in params.seeds)]
+    labels = [*FINE_TUNED, *(f"{method}-{seed}" for method in params.methods for seed in params.seeds)]
     metrics = paths.METRICS
     curves = {
         method: {
@@ -87,7 +83,7 @@ def gather(
             for seed in params.seeds
             if (path := metrics / "curves" / f"{method}-{seed}.csv").is_file()
         }
-        for method in params.method_names
+        for method in params.methods
     }
     return Results(
         metric=task.main_metric,
@@ -97,10 +93,10 @@ def gather(
         analysis=analysis,
         training=training,
         disagreements=disagreements,
-        cost=_json(metrics / "cost.json"),
-        runs={label: found for label in labels if (found := _json(metrics / "runs" / f"{label}.json"))},
+        cost=read_json(metrics / "cost.json"),
+        runs={label: found for label in labels if (found := read_json(metrics / "runs" / f"{label}.json"))},
         curves={method: seeds for method, seeds in curves.items() if seeds},
-        filters={role: found for role in FINE_TUNED if (found := _json(metrics / "filters" / f"{role}.json"))},
+        filters={role: found for role in FINE_TUNED if (found := read_json(metrics / "filters" / f"{role}.json"))},
         **(_later(params) if later else {}),
         settings=_settings(params),
         commands=_commands(params),
@@ -124,24 +120,25 @@ def _later(params: Params) -> dict[str, Any]:
             ) from None
     labels = [f"{method}-{seed}" for method in params.export.methods for seed in params.export.seeds]
     files = {label: paths.METRICS / "export" / f"{label}.json" for label in labels}
-    return {"sweeps": sweeps, "exports": {label: _json(path) for label, path in files.items() if path.is_file()}}
+    return {"sweeps": sweeps, "exports": {label: read_json(path) for label, path in files.items() if path.is_file()}}
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file's content; {} where there is none."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _settings(params: Params) -> dict[str, Any]:
     """Every parameter, those of methods that are not run left out."""
     names = [name for name in type(params).model_fields if name != "sections"]
-    return flatten(pick(params, [*names, *params.method_names]))
+    return flatten(pick(params, [*names, *params.methods]))
 
 
 def _commands(params: Params) -> dict[str, str]:
     """The command that makes each row of the summary again."""
     commands = {role: f"dvc repro evaluate_{role}" for role in FINE_TUNED}
-    for method in params.method_names:
-        stage = f"evaluate_{group_of(params, method)}@{method}"
+    for method in params.methods:
+        stage = f"evaluate@{method}"
         one = len(params.seeds) == 1
         commands[method] = f"dvc repro {stage}-{params.seeds[0]}" if one else f"dvc repro --glob '{stage}-*'"
     return commands
@@ -170,7 +167,7 @@ def _data_md5() -> str:
     for out in stages.get("prepare", {}).get("outs", []):
         if out["path"] == paths.PREPARED.as_posix() and "md5" in out:
             return out["md5"]
-    return paths.dvc_md5(paths.PREPARED) if paths.PREPARED.is_dir() else ""
+    return dvc_md5(paths.PREPARED) if paths.PREPARED.is_dir() else ""
 
 
 def _git(*words: str) -> str:
@@ -179,30 +176,3 @@ def _git(*words: str) -> str:
     except (OSError, subprocess.SubprocessError):  # no git, no repository, no commit yet
         return ""
     return done.stdout
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Make the page again.
-
-    Raises:
-        UserError: there is no finished run.
-    """
-    parser = argparse.ArgumentParser(prog="python -m pipeline.report", description=__doc__)
-    parser.add_argument("--output", type=Path, default=AGAIN, help=f"the page (default: {AGAIN})")
-    output = parser.parse_args(argv).output
-    files = {name: paths.METRICS / f"{name}.json" for name in ("summary", "analysis", "training")}
-    for path in files.values():
-        if not path.is_file():
-            raise UserError(f"{path}: missing: run `dvc repro` first, which writes it in stage summarize")
-    found = {name: _json(path) for name, path in files.items()}
-    results = gather(paths.params(), **found, disagreements=_json(DISAGREEMENTS), later=True)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_text(output, page.html(results))
-    print(f"{output}: {len(results.summary)} models")
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")

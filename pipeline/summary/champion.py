@@ -8,41 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from distill.analysis import breakdown, significance
+from distill.analysis.champion import winner
 from distill.config.params import Params
-from distill.parameters import group_of
 from distill.tracking.records import Champion
+from pipeline.process.hashes import dvc_md5
+from pipeline.process.records import record_file
 from pipeline.stage import paths
-from pipeline.stage.stage import Stage, record_file
-
-
-class Winner(NamedTuple):
-    """A student: its method, the mean selection score of the method's seeds, and the best of them."""
-
-    method: str
-    seed: int
-    score: float
-
-
-def winner(
-    table: Mapping[str, Mapping[str, Any]], runs: Mapping[str, Mapping[int | None, Mapping[str, float]]], metric: str
-) -> Winner | None:
-    """The method with the best mean selection score of those that are better than ft, and its best seed on that split.
-
-    Args:
-        table: metrics/summary.json: model → scores and `verdict`.
-        runs: model → seed → scores.
-        metric: the task's main one.
-    """
-    name = f"selection_{metric}"
-    sure = [model for model, row in table.items() if row.get("verdict") == significance.BETTER]
-    method = breakdown.best_method(table, sure, metric)
-    if method is None:
-        return None
-    seeds = {seed: scores[name] for seed, scores in runs[method].items()}
-    return Winner(method, max(seeds, key=seeds.__getitem__), table[method][name])
+from pipeline.stage.stage import Stage
 
 
 def register(
@@ -61,19 +35,19 @@ def register(
     label, folder = f"{best.method}-{best.seed}", paths.distilled(best.method, best.seed)
     stage.say("champion", f"{label}: {metric} {best.score:.2f} on the selection split, mean over seeds")
     stage.run.tag("champion", label)
-    if params.tracking.registered_model is None or not folder.is_dir():
+    facts = json.loads(record.read_text()) if (record := record_file(f"evaluate@{label}")).is_file() else {}
+    if params.tracking.registered_model is None or "artifact_md5" not in facts:
         return
     row = table[best.method]
     difference = ", ".join(
         f"{row[name]:+.2f}" for name in (f"{metric}_vs_ft_low", f"{metric}_vs_ft_high") if row.get(name) is not None
     )
-    record = record_file(f"evaluate_{group_of(params, best.method)}@{label}")
-    data = paths.dvc_md5(paths.PREPARED / "selection" / "examples.arrow")
+    data = dvc_md5(paths.PREPARED / "selection" / "examples.arrow")
     stage.run.register(
         Champion(
             name=params.tracking.registered_model,
             path=folder.as_posix(),
-            md5=paths.dvc_md5(folder),
+            md5=facts["artifact_md5"],
             score=best.score,
             judged_on=f"{params.task} {metric} selection {data}",
             tags={"method": best.method, "seed": best.seed, "task": params.task, metric: row[metric]},
@@ -82,6 +56,6 @@ def register(
                 f" {len(row['seeds'])} seeds; difference to `ft` within {difference}. DVC keeps the model:"
                 f" `{folder.as_posix()}`, md5 in the tags."
             ),
-            run_id=json.loads(record.read_text()).get("run_id") if record.is_file() else None,
+            run_id=facts.get("run_id"),
         )
     )

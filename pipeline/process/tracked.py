@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from distill.config.params import Params
 from distill.config.values import pick
 from distill.tracking.records import Dataset, Details, Parent
 from distill.tracking.saved_view import View
-from pipeline.stage import paths
+from pipeline.process.hashes import dvc_md5
 
 #: Larger outputs, such as weights, are linked by path and md5 and not copied.
 ARTIFACT_BYTES = 20_000_000
@@ -32,6 +32,7 @@ SCORES = View(
     ("method", "seed"),
     ("em", "f1", "accuracy", "mcc", "pearson", "spearman"),
 )
+_CORPUS = Path("data/raw/atlas")
 # Sections that change no result.
 _MACHINE = ("runtime", "tracking")
 # Kind of stage -> the splits that it reads, and what for. Stages that train score on the selection split.
@@ -51,17 +52,16 @@ def curve_name(name: str) -> str:
     return f"selection/{name.removeprefix('selection_')}" if scored else f"train/{name}"
 
 
-def details(name: str, tags: Mapping[str, Any], inputs: Sequence[Path]) -> Details:
+def details(name: str, tags: Mapping[str, Any], params: Params, prepared: Path | None) -> Details:
     """What a stage's run carries on top of the stage's own parameters and tags.
 
     Args:
         name: of the stage.
         tags: its own: `method`, `role`, `seed`, as far as they apply.
-        inputs: what it depends on.
+        params: all parameters.
+        prepared: folder of the prepared data; None where the stage reads none.
     """
-    if not paths.PARAMS.is_file():  # a stage by itself, without a pipeline
-        return Details()
-    params, kind = paths.params(), kind_of(name)
+    kind = kind_of(name)
     method = tags.get("method")
     more = {"stage": kind, "task": params.task}
     if kind in _SPLITS:
@@ -72,7 +72,7 @@ def details(name: str, tags: Mapping[str, Any], inputs: Sequence[Path]) -> Detai
     if kind == "evaluate":
         made_with = dict(pick(params, ["distill", method] if method in params.sections else [tags["role"]]))
         made_with |= {key: tags[key] for key in ("seed",) if key in tags}
-    datasets = tuple(_datasets(params, _SPLITS.get(kind, {}))) if paths.PREPARED in inputs else ()
+    datasets = tuple(_datasets(params, _SPLITS.get(kind, {}), prepared)) if prepared else ()
     return Details(made_with, more, datasets, parent(params), SCORES)
 
 
@@ -83,25 +83,25 @@ def kind_of(name: str) -> str:
 
 def parent(params: Params) -> Parent:
     """The run of the whole pipeline, with all parameters but those of this machine and of methods that are not run."""
-    listed = [*params.method_names, *(n for n in type(params).model_fields if n not in (*_MACHINE, "sections"))]
+    listed = [*params.methods, *(n for n in type(params).model_fields if n not in (*_MACHINE, "sections"))]
     tags = {"stage": "pipeline", "task": params.task}
     return Parent(os.environ.get("DVC_EXP_NAME"), pick(params, listed), tags)
 
 
-def _datasets(params: Params, splits: Mapping[str, str]) -> Iterator[Dataset]:
+def _datasets(params: Params, splits: Mapping[str, str], prepared: Path) -> Iterator[Dataset]:
     import pyarrow as pa  # loaded already where there is prepared data
 
-    meta = json.loads((paths.PREPARED / "meta.json").read_text(encoding="utf-8"))
+    meta = json.loads((prepared / "meta.json").read_text(encoding="utf-8"))
     for split, context in splits.items():
         if split not in meta["splits"]:
             continue
-        counts, file = meta["splits"][split], paths.PREPARED / split / "examples.arrow"
+        counts, file = meta["splits"][split], prepared / split / "examples.arrow"
         with pa.memory_map(str(file)) as opened:
             schema = pa.ipc.open_stream(opened).schema
         origin, kind, source = _source(params, split)
         yield Dataset(
             name=f"{origin}/{split}",
-            digest=paths.dvc_md5(file),  # by which DVC's cache lists it
+            digest=dvc_md5(file),  # by which DVC's cache lists it
             context=context,
             source_type=kind,
             source=source,
@@ -120,5 +120,5 @@ def _source(params: Params, split: str) -> tuple[str, str, dict[str, Any]]:
     if data.source == "files":
         path = Path(getattr(data, part))
         return path.parent.name or path.stem, "local", {"uri": path.as_posix()}
-    folder, suffix = (paths.CORPUS, "json") if params.task == "qa" else (paths.CORPUS / data.embedded, "tsv")
-    return f"{paths.CORPUS.name}/{data.embedded}", "local", {"uri": (folder / f"{part}.{suffix}").as_posix()}
+    folder, suffix = (_CORPUS, "json") if params.task == "qa" else (_CORPUS / data.embedded, "tsv")
+    return f"{_CORPUS.name}/{data.embedded}", "local", {"uri": (folder / f"{part}.{suffix}").as_posix()}

@@ -1,36 +1,27 @@
-"""What stage train_generator does where a method needs it: a masked language model of the training texts."""
+"""Stage train_generator: the masked language model that changes words of training texts.
+
+`python -m pipeline.train_generator`
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from distill.augmentation import masked_lm
-from distill.config.values import pick
 from distill.data.loading import tokenizer as tokenizers
 from distill.data.loading.prepared import Prepared
 from distill.models import loading
 from distill.training import phases
 from distill.training.trainer import Result
-from pipeline.stage import artifacts, paths, training
-from pipeline.stage.stage import Stage, record_file
+from pipeline.launch.run import run_stage
+from pipeline.stage import paths, training
+from pipeline.stage.definition import define
+from pipeline.stage.stage import Stage
 
 
-def train(name: str, curves: Path) -> None:
-    """Train the generator on the texts of the training split, or take the checkpoint as it is; publish it.
-
-    Args:
-        name: of the stage.
-        curves: where the curves go.
-    """
-    params = paths.params()
-    with Stage(
-        name,
-        params=pick(params, ["generator"]),
-        inputs=[artifacts.file("generator"), paths.PREPARED],
-        outputs=[paths.GENERATOR, curves, record_file(name)],
-        experiment=params.tracking.experiment,
-        tags={"method": "masked_lm", "role": "generator", "seed": params.generator.seed},
-    ) as stage:
+def main() -> None:
+    """Train the generator on the texts of the training split, or take the checkpoint as it is; publish it."""
+    params, curves = paths.params(), paths.METRICS / "curves" / "generator.csv"
+    tags = {"method": "masked_lm", "role": "generator", "seed": params.generator.seed}
+    with Stage(define("train_generator"), params, tags=tags) as stage:
         data, section = Prepared(paths.PREPARED), params.generator
         tokenizer, spec = data.tokenizer(), section.model
         masked_lm.mask_id(tokenizer)
@@ -63,3 +54,7 @@ def train(name: str, curves: Path) -> None:
         stage.figures(
             {"updates": result.steps, **({"first loss": losses[0], "last loss": losses[-1]} if losses else {})}
         )
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,4 +1,7 @@
-"""The chain of assistants: each learns from the logits of the model before it, the first from the teacher's."""
+"""Stage train_assistants: each learns from the logits of the model before it, the first from the teacher's.
+
+`python -m pipeline.train_assistants`
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ import torch
 from transformers import PreTrainedModel
 
 from distill.config.params import Params
-from distill.config.values import pick
 from distill.data.loading import tokenizer as tokenizers
 from distill.data.loading.prepared import Prepared
 from distill.methods.base import Distillation, Setup
@@ -26,30 +28,20 @@ from distill.signals.teacher import CachedTeacher
 from distill.tasks.base import Task
 from distill.training.trainer import Result
 from pipeline import links
-from pipeline.stage import artifacts, paths, training
-from pipeline.stage.inputs import SCORED, open_data
-from pipeline.stage.stage import Stage, record_file
+from pipeline.launch.run import run_stage
+from pipeline.stage import paths, training
+from pipeline.stage.definition import define
+from pipeline.stage.inputs import open_data
+from pipeline.stage.stage import Stage
 
 METHOD = "takd"
 
 
-def train(name: str, curves: Path) -> None:
-    """All assistants as plain checkpoints `1`, `2`, …, and the logits of the last over the training features.
-
-    Args:
-        name: of the stage.
-        curves: where the curves of all trainings go, one after another.
-    """
-    params = paths.params()
-    with Stage(
-        name,
-        params=pick(params, ["task", "assistant", "predict", *SCORED]),
-        inputs=[artifacts.file("assistant"), paths.PREPARED, paths.model("teacher"), paths.PREDICTIONS],
-        outputs=[paths.ASSISTANT, curves, record_file(name)],
-        method=METHOD,
-        experiment=params.tracking.experiment,
-        tags={"method": METHOD, "role": "assistant", "seed": params.assistant.seed},
-    ) as stage:
+def main() -> None:
+    """All assistants as plain checkpoints `1`, `2`, …, and the logits of the last over the training features."""
+    params, curves = paths.params(), paths.METRICS / "curves" / "assistant.csv"
+    tags = {"method": METHOD, "role": "assistant", "seed": params.assistant.seed}
+    with Stage(define("train_assistants"), params, tags=tags) as stage:
         data, task = open_data(params)
         stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
         checkpoints.load_check(paths.model("teacher"))
@@ -103,7 +95,7 @@ def begin(
     assistant = initial_student(link.init, link, task, tokenizer, seed, before, where=where)
     longest = max(split["tokens_max"] for split in data.meta["splits"].values())
     loading.check_window(assistant, task, longest, tokenizer.cls_token_id, where)
-    loading.check_different(assistant, before, where)
+    loading.check_different(assistant, checkpoints.tensor_hashes(before), before, where)
     stage.read(logits, f"what assistant {number} learns from")
     torch.manual_seed(seed)
     setup = Setup(task, assistant.config, loading.configuration(str(before), None), seed, tokenizer)
@@ -122,3 +114,7 @@ def predict(folder: Path, model: Path, params: Params, data: Prepared, task: Tas
         checkpoints.seal(complete(draft))
         publish(draft, logits)
     return logits
+
+
+if __name__ == "__main__":
+    run_stage(main)

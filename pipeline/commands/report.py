@@ -1,0 +1,47 @@
+"""Makes the report again from the metrics files that are there, sweeps and exports that came later included.
+
+    python -m pipeline.commands.report
+
+It writes beside DVC's own pages, so that the page that DVC keeps stays as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from distill.errors import UserError
+from distill.report import page
+from distill.runtime.files import write_text
+from pipeline.stage import paths
+from pipeline.summary.reporting import DISAGREEMENTS, gather, read_json
+
+PAGE = Path("dvc_plots/report.html")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Make the page again.
+
+    Raises:
+        UserError: there is no finished run.
+    """
+    parser = argparse.ArgumentParser(prog="python -m pipeline.commands.report", description=__doc__)
+    parser.add_argument("--output", type=Path, default=PAGE, help=f"the page (default: {PAGE})")
+    output = parser.parse_args(argv).output
+    files = {name: paths.METRICS / f"{name}.json" for name in ("summary", "analysis", "training")}
+    for path in files.values():
+        if not path.is_file():
+            raise UserError(f"{path}: missing: run `dvc repro` first, which writes it in stage summarize")
+    contents = {name: read_json(path) for name, path in files.items()}
+    results = gather(paths.params(), **contents, disagreements=read_json(DISAGREEMENTS), later=True)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_text(output, page.html(results))
+    print(f"{output}: {len(results.summary)} models")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,60 @@
+"""What stages leave about their runs: data/runs/*.json, which differ from run to run."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+RUNS = Path("data/runs")
+#: The bytes of a result hang on these: a checkpoint of another version is not resumed.
+LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "numpy")
+
+
+def record_file(name: str) -> Path:
+    """Where `Stage.record` writes: data/runs/distill-ted-1.json for distill@ted-1."""
+    return RUNS / f"{file_name(name)}.json"
+
+
+def file_name(name: str) -> str:
+    """The name of a stage as that of a file."""
+    return re.sub(r"[^A-Za-z0-9._+-]", "-", name)
+
+
+def to_json(content: Any) -> str:
+    """JSON text as all of the project's files have it: two spaces, UTF-8, the order given, a newline at the end."""
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def peak_memory() -> dict[str, float]:
+    """The most that this process has held at once, in 10^6 bytes: in memory, and on the GPU where it used one."""
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = {"peak_memory_mb": round(largest * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)}  # Linux: in KiB
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        peak["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
+    return peak
+
+
+def device() -> str:
+    """The GPU, or processor and cores."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"cpu {platform.machine()}, {os.cpu_count()} cores"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of `LIBRARIES`."""
+    installed = {"python": platform.python_version()}
+    for library in LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            installed[library] = importlib.metadata.version(library)
+    return installed

@@ -1,0 +1,138 @@
+"""Stage signals: hands each listed method what it is taught with. `python -m pipeline.signals`
+
+A folder for each method, data/signals/<method>, holds the teacher's outputs, the teacher itself and other artifacts as
+far as the method asks for them (`distill.signals.manifest`), by hard links. A student depends on the folder of its
+method alone: what other methods need can come, go and change without training it again, and `dvc repro --pull` fetches
+no more than that.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from distill.errors import UserError
+from distill.runtime import checkpoints
+from distill.runtime.files import link_tree, tree_hash
+from distill.signals.cache import link_arrays
+from distill.signals.manifest import Manifest, Request
+from pipeline.launch.run import run_stage
+from pipeline.stage import artifacts, paths
+from pipeline.stage.definition import define
+from pipeline.stage.stage import Stage
+
+TEACHER = paths.model("teacher")
+
+
+def main() -> None:
+    """Nothing is computed: everything is checked to belong together, and linked."""
+    with Stage(define("signals")) as stage:
+        requests = requested()
+        checkpoints.load_check(TEACHER)
+        hashes = TeacherHashes()
+        kept = set(json.loads((paths.STATES / "meta.json").read_text())["arrays"])
+        built = stage.fresh("signals")
+        for name, request in requests.items():
+            hand_over(request, built / name, kept, hashes)
+            over = set(request.states.names()) - kept
+            why = "the teacher runs along: its states are over cache.max_gb" if over else request.why
+            handed = ", ".join(sorted(path.name for path in (built / name).iterdir() if path.is_dir())) or "no signals"
+            stage.say("hands", f"{name:<42} {handed}{f' ({why})' if why else ''}")
+        if not requests:
+            (built / artifacts.NOTE).write_text("{}\n")
+        stage.publish(built, paths.SIGNALS)
+
+
+class TeacherHashes:
+    """Hashes of the teacher's weights: of the file, and of each tensor; computed when they are first asked for."""
+
+    def __init__(self) -> None:
+        self._file: str | None = None
+        self._tensors: dict[str, str] = {}
+
+    @property
+    def file(self) -> str:
+        """By which caches of its outputs are known."""
+        if self._file is None:
+            self._file = tree_hash(paths.WEIGHTS)
+        return self._file
+
+    @property
+    def tensors(self) -> dict[str, str]:
+        """By which a student that is the teacher is recognised."""
+        if not self._tensors:
+            self._tensors = checkpoints.tensor_hashes(TEACHER)
+        return self._tensors
+
+
+def requested() -> dict[str, Request]:
+    """What stage plan says that the listed methods ask for.
+
+    Raises:
+        UserError: its file cannot be read.
+    """
+    try:
+        content = json.loads(artifacts.REQUESTS.read_text())
+        return {name: Request.from_json(values) for name, values in content.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{artifacts.REQUESTS}: cannot be read ({error}): run `dvc repro plan`") from error
+
+
+def hand_over(request: Request, folder: Path, kept: set[str], teacher: TeacherHashes) -> None:
+    """Make the folder of one method.
+
+    Args:
+        kept: arrays of hidden states that stage predict_teacher kept.
+    """
+    folder.mkdir()
+    weights, tensors = None, {}
+    taught = request.taught_by in ("teacher", "assistant")
+    states = set(request.states.names())
+    cached = bool(states) and states <= kept
+    model = request.model or (bool(states) and not cached)  # without its states a method runs the teacher along
+    if request.logits:
+        link_checked(paths.PREDICTIONS, folder / "logits", None, teacher.file)
+        weights = teacher.file
+    if cached:
+        link_checked(paths.STATES, folder / "states", states, teacher.file)
+    if model:
+        link_tree(TEACHER, folder / "teacher")
+    elif taught:
+        link_tree(TEACHER / "config.json", folder / "teacher" / "config.json")
+    if taught or model:
+        tensors = teacher.tensors
+    names = (*request.artifacts, *(("augmented",) if request.copies else ()))
+    for artifact in names:
+        sources = artifacts.FOLDERS[artifact]
+        artifacts.check_made(artifact, list(sources.values()))
+        for name, source in sources.items():
+            link_tree(source, folder / name)
+    if request.taught_by == "assistant":
+        for checkpoint in (folder / "assistant").glob("[0-9]*"):
+            shutil.rmtree(checkpoint)  # its logits are what teaches
+        weights = json.loads((folder / "assistant" / "logits" / "meta.json").read_text())["teacher"]
+    Manifest(request.taught_by, model, request.copies, weights, tensors).write(folder)
+
+
+def link_checked(source: Path, target: Path, names: set[str] | None, weights: str) -> None:
+    """Link a cache of the teacher's outputs.
+
+    Args:
+        names: arrays of it; None: all.
+        weights: hash of the teacher's weights.
+
+    Raises:
+        UserError: the cache is of another model.
+    """
+    meta = json.loads((source / "meta.json").read_text())
+    if meta["teacher"] != weights:
+        raise UserError(
+            f"{source}/meta.json: the predictions belong to the weights {meta['teacher'][:12]}, the run has"
+            f" {weights[:12]}: run `dvc repro predict_teacher`"
+        )
+    link_arrays(source, target, meta["arrays"] if names is None else names)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,112 @@
+"""A stage as dvc.yaml defines it: its name, the parameters it depends on, what it reads and what it writes.
+
+dvc.yaml is the one place that says so. A script names itself and its words, and is told the rest:
+
+    define("finetune", "teacher")    →  finetune_teacher, params [task, training, teacher, …], deps […], outs […]
+    define("distill", "ted", "1")    →  distill@ted-1
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from distill.config.params import Params
+from distill.config.values import pick
+from distill.errors import UserError
+from pipeline.stage import paths
+
+FILE = Path("dvc.yaml")
+COMMAND = "python -m pipeline"
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What dvc.yaml says of one stage.
+
+    Attributes:
+        name: as DVC prints it, `distill@ted-1`.
+        declared: dotted names of its parameters.
+        deps: files and folders that it reads, relative to the repository's root; code among them.
+        outs: files and folders that it writes, metrics and plots among them.
+    """
+
+    name: str
+    declared: tuple[str, ...] = ()
+    deps: tuple[Path, ...] = ()
+    outs: tuple[Path, ...] = ()
+
+    def values(self, params: Params) -> dict[str, Any]:
+        """The declared parameters, as plain values."""
+        return pick(params, list(self.declared))
+
+
+def define(script: str, *words: str) -> Definition:
+    """The stage of dvc.yaml whose command runs `script` with these words.
+
+    Raises:
+        UserError: there is none, or dvc.yaml or params.yaml cannot be read.
+    """
+    command = " ".join((COMMAND, script, *words))
+    for name, entry in _stages().items():
+        pattern = re.sub(r"\\\$\\\{item\\\.(\w+)\\\}", r"(?P<\1>\\S+)", re.escape(entry["cmd"]))
+        if match := re.fullmatch(pattern, command):
+            item = match.groupdict()
+            return _resolve(name, entry, {key: item[key] for key in entry.get("matrix", {})})
+    known = ", ".join(sorted({entry["cmd"].removeprefix(COMMAND).split()[0] for entry in _stages().values()}))
+    raise UserError(f"{FILE}: no stage runs `{command}`: its scripts are {known}")
+
+
+def scripts() -> list[str]:
+    """The scripts that stages run, in the order of dvc.yaml."""
+    return list(dict.fromkeys(entry["cmd"].removeprefix(COMMAND).split()[0] for entry in _stages().values()))
+
+
+def _resolve(name: str, entry: Mapping[str, Any], item: Mapping[str, str]) -> Definition:
+    values = {f"item.{key}": value for key, value in item.items()}
+
+    def text(template: str) -> str:
+        return _REFERENCE.sub(lambda match: values.get(match[1]) or str(_parameter(match[1])), template)
+
+    outs = [out for kind in ("outs", "metrics", "plots") for out in entry.get(kind, [])]
+    return Definition(
+        f"{name}@{'-'.join(item.values())}" if item else name,
+        tuple(text(param) for param in entry.get("params", [])),
+        tuple(Path(text(dep)) for dep in entry.get("deps", [])),
+        tuple(Path(text(out if isinstance(out, str) else next(iter(out)))) for out in outs),
+    )
+
+
+def _stages() -> dict[str, dict[str, Any]]:
+    return _read(FILE)["stages"]
+
+
+def _parameter(name: str) -> Any:
+    value: Any = _read(paths.PARAMS)
+    for key in name.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            raise UserError(f"{paths.PARAMS}: {name}: missing, {FILE} refers to it")
+        value = value[key]
+    return value
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return _parsed(path.resolve(), path.stat().st_mtime_ns)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}: run from the project's root") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(path: Path, changed: int) -> dict[str, Any]:
+    return yaml.load(path.read_text(encoding="utf-8"), _LOADER)

@@ -1,0 +1,57 @@
+"""The folder in which a stage works, named by all that its result hangs on: an interrupted stage finds it again."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from distill.runtime.files import tree_hash
+from pipeline.process.locks import remove_unheld
+from pipeline.process.records import LIBRARIES, file_name, versions
+from pipeline.stage.definition import Definition
+
+FOLDER = ".scratch"
+
+
+def fingerprint(definition: Definition, values: Mapping[str, Any]) -> str:
+    """Hashes all that a stage's result hangs on: 16 hex digits.
+
+    That is what its entry in dvc.yaml declares (its name, its parameters, the content of the code and the data that it
+    depends on) and the versions of the libraries that calculate.
+
+    Args:
+        definition: The stage.
+        values: Its declared parameters, any JSON content.
+    """
+    total = hashlib.blake2b(digest_size=8)
+    libraries = {name: version for name, version in versions().items() if name in LIBRARIES}
+    total.update(json.dumps([definition.name, values, libraries], sort_keys=True, default=str).encode())
+    for path in definition.deps:
+        total.update(f"\0{path.as_posix()}\0{tree_hash(path)}".encode())
+    return total.hexdigest()
+
+
+def remove_leftovers(folder: Path, name: str) -> None:
+    """Removes what interrupted runs left and nobody holds: this stage's scratch folders, and locks of no scratch."""
+    pattern = re.compile(re.escape(file_name(name)) + r"-[0-9a-f]{16}")
+    for scratch in [path for path in folder.glob("*") if pattern.fullmatch(path.name)]:
+        remove_unheld(lock_of(scratch), contents=scratch)
+    for lock in folder.glob("*.lock"):
+        if not (folder / lock.stem).is_dir():
+            remove_unheld(lock)
+
+
+def lock_of(scratch: Path) -> Path:
+    """The lock file of a scratch folder."""
+    return scratch.with_name(f"{scratch.name}.lock")
+
+
+def remove_empty(folder: Path) -> None:
+    """Removes a folder that has nothing in it."""
+    with contextlib.suppress(OSError):  # another stage uses it, or has just removed it
+        folder.rmdir()

@@ -1,0 +1,50 @@
+"""What the training of every model took: which stages' records belong to it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from distill.analysis.training_cost import Record, training_cost
+from distill.config.params import Params
+from distill.methods import registry, requirements
+from pipeline.process.records import record_file
+from pipeline.stage.artifacts import MADE_BY
+
+
+def everything(params: Params) -> dict[str, dict[str, Any]]:
+    """`training_cost` of teacher, student and every listed method."""
+    costs = {role: training_cost([record(f"finetune_{role}")], [[]]) for role in ("teacher", "student")}
+    for method in params.methods:
+        runs = [record(f"distill@{method}-{seed}") for seed in params.seeds]
+        stages = [record(name) for name in upstream(method, params)]
+        costs[method] = training_cost(runs, [stages for _ in params.seeds])
+    return costs
+
+
+def records(params: Params) -> dict[str, Record]:
+    """What the stages of this run recorded, by stage: not those of methods and seeds that are no longer listed."""
+    names = [f"{stage}_{role}" for stage in ("finetune", "evaluate") for role in ("teacher", "student")]
+    names += ["predict_teacher", *(stage for stages in MADE_BY.values() for stage in stages)]
+    runs = [f"{method}-{seed}" for method in params.methods for seed in params.seeds]
+    names += [f"{stage}@{run}" for run in runs for stage in ("distill", "evaluate")]
+    facts = {name: record(name) for name in [*names, "cost"]}
+    return {name: content for name, content in facts.items() if content is not None}
+
+
+def upstream(method: str, params: Params) -> list[str]:
+    """The stages that ran so that this method can learn: none for one that learns from labels alone."""
+    kind = registry.load(method)
+    if not kind.needs:
+        return []
+    if kind.taught_by not in ("teacher", "assistant"):
+        return ["finetune_student"]
+    cached = method not in params.augment.methods and "model" not in kind.needs
+    made = [stage for artifact in requirements.artifacts(method, params) for stage in MADE_BY[artifact]]
+    return ["finetune_teacher", *(["predict_teacher"] if cached else []), *made]
+
+
+def record(stage: str) -> Record | None:
+    """What a stage recorded about its run; None where it is not there."""
+    path = record_file(stage)
+    return json.loads(path.read_text()) if path.exists() else None

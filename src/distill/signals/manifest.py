@@ -1,0 +1,97 @@
+"""What a method is taught with, as two small files: what it asks for, and what was handed to it.
+
+Stage plan writes the requests of all listed methods. Stage signals makes a folder for each of them, which holds what it
+asked for (hard links, which take no room on the disk) and a manifest that says so. A student depends on its method's
+folder and on nothing else of the teacher.
+
+    <folder>/signals.json    the manifest
+    <folder>/logits/         the teacher's logits over the training features (`distill.signals.cache`)
+    <folder>/states/         those of its hidden states that the method reads (`distill.signals.cache`)
+    <folder>/teacher/        its checkpoint where it runs along, otherwise its configuration alone
+    <folder>/<artifact>/     what another stage has made: filters, assistant, generator, candidates, augmented
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from distill.errors import UserError
+from distill.signals.states import Reads
+
+MANIFEST = "signals.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a method asks for.
+
+    Attributes:
+        taught_by: model that it learns from (`methods.base.Method.taught_by`); None: it learns from labels alone.
+        logits: the teacher's logits over the training features.
+        states: the teacher's hidden states over the training features.
+        model: the teacher itself, whatever was kept of its outputs.
+        artifacts: what other stages make: filters, assistant, generator, candidates.
+        copies: augmented copies of the training features, to train on.
+        why: reason for which it runs the teacher along whatever was kept, for the reader; empty where it need not.
+    """
+
+    taught_by: str | None = None
+    logits: bool = False
+    states: Reads = field(default_factory=Reads)
+    model: bool = False
+    artifacts: tuple[str, ...] = ()
+    copies: bool = False
+    why: str = ""
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Request:
+        """A request as `asdict` gives it, after a way through JSON."""
+        states = Reads(**{kind: tuple(layers) for kind, layers in content["states"].items()})
+        return cls(**content | {"states": states, "artifacts": tuple(content["artifacts"])})
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What was handed to a method.
+
+    Attributes:
+        taught_by: see `Request`.
+        model: the folder `teacher` is a whole checkpoint.
+        copies: the features to train on are those of the folder `augmented`.
+        weights: content hash of the model that the cached outputs are of; None where there are none.
+        tensors: hash of each of the teacher's tensors (`runtime.checkpoints.tensor_hashes`); empty without a teacher.
+    """
+
+    taught_by: str | None
+    model: bool
+    copies: bool
+    weights: str | None
+    tensors: dict[str, str] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Write `signals.json`."""
+        (folder / MANIFEST).write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read `signals.json`.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
+        try:
+            return cls(**json.loads((folder / MANIFEST).read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{folder}/{MANIFEST}: cannot be read ({error}): run `dvc checkout {folder}` (in a fresh clone"
+                f" `dvc pull {folder}`), or `dvc repro signals`"
+            ) from error
+
+
+def everything(kinds: Iterable[str], layers: int) -> Reads:
+    """The states of every layer, embeddings included, at the first token (`cls`) or at every one (`hidden`)."""
+    return Reads(**{kind: tuple(range(layers + 1)) for kind in kinds})
