@@ -17,6 +17,7 @@ from distill.methods.shared.filters import FilterBank, FilterTraining, check_cou
 from distill.models import loading
 from distill.models.initialization import initial_student
 from distill.models.predict import layout
+from distill.parameters import group_of
 from distill.runtime import checkpoints, distributed
 from distill.signals import states, writer
 from distill.signals.cache import Cache
@@ -73,7 +74,7 @@ def train(name: str, role: str, scores_file: Path, curves: Path) -> None:
                 paths.model("student"),
             )
         layers = selected_layers(loading.num_layers(backbone.config), section.filter_interval, role)
-        if role == "student" and params.methods.get("filtered"):
+        if role == "student" and any(group_of(params, name) == "filtered" for name in params.methods):
             teacher = loading.num_layers(loading.configuration(str(paths.model("teacher")), None))
             check_counts(selected_layers(teacher, params.teacher_filters.filter_interval, "teacher"), layers)
         torch.manual_seed(section.seed)

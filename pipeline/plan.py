@@ -18,6 +18,7 @@ from distill.errors import UserError
 from distill.methods import registry
 from distill.methods.shared.filters import selected_layers
 from distill.models import layer_maps
+from distill.parameters import group_of
 from distill.signals.states import GROUPS, Reads
 from pipeline import views
 from pipeline.stage import artifacts, paths
@@ -37,16 +38,21 @@ def main() -> None:
     """Reads parameters, and at most configurations and tokenizers of checkpoints."""
     params = paths.params()
     files = {name: artifacts.file(name) for name in artifacts.NEEDED_BY}
-    readers = [name for group in GROUPS for name in params.methods[group]]
-    used = pick(params, ["methods", *LAYERS, *VOCABULARIES, *layer_fields()])
+    readers = [name for name in params.methods if group_of(params, name) in GROUPS]
+    used = pick(params, ["methods", "augment.methods", *LAYERS, *VOCABULARIES, *layer_fields()])
     with Stage("plan", params=used, outputs=[*files.values(), artifacts.file("states")], method=readers) as stage:
         check_pairs(params)
         check_vocabularies(params)
         for name, groups in artifacts.NEEDED_BY.items():
-            stage.write_json(files[name], {"needed": any(params.methods[group] for group in groups)})
+            stage.write_json(files[name], {"needed": listed(params, groups)})
         stage.write_json(
             artifacts.file("states"), {name: vars(layers) for name, layers in reads(params, readers).items()}
         )
+
+
+def listed(params: Params, groups: Sequence[str]) -> bool:
+    """Whether a method of one of the groups is listed."""
+    return any(group_of(params, name) in groups for name in params.methods)
 
 
 def layer_fields() -> list[str]:
@@ -61,7 +67,7 @@ def check_pairs(params: Params) -> None:
         UserError: the method's own; or nothing says how many layers a model has.
     """
     count = functools.cache(functools.partial(number_of, params))
-    for name in params.method_names:
+    for name in params.methods:
         registry.load(name).fits(params, count)
 
 
@@ -78,7 +84,7 @@ def check_vocabularies(params: Params) -> None:
         "assistant": {f"assistant.chain.{number}.model.path": link.model for number, link in links},
         "generator": {"generator.model.path": params.generator.model},
     }
-    needed = [name for name in models if any(params.methods[group] for group in artifacts.NEEDED_BY[name])]
+    needed = [name for name in models if listed(params, artifacts.NEEDED_BY[name])]
     named = {field: model for name in needed for field, model in models[name].items() if model.path is not None}
     if not named:
         return
@@ -102,7 +108,7 @@ def reads(params: Params, listed: Sequence[str]) -> dict[str, Reads]:
         found |= {name: registry.load(name).reads(params, **counts) for name in listed}
         section = params.teacher_filters
         # With dropout in the backbone no two passes are the same.
-        if params.methods["filtered"] and not section.backbone_dropout:
+        if listed(params, ["filtered"]) and not section.backbone_dropout:
             layers = selected_layers(counts["teacher"], section.filter_interval, "teacher")
             found[views.FILTERS] = Reads.of("hidden", layers)
     return dict(sorted(found.items()))

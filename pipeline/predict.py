@@ -95,7 +95,7 @@ def online(params: Params, reads: Mapping[str, Reads]) -> dict[str, str]:
         reads: what stage plan says.
     """
     found = {}
-    for name in params.method_names:
+    for name in params.methods:
         kind, group = registry.load(name), group_of(params, name)
         if kind.taught_by != "teacher" or not kind.needs:
             continue
@@ -106,9 +106,10 @@ def online(params: Params, reads: Mapping[str, Reads]) -> dict[str, str]:
         elif kind.needs != {"logits"} and not reads.get(name):
             found[name] = "needs the states of padding too"
     section, precision = params.teacher_filters, params.predict.precision
-    if params.methods["filtered"] and section.backbone_dropout:
+    filtered = any(group_of(params, name) == "filtered" for name in params.methods)
+    if filtered and section.backbone_dropout:
         found[views.FILTERS] = "backbone_dropout"
-    elif params.methods["filtered"] and section.precision != precision:
+    elif filtered and section.precision != precision:
         found[views.FILTERS] = f"precision {section.precision}, the states have {precision}"
     return found
 

@@ -79,7 +79,7 @@ def gather(
         later: take in sweeps and exports, which are made after the run: no stage's page may depend on them.
     """
     task = load_task(params.task, params.evaluate.metric)
-    labels = [*FINE_TUNED, *(f"{method}-{seed}" for method in params.method_names for seed in params.seeds)]
+    labels = [*FINE_TUNED, *(f"{method}-{seed}" for method in params.methods for seed in params.seeds)]
     metrics = paths.METRICS
     curves = {
         method: {
@@ -87,7 +87,7 @@ def gather(
             for seed in params.seeds
             if (path := metrics / "curves" / f"{method}-{seed}.csv").is_file()
         }
-        for method in params.method_names
+        for method in params.methods
     }
     return Results(
         metric=task.main_metric,
@@ -134,13 +134,13 @@ def _json(path: Path) -> dict[str, Any]:
 def _settings(params: Params) -> dict[str, Any]:
     """Every parameter, those of methods that are not run left out."""
     names = [name for name in type(params).model_fields if name != "sections"]
-    return flatten(pick(params, [*names, *params.method_names]))
+    return flatten(pick(params, [*names, *params.methods]))
 
 
 def _commands(params: Params) -> dict[str, str]:
     """The command that makes each row of the summary again."""
     commands = {role: f"dvc repro evaluate_{role}" for role in FINE_TUNED}
-    for method in params.method_names:
+    for method in params.methods:
         stage = f"evaluate_{group_of(params, method)}@{method}"
         one = len(params.seeds) == 1
         commands[method] = f"dvc repro {stage}-{params.seeds[0]}" if one else f"dvc repro --glob '{stage}-*'"

@@ -27,7 +27,7 @@ UPSTREAM = {
 def everything(params: Params) -> dict[str, dict[str, Any]]:
     """`training_cost` of teacher, student and every listed method."""
     found = {role: training_cost([record(f"finetune_{role}")], [[]]) for role in ("teacher", "student")}
-    for method in params.method_names:
+    for method in params.methods:
         group = group_of(params, method)
         runs = [record(f"distill_{group}@{method}-{seed}") for seed in params.seeds]
         stages = [[record(name) for name in taught_with(method, seed, group)] for seed in params.seeds]
@@ -39,7 +39,7 @@ def records(params: Params) -> dict[str, Record]:
     """What the stages of this run recorded, by stage: not those of methods and seeds that are no longer listed."""
     names = [f"{stage}_{role}" for stage in ("finetune", "evaluate") for role in ("teacher", "student")]
     names += dict.fromkeys(name for stages in UPSTREAM.values() for name in stages if "@" not in name)
-    for method in params.method_names:
+    for method in params.methods:
         group = group_of(params, method)
         stages = [f"distill_{group}", f"evaluate_{group}"] + ["train_generations"] * (group == "generations")
         names += [f"{stage}@{method}-{seed}" for stage in stages for seed in params.seeds]

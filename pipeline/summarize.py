@@ -53,7 +53,7 @@ def main() -> None:
                 for name, seeds in scores.items()
             }
         )
-        if "ft" in params.method_names:
+        if "ft" in params.methods:
             compared(table, tables, task, data, params)
         looked_at, differing = analysed(table, tables, scores, task, data, params)
         training = spent.everything(params)
@@ -77,7 +77,7 @@ def main() -> None:
 def runs_of(params: Params) -> dict[str, dict[int | None, str]]:
     """Model → seed → label, by which its files are called; teacher and student are trained once, with no seed here."""
     once: dict[str, dict[int | None, str]] = {role: {None: role} for role in ("teacher", "student")}
-    return once | {method: {seed: f"{method}-{seed}" for seed in params.seeds} for method in params.method_names}
+    return once | {method: {seed: f"{method}-{seed}" for seed in params.seeds} for method in params.methods}
 
 
 def read_tables(labels: dict[str, dict[int | None, str]], task: Task) -> dict[str, dict[int | None, pd.DataFrame]]:
@@ -93,7 +93,7 @@ def compared(
     table: dict[str, dict[str, Any]], tables: breakdown.Tables, task: Task, data: Prepared, params: Params
 ) -> None:
     """Put the differences to ft, their intervals and the verdicts into the summary."""
-    runs = [(name, seed) for name in params.method_names for seed in params.seeds]
+    runs = [(name, seed) for name in params.methods for seed in params.seeds]
     classes = data.meta.get("labels", ())
     score = bootstrap.score_of(task.main_metric, [tables[name][seed] for name, seed in runs], classes)
     found = significance.differences(score, runs, "ft", params.compare)
@@ -113,8 +113,8 @@ def analysed(
     answers = {
         name: {seed: _answers(labels[name][seed], own) for seed, own in seeds.items()} for name, seeds in tables.items()
     }
-    best = breakdown.best_method(table, params.method_names, task.main_metric)
-    models = ["teacher", *(name for name in ("ft", best) if name in params.method_names)]
+    best = breakdown.best_method(table, params.methods, task.main_metric)
+    models = ["teacher", *(name for name in ("ft", best) if name in params.methods)]
     first, said = ({name: next(iter(part[name].values())) for name in models} for part in (tables, answers))
     counts, chosen = disagreements.find(first, best)
     looked_at = {

@@ -83,7 +83,7 @@ def kind_of(name: str) -> str:
 
 def parent(params: Params) -> Parent:
     """The run of the whole pipeline, with all parameters but those of this machine and of methods that are not run."""
-    listed = [*params.method_names, *(n for n in type(params).model_fields if n not in (*_MACHINE, "sections"))]
+    listed = [*params.methods, *(n for n in type(params).model_fields if n not in (*_MACHINE, "sections"))]
     tags = {"stage": "pipeline", "task": params.task}
     return Parent(os.environ.get("DVC_EXP_NAME"), pick(params, listed), tags)
 

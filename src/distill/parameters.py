@@ -10,38 +10,45 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import (
     ValidationError,
 )
 
+from distill.config import reading, training
 from distill.config.explain import explain, nearest
 from distill.config.params import Params
+from distill.config.schema import TrainingDefaults
 from distill.errors import UserError
 from distill.methods import registry
 
 
-def _check_group(group: str, name: str, params: Params) -> None:
-    if name not in registry.available():
-        raise ValueError(f"methods.{group}: no method {name!r}{nearest(name, registry.available())}")
-    if name not in params.sections:
-        raise ValueError(f"methods.{group}: {name!r} has no section of its own: add `{name}:` to the file")
-    method = registry.load(name)
-    if group not in method.groups:
-        places = " or ".join(f"methods.{place}" for place in method.groups)
-        raise ValueError(f"methods.{group}: {name!r} belongs in {places}: move it there")
-    if group == "filtered" and params.distill.init == "random":
-        raise ValueError(
-            f"distill.init is 'random' but {name!r} starts from filters trained on one fixed student: choose another"
-            f" distill.init, or take {name!r} out of methods.{group}"
-        )
-    method.check(params)
+def learns_from_copies(method: str) -> bool:
+    """Whether `augment.methods` may name a method."""
+    return "augmented" in registry.load(method).groups
 
 
 def group_of(params: Params, method: str) -> str:
-    """The list that names a method; for one that no list names, the usual one."""
-    listed = [group for group, names in params.methods.items() if method in names]
-    return listed[0] if listed else registry.load(method).groups[0]
+    """What a method needs from earlier stages, as the names of their stages have it."""
+    return "augmented" if method in params.augment.methods else registry.load(method).groups[0]
+
+
+def _check_method(name: str, params: Params) -> None:
+    if name not in registry.available():
+        raise ValueError(f"methods: no method {name!r}{nearest(name, registry.available())}")
+    if name not in params.sections:
+        raise ValueError(f"methods: {name!r} has no section of its own: add `{name}:` to the file")
+    if name in params.augment.methods and not learns_from_copies(name):
+        able = [other for other in params.methods if other in registry.available() and learns_from_copies(other)]
+        raise ValueError(
+            f"augment.methods: {name!r} cannot learn from copies: take it out"
+            f" (of methods {params.methods}, {', '.join(able) or 'none'} can)"
+        )
+    if group_of(params, name) == "filtered" and params.distill.init == "random":
+        raise ValueError(
+            f"distill.init is 'random' but {name!r} starts from filters trained on one fixed student: choose another"
+            f" distill.init, or take {name!r} out of methods"
+        )
+    registry.load(name).check(params)
 
 
 def load(path: Path, overrides: dict[str, Any] | None = None) -> Params:
@@ -55,13 +62,10 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> Params:
         UserError: the file is missing or not YAML, or a value is unknown, of the wrong type or contradictory.
     """
     try:
-        raw = yaml.safe_load(path.read_text())
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file: run from the project's root") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
-        raise UserError(f"{path}: expected sections (name: values), found {type(raw).__name__}")
+    raw = reading.parse(text, path)
     for name, value in (overrides or {}).items():
         *parents, leaf = name.split(".")
         node = raw
@@ -73,9 +77,12 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> Params:
 
 def parse(raw: dict[str, Any], path: Path) -> Params:
     """Check the sections of a params file that is already read; `path` only serves error messages."""
-    raw = dict(raw)
+    if grouped := _grouped_methods(raw.get("methods")):
+        raise UserError(f"{path}: {grouped}")
+    if problems := _problems_of_training(raw.get(training.NAME)):
+        raise UserError(f"{path}: " + "; ".join(problems))
+    raw = training.complete(raw)
     sections: dict[str, Any] = {}
-    problems: list[str] = []
     for name in [key for key in raw if key in registry.available()]:
         schema = registry.load(name).Config
         try:
@@ -89,11 +96,35 @@ def parse(raw: dict[str, Any], path: Path) -> Params:
         raise UserError(f"{path}: " + "; ".join(problems))
     try:
         params = Params.model_validate({**raw, "sections": sections})
-        for group, members in params.methods.items():
-            for name in members:
-                _check_group(group, name, params)
+        for name in params.methods:
+            _check_method(name, params)
     except ValidationError as error:
         raise UserError(f"{path}: " + "; ".join(explain(error, Params, "", registry.available()))) from None
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
     return params
+
+
+def _grouped_methods(methods: Any) -> str:
+    """What to write instead of lists of methods by what they need; empty: `methods` is no such mapping."""
+    if not isinstance(methods, dict):
+        return ""
+    listed = [name for names in methods.values() if isinstance(names, list) for name in names]
+    fix = f"write methods: [{', '.join(map(str, listed))}]"
+    if copies := methods.get("augmented"):
+        fix += f" and augment.methods: [{', '.join(map(str, copies))}]"
+    return f"methods: lists by what a method needs are gone: {fix}"
+
+
+def _problems_of_training(values: Any) -> list[str]:
+    """What is wrong with section `training` itself: told once, and not for every section that takes values from it."""
+    if not isinstance(values, dict):
+        return []
+    if alone := [name for name in ("epochs", "learning_rate") if name in values]:
+        sections = ", ".join(f"{section}.{alone[0]}" for section in training.SECTIONS)
+        return [f"{training.NAME}.{alone[0]}: each training has its own: set {sections}"]
+    try:
+        TrainingDefaults.model_validate(values)
+    except ValidationError as error:
+        return explain(error, TrainingDefaults, training.NAME)
+    return []

@@ -8,8 +8,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distill.config import reading
 from distill.errors import UserError
-from distill.experiments import params_file, presets
+from distill.experiments import presets
 
 PARAMS = """\
 # Parameters of the pipeline.
@@ -98,7 +99,7 @@ def through_dvc(folder: Path, text: str, overrides: list[str]):
     path = folder / "params.yaml"
     path.write_text(text, encoding="utf-8")
     apply_overrides(path, overrides)
-    return params_file.parse(path.read_text(encoding="utf-8"), path)
+    return reading.parse(path.read_text(encoding="utf-8"), path)
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def test_overrides_do_in_dvc_what_merge_does(preset, tmp_path):
     assert "teacher.model.revision='8e10'" in overrides
     at = overrides.index("~teacher.model.config")
     assert overrides[at + 1] == "+teacher.model.config={}"
-    assert through_dvc(tmp_path, PARAMS, overrides) == params_file.parse(MERGED, "merged")
+    assert through_dvc(tmp_path, PARAMS, overrides) == reading.parse(MERGED, "merged")
 
 
 WORDS = st.text(st.sampled_from("ab1 ,:=#'\"\\$@{}[]()%~+.-/é"), max_size=12)
@@ -165,7 +166,7 @@ def test_odd_text_survives_hydra(tmp_path_factory, words, word):
     values = {"a": {"l": words, "s": word}}
     folder = tmp_path_factory.mktemp("hydra")
     assert through_dvc(folder, text, presets.as_overrides(text, values)) == values
-    assert params_file.parse(presets.merge(text, values), "merged") == values
+    assert reading.parse(presets.merge(text, values), "merged") == values
 
 
 @pytest.mark.parametrize("value", [1e-5, 1e20, -3, 0.1, True, None, "1e-5", "null", "", "x y", []])
@@ -174,7 +175,7 @@ def test_every_kind_of_value_arrives_as_itself(value, tmp_path):
     values = {"a": {"v": value}}
     assert through_dvc(tmp_path, text, presets.as_overrides(text, values)) == values
     merged = presets.merge(text, values)
-    assert params_file.parse(merged, "merged") == values == yaml.safe_load(merged)
+    assert reading.parse(merged, "merged") == values == yaml.safe_load(merged)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,12 @@ class Python:
         client.write_text(_CLIENT.format(python=sys.executable, address=self._address))
         client.chmod(client.stat().st_mode | stat.S_IXUSR)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "import sys; from tests.helpers import warm; warm.serve(sys.argv[1])", self._address],
+            [
+                sys.executable,
+                "-c",
+                "import sys; from tests.helpers import warm; warm.serve(sys.argv[1])",
+                self._address,
+            ],
             cwd=micro.ROOT,
             env=micro.environment(PYTHONPATH=os.pathsep.join(_OWN)),
             stdin=subprocess.PIPE,

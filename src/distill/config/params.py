@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import (
     model_validator,
@@ -31,19 +31,20 @@ from distill.config.schema import (
     Student,
     Teacher,
     Tracking,
+    TrainingDefaults,
 )
-
-# By what a method needs from earlier stages; dvc.yaml has a stage for each.
-Group = Literal["logits", "hidden", "filtered", "assisted", "generated", "retrieved", "augmented", "generations"]
 
 
 class Params(Section):
     """All of params.yaml. Method sections are in `sections`, by method name."""
 
+    methods: list[str]
+    seeds: list[int]
     task: Literal["qa", "classification", "regression"]
     atlas: Atlas
     data: Data
     features: Features
+    training: TrainingDefaults
     teacher: Teacher
     student: Student
     assistant: Assistant
@@ -59,35 +60,27 @@ class Params(Section):
     compare: Compare
     cost: Cost
     export: Export
-    methods: dict[Group, list[str]]
-    seeds: list[int]
     runtime: Runtime
     tracking: Tracking
     sections: dict[str, Any]
 
-    @property
-    def method_names(self) -> list[str]:
-        """The methods of this run, in the order of params.yaml."""
-        return [name for group in self.methods.values() for name in group]
-
     @model_validator(mode="after")
     def _combinations(self) -> Params:
-        if missing := [group for group in get_args(Group) if group not in self.methods]:
-            raise ValueError(f"methods.{missing[0]}: missing: list its methods, or give an empty list: []")
         data_checks.check(self)
-        names = self.method_names
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"methods: {twice[0]!r} is listed twice: list each method once")
+        names = self.methods
+        for field, listed in (("methods", names), ("augment.methods", self.augment.methods)):
+            if twice := sorted({name for name in listed if listed.count(name) > 1}):
+                raise ValueError(f"{field}: {twice[0]!r} is listed twice: list each method once")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds: {self.seeds}: give at least one seed, each once")
         for field, values in (("methods", self.export.methods), ("seeds", self.export.seeds)):
             if len(set(values)) != len(values):
                 raise ValueError(f"export.{field}: {values}: give each once")
-        if strange := [name for name in self.export.methods if name not in names]:
-            raise ValueError(
-                f"export.methods: {strange[0]!r} is not trained: add it to a list of `methods`, or take it out here"
-            )
+        for field, listed in (("augment.methods", self.augment.methods), ("export.methods", self.export.methods)):
+            if strange := [name for name in listed if name not in names]:
+                raise ValueError(
+                    f"{field}: {strange[0]!r} is not trained: add it to methods {names}, or take it out of {field}"
+                )
         if self.export.methods and (untrained := [seed for seed in self.export.seeds if seed not in self.seeds]):
             raise ValueError(f"export.seeds: {untrained[0]} is not among seeds {self.seeds}: choose one of them")
         rivals = [name for name in names if name != "ft"]
@@ -108,8 +101,8 @@ class Params(Section):
                 " student.model.path to null, or choose another init"
             )
         if self.features.tokenizer.path is None:
-            # Methods of `generated` say so themselves.
-            for role in ("teacher", "student", *(["generator"] if self.methods["augmented"] else [])):
+            # Methods that train a generator say so themselves.
+            for role in ("teacher", "student", *(["generator"] if self.augment.methods else [])):
                 if path := getattr(self, role).model.path:
                     raise ValueError(
                         f"features.tokenizer.path is null (train a new vocabulary) but {role}.model.path is {path!r},"

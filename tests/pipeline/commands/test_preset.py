@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from distill.config import reading
 from distill.experiments import params_file
 from pipeline.commands import preset
 
@@ -22,10 +23,10 @@ def files(root, tmp_path, monkeypatch):
 
 def test_applies_in_place_and_says_what_changed(files, capsys):
     before = (files / "params.yaml").read_text()
-    old = params_file.parse(before, "before")
+    old = reading.parse(before, "before")
     assert preset.main(["fast.yaml"]) == 0
     after = (files / "params.yaml").read_text()
-    new = params_file.parse(after, "after")
+    new = reading.parse(after, "after")
     rate = params_file.literal(old["teacher"]["learning_rate"])
     out = capsys.readouterr().out
     assert f"  teacher.learning_rate: {rate} -> 3.0e-05\n" in out
