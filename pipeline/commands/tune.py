@@ -145,12 +145,11 @@ class Tuning:
         settings = dict(zip(self.names, values, strict=True))
         if not all(name.startswith(f"{self.method}.") for name in self.names):
             settings["methods"] = [self.method]
-            for section in ("augment", "export"):  # they may name only methods that run
-                if section in self.base.params:
-                    listed = self.base.params[section].get("methods", [])
-                    settings[f"{section}.methods"] = (
-                        [self.method] if section == "augment" and self.method in listed else []
-                    )
+            # These may name only methods that run.
+            if copies := self.base.params.get("augment", {}).get("methods"):
+                settings["augment.methods"] = [self.method] if self.method in copies else []
+            if "export" in self.base.params:
+                settings["export.methods"] = []
         return dvc_experiments.overrides(settings)
 
 
