@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from distill.config import reading, training
-from distill.config.explain import explain, nearest
+from distill.config.explain import MISSING, explain, nearest
 from distill.config.params import Params
 from distill.config.schema import TrainingDefaults
 from distill.errors import UserError
@@ -79,7 +79,7 @@ def parse(raw: dict[str, Any], path: Path) -> Params:
     """Check the sections of a params file that is already read; `path` only serves error messages."""
     if grouped := _grouped_methods(raw.get("methods")):
         raise UserError(f"{path}: {grouped}")
-    if problems := _problems_of_training(raw.get(training.NAME)):
+    if problems := _problems_of_training(raw):
         raise UserError(f"{path}: " + "; ".join(problems))
     raw = training.complete(raw)
     sections: dict[str, Any] = {}
@@ -116,11 +116,13 @@ def _grouped_methods(methods: Any) -> str:
     return f"methods: lists by what a method needs are gone: {fix}"
 
 
-def _problems_of_training(values: Any) -> list[str]:
+def _problems_of_training(raw: dict[str, Any]) -> list[str]:
     """What is wrong with section `training` itself: told once, and not for every section that takes values from it."""
-    if not isinstance(values, dict):
-        return []
-    if alone := [name for name in ("epochs", "learning_rate") if name in values]:
+    if training.NAME not in raw:
+        return [f"{training.NAME}: {MISSING}"]
+    values = raw[training.NAME]
+    alone = [name for name in ("epochs", "learning_rate") if isinstance(values, dict) and name in values]
+    if alone:
         sections = ", ".join(f"{section}.{alone[0]}" for section in training.SECTIONS)
         return [f"{training.NAME}.{alone[0]}: each training has its own: set {sections}"]
     try:

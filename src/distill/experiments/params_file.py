@@ -92,6 +92,9 @@ def replace(text: str, values: Mapping[tuple[str, ...], Any], removed: Iterable[
         section = _section(data, path)
         if path[-1] in section or len(path) == 1 or not section:
             section[path[-1]] = value
+            # Where a list stood, the comment on the key's line is marked as one before an item: no item may come.
+            if comment := section.ca.items.get(path[-1]):
+                comment[3] = None
         else:
             section.insert(len(section) - 1, path[-1], value)
     for path in removed:

@@ -1,5 +1,6 @@
 """The preset command: what it prints, what it writes, what it refuses."""
 
+import difflib
 import shlex
 import shutil
 
@@ -32,8 +33,9 @@ def test_applies_in_place_and_says_what_changed(files, capsys):
     assert f"  teacher.learning_rate: {rate} -> 3.0e-05\n" in out
     assert "params.yaml: 2 values changed by preset fast.yaml" in out
     assert new == old | {"teacher": old["teacher"] | {"learning_rate": 3e-5}, "seeds": [7, 8]}
-    different = [a for a, b in zip(before.splitlines(), after.splitlines(), strict=True) if a != b]
-    assert len(different) == 2
+    lines = list(difflib.ndiff(before.splitlines(), after.splitlines()))
+    assert [line for line in lines if line[0] == "-"] == ["- - 1", "-   learning_rate: 1.0e-3"]
+    assert [line for line in lines if line[0] == "+"] == ["+ - 7", "+ - 8", "+   learning_rate: 3.0e-05"]
     assert sorted(path.name for path in files.iterdir()) == ["fast.yaml", "params.yaml"]
 
     assert preset.main(["fast.yaml"]) == 0
