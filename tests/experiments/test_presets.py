@@ -19,14 +19,16 @@ task: qa
 teacher:                    # learnt from
   # where it comes from
   model:
-    path: null              # hub id or folder
-    revision: null
+    path:                   # hub id or folder
+    revision:
     # shape
     config:
       model_type: deberta-v2
       hidden_size: 128      # width
   learning_rate: 0.001      # peak
-  betas: [0.9, 0.999]
+  betas:
+  - 0.9
+  - 0.999
   fp16: false
 
 # logit distillation
@@ -34,8 +36,14 @@ kd:
   kl_alpha: 10              # number or schedule
   temperature: 2.0
 
-methods: {logits: [ft, kd], hidden: [lwd]}   # groups
-seeds: [1]
+tinybert:
+  heads: mean
+
+methods:
+- ft
+- kd
+seeds:
+- 1
 """
 
 PRESET = """\
@@ -52,8 +60,7 @@ teacher:
   betas: [0.9, 0.98]
 kd:
   kl_alpha: {value: 5, schedule: cosine_v, warmup: 0.1}
-methods:
-  hidden: []
+methods: []
 seeds: [1, 2]
 """
 
@@ -64,21 +71,31 @@ task: qa
 teacher:                    # learnt from
   # where it comes from
   model:
-    path: microsoft/deberta-v3-base  # hub id or folder
-    revision: "8e10"
+    path: microsoft/deberta-v3-base # hub id or folder
+    revision: '8e10'
     # shape
     config: {}
   learning_rate: 3.0e-05    # peak
-  betas: [0.9, 0.98]
+  betas:
+  - 0.9
+  - 0.98
   fp16: false
 
 # logit distillation
 kd:
-  kl_alpha: {value: 5, schedule: cosine_v, warmup: 0.1}  # number or schedule
+  kl_alpha:                 # number or schedule
+    value: 5
+    schedule: cosine_v
+    warmup: 0.1
   temperature: 2.0
 
-methods: {logits: [ft, kd], hidden: []}   # groups
-seeds: [1, 2]
+tinybert:
+  heads: mean
+
+methods: []
+seeds:
+- 1
+- 2
 """
 
 
@@ -132,6 +149,75 @@ def test_merging_twice_or_nothing_changes_nothing(preset):
     assert presets.as_overrides(MERGED, preset) == []
     assert presets.merge(PARAMS, {}) == PARAMS
     assert presets.merge(PARAMS, {"kd": {"temperature": 2}}) == PARAMS  # 2 is 2.0
+
+
+TRAINED = """\
+training:
+  batch_size: 32
+  warmup: 0.1
+  seed: 1
+teacher:
+  label_noise: 0.0
+  warmup: 0.0               # a warm-up of its own
+  learning_rate: 0.001
+
+student:
+  learning_rate: 0.003
+  batch_size: 16
+
+distill:
+  learning_rate: 0.003
+"""
+SHARED = {"training": {"warmup": 0.2, "batch_size": 8}, "student": {"batch_size": 4}, "distill": {"warmup": 5}}
+SHARED_IN = """\
+training:
+  batch_size: 8
+  warmup: 0.2
+  seed: 1
+teacher:
+  label_noise: 0.0
+  learning_rate: 0.001
+
+student:
+  learning_rate: 0.003
+  batch_size: 4
+
+distill:
+  warmup: 5
+  learning_rate: 0.003
+"""
+
+
+def test_what_a_preset_gives_for_all_trainings_replaces_what_a_section_has(tmp_path):
+    lines = [str(change) for change in presets.changes(TRAINED, SHARED)]
+    assert lines == [
+        "training.warmup: 0.1 -> 0.2",
+        "training.batch_size: 32 -> 8",
+        "student.batch_size: 16 -> 4",
+        "distill.warmup: as in training -> 5",
+        "teacher.warmup: 0.0 -> as in training",
+    ]
+    assert presets.merge(TRAINED, SHARED) == SHARED_IN
+    overrides = presets.as_overrides(TRAINED, SHARED)
+    assert overrides[-2:] == ["+distill.warmup=5", "~teacher.warmup"]
+    assert through_dvc(tmp_path, TRAINED, overrides) == reading.parse(SHARED_IN, "merged")
+
+
+def test_the_same_holds_for_a_preset_that_extends_another(tmp_path):
+    (tmp_path / "base.yaml").write_text("teacher: {warmup: 1, label_noise: 0.5}\nstudent: {warmup: 2}\n")
+    (tmp_path / "mine.yaml").write_text("extends: base\ntraining: {warmup: 3}\nstudent: {warmup: 4}\n")
+    assert presets.load("mine", tmp_path) == {
+        "teacher": {"label_noise": 0.5},
+        "student": {"warmup": 4},
+        "training": {"warmup": 3},
+    }
+
+
+def test_only_what_trainings_share_may_be_new_in_a_section():
+    with pytest.raises(UserError, match=r"distill\.seed: params\.yaml has no such parameter"):
+        presets.changes(TRAINED, {"distill": {"seed": 1}})
+    with pytest.raises(UserError, match=r"teacher\.epochs: params\.yaml has no such parameter"):
+        presets.changes(TRAINED, {"teacher": {"epochs": 1}})
 
 
 def test_true_is_not_one():

@@ -110,7 +110,7 @@ def test_glue_presets_read_the_columns_of_their_task(task, root):
         data.mismatched_split,
     )
     assert params.features.max_length == (128 if task == "stsb" else 256)
-    assert params.methods["logits"] == ["ft", "kd"] and params.methods["filtered"] == ["ted"]
+    assert params.methods == ["ft", "kd", "lwd", "ted"] and params.augment.methods == []
     dropout = {
         params.teacher.model.config.get("hidden_dropout_prob"),
         params.student.model.config.get("hidden_dropout_prob"),
@@ -156,7 +156,7 @@ def planned(monkeypatch):
 
     def run(params):
         plan.check_pairs(params)
-        return plan.reads(params, [name for group in GROUPS for name in params.methods[group]])
+        return plan.reads(params, [name for name in params.methods if parameters.group_of(params, name) in GROUPS])
 
     return run
 
@@ -243,4 +243,4 @@ def test_reverse_and_defective_are_configurations_of_kd(root):
     assert reverse.student.model.config == usual.teacher.model.config
     assert defective.teacher.label_noise > 0 and defective.teacher.model == usual.teacher.model
     for params in (reverse, defective):
-        assert "kd" in params.methods["logits"]
+        assert "kd" in params.methods
