@@ -73,7 +73,7 @@ def memory(quick: bool) -> Goal:
         for factor in (1, 4):
             made = Path(folder) / str(factor)
             changes = project.own_data(factor * rows) | project.short_training(64, "fp32")
-            changes |= {"methods.hidden": [], "methods.filtered": []}
+            changes |= {"methods": ["ft", "kd"]}
             changes |= {f"{role}.model.config": shape for role in ("teacher", "student")}
             project.write(made, changes | {"teacher.model.config": shape | {"hidden_size": 32}})
             project.write_data(made, factor * rows)

@@ -6,11 +6,12 @@ import pytest
 import yaml
 
 from distill.config.params import Params
-from distill.config.schema import Section
+from distill.config.schema import Section, Training
+from distill.config.training import SECTIONS
 from distill.config.values import flatten, pick
 from distill.errors import UserError
 from distill.methods import registry
-from distill.parameters import load, parse
+from distill.parameters import group_of, learns_from_copies, load, parse
 from tests.helpers import micro
 
 FILE = Path("params.yaml")
@@ -47,7 +48,7 @@ def message_of(text, changes):
 
 def test_the_projects_own_file_is_read(root):
     params = load(root / "params.yaml")
-    assert params.method_names == [name for group in params.methods.values() for name in group]
+    assert params.methods == ["ft", "kd", "lwd", "ted"] and params.augment.methods == []
     assert set(params.sections) == set(registry.available())
 
 
@@ -74,6 +75,7 @@ def test_no_value_has_a_default():
         ("features.tokenizer.vocab", "vocab_size"),
         ("teacher.model.pth", "path"),
         ("runtime.checkpoint_step", "checkpoint_steps"),
+        ("training.weight_dcay", "weight_decay"),
     ],
 )
 def test_unknown_names_are_told_with_the_nearest_known_one(text, name, nearest):
@@ -90,10 +92,11 @@ def test_unknown_names_like_no_other_are_told_with_all_known_ones(text):
 
 
 @pytest.mark.parametrize(
-    "name", ["task", "teacher", "teacher.model", "teacher.seed", "ted.temperature", "features.tokenizer.path"]
+    "name",
+    ["task", "teacher", "teacher.model", "training", "training.seed", "ted.temperature", "features.tokenizer.path"],
 )
 def test_missing_names_are_told(text, name):
-    message = message_of(text, {name: MISSING} | ({"methods.filtered": []} if name == "ted" else {}))
+    message = message_of(text, {name: MISSING} | ({"methods": ["ft"]} if name == "ted" else {}))
     assert f"params.yaml: {name}: missing: every parameter stands in the file" in message
 
 
@@ -123,9 +126,13 @@ def test_missing_names_are_told(text, name):
         ("student.layers", 3, ["3", "'uniform', 'last' or 'skip'"]),
         ("lwd.layer_map", "x", ["'x'", "'uniform', 'last' or 'skip'"]),
         ("seeds", 1, ["1", "valid list"]),
-        ("methods", [], ["[]", "names and values"]),
-        ("methods.logits", "kd", ["'kd'", "valid list"]),
-        ("methods.hidden", None, ["None", "valid list"]),
+        ("methods", "kd", ["'kd'", "valid list"]),
+        ("methods", None, ["None", "valid list"]),
+        ("augment.methods", "kd", ["'kd'", "valid list"]),
+        ("training", None, ["None", "names and values"]),
+        ("training.batch_size", 0, ["0", "greater than or equal to 1"]),
+        ("training.learning_rate", 1, ["each training has its own", "teacher.learning_rate", "distill.learning_rate"]),
+        ("training.epochs", 1, ["each training has its own", "teacher.epochs"]),
         ("data.train", None, ["None", "valid string"]),
         ("data.selection_fraction", 1, ["1", "less than 1"]),
         ("runtime.checkpoints_kept", 1, ["1", "greater than or equal to 2"]),
@@ -150,7 +157,7 @@ def test_wrong_types_and_limits_are_told_with_the_value(text, name, value, parts
         ("ted.mse_alpha", "abc", "ted.mse_alpha.value: 'abc'"),
         ("ted.mse_alpha", {"value": 1, "schedule": "sine", "warmup": 0}, "ted.mse_alpha.schedule: 'sine'"),
         ("ted.mse_alpha", {"value": 1, "schedule": "linear", "warmup": 1}, "ted.mse_alpha.warmup: 1"),
-        ("methods.logit", [], "methods.logit: 'logit': input should be 'logits', 'hidden', 'filtered', 'assisted',"),
+        ("methods", ["ft", 1], "methods.1: 1"),
     ],
 )
 def test_mistakes_inside_values_are_told_with_their_place(text, name, value, start):
@@ -183,18 +190,19 @@ def test_several_mistakes_share_the_line(text):
             },
             ["ft.label_smoothing is 0.1", "no classes", "set it to 0"],
         ),
-        ({"distill.init": "random"}, ["distill.init is 'random'", "'ted'", "methods.filtered"]),
+        ({"distill.init": "random"}, ["distill.init is 'random'", "'ted'", "out of methods"]),
         (
             {"student.init": "teacher_layers", "student.model.path": "x", "features.tokenizer.path": "x"},
             ["student.model.path is 'x'", "'teacher_layers'", "null"],
         ),
         ({"teacher.model.path": "m"}, ["features.tokenizer.path is null", "'m'", "set features.tokenizer.path to"]),
         ({"student.model.path": "m"}, ["features.tokenizer.path is null", "student.model.path is 'm'"]),
-        ({"methods.logits": ["kd", "kd"]}, ["methods: 'kd' is listed twice"]),
-        ({"methods.logits": ["kdd"]}, ["methods.logits: no method 'kdd'", "did you mean 'kd'?"]),
-        ({"methods.hidden": ["ted"], "methods.filtered": []}, ["'ted' belongs in methods.filtered"]),
-        ({"methods.hidden": MISSING}, ["methods.hidden: missing", "[]"]),
-        ({"kd": MISSING}, ["methods.logits: 'kd' has no section of its own", "`kd:`"]),
+        ({"methods": ["kd", "kd"]}, ["methods: 'kd' is listed twice", "each method once"]),
+        ({"methods": ["kdd"]}, ["methods: no method 'kdd'", "did you mean 'kd'?"]),
+        ({"kd": MISSING}, ["methods: 'kd' has no section of its own", "`kd:`"]),
+        ({"augment.methods": ["kd", "kd"]}, ["augment.methods: 'kd' is listed twice"]),
+        ({"augment.methods": ["tinybert"]}, ["augment.methods: 'tinybert' is not trained: add it to methods ['ft'"]),
+        ({"augment.methods": ["ted"]}, ["augment.methods: 'ted' cannot learn from copies: take it out", "kd, lwd can"]),
         ({"seeds": []}, ["seeds: []", "at least one"]),
         ({"seeds": [1, 1]}, ["seeds: [1, 1]", "each once"]),
         (
@@ -202,7 +210,7 @@ def test_several_mistakes_share_the_line(text):
             ["filter_output_dim", "teacher's filters give 9", "student's 8"],
         ),
         ({"export.methods": ["kd", "kd"]}, ["export.methods: ['kd', 'kd']", "each once"]),
-        ({"export.methods": ["pkd"]}, ["export.methods: 'pkd' is not trained", "`methods`"]),
+        ({"export.methods": ["pkd"]}, ["export.methods: 'pkd' is not trained", "add it to methods ['ft'"]),
         ({"export.methods": ["kd"], "export.seeds": [4]}, ["export.seeds: 4", "[1]"]),
         (
             {"seeds": [1, 2], "compare.resamples": 100},
@@ -219,7 +227,7 @@ def test_impossible_combinations_are_told(text, changes, parts):
 
 
 def test_a_method_that_is_not_listed_needs_no_section(text):
-    assert "lwd" not in read(text, {"lwd": MISSING, "methods.hidden": []}).sections
+    assert "lwd" not in read(text, {"lwd": MISSING, "methods": ["ft", "kd"]}).sections
 
 
 def test_numbers_that_pyyaml_reads_as_text_are_numbers(text):
@@ -233,7 +241,12 @@ def test_load_reads_overrides_and_tells_of_files_that_are_no_parameters(tmp_path
     file = tmp_path / "params.yaml"
     file.write_text(text)
     assert load(file, {"teacher.seed": 9, "kd.temperature": 4}).teacher.seed == 9
-    for content, part in (("a: [", "not valid YAML"), ("- 1", "found list"), ("", "found NoneType")):
+    for content, part in (
+        ("a: [", "not valid YAML"),
+        ("- 1", "found a list"),
+        ("", "found nothing"),
+        ("a: 1\na: 2\n", "line 2: not valid YAML: found duplicate key"),
+    ):
         file.write_text(content)
         with pytest.raises(UserError) as caught:
             load(file)
@@ -241,6 +254,55 @@ def test_load_reads_overrides_and_tells_of_files_that_are_no_parameters(tmp_path
         assert part in str(caught.value)
     with pytest.raises(UserError, match="no such file: run from the project's root"):
         load(tmp_path / "none.yaml")
+
+
+GROUPED = {"logits": ["ft", "kd"], "hidden": ["lwd"], "filtered": ["ted"], "assisted": []}
+
+
+def test_methods_in_lists_by_what_they_need_are_told_as_one_list(text):
+    gone = "params.yaml: methods: lists by what a method needs are gone: write methods: "
+    assert message_of(text, {"methods": GROUPED}) == f"{gone}[ft, kd, lwd, ted]"
+    augmented = GROUPED | {"augmented": ["tinybert"]}
+    told = message_of(text, {"methods": augmented})
+    assert told == f"{gone}[ft, kd, lwd, ted, tinybert] and augment.methods: [tinybert]"
+
+
+def test_a_section_takes_from_training_what_it_does_not_say(text):
+    params = read(text, {"training.weight_decay": 0.5, "training.warmup": 7, "teacher.weight_decay": 0.25})
+    trained = {name: getattr(params, name) for name in SECTIONS}
+    assert {name: section.weight_decay for name, section in trained.items()} == dict.fromkeys(SECTIONS, 0.5) | {
+        "teacher": 0.25
+    }
+    # The filters' section has a warm-up of its own.
+    assert {name for name, section in trained.items() if section.warmup == 7} == {
+        *("teacher", "student", "assistant", "generator", "distill")
+    }
+    assert params.training.weight_decay == 0.5
+    assert "seed" not in type(params.distill).model_fields and params.generator.seed == params.training.seed
+
+
+def test_every_section_that_trains_is_known_to_training():
+    trained = {name for name, field in Params.model_fields.items() if issubclass_of(field.annotation, Training)}
+    assert trained == set(SECTIONS)
+    for name in SECTIONS:
+        assert SECTIONS[name] is Params.model_fields[name].annotation
+
+
+def issubclass_of(annotation, schema):
+    return isinstance(annotation, type) and issubclass(annotation, schema)
+
+
+def test_every_training_has_its_own_epochs_and_learning_rate_in_the_file(root):
+    """So that `-S student.learning_rate=…` is possible without a plus, and trains no other model."""
+    raw = yaml.safe_load((root / "params.yaml").read_text())
+    for name in SECTIONS:
+        assert {"epochs", "learning_rate"} <= raw[name].keys()
+
+
+def test_a_method_of_augment_methods_needs_the_copies(text):
+    params = read(text, {"methods": ["ft", "kd", "lwd"], "augment.methods": ["kd"]})
+    assert [group_of(params, name) for name in params.methods] == ["logits", "augmented", "hidden"]
+    assert learns_from_copies("tinybert") and not learns_from_copies("ft")
 
 
 def test_parameters_cannot_be_changed(text):
@@ -251,8 +313,13 @@ def test_parameters_cannot_be_changed(text):
 def test_pick_gives_what_a_stage_depends_on_as_plain_values(text):
     params = read(text, {})
     raw = yaml.safe_load(text)
+    assert pick(params, ["training"]) == {"training": raw["training"]}
     picked = pick(params, ["task", "teacher", "evaluate.n_best", "student.model", "kd", "student.num_layers", "seeds"])
-    assert picked["task"] == "qa" and picked["teacher"] == raw["teacher"] and picked["seeds"] == raw["seeds"]
+    assert (
+        picked["task"] == "qa"
+        and picked["teacher"] == {**raw["training"], **raw["teacher"]}
+        and picked["seeds"] == raw["seeds"]
+    )
     assert picked["evaluate.n_best"] == raw["evaluate"]["n_best"]
     assert picked["student.model"] == raw["student"]["model"] and picked["student.num_layers"] is None
     assert picked["kd"]["kl_alpha"] == 10.0

@@ -14,8 +14,9 @@ import sys
 from pathlib import Path
 
 from distill import parameters
+from distill.config import reading
 from distill.errors import UserError
-from distill.experiments import params_file, presets
+from distill.experiments import presets
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,7 +61,7 @@ def _apply(options: argparse.Namespace) -> None:
     found = presets.changes(text, preset, label)
     merged = presets.merge(text, preset, label)
     # Before anything is written or printed: what comes out must be a file that the stages accept.
-    parameters.parse(params_file.parse(merged, options.params), Path(f"{options.params} with {label}"))
+    parameters.parse(reading.parse(merged, options.params), Path(f"{options.params} with {label}"))
     if options.print:
         pairs = presets.as_overrides(text, preset, label)
         print(" ".join(f"-S {shlex.quote(pair)}" for pair in pairs))

@@ -74,7 +74,7 @@ class Tuning:
         """Raises UserError where there is nothing to build on."""
         dvc_experiments.check_committed()
         self.base: Run = dvc_experiments.baseline()
-        listed = [name for names in self.base.params["methods"].values() for name in names]
+        listed = self.base.params["methods"]
         if self.method not in listed:
             raise UserError(f"{self.method}: not among the methods of params.yaml ({', '.join(listed)}): list it there")
         if len({space.name for space in self.spaces}) < len(self.spaces):
@@ -143,10 +143,12 @@ class Tuning:
         """What a trial sets. A parameter that other methods have too would run them all: they are left out."""
         settings = dict(zip(self.names, values, strict=True))
         if not all(name.startswith(f"{self.method}.") for name in self.names):
-            for group, names in self.base.params["methods"].items():
-                settings[f"methods.{group}"] = [self.method] if self.method in names else []
+            settings["methods"] = [self.method]
+            # These may name only methods that run.
+            if copies := self.base.params.get("augment", {}).get("methods"):
+                settings["augment.methods"] = [self.method] if self.method in copies else []
             if "export" in self.base.params:
-                settings["export.methods"] = []  # of a method that is left out nothing can be exported
+                settings["export.methods"] = []
         return dvc_experiments.overrides(settings)
 
 

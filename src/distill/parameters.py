@@ -10,13 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import (
     ValidationError,
 )
 
-from distill.config.explain import explain, nearest
+from distill.config import reading, training
+from distill.config.explain import MISSING, explain, nearest
 from distill.config.params import Params
+from distill.config.schema import TrainingDefaults
 from distill.errors import UserError
 from distill.methods import registry
 
@@ -26,7 +27,19 @@ def _check_method(name: str, params: Params) -> None:
         raise ValueError(f"methods: no method {name!r}{nearest(name, registry.available())}")
     if name not in params.sections:
         raise ValueError(f"methods: {name!r} has no section of its own: add `{name}:` to the file")
-    registry.load(name).check(params)
+    method = registry.load(name)
+    if name in params.augment.methods and not method.copies:
+        able = [other for other in params.methods if other in registry.available() and registry.load(other).copies]
+        raise ValueError(
+            f"augment.methods: {name!r} cannot learn from copies: take it out"
+            f" (of methods {params.methods}, {', '.join(able) or 'none'} can)"
+        )
+    if "filters" in method.artifacts and params.distill.init == "random":
+        raise ValueError(
+            f"distill.init is 'random' but {name!r} starts from filters trained on one fixed student: choose another"
+            f" distill.init, or take {name!r} out of methods"
+        )
+    method.check(params)
 
 
 def load(path: Path, overrides: dict[str, Any] | None = None) -> Params:
@@ -40,13 +53,10 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> Params:
         UserError: the file is missing or not YAML, or a value is unknown, of the wrong type or contradictory.
     """
     try:
-        raw = yaml.safe_load(path.read_text())
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file: run from the project's root") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
-        raise UserError(f"{path}: expected sections (name: values), found {type(raw).__name__}")
+    raw = reading.parse(text, path)
     for name, value in (overrides or {}).items():
         *parents, leaf = name.split(".")
         node = raw
@@ -58,12 +68,12 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> Params:
 
 def parse(raw: dict[str, Any], path: Path) -> Params:
     """Check the sections of a params file that is already read; `path` only serves error messages."""
-    raw = dict(raw)
-    for name in ("teacher", "student", "assistant", "teacher_filters", "student_filters", "generator", "distill"):
-        own = {k: v for k, v in raw["training"].items() if not (name == "distill" and k == "seed")}
-        raw[name] = own | raw[name]
+    if grouped := _grouped_methods(raw.get("methods")):
+        raise UserError(f"{path}: {grouped}")
+    if problems := _problems_of_training(raw):
+        raise UserError(f"{path}: " + "; ".join(problems))
+    raw = training.complete(raw)
     sections: dict[str, Any] = {}
-    problems: list[str] = []
     for name in [key for key in raw if key in registry.available()]:
         schema = registry.load(name).Config
         try:
@@ -84,3 +94,30 @@ def parse(raw: dict[str, Any], path: Path) -> Params:
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
     return params
+
+
+def _grouped_methods(methods: Any) -> str:
+    """What to write instead of lists of methods by what they need; empty: `methods` is no such mapping."""
+    if not isinstance(methods, dict):
+        return ""
+    listed = [name for names in methods.values() if isinstance(names, list) for name in names]
+    fix = f"write methods: [{', '.join(map(str, listed))}]"
+    if copies := methods.get("augmented"):
+        fix += f" and augment.methods: [{', '.join(map(str, copies))}]"
+    return f"methods: lists by what a method needs are gone: {fix}"
+
+
+def _problems_of_training(raw: dict[str, Any]) -> list[str]:
+    """What is wrong with section `training` itself: told once, and not for every section that takes values from it."""
+    if training.NAME not in raw:
+        return [f"{training.NAME}: {MISSING}"]
+    values = raw[training.NAME]
+    alone = [name for name in ("epochs", "learning_rate") if isinstance(values, dict) and name in values]
+    if alone:
+        sections = ", ".join(f"{section}.{alone[0]}" for section in training.SECTIONS)
+        return [f"{training.NAME}.{alone[0]}: each training has its own: set {sections}"]
+    try:
+        TrainingDefaults.model_validate(values)
+    except ValidationError as error:
+        return explain(error, TrainingDefaults, training.NAME)
+    return []

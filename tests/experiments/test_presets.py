@@ -8,8 +8,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distill.config import reading
 from distill.errors import UserError
-from distill.experiments import params_file, presets
+from distill.experiments import presets
 
 PARAMS = """\
 # Parameters of the pipeline.
@@ -18,14 +19,16 @@ task: qa
 teacher:                    # learnt from
   # where it comes from
   model:
-    path: null              # hub id or folder
-    revision: null
+    path:                   # hub id or folder
+    revision:
     # shape
     config:
       model_type: deberta-v2
       hidden_size: 128      # width
   learning_rate: 0.001      # peak
-  betas: [0.9, 0.999]
+  betas:
+  - 0.9
+  - 0.999
   fp16: false
 
 # logit distillation
@@ -33,8 +36,14 @@ kd:
   kl_alpha: 10              # number or schedule
   temperature: 2.0
 
-methods: {logits: [ft, kd], hidden: [lwd]}   # groups
-seeds: [1]
+tinybert:
+  heads: mean
+
+methods:
+- ft
+- kd
+seeds:
+- 1
 """
 
 PRESET = """\
@@ -51,8 +60,7 @@ teacher:
   betas: [0.9, 0.98]
 kd:
   kl_alpha: {value: 5, schedule: cosine_v, warmup: 0.1}
-methods:
-  hidden: []
+methods: []
 seeds: [1, 2]
 """
 
@@ -63,21 +71,31 @@ task: qa
 teacher:                    # learnt from
   # where it comes from
   model:
-    path: microsoft/deberta-v3-base  # hub id or folder
-    revision: "8e10"
+    path: microsoft/deberta-v3-base # hub id or folder
+    revision: '8e10'
     # shape
     config: {}
   learning_rate: 3.0e-05    # peak
-  betas: [0.9, 0.98]
+  betas:
+  - 0.9
+  - 0.98
   fp16: false
 
 # logit distillation
 kd:
-  kl_alpha: {value: 5, schedule: cosine_v, warmup: 0.1}  # number or schedule
+  kl_alpha:                 # number or schedule
+    value: 5
+    schedule: cosine_v
+    warmup: 0.1
   temperature: 2.0
 
-methods: {logits: [ft, kd], hidden: []}   # groups
-seeds: [1, 2]
+tinybert:
+  heads: mean
+
+methods: []
+seeds:
+- 1
+- 2
 """
 
 
@@ -98,7 +116,7 @@ def through_dvc(folder: Path, text: str, overrides: list[str]):
     path = folder / "params.yaml"
     path.write_text(text, encoding="utf-8")
     apply_overrides(path, overrides)
-    return params_file.parse(path.read_text(encoding="utf-8"), path)
+    return reading.parse(path.read_text(encoding="utf-8"), path)
 
 
 @pytest.fixture
@@ -133,6 +151,75 @@ def test_merging_twice_or_nothing_changes_nothing(preset):
     assert presets.merge(PARAMS, {"kd": {"temperature": 2}}) == PARAMS  # 2 is 2.0
 
 
+TRAINED = """\
+training:
+  batch_size: 32
+  warmup: 0.1
+  seed: 1
+teacher:
+  label_noise: 0.0
+  warmup: 0.0               # a warm-up of its own
+  learning_rate: 0.001
+
+student:
+  learning_rate: 0.003
+  batch_size: 16
+
+distill:
+  learning_rate: 0.003
+"""
+SHARED = {"training": {"warmup": 0.2, "batch_size": 8}, "student": {"batch_size": 4}, "distill": {"warmup": 5}}
+SHARED_IN = """\
+training:
+  batch_size: 8
+  warmup: 0.2
+  seed: 1
+teacher:
+  label_noise: 0.0
+  learning_rate: 0.001
+
+student:
+  learning_rate: 0.003
+  batch_size: 4
+
+distill:
+  warmup: 5
+  learning_rate: 0.003
+"""
+
+
+def test_what_a_preset_gives_for_all_trainings_replaces_what_a_section_has(tmp_path):
+    lines = [str(change) for change in presets.changes(TRAINED, SHARED)]
+    assert lines == [
+        "training.warmup: 0.1 -> 0.2",
+        "training.batch_size: 32 -> 8",
+        "student.batch_size: 16 -> 4",
+        "distill.warmup: as in training -> 5",
+        "teacher.warmup: 0.0 -> as in training",
+    ]
+    assert presets.merge(TRAINED, SHARED) == SHARED_IN
+    overrides = presets.as_overrides(TRAINED, SHARED)
+    assert overrides[-2:] == ["+distill.warmup=5", "~teacher.warmup"]
+    assert through_dvc(tmp_path, TRAINED, overrides) == reading.parse(SHARED_IN, "merged")
+
+
+def test_the_same_holds_for_a_preset_that_extends_another(tmp_path):
+    (tmp_path / "base.yaml").write_text("teacher: {warmup: 1, label_noise: 0.5}\nstudent: {warmup: 2}\n")
+    (tmp_path / "mine.yaml").write_text("extends: base\ntraining: {warmup: 3}\nstudent: {warmup: 4}\n")
+    assert presets.load("mine", tmp_path) == {
+        "teacher": {"label_noise": 0.5},
+        "student": {"warmup": 4},
+        "training": {"warmup": 3},
+    }
+
+
+def test_only_what_trainings_share_may_be_new_in_a_section():
+    with pytest.raises(UserError, match=r"distill\.seed: params\.yaml has no such parameter"):
+        presets.changes(TRAINED, {"distill": {"seed": 1}})
+    with pytest.raises(UserError, match=r"teacher\.epochs: params\.yaml has no such parameter"):
+        presets.changes(TRAINED, {"teacher": {"epochs": 1}})
+
+
 def test_true_is_not_one():
     assert [str(c) for c in presets.changes(PARAMS, {"kd": {"kl_alpha": True}})] == ["kd.kl_alpha: 10 -> true"]
     assert presets.changes(PARAMS, {"teacher": {"fp16": 0}}) != []
@@ -152,7 +239,7 @@ def test_overrides_do_in_dvc_what_merge_does(preset, tmp_path):
     assert "teacher.model.revision='8e10'" in overrides
     at = overrides.index("~teacher.model.config")
     assert overrides[at + 1] == "+teacher.model.config={}"
-    assert through_dvc(tmp_path, PARAMS, overrides) == params_file.parse(MERGED, "merged")
+    assert through_dvc(tmp_path, PARAMS, overrides) == reading.parse(MERGED, "merged")
 
 
 WORDS = st.text(st.sampled_from("ab1 ,:=#'\"\\$@{}[]()%~+.-/é"), max_size=12)
@@ -165,7 +252,7 @@ def test_odd_text_survives_hydra(tmp_path_factory, words, word):
     values = {"a": {"l": words, "s": word}}
     folder = tmp_path_factory.mktemp("hydra")
     assert through_dvc(folder, text, presets.as_overrides(text, values)) == values
-    assert params_file.parse(presets.merge(text, values), "merged") == values
+    assert reading.parse(presets.merge(text, values), "merged") == values
 
 
 @pytest.mark.parametrize("value", [1e-5, 1e20, -3, 0.1, True, None, "1e-5", "null", "", "x y", []])
@@ -174,7 +261,7 @@ def test_every_kind_of_value_arrives_as_itself(value, tmp_path):
     values = {"a": {"v": value}}
     assert through_dvc(tmp_path, text, presets.as_overrides(text, values)) == values
     merged = presets.merge(text, values)
-    assert params_file.parse(merged, "merged") == values == yaml.safe_load(merged)
+    assert reading.parse(merged, "merged") == values == yaml.safe_load(merged)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from transformers import AutoConfig
 
 from distill import parameters
+from distill.config import reading
 from distill.config.values import flatten
 from distill.experiments import params_file, presets
 from distill.losses import weights as schedules
@@ -22,7 +23,7 @@ from tests.experiments.test_presets import through_dvc
 def test_every_preset_of_the_project_gives_valid_parameters(name, root, tmp_path):
     text = (root / "params.yaml").read_text(encoding="utf-8")
     values = presets.load(name)
-    merged = params_file.parse(presets.merge(text, values), name)
+    merged = reading.parse(presets.merge(text, values), name)
     parameters.parse(copy.deepcopy(merged), Path(name))
     assert through_dvc(tmp_path, text, presets.as_overrides(text, values)) == merged
     header = presets.header(name)
@@ -35,12 +36,12 @@ def test_a_preset_can_follow_an_export_of_other_methods_and_seeds(name, root):
         (root / "params.yaml").read_text(encoding="utf-8"),
         {("seeds",): [1, 2], ("export", "methods"): ["ted", "kd"], ("export", "seeds"): [2]},
     )
-    parameters.parse(params_file.parse(presets.merge(text, presets.load(name)), name), Path(name))
+    parameters.parse(reading.parse(presets.merge(text, presets.load(name)), name), Path(name))
 
 
 def merged_with(root, name):
     return parameters.parse(
-        params_file.parse(presets.merge((root / "params.yaml").read_text(encoding="utf-8"), presets.load(name)), name),
+        reading.parse(presets.merge((root / "params.yaml").read_text(encoding="utf-8"), presets.load(name)), name),
         Path(name),
     )
 
@@ -109,7 +110,7 @@ def test_glue_presets_read_the_columns_of_their_task(task, root):
         data.mismatched_split,
     )
     assert params.features.max_length == (128 if task == "stsb" else 256)
-    assert params.methods["logits"] == ["ft", "kd"] and params.methods["filtered"] == ["ted"]
+    assert params.methods == ["ft", "kd", "lwd", "ted"] and params.augment.methods == []
     dropout = {
         params.teacher.model.config.get("hidden_dropout_prob"),
         params.student.model.config.get("hidden_dropout_prob"),
@@ -155,7 +156,7 @@ def planned(monkeypatch):
 
     def run(params):
         plan.check_pairs(params)
-        return plan.reads(params, [name for group in GROUPS for name in params.methods[group]])
+        return plan.reads(params, [name for name in params.methods if parameters.group_of(params, name) in GROUPS])
 
     return run
 
@@ -242,4 +243,4 @@ def test_reverse_and_defective_are_configurations_of_kd(root):
     assert reverse.student.model.config == usual.teacher.model.config
     assert defective.teacher.label_noise > 0 and defective.teacher.model == usual.teacher.model
     for params in (reverse, defective):
-        assert "kd" in params.methods["logits"]
+        assert "kd" in params.methods

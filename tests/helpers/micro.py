@@ -57,19 +57,7 @@ SMALL: dict[str, Any] = {
         for name, value in _SHAPE.items()
     },
     "student.model.config.num_hidden_layers": 1,
-    **{
-        f"{section}.{name}": value
-        for section in (
-            "teacher",
-            "student",
-            "assistant",
-            "teacher_filters",
-            "student_filters",
-            "generator",
-            "distill",
-        )
-        for name, value in _TRAINING.items()
-    },
+    **{f"training.{name}": value for name, value in _TRAINING.items()},
     "assistant.chain": [
         {
             "model": {"path": None, "revision": None, "config": {}},
@@ -88,17 +76,10 @@ def params(overrides: dict[str, Any] | None = None) -> str:
     """The project's params.yaml in micro sizes, comments and all.
 
     Args:
-        overrides: dotted names to values, on top; a whole section that the file does not have is added to it.
+        overrides: dotted names to values, on top; what the file does not have is added to it.
     """
-    text = params_file.replace((ROOT / "params.yaml").read_text(), {tuple(k.split(".")): v for k, v in SMALL.items()})
-    for name, value in (overrides or {}).items():
-        try:
-            text = params_file.replace(text, {tuple(name.split(".")): value})
-        except KeyError:
-            if "." in name:
-                raise
-            text += f"\n{name}: {params_file.literal(value)}\n"
-    return text
+    values = {tuple(name.split(".")): value for name, value in (SMALL | (overrides or {})).items()}
+    return params_file.replace((ROOT / "params.yaml").read_text(encoding="utf-8"), values)
 
 
 def repo(folder: Path, overrides: dict[str, Any] | None = None) -> Path:

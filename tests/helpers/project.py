@@ -11,8 +11,8 @@ import yaml
 
 from tests.helpers import micro
 
-# One method that needs only logits and one that needs filters; no method in the third group.
-SETTINGS = {"methods.logits": ["kd"], "methods.hidden": [], "methods.filtered": ["ted"]}
+# One method that needs only logits and one that needs filters.
+SETTINGS = {"methods": ["kd", "ted"]}
 
 
 @dataclass

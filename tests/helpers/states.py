@@ -196,7 +196,7 @@ def load(name, depths, **changes):
     stated = {
         f"{role}.model.config.num_hidden_layers": n for role, n in zip(("student", "teacher"), depths, strict=True)
     }
-    listed = {f"methods.{group}": [] for group in ("logits", "filtered")} | {"methods.hidden": [name]}
+    listed = {"methods": [name]}
     own = {f"{name}.{field}": value for field, value in changes.items()}
     return config.load(micro.ROOT / "params.yaml", stated | listed | own)
 

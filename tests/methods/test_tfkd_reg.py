@@ -130,7 +130,7 @@ def test_nothing_is_asked_of_a_teacher():
 
 
 def test_regression_is_refused_before_any_training_and_says_why():
-    with pytest.raises(ValueError, match="'tfkd_reg': task regression has no classes .* out of methods.logits"):
+    with pytest.raises(ValueError, match="'tfkd_reg': task regression has no classes .* out of methods$"):
         REG.check(SimpleNamespace(task="regression"))
     REG.check(SimpleNamespace(task="qa")), REG.check(SimpleNamespace(task="classification"))
     with pytest.raises(UserError, match="has no classes"):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from distill.config import reading
 from distill.data.loading import tokenizer as tokenizers
 from distill.experiments import params_file, presets
 from tests.helpers import micro, tiny
@@ -196,7 +197,7 @@ def test_a_preset_runs_with_all_its_methods(name, hub, prepared, stages, tmp_pat
 
 def expected(name: str) -> tuple[str, int]:
     """Architecture and number of layers of a preset's student."""
-    params = params_file.parse(presets.merge(micro.params(), presets.load(name)), name)
+    params = reading.parse(presets.merge(micro.params(), presets.load(name)), name)
     model, teacher = params["student"]["model"], params["teacher"]["model"]
     layers = params["student"]["layers"]
     if params["distill"]["init"] == "teacher_layers" or params["student"]["init"] == "teacher_layers":

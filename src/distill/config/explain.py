@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+MISSING = "missing: every parameter stands in the file, see the one that came with the project"
+
 
 def explain(error: ValidationError, schema: type[BaseModel], prefix: str, sections: Sequence[str] = ()) -> list[str]:
     """A line for each thing that is wrong: field, value and fix.
@@ -28,9 +30,7 @@ def explain(error: ValidationError, schema: type[BaseModel], prefix: str, sectio
                 known = [*(k for k in known if k != "sections"), *sections]
             lines.append(f"{field}: unknown parameter{nearest(where[-1], known)}")
         elif item["type"] == "missing":
-            lines.append(
-                f"{field}: missing: every parameter stands in the file, see the one that came with the project"
-            )
+            lines.append(f"{field}: {MISSING}")
         elif item["type"] in ("model_type", "dict_type"):
             lines.append(f"{field}: {item['input']!r}: expected names and values below it")
         elif item["type"] == "value_error":

@@ -31,20 +31,20 @@ from distill.config.schema import (
     Student,
     Teacher,
     Tracking,
+    TrainingDefaults,
 )
-
-# By what a method needs from earlier stages; dvc.yaml has a stage for each.
-Group = Literal["logits", "hidden", "filtered", "assisted", "generated", "retrieved", "augmented", "generations"]
 
 
 class Params(Section):
     """All of params.yaml. Method sections are in `sections`, by method name."""
 
+    methods: list[str]
+    seeds: list[int]
     task: Literal["qa", "classification", "regression"]
     atlas: Atlas
     data: Data
     features: Features
-    training: dict
+    training: TrainingDefaults
     teacher: Teacher
     student: Student
     assistant: Assistant
@@ -60,8 +60,6 @@ class Params(Section):
     compare: Compare
     cost: Cost
     export: Export
-    methods: list[str]
-    seeds: list[int]
     runtime: Runtime
     tracking: Tracking
     sections: dict[str, Any]
@@ -70,18 +68,19 @@ class Params(Section):
     def _combinations(self) -> Params:
         data_checks.check(self)
         names = self.methods
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"methods: {twice[0]!r} is listed twice: list each method once")
+        for field, listed in (("methods", names), ("augment.methods", self.augment.methods)):
+            if twice := sorted({name for name in listed if listed.count(name) > 1}):
+                raise ValueError(f"{field}: {twice[0]!r} is listed twice: list each method once")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds: {self.seeds}: give at least one seed, each once")
         for field, values in (("methods", self.export.methods), ("seeds", self.export.seeds)):
             if len(set(values)) != len(values):
                 raise ValueError(f"export.{field}: {values}: give each once")
-        if strange := [name for name in self.export.methods if name not in names]:
-            raise ValueError(
-                f"export.methods: {strange[0]!r} is not trained: add it to a list of `methods`, or take it out here"
-            )
+        for field, listed in (("augment.methods", self.augment.methods), ("export.methods", self.export.methods)):
+            if strange := [name for name in listed if name not in names]:
+                raise ValueError(
+                    f"{field}: {strange[0]!r} is not trained: add it to methods {names}, or take it out of {field}"
+                )
         if self.export.methods and (untrained := [seed for seed in self.export.seeds if seed not in self.seeds]):
             raise ValueError(f"export.seeds: {untrained[0]} is not among seeds {self.seeds}: choose one of them")
         rivals = [name for name in names if name != "ft"]
@@ -102,7 +101,7 @@ class Params(Section):
                 " student.model.path to null, or choose another init"
             )
         if self.features.tokenizer.path is None:
-            # Methods of `generated` say so themselves.
+            # Methods that train a generator say so themselves.
             for role in ("teacher", "student", *(["generator"] if self.augment.methods else [])):
                 if path := getattr(self, role).model.path:
                     raise ValueError(

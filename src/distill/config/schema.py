@@ -132,12 +132,10 @@ class Model(Section):
     config: dict[str, Any]
 
 
-class Training(Section):
-    """Hyper-parameters that every training stage has."""
+class _SharedTraining(Section):
+    """Hyper-parameters that all trainings have and may share."""
 
-    epochs: Annotated[float, Field(gt=0)]
     max_steps: Count | None
-    learning_rate: Annotated[float, Field(gt=0)]
     batch_size: Count
     gradient_accumulation: Count
     weight_decay: Annotated[float, Field(ge=0)]
@@ -152,6 +150,19 @@ class Training(Section):
     log_every: Count
     evaluations: Annotated[int, Field(ge=0)]
     keep: Literal["last", "best"]
+
+
+class TrainingDefaults(_SharedTraining):
+    """Section `training`: what a section of a single training takes where it says nothing else."""
+
+    seed: int
+
+
+class Training(_SharedTraining):
+    """Hyper-parameters that every training stage has."""
+
+    epochs: Annotated[float, Field(gt=0)]
+    learning_rate: Annotated[float, Field(gt=0)]
 
     @model_validator(mode="after")
     def _is_possible(self) -> Training:
@@ -294,10 +305,9 @@ class Retrieve(Section):
 
 
 class Augment(Section):
-    """Copies of the training texts with words replaced."""
+    """Copies of the training texts with words replaced, and the methods that learn from them too."""
 
     methods: list[str]
-
     copies: Count
     probability: Annotated[float, Field(gt=0, le=1)]
     candidates: Count

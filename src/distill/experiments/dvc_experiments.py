@@ -131,9 +131,7 @@ def _outdated(params: Mapping[str, Any], lock: str) -> list[str]:
     Stages of methods and seeds that are not listed any more do not count.
     """
     stages = yaml.load(lock, yaml.CSafeLoader)["stages"] if lock else {}
-    listed = {
-        f"{name}-{seed}" for names in params["methods"].values() for name in names for seed in params["seeds"]
-    } | {""}
+    listed = {f"{name}-{seed}" for name in params["methods"] for seed in params["seeds"]} | {""}
     now, found = flatten(dict(params)), {}
     for stage, entry in stages.items():
         if stage.partition("@")[2] in listed:

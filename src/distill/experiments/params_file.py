@@ -1,21 +1,23 @@
-"""Change values inside a YAML text and nothing else: comments, order, quotes and spacing stay.
+"""Changing values in params.yaml: what comes out is what DVC writes, so that one change is one line.
 
-A YAML library's own round trip rewrites the whole file (line breaks, spaces, the style of lists).
-Here the parser only tells where each old value begins and ends, and the new one is written there.
+ruamel.yaml's round trip, as DVC uses it, keeps comments and order. Three things are done by hand: floats get a point,
+because YAML 1.1 takes 1e-05 for text; a new value goes before its section's last, behind which the comments of the next
+section hang; and an item that is taken out leaves such comments to the item before it.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from distill.errors import UserError
 
@@ -24,23 +26,16 @@ PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 RESERVED = {"true", "false", "yes", "no", "on", "off", "y", "n", "null", "none", "nan", "inf"}
 
 
-def parse(text: str, source: str | Path) -> dict[str, Any]:
-    """Read a YAML 1.2 mapping (where 1e-5 is a number); `source` names it in errors.
+class _Representer(RoundTripRepresenter):
+    def represent_float(self, data: float) -> ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:float", _number(data))
 
-    Raises:
-        UserError: the text is not valid YAML, has a key twice, or is no mapping.
-    """
-    try:
-        values = YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
-        raise UserError(f"{source}:{line} not valid YAML: {problem}: correct that line") from None
-    if not isinstance(values, dict):
-        found = "nothing" if values is None else f"a {type(values).__name__}"
-        raise UserError(f"{source}: expected sections (name: values), found {found}: add a section")
-    return values
+
+_Representer.add_representer(float, _Representer.represent_float)
+
+
+def _number(value: float) -> str:
+    return re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))
 
 
 def literal(value: Any, quote: Callable[[str], str] | None = None) -> str:
@@ -60,7 +55,7 @@ def literal(value: Any, quote: Callable[[str], str] | None = None) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
-        return re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))
+        return _number(value)
     if isinstance(value, str):
         if PLAIN.fullmatch(value) and value.lower() not in RESERVED:
             return value
@@ -74,65 +69,66 @@ def literal(value: Any, quote: Callable[[str], str] | None = None) -> str:
     raise UserError(f"{value}: a {kind} cannot be a parameter: put text in quotes, give finite numbers")
 
 
-def replace(text: str, values: Mapping[tuple[str, ...], Any]) -> str:
-    """Write new values in place of old ones.
+def replace(text: str, values: Mapping[tuple[str, ...], Any], removed: Iterable[tuple[str, ...]] = ()) -> str:
+    """Set values, and take some out.
 
     Args:
         text: a YAML mapping.
-        values: path of keys to new value, as ``{("ted", "mse_alpha"): 100}``. Every path must exist
-            in `text`, and none may lie inside another.
+        values: path of keys to value, as ``{("ted", "mse_alpha"): 100}``. The last key of a path may be new.
+        removed: paths to take out.
 
     Returns:
-        The text with those values changed. A block that is replaced becomes one line; comments
-        inside it go.
+        The text with those values changed. Comments inside a list or mapping that is replaced go.
 
     Raises:
-        KeyError: a path is not in `text`.
+        KeyError: the section of a path is not in `text`, or what is to be taken out is not.
     """
-    root = YAML(typ="safe", pure=True).compose(text)
-    edits = [_edit(text, *_find(root, path), literal(value)) for path, value in values.items()]
-    for start, end, new in sorted(edits, reverse=True):
-        text = text[:start] + new + text[end:]
-    return text
-
-
-def _find(node: Node, path: tuple[str, ...]) -> tuple[Node, Node]:
-    """The nodes of the last key of `path` and of its value."""
-    key = None
-    for name in path:
-        pairs = node.value if isinstance(node, MappingNode) else []
-        key, node = next(((k, v) for k, v in pairs if k.value == name), (None, None))
-        if node is None:
+    if not values and not (removed := list(removed)):
+        return text
+    yaml = YAML()
+    yaml.Representer = _Representer
+    data = yaml.load(text)
+    for path, value in values.items():
+        section = _section(data, path)
+        if path[-1] in section or len(path) == 1 or not section:
+            section[path[-1]] = value
+            # Where a list stood, the comment on the key's line is marked as one before an item: no item may come.
+            if comment := section.ca.items.get(path[-1]):
+                comment[3] = None
+        else:
+            section.insert(len(section) - 1, path[-1], value)
+    for path in removed:
+        section = _section(data, path)
+        if path[-1] not in section:
             raise KeyError(".".join(path))
-    return key, node
+        _take_out(section, path[-1])
+    stream = io.StringIO()
+    yaml.dump(data, stream)
+    return stream.getvalue()
 
 
-def _edit(text: str, key: Node, old: Node, new: str) -> tuple[int, int, str]:
-    """Where to cut (start, end) and what to put there."""
-    colon = text.index(":", key.end_mark.index) + 1
-    start, end = old.start_mark.index, _end(text, old)
-    if start == end:
-        start = end = colon  # no value after the key: the parser's mark is at whatever follows
-        new = f" {new}"
-    elif old.start_mark.line != key.end_mark.line:
-        # A block below the key: the value goes to the key's line, before the comment there.
-        rest = text[colon:].partition("\n")[0]
-        if comment := rest.strip():
-            comment = " " * max(rest.index("#") - len(new) - 1, 2) + comment
-        last_line = text[end:].partition("\n")[0]
-        return colon, end + len(last_line), f" {new}{comment}"
-    gap = re.match(r" +(?=#)", text[end:])
-    if gap is None or "\n" in text[start:end]:
-        return start, end, new
-    # The comment behind the value keeps its column where there is room.
-    width = max(len(gap[0]) + (end - start) - len(new), min(len(gap[0]), 2))
-    return start, end + len(gap[0]), new + " " * width
+def _section(data: CommentedMap, path: tuple[str, ...]) -> CommentedMap:
+    """The mapping that holds the last key of a path."""
+    for name in path[:-1]:
+        data = data.get(name) if isinstance(data, CommentedMap) else None
+    if not isinstance(data, CommentedMap):
+        raise KeyError(".".join(path))
+    return data
 
 
-def _end(text: str, node: Node) -> int:
-    """Index after the node's last character: behind a block, the parser's mark is past comments."""
-    if isinstance(node, ScalarNode) or node.flow_style or not node.value:
-        start, end = node.start_mark.index, node.end_mark.index
-        return start + len(text[start:end].rstrip())
-    last = node.value[-1]
-    return _end(text, last[1] if isinstance(node, MappingNode) else last)
+def _take_out(section: CommentedMap, key: str) -> None:
+    """Delete a key and the comment on its line; the lines of comment after it stay."""
+    keys = list(section)
+    place = keys.index(key)
+    token = section.ca.items.get(key, [None] * 4)[2]
+    del section[key]
+    section.ca.items.pop(key, None)
+    after = token.value.partition("\n")[2] if token else ""
+    if not after or place == 0:
+        return
+    previous = section.ca.items.setdefault(keys[place - 1], [None] * 4)
+    if previous[2] is None:
+        token.value = "\n" + after
+        previous[2] = token
+    else:
+        previous[2].value = previous[2].value.rstrip("\n") + "\n" + after

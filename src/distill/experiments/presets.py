@@ -11,6 +11,9 @@ It may give any part of the sections in params.yaml, and nothing that is not the
 merged key by key, lists and values are replaced, and so is `config` as a whole: its keys are fields
 of a transformers configuration, and those of one architecture mean nothing to another.
 
+What it gives in `training` holds for all trainings: the value that a section (`teacher`, say) has for
+itself goes, unless the preset gives that one too. So a preset means the same after any other.
+
 With `extends: other` it begins with the values of `other.yaml` beside it and has its own on top, by
 the same rules. What several presets share and is none by itself stands in `presets/shared/`
 (`extends: shared/name`).
@@ -24,6 +27,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from distill.config import reading, training
 from distill.errors import UserError
 from distill.experiments import params_file
 
@@ -32,8 +36,18 @@ REPLACED_WHOLE = frozenset({"config"})
 EXTENDS = "extends"
 
 
+class _Absent:
+    """No value: the section takes that of `training`."""
+
+    def __str__(self) -> str:
+        return "as in training"
+
+
+ABSENT = _Absent()
+
+
 class Change(NamedTuple):
-    """A parameter that differs: its keys from the top, the value now, the preset's value."""
+    """A parameter that differs: its keys from the top, the value now, the preset's value; either may be ABSENT."""
 
     path: tuple[str, ...]
     old: Any
@@ -41,7 +55,7 @@ class Change(NamedTuple):
 
     def __str__(self) -> str:
         """``teacher.learning_rate: 0.001 -> 3.0e-05``."""
-        old, new = params_file.literal(self.old), params_file.literal(self.new)
+        old, new = (str(v) if v is ABSENT else params_file.literal(v) for v in (self.old, self.new))
         return f"{'.'.join(self.path)}: {old} -> {new}"
 
 
@@ -89,8 +103,8 @@ def load(name_or_path: str | Path, folder: Path = FOLDER) -> dict[str, Any]:
 
 
 def _on_top(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of two presets, those of `upper` where both have one."""
-    values = dict(lower)
+    """The values of two presets, or of params.yaml and a preset: those of `upper` where both have one."""
+    values = {**lower, **{name: _without(lower[name], keys) for name, keys in _superseded(lower, upper).items()}}
     for key, new in upper.items():
         old = values.get(key)
         both = isinstance(old, Mapping) and isinstance(new, Mapping)
@@ -98,8 +112,24 @@ def _on_top(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any
     return values
 
 
+def _superseded(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Section → its values in `lower` that give way to those of section `training` in `upper`."""
+    given = upper.get(training.NAME)
+    superseded = {}
+    for name in training.SECTIONS if isinstance(given, Mapping) else ():
+        section, kept = lower.get(name), upper.get(name, {})
+        if isinstance(section, Mapping) and isinstance(kept, Mapping):
+            keys = [key for key in training.shared(name) if key in given and key in section and key not in kept]
+            superseded |= {name: keys} if keys else {}
+    return superseded
+
+
+def _without(values: Mapping[str, Any], keys: list[str]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in keys}
+
+
 def _read(path: Path) -> dict[str, Any]:
-    preset = params_file.parse(path.read_text(encoding="utf-8"), path)
+    preset = reading.parse(path.read_text(encoding="utf-8"), path)
     for keys, value in _leaves(preset):
         if wrong := [key for key in keys if not isinstance(key, str)]:
             raise UserError(f"{path}: key {wrong[0]!r} is no name: put it in quotes or correct it")
@@ -138,7 +168,12 @@ def changes(params_text: str, preset: Mapping[str, Any], source: str | Path = "p
         UserError: the preset names a parameter that the file lacks (the message has the nearest
             valid name), or gives a single value for a whole section.
     """
-    return list(_compare(params_file.parse(params_text, "params.yaml"), preset, (), source))
+    params = reading.parse(params_text, "params.yaml")
+    superseded = _superseded(params, preset)
+    return [
+        *_compare(params, preset, (), source),
+        *(Change((name, key), params[name][key], ABSENT) for name, keys in superseded.items() for key in keys),
+    ]
 
 
 def merge(params_text: str, preset: Mapping[str, Any], source: str | Path = "preset") -> str:
@@ -147,11 +182,12 @@ def merge(params_text: str, preset: Mapping[str, Any], source: str | Path = "pre
     Arguments and errors as in :func:`changes`; also UserError where a value cannot be edited in
     place (an alias, for instance).
     """
-    found = changes(params_text, preset, source)
-    merged = params_file.replace(params_text, {change.path: change.new for change in found})
-    # The edit goes by positions in the text: read the result back, so that no wrong file comes out.
-    params = params_file.parse(params_text, "params.yaml")
-    if params_file.parse(merged, "params.yaml") != _on_top(params, preset):
+    different = changes(params_text, preset, source)
+    values = {change.path: change.new for change in different if change.new is not ABSENT}
+    merged = params_file.replace(params_text, values, [c.path for c in different if c.new is ABSENT])
+    # A value behind an alias has several places: read the result back, so that no wrong file comes out.
+    params = reading.parse(params_text, "params.yaml")
+    if reading.parse(merged, "params.yaml") != _on_top(params, preset):
         raise UserError(
             f"params.yaml: cannot put the values of {source} in place (an anchor, alias or merge"
             " key?): write plain values there, or change them by hand"
@@ -162,15 +198,20 @@ def merge(params_text: str, preset: Mapping[str, Any], source: str | Path = "pre
 def as_overrides(params_text: str, preset: Mapping[str, Any], source: str | Path = "preset") -> list[str]:
     """The preset's changes in Hydra's override grammar, each an argument for `dvc exp run -S`.
 
-    ``a.b=value`` for values and lists. A mapping that comes or goes as a whole takes two, ``~a.b``
-    (delete) and ``+a.b={...}`` (add), because Hydra merges mappings. Arguments and errors as in
-    :func:`changes`.
+    ``a.b=value`` for values and lists, ``+a.b=value`` for one that params.yaml does not have yet, and ``~a.b`` to take
+    one out. A mapping that comes or goes as a whole takes two, ``~a.b`` and ``+a.b={...}``, because Hydra merges
+    mappings. Arguments and errors as in :func:`changes`.
     """
     overrides = []
     for path, old, new in changes(params_text, preset, source):
         name = ".".join(path)
+        if new is ABSENT:
+            overrides.append(f"~{name}")
+            continue
         value = params_file.literal(new, _hydra_quote)
-        if isinstance(old, Mapping) or isinstance(new, Mapping):
+        if old is ABSENT:
+            overrides.append(f"+{name}={value}")
+        elif isinstance(old, Mapping) or isinstance(new, Mapping):
             overrides += [f"~{name}", f"+{name}={value}"]
         else:
             overrides.append(f"{name}={value}")
@@ -193,6 +234,9 @@ def _compare(
 ) -> Iterator[Change]:
     for key, new in preset.items():
         path = (*at, key)
+        if key not in params and len(at) == 1 and key in training.shared(at[0]):
+            yield Change(path, ABSENT, new)
+            continue
         if key not in params:
             raise UserError(
                 f"{source}: {'.'.join(path)}: params.yaml has no such parameter{_nearest(key, list(params), at)}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from distill.config import training
 from distill.config.values import flatten
 from distill.errors import UserError
 
@@ -42,7 +43,7 @@ class Point:
     name: str
     values: tuple[Any, ...]
     scores: Mapping[str, Any]
-    methods: Mapping[str, Any]
+    methods: Sequence[str]
 
 
 @dataclass
@@ -101,12 +102,12 @@ def model_of(parameters: Sequence[str], models: Iterable[str]) -> str:
 
 
 def value_of(params: Mapping[str, Any], name: str) -> Any:
-    """The value at a dotted name.
+    """The value at a dotted name; what the section of a training does not set is that of section `training`.
 
     Raises:
         UserError: there is none; the message has the nearest name.
     """
-    at: Any = params
+    at: Any = training.complete(params)
     for part in name.split("."):
         if not isinstance(at, Mapping) or part not in at:
             near = difflib.get_close_matches(name, flatten(dict(params)), n=1, cutoff=0.5)
@@ -132,7 +133,7 @@ def collect(baseline: Run, runs: Iterable[Run], parameters: Sequence[str], model
             sweep.left_out[run.name] = reason
             continue
         values = tuple(value_of(run.params, name) for name in parameters)
-        sweep.points.append(Point(run.name, values, run.summary[model], run.params.get("methods", {})))
+        sweep.points.append(Point(run.name, values, run.summary[model], run.params.get("methods", ())))
     if not sweep.points:
         why = "; ".join(f"{name}: {reason}" for name, reason in sweep.left_out.items())
         raise UserError(f"no run has scores of {model} that can be compared ({why}): run `dvc repro`, and commit")

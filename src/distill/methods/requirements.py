@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from distill.config.params import Params
-from distill.errors import UserError
 from distill.methods import registry
-from distill.methods.base import Method
 from distill.signals.manifest import Request, everything
 from distill.signals.states import KINDS, Reads
 
@@ -61,12 +59,3 @@ def request(name: str, params: Params, counts: Mapping[str, int], declared: Coll
             why = "the teacher runs along: it needs the states of padding too"
     logits = not copies and "model" not in kind.needs
     return Request("teacher", logits, states, bool(why) or starts, why=why, **common)
-
-
-def check_copies(name: str, kind: type[Method]) -> None:
-    """Raise a UserError where a method of `augment.methods` cannot learn from augmented copies."""
-    if not kind.copies:
-        fitting = [other for other in registry.available() if registry.load(other).copies]
-        raise UserError(
-            f"params.yaml: augment.methods: {name!r} cannot learn from augmented copies: {', '.join(fitting)} can"
-        )

@@ -24,7 +24,7 @@ from distill.losses.weights import ScheduledWeight, Weight
 from distill.methods.base import Method, Setup
 from distill.models.forward import Outputs
 
-_NO_CLASSES = "task regression has no classes that a teacher could be made for: take tfkd_reg out of methods.logits"
+_NO_CLASSES = "task regression has no classes that a teacher could be made for: take tfkd_reg out of methods"
 
 
 class Config(Section):
@@ -46,12 +46,12 @@ class VirtualTeacher(Method):
     def check(cls, params: Params) -> None:
         """A number is no class."""
         if params.task == "regression":
-            raise ValueError(f"methods.logits: 'tfkd_reg': {_NO_CLASSES}")
+            raise ValueError(f"methods: 'tfkd_reg': {_NO_CLASSES}")
 
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)
         if not setup.task.has_classes:
-            raise UserError(f"params.yaml: methods.logits: 'tfkd_reg': {_NO_CLASSES}")
+            raise UserError(f"params.yaml: methods: 'tfkd_reg': {_NO_CLASSES}")
 
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
         """`task` and `kl`.

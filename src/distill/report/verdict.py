@@ -28,8 +28,7 @@ def _decision(results: Results) -> tuple[str, str]:
         return "Nothing to compare: the run has no method besides ft.", ""
     if BASELINE not in results.summary:
         return (
-            "Cannot tell: ft, the baseline of every comparison, is not in the run. Add it to methods.logits in"
-            " params.yaml.",
+            "Cannot tell: ft, the baseline of every comparison, is not in the run. Add it to methods in params.yaml.",
             "",
         )
     verdicts = {name: results.verdict(name) for name in results.rivals}

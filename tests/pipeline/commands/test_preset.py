@@ -1,10 +1,12 @@
 """The preset command: what it prints, what it writes, what it refuses."""
 
+import difflib
 import shlex
 import shutil
 
 import pytest
 
+from distill.config import reading
 from distill.experiments import params_file
 from pipeline.commands import preset
 
@@ -22,17 +24,18 @@ def files(root, tmp_path, monkeypatch):
 
 def test_applies_in_place_and_says_what_changed(files, capsys):
     before = (files / "params.yaml").read_text()
-    old = params_file.parse(before, "before")
+    old = reading.parse(before, "before")
     assert preset.main(["fast.yaml"]) == 0
     after = (files / "params.yaml").read_text()
-    new = params_file.parse(after, "after")
+    new = reading.parse(after, "after")
     rate = params_file.literal(old["teacher"]["learning_rate"])
     out = capsys.readouterr().out
     assert f"  teacher.learning_rate: {rate} -> 3.0e-05\n" in out
     assert "params.yaml: 2 values changed by preset fast.yaml" in out
     assert new == old | {"teacher": old["teacher"] | {"learning_rate": 3e-5}, "seeds": [7, 8]}
-    different = [a for a, b in zip(before.splitlines(), after.splitlines(), strict=True) if a != b]
-    assert len(different) == 2
+    lines = list(difflib.ndiff(before.splitlines(), after.splitlines()))
+    assert [line for line in lines if line[0] == "-"] == ["- - 1", "-   learning_rate: 1.0e-3"]
+    assert [line for line in lines if line[0] == "+"] == ["+ - 7", "+ - 8", "+   learning_rate: 3.0e-05"]
     assert sorted(path.name for path in files.iterdir()) == ["fast.yaml", "params.yaml"]
 
     assert preset.main(["fast.yaml"]) == 0

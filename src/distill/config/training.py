@@ -1,0 +1,47 @@
+"""Section `training`: what all trainings share, and how the sections of single trainings take it over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from distill.config.schema import (
+    Assistant,
+    Distill,
+    Filters,
+    Generator,
+    Student,
+    Teacher,
+    Training,
+    TrainingDefaults,
+)
+
+#: The section in params.yaml.
+NAME = "training"
+#: The sections of single trainings.
+SECTIONS: dict[str, type[Training]] = {
+    "teacher": Teacher,
+    "student": Student,
+    "assistant": Assistant,
+    "teacher_filters": Filters,
+    "student_filters": Filters,
+    "generator": Generator,
+    "distill": Distill,
+}
+
+
+def shared(section: str) -> list[str]:
+    """The values that a section may leave to `training`; none for a section that trains nothing."""
+    fields = SECTIONS[section].model_fields if section in SECTIONS else {}
+    return [name for name in TrainingDefaults.model_fields if name in fields]
+
+
+def complete(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections of params.yaml, each training's with the values of `training` that it does not set for itself."""
+    completed = dict(sections)
+    values = sections.get(NAME)
+    for name in SECTIONS:
+        if isinstance(values, Mapping) and isinstance(sections.get(name), Mapping):
+            taken = {field: values[field] for field in shared(name) if field in values}
+            completed[name] = taken | dict(sections[name])
+    return completed
