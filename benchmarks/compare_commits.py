@@ -213,7 +213,11 @@ def settings(params: dict[str, Any], task: Mapping[str, Any], available: list[st
         groups |= {"logits": [name for name in listed if name not in placed], "augmented": copies}
         params["methods"] = {group: groups.get(group, []) for group in params["methods"]}
     else:
-        params["methods"] = listed
+        # In the order that the groups give: tables and plots follow the list.
+        grouped = [name for names in _GROUPS.values() for name in names if name in listed and name not in copies]
+        logits = [name for name in listed if name not in {*grouped, *copies}]
+        last = [name for name in grouped if name in _GROUPS["generations"]]
+        params["methods"] = [*logits, *(name for name in grouped if name not in last), *copies, *last]
         params["augment"]["methods"] = copies
     return params
 
