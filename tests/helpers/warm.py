@@ -79,7 +79,7 @@ def _run(program: Connection) -> None:
             received = recv_handle(program)
             os.dup2(received, file)
             os.close(received)
-    sys.stdin = open(0, closefd=False)  # multiprocessing has put an empty one in its place
+    sys.stdin = os.fdopen(0, closefd=False)  # multiprocessing has put an empty one in its place
     forkserver.enter(folder, environment, [module, *words])
     for name in [name for name in sys.modules if name.split(".")[0] in ("distill", "pipeline", "tests")]:
         del sys.modules[name]
