@@ -10,6 +10,7 @@ own: what the parameters do not say, it asks the checkpoints.
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 
 from distill.config.params import Params
@@ -17,6 +18,7 @@ from distill.errors import UserError
 from distill.methods import registry, requirements
 from distill.methods.shared.filters import selected_layers
 from distill.models import layer_maps
+from distill.signals.manifest import Request
 from distill.signals.states import KINDS, Reads
 from pipeline.launch.run import run_stage
 from pipeline.stage import artifacts, paths
@@ -30,15 +32,22 @@ def main() -> None:
     with Stage(definition, params, tracked=False) as stage:
         check_pairs(params)
         check_vocabularies(params)
-        counts = {role: functools.partial(number_of, params, role) for role in ("student", "teacher")}
-        asked = {
-            name: requirements.request(name, params, Counts(counts), definition.declared) for name in params.methods
-        }
+        asked = requests(params, definition.declared)
         for artifact, needed in requirements.needed(params).items():
             stage.write_json(artifacts.file(artifact), {"needed": needed})
-        states = {name: vars(reads) for name, reads in readers(params, {n: r.states for n, r in asked.items()}).items()}
+        states = {name: vars(reads) for name, reads in readers(params, asked).items()}
         stage.write_json(artifacts.STATES, states)
         stage.write_json(artifacts.REQUESTS, {name: asdict(request) for name, request in asked.items()})
+
+
+def requests(params: Params, declared: Collection[str]) -> dict[str, Request]:
+    """What each listed method asks stage signals for.
+
+    Args:
+        declared: dotted names of the parameters that stage plan depends on.
+    """
+    counts = Counts({role: functools.partial(number_of, params, role) for role in ("student", "teacher")})
+    return {name: requirements.request(name, params, counts, declared) for name in params.methods}
 
 
 class Counts(dict):
@@ -91,19 +100,18 @@ def check_vocabularies(params: Params) -> None:
         tokenizers.check_same(model.path, model.revision, tokenizer, field)
 
 
-def readers(params: Params, listed: dict[str, Reads]) -> dict[str, Reads]:
+def readers(params: Params, asked: Mapping[str, Request]) -> dict[str, Reads]:
     """What each method reads of the teacher's hidden states, and what the training of its filters does.
 
     All methods that could read are named, with nothing where they are not listed: listing one that reads nothing then
     changes nothing, and the teacher is not run again.
 
     Args:
-        listed: states that the listed methods ask for.
+        asked: requests of the listed methods.
     """
     possible = [name for name in registry.available() if registry.load(name).needs & set(KINDS)]
-    reads = dict.fromkeys([*possible, paths.FILTERS_READER], Reads()) | {
-        n: r for n, r in listed.items() if n in possible
-    }
+    reads = dict.fromkeys([*possible, paths.FILTERS_READER], Reads())
+    reads |= {name: request.states for name, request in asked.items() if name in possible}
     section = params.teacher_filters
     # With dropout in the backbone no two passes are the same.
     if requirements.needed(params)["filters"] and not section.backbone_dropout:

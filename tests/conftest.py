@@ -15,6 +15,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # These files share a project that takes a minute to make.
 TOGETHER = ("test_reruns", "test_tracking_modes")
+# They take minutes each: begun last, one process would still be at them when the others have nothing left to do.
+LONGEST = (*TOGETHER, "test_presets_run", "test_methods", "test_kill")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In several processes the longest files come first; in one, the order stays."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.hookimpl(optionalhook=True)

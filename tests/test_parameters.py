@@ -11,7 +11,7 @@ from distill.config.training import SECTIONS
 from distill.config.values import flatten, pick
 from distill.errors import UserError
 from distill.methods import registry
-from distill.parameters import group_of, learns_from_copies, load, parse
+from distill.parameters import load, parse
 from tests.helpers import micro
 
 FILE = Path("params.yaml")
@@ -297,12 +297,6 @@ def test_every_training_has_its_own_epochs_and_learning_rate_in_the_file(root):
     raw = yaml.safe_load((root / "params.yaml").read_text())
     for name in SECTIONS:
         assert {"epochs", "learning_rate"} <= raw[name].keys()
-
-
-def test_a_method_of_augment_methods_needs_the_copies(text):
-    params = read(text, {"methods": ["ft", "kd", "lwd"], "augment.methods": ["kd"]})
-    assert [group_of(params, name) for name in params.methods] == ["logits", "augmented", "hidden"]
-    assert learns_from_copies("tinybert") and not learns_from_copies("ft")
 
 
 def test_parameters_cannot_be_changed(text):

@@ -33,8 +33,8 @@ def run_stage(main: Callable[..., None], script: str | None = None, words: Seque
     Exit codes: 0 done, 2 something the user can mend, 130 interrupted. Any other exception is a bug and keeps its
     traceback. A stage that makes an artifact which no listed method needs writes empty outputs instead of running.
 
-    A training stage starts its processes itself where the machine is set so (`pipeline.launch.launcher`); each comes here
-    again.
+    A training stage starts its processes itself where the machine is set so (`pipeline.launch.launcher`); each of them
+    comes here again.
 
     Args:
         main: The stage. Its parameters are positional and of type str.

@@ -14,8 +14,8 @@ from distill.config.values import flatten
 from distill.experiments import params_file, presets
 from distill.losses import weights as schedules
 from distill.models import loading
-from distill.signals.states import GROUPS
 from pipeline import plan
+from pipeline.stage.definition import define
 from tests.experiments.test_presets import through_dvc
 
 
@@ -156,7 +156,7 @@ def planned(monkeypatch):
 
     def run(params):
         plan.check_pairs(params)
-        return plan.reads(params, [name for name in params.methods if parameters.group_of(params, name) in GROUPS])
+        return plan.readers(params, plan.requests(params, define("plan").declared))
 
     return run
 

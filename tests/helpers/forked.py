@@ -5,26 +5,15 @@ the seconds of importing torch and transformers are saved. It can be told to `ki
 operation: every write, rename and removal by Python is one, found by an audit hook, so no stage knows of it.
 """
 
-import contextlib
-import gc
-import importlib
-import json
 import os
 import signal
-import subprocess
 import sys
-import time
-import traceback
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.helpers import micro
-
-STAGES = ("corpus", "prepare", "finetune", "plan", "predict", "train_filters", "distill", "evaluate", "summarize")
-STAGES += ("assistant", "generator", "retrieve", "augment", "generations", "cost", "export")
-# What they import late.
-LATE = ("datasets", "evaluate", "mlflow.tracking", "transformers.models.deberta_v2.modeling_deberta_v2")
+from tests.helpers import forkserver, micro
 
 
 class Done(NamedTuple):
@@ -36,28 +25,27 @@ class Done(NamedTuple):
     operations: int
 
 
+class Started(NamedTuple):
+    """A stage that runs: its pid, the folder of what it prints, and its process."""
+
+    pid: int
+    folder: Path
+    process: BaseProcess
+
+
 class Server:
     """Runs stages; use it in a `with` statement."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._asked = 0
+        self._count = 0
 
     def __enter__(self) -> "Server":
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", "from tests.helpers import forked; forked.serve()"],
-            cwd=micro.ROOT,
-            env=micro.environment(PYTHONPATH=f"{micro.ROOT}{os.pathsep}{micro.ROOT / 'src'}"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout.readline() == "ready\n"
+        forkserver.launch()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._process.kill()
-        self._process.communicate()
+        forkserver.kill_all()
 
     def start(
         self,
@@ -68,7 +56,7 @@ class Server:
         kill_at: int = 0,
         outside: str = "",
         setup: str = "",
-    ) -> tuple[int, Path]:
+    ) -> Started:
         """Start a stage in a repository.
 
         Args:
@@ -77,23 +65,19 @@ class Server:
             kill_at: `kill -9` itself before this file operation, counted from 1; 0: never.
             outside: count only operations on paths that do not contain this.
             setup: Python code to run before, in the stage's process.
-
-        Returns:
-            Its pid, and the folder of what it prints.
         """
-        folder = self.folder / str(self._asked + 1)
+        self._count += 1
+        folder = self.folder / str(self._count)
         folder.mkdir(parents=True)
         environment = micro.environment(DVC_ROOT=str(repo), **(env or {}))
-        request = {"repo": str(repo), "stage": stage, "words": words, "env": environment, "folder": str(folder)}
-        request |= {"kill_at": kill_at, "outside": outside, "setup": setup}
-        return int(self._ask(request)), folder
+        process = forkserver.start(_run, str(repo), stage, words, environment, folder, kill_at, outside, setup)
+        return Started(process.pid, folder, process)
 
-    def wait(self, started: tuple[int, Path]) -> Done:
+    def wait(self, started: Started) -> Done:
         """Wait for the end of what `start` started."""
-        pid, folder = started
-        code = os.waitstatus_to_exitcode(int(self._ask({"wait": pid})))
-        out, err = ((folder / name).read_text() for name in ("out", "err"))
-        operations = folder / "operations"
+        code = forkserver.wait(started.process)
+        out, err = ((started.folder / name).read_text() for name in ("out", "err"))
+        operations = started.folder / "operations"
         return Done(code, out, err, int(operations.read_text()) if operations.exists() else -1)
 
     def run(self, repo: Path, stage: str, *words: str, check: bool = True, **options) -> Done:
@@ -105,74 +89,32 @@ class Server:
     def kill_when(self, repo: Path, stage: str, *words: str, condition: Callable[[], bool], **options) -> Done:
         """Start a stage and `kill -9` it as soon as the condition holds."""
         started = self.start(repo, stage, *words, **options)
-        with contextlib.suppress(ProcessLookupError):
-            while not condition():
-                os.kill(started[0], 0)
-                if (Path("/proc") / str(started[0]) / "stat").read_text().split()[2] == "Z":
-                    break
-                time.sleep(0.002)
-            os.kill(started[0], signal.SIGKILL)
+        while not (condition() or forkserver.has_ended(started.process, 0.002)):
+            pass
+        started.process.kill()
         return self.wait(started)
 
-    def _ask(self, request: dict) -> str:
-        self._asked += 1
-        self._process.stdin.write(json.dumps(request | {"number": self._asked}) + "\n")
-        self._process.stdin.flush()
-        while line := self._process.stdout.readline():
-            number, answer = line.split()
-            if int(number) == self._asked:  # others are answers to a test that was given up on
-                return answer
-        raise RuntimeError("the server of stages has ended")
 
-
-def serve() -> None:
-    """The server: one request per line; forks a child for each stage, never computes itself."""
-    for name in (*(f"pipeline.{stage}" for stage in STAGES), *LATE):
-        importlib.import_module(name)
-    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
-
-    from distill.methods import registry
-
-    for method in registry.available():
-        registry.load(method)
-    get_checkpoint_conversion_mapping("bert")  # patterns that transformers compiles when the first checkpoint is loaded
-    gc.freeze()  # or every child goes through, and copies, all of the above when it collects garbage
-    print("ready", flush=True)
-    for line in sys.stdin:
-        request = json.loads(line)
-        number = request.pop("number")
-        if "wait" in request:
-            print(number, os.waitpid(request["wait"], 0)[1], flush=True)
-        elif pid := os.fork():
-            print(number, pid, flush=True)
-        else:
-            os._exit(_child(**request))
-
-
-def _child(
-    repo: str, stage: str, words: list[str], env: dict, folder: str, kill_at: int, outside: str, setup: str
-) -> int:
+def _run(
+    repo: str,
+    stage: str,
+    words: tuple[str, ...],
+    environment: dict[str, str],
+    folder: Path,
+    kill_at: int,
+    outside: str,
+    setup: str,
+) -> None:
     for name, number in (("out", 1), ("err", 2)):
-        os.dup2(os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CREAT), number)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.chdir(repo)
-    os.environ.clear()
-    os.environ.update(env)
-    sys.argv = [f"pipeline/{stage}.py", *words]
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)
+    forkserver.enter(repo, environment, [f"pipeline/{stage}.py", *words])
     module = sys.modules[f"pipeline.{stage}"]
     exec(setup, {})
     count = _watch(repo, kill_at, outside)
-    code = 1
     try:
         module.run_stage(module.main)
-    except SystemExit as end:
-        code = end.code
-    except BaseException:
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    Path(folder, "operations").write_text(str(count[0]))
-    return code
+    finally:
+        (folder / "operations").write_text(str(count[0]))
 
 
 _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink"}

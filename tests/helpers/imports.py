@@ -1,4 +1,4 @@
-"""Which files of the project a file imports, by its import statements: for comparing them with what dvc.yaml declares."""
+"""The files of the project that a file imports, by its import statements: to compare them with what dvc.yaml declares."""
 
 import ast
 from collections.abc import Iterator

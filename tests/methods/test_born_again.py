@@ -97,7 +97,7 @@ def test_every_generation_and_seed_has_a_seed_of_its_own():
 def test_it_starts_as_fine_tuning_did_and_not_from_the_model_that_teaches_it():
     params = SimpleNamespace(student=SimpleNamespace(init="random"), distill=SimpleNamespace(init="finetuned"))
     assert BORN.start(params) == "random"
-    assert (BORN.taught_by, BORN.groups, BORN.needs) == ("generation", ("generations",), {"logits", "model"})
+    assert (BORN.taught_by, BORN.needs) == ("generation", {"logits", "model"})
 
 
 @pytest.mark.parametrize("generations", [0, 1.5, True])

@@ -96,7 +96,7 @@ def test_stated_depths_are_checked_before_any_stage_runs():
         states.load("pkd", (1, 6))
     with pytest.raises(UserError, match="pkd.layer_map: 'skip' takes every other layer"):
         states.load("pkd", (4, 6), layer_map="skip")
-    assert states.load("pkd", (3, 6)).methods["hidden"] == ["pkd"]
+    assert states.load("pkd", (3, 6)).methods == ["pkd"]
 
 
 def test_a_share_above_one_is_refused():

@@ -9,18 +9,15 @@ import yaml
 
 from distill.config.schema import Section
 from distill.errors import UserError
-from distill.methods import registry
+from distill.methods import registry, requirements
 from distill.methods.base import Method, Source
 from distill.tasks.registry import load_task, task_names
 
-GROUPS = {"logits", "hidden", "filtered", "assisted", "generated", "retrieved", "augmented", "generations"}
 NEEDS = {"logits", "cls", "hidden", "attention", "model"}
-# Groups whose stages read the teacher's outputs from files.
-FROM_LOGITS = {"logits", "assisted", "retrieved"}
 
 
 def test_every_file_in_methods_is_a_method(root):
-    names = {path.stem for path in (root / "src/distill/methods").glob("*.py")} - {"__init__", "base", "registry"}
+    names = {path.stem for path in (root / "src/distill/methods").glob("*.py")} - set(registry.NOT_METHODS)
     assert registry.available() == sorted(names)
     assert {"ft", "kd", "lwd", "ted"} <= names
 
@@ -29,17 +26,19 @@ def test_every_file_in_methods_is_a_method(root):
 def test_every_method_says_what_it_is(name):
     method = registry.load(name)
     assert issubclass(method, Method) and issubclass(method.Config, Section)
-    assert method.groups and set(method.groups) <= GROUPS and len(set(method.groups)) == len(method.groups)
+    assert set(method.artifacts) < set(requirements.ARTIFACTS) and isinstance(method.copies, bool)
+    assert set(method.layer_fields) <= set(method.Config.model_fields)
+    assert not method.copies or method.taught_by == "teacher", (
+        "copies are rows that only the teacher can be asked about"
+    )
     assert method.needs <= NEEDS and method.taught_by in get_args(Source)
-    if method.groups[0] in FROM_LOGITS and method.taught_by == "teacher":
-        assert method.needs <= {"logits", "cls"}, "these groups' stages load no teacher"
     module = inspect.getmodule(method)
     assert module.__name__ == f"distill.methods.{name}" and module.__doc__.startswith(f"{name}: ")
     assert method.__doc__ and method.terms.__doc__ and method.weights.__doc__
 
 
 @pytest.mark.parametrize("name", registry.available())
-def test_every_method_has_a_section_that_is_valid_and_groups_that_exist(root, name):
+def test_every_method_has_a_section_that_is_valid(root, name):
     """Every value stands in params.yaml; a class that overrides a hook says in its own words what it does."""
     method = registry.load(name)
     section = yaml.safe_load((root / "params.yaml").read_text())[name]

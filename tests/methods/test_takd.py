@@ -98,8 +98,8 @@ def test_regression_is_squared_error_to_the_number_and_to_the_assistant(tmp_path
     reference.same_gradients(student, student64)
 
 
-def test_it_is_taught_by_the_assistant_and_stands_in_its_group():
-    assert (TAKD.taught_by, TAKD.groups, TAKD.needs) == ("assistant", ("assisted",), {"logits"})
+def test_it_is_taught_by_the_assistant_which_another_stage_makes():
+    assert (TAKD.taught_by, TAKD.artifacts, TAKD.needs) == ("assistant", ("assistant",), {"logits"})
 
 
 def link(**changes):
@@ -110,7 +110,7 @@ def link(**changes):
 def load(chain, **changes):
     raw = yaml.safe_load(micro.params())
     raw["assistant"]["chain"] = chain
-    raw["methods"]["assisted"] = ["takd"]
+    raw["methods"] = ["takd"]
     raw["assistant"] |= changes
     return parameters.parse(raw, "params.yaml")
 

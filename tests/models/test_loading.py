@@ -13,6 +13,7 @@ from distill.errors import UserError
 from distill.models import loading
 from distill.models.forward import autocast, forward_pass, freeze, in_eval
 from distill.models.initialization import from_layers
+from distill.runtime.checkpoints import tensor_hashes
 from distill.tasks.registry import load_task
 from tests.helpers import tiny
 
@@ -303,15 +304,16 @@ def test_padding_reaches_no_real_token(kind):
 def test_identical_weights_are_refused_and_any_difference_passes(tmp_path):
     teacher = tiny.model("bert")
     loading.save(teacher, tiny.tokenizer(), tmp_path)
+    hashes = tensor_hashes(tmp_path)
     with pytest.raises(UserError, match="identical weights: give the student another checkpoint, or fewer layers"):
-        loading.check_different(loading.from_pretrained(str(tmp_path), TASK), tmp_path)
+        loading.check_different(loading.from_pretrained(str(tmp_path), TASK), hashes, tmp_path)
     changed = loading.from_pretrained(str(tmp_path), TASK)
     with torch.no_grad():
         changed.qa_outputs.bias[1] += 1e-3
-    loading.check_different(changed, tmp_path)
-    loading.check_different(tiny.model("bert", layers=1), tmp_path)
-    loading.check_different(tiny.model("bert", width=4), tmp_path)
-    loading.check_different(tiny.model("electra"), tmp_path)
+    loading.check_different(changed, hashes, tmp_path)
+    loading.check_different(tiny.model("bert", layers=1), hashes, tmp_path)
+    loading.check_different(tiny.model("bert", width=4), hashes, tmp_path)
+    loading.check_different(tiny.model("electra"), hashes, tmp_path)
 
 
 def test_saved_files_name_no_path_and_load_again(tmp_path, checkpoint):

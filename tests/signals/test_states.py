@@ -160,12 +160,3 @@ def test_the_line_says_what_is_kept_its_size_and_who_runs_the_teacher():
         " running along: lwd (0.0 MB more)"
     )
     assert states.describe(choose(0), 3_000_000_000, 4) == "logits (3.0 GB)"
-
-
-def test_the_line_names_who_runs_the_teacher_whatever_is_kept():
-    choice = choose(1e9, pkd=Reads(cls=(2,)), teacher_filters=Reads(cls=(2,)))
-    others = {"tinybert": "needs attention scores", "teacher_filters": "precision bf16, the states have fp32"}
-    assert states.describe(choice, 2_500_000, 0.5, others) == (
-        "logits (2.5 MB), first-token states of layers 2 (0.0 MB) for pkd; with the teacher running along whatever is"
-        " kept: tinybert (needs attention scores), teacher_filters (precision bf16, the states have fp32)"
-    )

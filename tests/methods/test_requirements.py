@@ -1,0 +1,75 @@
+"""What methods ask stage signals for: derived from their classes, and never less than a changed parameter could need."""
+
+import pytest
+
+from distill import parameters
+from distill.methods import registry, requirements
+from distill.signals.states import Reads
+from pipeline.stage.definition import define
+
+COUNTS = {"student": 2, "teacher": 4}
+
+
+@pytest.fixture(scope="module")
+def params(root):
+    names = registry.available()
+    return parameters.load(root / "params.yaml", {"methods": names, "augment.methods": ["rkd", "pkd"]})
+
+
+def ask(name, params, declared=None):
+    return requirements.request(name, params, COUNTS, define("plan").declared if declared is None else declared)
+
+
+def test_a_method_that_learns_from_labels_asks_for_nothing(params):
+    request = ask("ft", params)
+    assert request.taught_by is None and not (request.logits or request.states or request.model or request.artifacts)
+
+
+def test_methods_that_need_logits_never_get_the_teacher(params):
+    for name in ("kd", "annealing", "freelb", "knn"):
+        request = ask(name, params)
+        assert request.logits and not request.states and not request.model, name
+
+
+def test_a_method_that_reads_states_gets_those_of_its_layers(params):
+    assert ask("lwd", params).states == Reads(hidden=(2, 4)) and not ask("lwd", params).model
+    assert ask("ted", params).artifacts == ("filters",)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("tinybert", "it needs attention scores and the model itself"),
+        ("mate", "it needs the model itself"),
+        ("rkd", "it learns from augmented copies"),
+        ("pkd", "it learns from augmented copies"),
+    ],
+)
+def test_who_runs_the_teacher_along_says_why(params, name, reason):
+    request = ask(name, params)
+    assert request.model and request.why == f"the teacher runs along: {reason}"
+    assert not request.states
+
+
+def test_without_the_mask_the_states_of_padding_are_needed(root):
+    params = parameters.load(root / "params.yaml", {"methods": ["lwd"], "lwd.mask": False})
+    request = ask("lwd", params)
+    assert request.model and not request.states and request.why.endswith("the states of padding too")
+
+
+def test_a_method_whose_layers_are_not_declared_gets_all_of_them_and_the_teacher(params):
+    request = ask("lwd", params, declared=("methods",))
+    assert request.states == Reads(hidden=(0, 1, 2, 3, 4)) and request.model and "all layers" in request.why
+    assert ask("alp", params, declared=("methods",)).states == Reads(cls=(0, 1, 2, 3, 4))
+
+
+def test_artifacts_are_needed_where_a_listed_method_says_so(root):
+    def needed(methods, copies=()):
+        params = parameters.load(root / "params.yaml", {"methods": methods, "augment.methods": list(copies)})
+        return {name for name, needed in requirements.needed(params).items() if needed}
+
+    assert needed(["ft", "kd", "lwd"]) == set()
+    assert needed(["ted"]) == {"filters"}
+    assert needed(["takd", "mate"]) == {"assistant", "generator"}
+    assert needed(["knn"]) == {"candidates"}
+    assert needed(["kd"], ["kd"]) == {"generator", "augmented"}

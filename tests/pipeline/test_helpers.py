@@ -1,0 +1,79 @@
+"""The tests' own ways to start stages: ends, streams and environment are those of a process started by hand."""
+
+import signal
+import subprocess
+
+import pytest
+
+from tests.helpers import micro
+
+
+@pytest.mark.parametrize(
+    ("setup", "code"),
+    [
+        ("import os; os._exit(7)", 7),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+        ("raise SystemExit(3)", 3),
+        ("raise ValueError('a bug')", 1),
+        ("import threading; assert threading.active_count() == 1; raise SystemExit(4)", 4),
+        ("import multiprocessing; assert multiprocessing.get_start_method() != 'forkserver'; raise SystemExit(5)", 5),
+    ],
+)
+def test_a_stage_ends_with_its_own_code(stages, tmp_path, setup, code):
+    done = stages.run(tmp_path, "evaluate", setup=setup, check=False)
+    assert done.code == code, done.err
+    assert ("ValueError: a bug" in done.err) == (code == 1)
+
+
+def test_a_stage_that_has_ended_is_not_waited_for(stages, tmp_path):
+    done = stages.kill_when(tmp_path, "evaluate", condition=lambda: False)
+    assert done.code == 2 and "error: usage: python -m pipeline" in done.err
+
+
+@pytest.fixture
+def run(python, tmp_path):
+    """Runs the `python` that has the libraries imported, on a module of the text given."""
+
+    def of(text: str, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        (tmp_path / "probe.py").write_text(text)
+        command = [str(python / "python"), "-m", "probe", *words]
+        environment = micro.environment(PROBE="as asked")
+        return subprocess.run(command, cwd=tmp_path, env=environment, input=given, capture_output=True, text=True)
+
+    return of
+
+
+def test_python_has_the_words_folder_environment_and_streams_of_its_caller(run, tmp_path):
+    text = """
+import os, sys
+print(sys.argv[1:], os.getcwd(), os.environ["PROBE"], sys.stdin.read(), __name__)
+print("aside", file=sys.stderr)
+"""
+    done = run(text, "a b", "c", given="from stdin")
+    assert done.stdout == f"['a b', 'c'] {tmp_path} as asked from stdin __main__\n"
+    assert (done.stderr, done.returncode) == ("aside\n", 0)
+
+
+def test_python_has_imported_the_libraries_and_nothing_of_the_project(run):
+    done = run("import sys; print([name in sys.modules for name in ('torch', 'distill', 'pipeline', 'tests')])")
+    assert done.stdout == "[True, False, False, False]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("raise SystemExit(7)", 7),
+        ("import os; os._exit(8)", 8),
+        ("import os; os.kill(os.getpid(), 9)", 137),
+        ("raise SystemExit('why')", 1),
+        ("1 / 0", 1),
+    ],
+)
+def test_python_ends_with_the_code_of_the_module(run, text, code):
+    done = run(text)
+    assert done.returncode == code
+    assert ("why" in done.stderr) == ("why" in text) and ("ZeroDivisionError" in done.stderr) == (text == "1 / 0")
+
+
+def test_python_reads_each_modules_code_anew(run):
+    assert [run(f"print({number})").stdout for number in (1, 2)] == ["1\n", "2\n"]
