@@ -2,7 +2,7 @@
 
     python -m benchmarks.experiment <project> [--setting kd.temperature=4] [--results benchmarks/results/<machine>.json]
 
-runs `dvc exp run -S kd.temperature=4` and `dvc exp run -S student.seed=<another> finetune_student` in the project's
+runs `dvc exp run -S kd.temperature=4` and `dvc exp run -S +student.seed=<another> finetune_student` in the project's
 workspace and takes the wall time of each command, DVC's own included. The workspace must be clean (git and DVC); it is
 put back to what it was, and the experiments are removed.
 """
@@ -39,7 +39,7 @@ def measure(project: Path, setting: str, seed: int) -> Goal:
         raise Refused(f"{project}: has not been reproduced: run `dvc repro` and commit dvc.lock and metrics")
     commands = {
         "experiment": ["-S", setting],
-        "fine-tuning": ["-S", f"student.seed={seed}", "finetune_student"],
+        "fine-tuning": ["-S", f"+student.seed={seed}", "finetune_student"],
     }
     seconds, stages = {}, {}
     try:

@@ -11,7 +11,8 @@ from distill.experiments.sweeps import Run
 PARAMS = {
     "ted": {"mse_alpha": 1000, "kl_alpha": 10},
     "kd": {"kl_alpha": 10},
-    "methods": {"logits": ["kd"], "filtered": ["ted"]},
+    "methods": ["kd", "ted"],
+    "augment": {"methods": ["kd"]},
     "seeds": [1, 2],
     "runtime": {"threads": None},
 }
@@ -33,6 +34,14 @@ def run(name: str, selection: float, f1: float = 50.0, problem: str = "", **chan
 BASE = run("last commit", 60)
 
 
+def test_what_a_section_does_not_set_is_the_value_of_all_trainings():
+    params = {"training": {"batch_size": 8, "seed": 1}, "teacher": {"warmup": 0}, "distill": {}, "predict": {}}
+    assert sweeps.value_of(params, "teacher.batch_size") == 8 and sweeps.value_of(params, "teacher.seed") == 1
+    for name in ("predict.batch_size", "distill.seed"):
+        with pytest.raises(UserError, match=f"params.yaml: {name}: no such parameter"):
+            sweeps.value_of(params, name)
+
+
 def test_runs_that_differ_in_the_parameter_alone_are_in_and_all_others_are_named():
     runs = [
         run("low", 61, ted__mse_alpha=100),
@@ -41,7 +50,8 @@ def test_runs_that_differ_in_the_parameter_alone_are_in_and_all_others_are_named
         run("seeds", 99, ted__mse_alpha=10, seeds=[1]),
         run("code", 99, problem="differs in src/x.py too", ted__mse_alpha=10),
         run("threads", 62, ted__mse_alpha=5000, runtime__threads=2),
-        run("narrow", 63, ted__mse_alpha=50, methods={"logits": [], "filtered": ["ted"]}),
+        run("narrow", 63, ted__mse_alpha=50, methods=["ted"], augment__methods=[]),
+        run("copies", 64, ted__mse_alpha=50, augment__methods=["ted"]),
         Run("empty", run("", 0, ted__mse_alpha=10).params, {}),
     ]
     sweep = sweeps.collect(BASE, runs, ["ted.mse_alpha"], "ted")
@@ -56,6 +66,7 @@ def test_runs_that_differ_in_the_parameter_alone_are_in_and_all_others_are_named
         "both": "differs in kd.kl_alpha too",
         "seeds": "differs in seeds too",
         "code": "differs in src/x.py too",
+        "copies": "differs in augment.methods too",
         "empty": "no scores of ted",
     }
 

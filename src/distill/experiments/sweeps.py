@@ -149,6 +149,9 @@ def _misfit(run: Run, baseline: Run, parameters: Sequence[str], model: str) -> s
     changed = differences(baseline.params, run.params)
     swept = [name for name in changed if any(_is_below(name, parameter) for parameter in parameters)]
     others = [name for name in changed if name not in swept and name.partition(".")[0] not in WITHOUT_EFFECT]
+    copies = [model in values.get("augment", {}).get("methods", []) for values in (baseline.params, run.params)]
+    if copies[0] == copies[1] and "augment.methods" in others:
+        others.remove("augment.methods")
     if run is not baseline and not swept:
         return f"does not change {' or '.join(parameters)}"
     if others:
