@@ -47,8 +47,8 @@ def run_stage(main: Callable[..., None]) -> NoReturn:
     gc.freeze()  # what was imported is no garbage: Trainer's own calls of gc.collect need not look through it
     gc.set_threshold(*COLLECT)  # see pipeline/__init__.py
     script = Path(sys.argv[0]).stem
-    watch_starter()
     try:
+        watch_starter()
         if launch.is_worker():
             _work(script)
         signature = inspect.signature(main)
@@ -56,8 +56,8 @@ def run_stage(main: Callable[..., None]) -> NoReturn:
         try:
             signature.bind(*words)
         except TypeError:
-            names = " ".join(f"<{name}>" for name in signature.parameters)
-            raise UserError(f"usage: python -m pipeline.{script} {names}") from None
+            names = [f"<{name}>" for name in signature.parameters]
+            raise UserError(f"usage: python {' '.join(launch.command(script, names))}") from None
         if (how := launch.wanted(script)) != 1:
             sys.exit(launch.run(how, script, words))
         main(*words)
