@@ -141,11 +141,12 @@ def _through(launcher: list[str], stage: list[str]) -> int:
 
 
 def _here(count: int, stage: list[str]) -> int:
+    import torch.distributed.run  # noqa: F401 (accelerate imports it later; its loggers are silenced here)
     from accelerate.commands.launch import launch_command_parser, multi_gpu_launcher
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    # Its warnings repeat what is said below.
+    # They repeat what is said below.
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed")]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a warning of each process about what DDP might save

@@ -162,12 +162,13 @@ signal.signal(signal.SIGINT, end)
 Path({str(tmp_path)!r}, "ready").touch()
 time.sleep(60)
 """
-    code = (
-        "import sys; from pipeline.stage import launch; launch.run([sys.executable, '-c', sys.argv[1]], 'distill', [])"
-    )
-    environment = os.environ | {"PYTHONPATH": PATHS}
+    code = "import sys; from pipeline.stage import launch; launch.run(sys.argv[1:], 'distill', [])"
     stage = subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, sys.executable, "-c", launcher],
+        env=os.environ | {"PYTHONPATH": PATHS},
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     while not (tmp_path / "ready").exists():
         assert stage.poll() is None
