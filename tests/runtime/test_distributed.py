@@ -58,6 +58,18 @@ def test_a_process_that_no_launcher_starts_is_refused_once(monkeypatch, rank, si
     assert distributed.launched() == (0, 1)  # for the end of the stage, which asks again
 
 
+def test_more_processes_than_gpus_are_refused_before_they_meet(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name, value in {"RANK": "2", "WORLD_SIZE": "3", "LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "3"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="DISTILL_PROCESSES: 3 processes, but this machine has 2 GPUs"):
+        distributed.join()
+    assert distributed.count() == 1
+
+
 def test_the_batch_is_dealt_evenly_or_refused(monkeypatch):
     assert distributed.share_of(32, 4) == 8
     monkeypatch.setattr(distributed, "count", lambda: 3)
