@@ -13,7 +13,7 @@ from tests.helpers.micro import ROOT
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -56,6 +56,13 @@ def test_a_process_that_no_launcher_starts_is_refused_once(monkeypatch, rank, si
     with pytest.raises(UserError, match=f"RANK='{rank}', WORLD_SIZE='{size}', LOCAL_RANK='{local}'.*unset them"):
         distributed.launched()
     assert distributed.launched() == (0, 1)  # for the end of the stage, which asks again
+
+
+def test_a_number_of_processes_on_this_machine_that_is_none_is_refused(monkeypatch):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "two"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="LOCAL_WORLD_SIZE='two'"):
+        distributed.launched()
 
 
 def test_more_processes_than_gpus_are_refused_before_they_meet(monkeypatch):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")  # some launchers leave the last one out
 # Time that a process may wait for what another one does alone.
 _PATIENCE = timedelta(days=7)
 _state: PartialState | None = None  # None: there is one process
@@ -36,20 +37,19 @@ def launched() -> tuple[int, int]:
     """(rank, number of processes) that a launcher gave this process: (0, 1) where there was none.
 
     Raises:
-        UserError: RANK, WORLD_SIZE and LOCAL_RANK are set, but are not those of a process; they are then forgotten.
+        UserError: the launcher's variables are set, but not to those of a process; they are then forgotten.
     """
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    if not set(names) <= set(os.environ):
+    if not set(_LAUNCHERS[:3]) <= set(os.environ):
         return 0, 1
-    texts = [os.environ[name] for name in names]
+    texts = {name: os.environ[name] for name in _LAUNCHERS if name in os.environ}
     try:
-        rank, size, local = (int(text) for text in texts)
-        sensible = 0 <= rank < size and local >= 0
+        rank, size, *local = (int(text) for text in texts.values())
+        sensible = 0 <= rank < size and min(local) >= 0
     except ValueError:
         sensible = False
     if not sensible:
         forget()
-        shown = ", ".join(f"{name}={text!r}" for name, text in zip(names, texts, strict=True))
+        shown = ", ".join(f"{name}={text!r}" for name, text in texts.items())
         raise UserError(f"{shown}: no process of a launcher has these: unset them, or start the stage by torchrun")
     return rank, size
 
@@ -114,7 +114,7 @@ def leave() -> None:
 
 def forget() -> None:
     """Be a process by itself, whatever the launcher said."""
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+    for name in _LAUNCHERS:
         os.environ.pop(name, None)
 
 
