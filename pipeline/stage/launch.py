@@ -89,7 +89,7 @@ def _accelerates() -> int:
     """
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     file = Path(home).expanduser() / "accelerate" / "default_config.yaml"
-    if not file.exists():
+    if not os.path.isfile(file):  # what cannot be looked at is none either, as for accelerate
         return 1
     from accelerate.commands.config import load_config_from_file
 
@@ -163,7 +163,7 @@ def _here(count: int, stage: list[str]) -> int:
     # the machine, which need not resolve.
     options.standalone, options.local_addr = True, "localhost"
     try:
-        # Its name is of GPUs, but it starts processes on any machine; `launch_command` starts one where there are none.
+        # Not `launch_command`, which reads accelerate's file also where DISTILL_PROCESSES counts. It needs no GPU.
         multi_gpu_launcher(options)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
