@@ -113,6 +113,19 @@ def test_several_stages_start_at_once_and_each_has_two_processes(start, tmp_path
             assert (tmp_path / name / f"{rank}.words").read_text() == "'--num_processes 9' 2 localhost 3"
 
 
+def test_torchruns_of_two_nodes_meet(start, tmp_path):
+    """Both on this machine, each with one process."""
+    from accelerate.utils.other import get_free_port
+
+    launcher = "torchrun --nnodes 2 --nproc-per-node 1 --local-addr localhost --max-restarts 0 --rdzv-backend c10d"
+    launcher += f" --rdzv-id nodes --rdzv-endpoint localhost:{get_free_port()}"
+    nodes = [start("x", DISTILL_LAUNCH=launcher) for _ in range(2)]
+    for node in nodes:
+        err = node.communicate(timeout=120)[1]
+        assert node.returncode == 0, err
+    assert [(tmp_path / f"{rank}.words").read_text() for rank in (0, 1)] == ["'x' 2 localhost 1"] * 2
+
+
 def test_accelerates_file_gives_the_number_and_nothing_else(start, tmp_path):
     """Precision is a parameter: a file that asks for another one would change results from machine to machine."""
     (tmp_path / "accelerate").mkdir()
