@@ -43,8 +43,8 @@ def run_stage(main: Callable[..., None], script: str | None = None, words: Seque
     """
     script = Path(sys.argv[0]).stem if script is None else script
     words = sys.argv[1:] if words is None else words
-    watch_starter()
     try:
+        watch_starter()
         if launcher.is_worker():
             _work(script)
         definition = define(script, *words)

@@ -1,8 +1,13 @@
 """Several processes that train one model together: which of them this is, and what they tell one another.
 
-Launchers (torchrun, `pipeline.launch.launcher`, accelerate) say in the environment which process this is: RANK, WORLD_SIZE
-and LOCAL_RANK. One process is the rule: nothing here then imports torch, waits or sends anything. The first process,
-rank 0, owns the terminal, the locks, the files and MLflow; the others calculate their share of every batch.
+accelerate's `PartialState` meets the others and says which process this is; Trainer uses the same one. One process is
+the rule: nothing here then imports torch or accelerate, waits or sends anything. Rank 0 owns the terminal, the locks,
+the files and MLflow; the others calculate their share of every batch.
+
+Two things are done by hand. `launched` reads the launcher's variables, because `PartialState` needs seconds of imports
+before it says that there is one process. `wait` and `from_first` use a process group with a timeout of a week, because
+accelerate's `wait_for_everyone` and `broadcast_object_list` use that of the gradients: its 10 (NCCL) or 30 minutes
+(gloo) are to end a training whose GPU hangs, not one whose rank 0 waits for a lock or scores a large selection split.
 """
 
 from __future__ import annotations
@@ -11,32 +16,52 @@ import os
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from distill.errors import UserError
 
+if TYPE_CHECKING:
+    from accelerate import PartialState
+    from torch.distributed import ProcessGroup
+
 T = TypeVar("T")
 
-# How long one process may wait for what another one does alone: a lock, or scores of the selection split.
+_LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")  # some launchers leave the last one out
+# Time that a process may wait for what another one does alone.
 _PATIENCE = timedelta(days=7)
-_group = None  # of the processes, for what they tell one another; None: there is one process
+_state: PartialState | None = None  # None: there is one process
+_patient: ProcessGroup | None = None  # gloo with a timeout of `_PATIENCE`
 
 
 def launched() -> tuple[int, int]:
-    """(rank, number of processes) that a launcher gave this process: (0, 1) where there was none."""
-    if not {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= set(os.environ):
+    """(rank, number of processes) that a launcher gave this process: (0, 1) where there was none.
+
+    Raises:
+        UserError: the launcher's variables are set, but not to those of a process; they are then forgotten.
+    """
+    if not set(_LAUNCHERS[:3]) <= set(os.environ):
         return 0, 1
-    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    texts = {name: os.environ[name] for name in _LAUNCHERS if name in os.environ}
+    try:
+        rank, size, *local = (int(text) for text in texts.values())
+        sensible = 0 <= rank < size and min(local) >= 0
+    except ValueError:
+        sensible = False
+    if not sensible:
+        forget()
+        shown = ", ".join(f"{name}={text!r}" for name, text in texts.items())
+        raise UserError(f"{shown}: no process of a launcher has these: unset them, or start the stage by torchrun")
+    return rank, size
 
 
 def count() -> int:
     """Number of processes that train together: 1 before `join` and after `leave`."""
-    return launched()[1] if _group is not None else 1
+    return _state.num_processes if _state is not None else 1
 
 
 def rank() -> int:
-    """Which of them this is, from 0."""
-    return launched()[0] if _group is not None else 0
+    """Number of this process among them, from 0."""
+    return _state.process_index if _state is not None else 0
 
 
 def is_first() -> bool:
@@ -52,61 +77,62 @@ def join() -> None:
     Raises:
         UserError: there are fewer GPUs than processes.
     """
-    global _group
-    if launched()[1] == 1 or _group is not None:
+    global _state, _patient
+    if launched()[1] == 1 or _state is not None:
         return
     import torch
-    from torch import distributed
+    from accelerate import PartialState
 
-    backend = "gloo"
     if torch.cuda.is_available():
+        # PartialState would give the same GPU to two processes, which NCCL refuses in the middle of the training.
         local, devices = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if local >= devices:
             raise UserError(
                 f"DISTILL_PROCESSES: {os.environ.get('LOCAL_WORLD_SIZE', local + 1)} processes, but this machine has"
                 f" {devices} GPUs: ask for {devices} or fewer"
             )
-        torch.cuda.set_device(local)
-        backend = "nccl"
-    distributed.init_process_group(backend)
-    _group = distributed.new_group(backend="gloo", timeout=_PATIENCE)
+    _state = PartialState(cpu=not torch.cuda.is_available())  # without `cpu` and without a GPU it sees one process
+    _patient = torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
 
 
 def leave() -> None:
     """Part from the others, when all have come here: what follows is done by one process alone."""
-    global _group
-    if _group is None:
+    global _state, _patient
+    if _state is None:
         return
-    from torch import distributed
+    import torch
+    from accelerate.state import AcceleratorState, PartialState
 
     wait()
-    distributed.destroy_process_group()
-    _group = None
-    # Or whoever asks later (accelerate does) would look for the others.
+    _state.destroy_process_group()
+    _state = _patient = None
     forget()
+    # Trainer's arguments share accelerate's state, which is now that of one process.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    PartialState(cpu=not torch.cuda.is_available())
 
 
 def forget() -> None:
     """Be a process by itself, whatever the launcher said."""
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+    for name in _LAUNCHERS:
         os.environ.pop(name, None)
 
 
 def wait() -> None:
     """Go on when all processes have come here."""
-    if _group is not None:
+    if _state is not None:
         from torch import distributed
 
-        distributed.barrier(group=_group)
+        distributed.barrier(group=_patient)
 
 
 def from_first(make: Callable[[], T]) -> T:
-    """What `make` returns in the first process, in all of them; it is called there only.
+    """What `make` returns in rank 0, in all processes; it is called there only.
 
     Args:
         make: gives anything that pickle knows. An error in it ends the other processes too.
     """
-    if _group is None:
+    if _state is None:
         return make()
     from torch import distributed
 
@@ -115,10 +141,10 @@ def from_first(make: Callable[[], T]) -> T:
         if is_first():
             answer = [True, make()]
     finally:
-        distributed.broadcast_object_list(answer, src=0, group=_group)
+        distributed.broadcast_object_list(answer, src=0, group=_patient)
     if not answer[0]:
         give_way()
-        raise SystemExit(1)  # the first process says why
+        raise SystemExit(1)  # rank 0 says why
     return answer[1]
 
 
@@ -130,14 +156,12 @@ def give_way() -> None:
 
 def mean(values: list[float]) -> list[float]:
     """The mean of each number over all processes, in float64."""
-    if _group is None:
+    if _state is None:
         return values
     import torch
-    from torch import distributed
+    from accelerate.utils import reduce
 
-    total = torch.tensor(values, dtype=torch.float64)
-    distributed.all_reduce(total, group=_group)
-    return (total / count()).tolist()
+    return reduce(torch.tensor(values, dtype=torch.float64, device=_state.device), "mean").tolist()
 
 
 def share_of(batch_size: int, gradient_accumulation: int) -> int:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import skip_first_batches
+from accelerate.data_loader import BatchSamplerShard
 
 from distill.data.loading import sharding
 from distill.data.loading.batches import Collator, EpochSampler, Rows
@@ -47,6 +48,24 @@ def test_neighbours_in_length_go_to_different_processes():
         # In a batch sorted by length, card by card: never more apart than the longest from the shortest.
         batch = sorted(LENGTHS[[*mine, *theirs]])
         assert abs(LENGTHS[list(mine)].sum() - LENGTHS[list(theirs)].sum()) <= batch[-1] - batch[0]
+
+
+def test_accelerates_own_shares_are_other_batches():
+    """Why the dealing is done here; when this fails, accelerate's can take its place."""
+    order = list(sampler())
+    batches = [order[i : i + 8] for i in range(0, len(order), 8)]
+    given = torch.utils.data.BatchSampler(order, 8, drop_last=False)
+    theirs = [list(BatchSamplerShard(given, 2, rank, split_batches=True)) for rank in (0, 1)]
+    ours = [list(sharding.Shares(sampler(), 8, rank, 2)) for rank in (0, 1)]
+
+    def unequal(shares):
+        return sum(
+            abs(LENGTHS[one].sum() - LENGTHS[other].sum()) for one, other in list(zip(*shares, strict=True))[:-1]
+        )
+
+    assert unequal(theirs) > 3 * unequal(ours)
+    last = [*theirs[0][-1], *theirs[1][-1]]
+    assert len(last) == 8 > len(batches[-1]) and set(last) & set(batches[0])
 
 
 def test_another_epoch_has_another_order():

@@ -5,6 +5,9 @@ dealt out like cards. Batches of about equally long rows thus give every process
 
 DDP averages the gradients of the processes. Terms that are means over rows are therefore those of one process, up to
 rounding. A term that is a mean over tokens is the mean of the processes' means, as it is with gradient accumulation.
+
+accelerate's `BatchSamplerShard` cuts a batch, sorted by length, into slices of unequal work, and fills up the last one
+of an epoch with rows of the first one, which makes another update of it than in one process: so the dealing is ours.
 """
 
 from __future__ import annotations

@@ -210,6 +210,22 @@ def test_exit_codes_and_lines(capsys):
         run_stage(raising(ZeroDivisionError()))
 
 
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"DISTILL_PROCESSES": "²"}, "DISTILL_PROCESSES: '²': expected a number of processes"),
+        ({"DISTILL_LAUNCH": "srun 'torchrun"}, "DISTILL_LAUNCH: "),
+        ({"DISTILL_LAUNCH": "no-such-launcher"}, "DISTILL_LAUNCH: 'no-such-launcher' cannot be started"),
+        ({"RANK": "x", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}, "RANK='x', "),
+    ],
+)
+def test_a_setting_of_the_machine_that_makes_no_sense_is_one_line(settings, line, capsys, monkeypatch):
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    code, text = end_of(lambda: None, capsys)
+    assert code == 2 and text.startswith(f"error: {line}") and text.count("\n") == 1
+
+
 def test_words_of_the_command_line(capsys):
     seen = []
 
