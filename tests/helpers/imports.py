@@ -1,4 +1,4 @@
-"""The files of the project that a file imports, by its import statements: to compare them with what dvc.yaml declares."""
+"""The project's files that a file imports, by its import statements: to compare them with what dvc.yaml declares."""
 
 import ast
 from collections.abc import Iterator

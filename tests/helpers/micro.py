@@ -28,9 +28,14 @@ COPIED = (
     "data/none",
 )
 
-# In this order each stage finds what it needs: up to a method that needs logits, and up to one that needs filters.
+# In this order each stage finds what it needs.
 TAUGHT = (("corpus",), ("prepare",), ("finetune", "teacher"), ("finetune", "student"), ("plan",), ("predict",))
-BASE = (*TAUGHT, ("train_filters", "teacher"), ("train_filters", "student"))
+# Where no listed method needs what they make, they write empty outputs.
+OPTIONAL = (
+    *(("train_filters", role) for role in ("teacher", "student")),
+    *((name,) for name in ("train_assistants", "train_generator", "retrieve", "augment")),
+)
+BASE = (*TAUGHT, *OPTIONAL, ("signals",))
 
 _TRAINING = {"max_steps": 8, "batch_size": 8, "log_every": 2}
 _SHAPE = {

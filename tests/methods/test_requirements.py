@@ -1,4 +1,4 @@
-"""What methods ask stage signals for: derived from their classes, and never less than a changed parameter could need."""
+"""What methods ask stage signals for: derived from their classes, never less than a changed parameter could need."""
 
 import pytest
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from distill.errors import UserError
 from distill.runtime import distributed
 from pipeline.launch import launcher
-from pipeline.stage.process import run_stage
+from pipeline.launch.run import run_stage
 
 launcher.command = lambda script, words: ["-m", script, *words]
 
