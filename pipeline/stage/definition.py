@@ -61,8 +61,10 @@ def define(script: str, *words: str) -> Definition:
         if match := re.fullmatch(pattern, command):
             item = match.groupdict()
             return _resolve(name, entry, {key: item[key] for key in entry.get("matrix", {})})
-    known = ", ".join(sorted({entry["cmd"].removeprefix(COMMAND).split()[0] for entry in _stages().values()}))
-    raise UserError(f"{FILE}: no stage runs `{command}`: its scripts are {known}")
+    commands = [re.sub(r"\$\{item\.(\w+)\}", r"<\1>", entry["cmd"]) for entry in _stages().values()]
+    similar = " or ".join(f"`{known}`" for known in commands if known.split()[:4] == command.split()[:4])
+    expected = f"expected {similar}" if similar else f"its scripts are {', '.join(scripts())}"
+    raise UserError(f"{FILE}: no stage runs `{command}`: {expected}")
 
 
 def scripts() -> list[str]:

@@ -5,10 +5,11 @@ import json
 import pytest
 
 from distill import parameters
-from pipeline import champion
+from distill.analysis.champion import winner
 from pipeline.process.hashes import dvc_md5
+from pipeline.process.records import record_file
 from pipeline.stage import paths
-from pipeline.stage.stage import record_file
+from pipeline.summary import champion
 from tests.helpers import micro
 
 
@@ -30,13 +31,13 @@ RUNS = {
 
 
 def test_the_best_on_the_selection_split_among_the_surely_better():
-    assert champion.winner(TABLE, RUNS, "f1") == ("ted", 2, 79.0)
+    assert winner(TABLE, RUNS, "f1") == ("ted", 2, 79.0)
 
 
 @pytest.mark.parametrize("verdict", ["worse", "cannot tell", "one seed", None])
 def test_nobody_wins_without_being_surely_better(verdict):
     table = {name: of | {"verdict": verdict} for name, of in TABLE.items()}
-    assert champion.winner(table, RUNS, "f1") is None
+    assert winner(table, RUNS, "f1") is None
 
 
 class Recorder:
@@ -62,7 +63,7 @@ def stage(tmp_path, monkeypatch):
     files = {
         paths.distilled("ted", 2) / "model.safetensors": "weights",
         paths.PREPARED / "selection" / "examples.arrow": "rows",
-        record_file("evaluate_filtered@ted-2"): json.dumps({"run_id": "abc"}),
+        record_file("evaluate@ted-2"): json.dumps({"run_id": "abc"}),
     }
     for path, text in files.items():
         path.parent.mkdir(parents=True)

@@ -9,9 +9,11 @@ import pytest
 
 from distill.errors import UserError
 from distill.report import plot_data
-from pipeline import report
+from pipeline.commands import report as command
 from pipeline.stage import paths
+from pipeline.stage.definition import Definition
 from pipeline.stage.stage import Stage
+from pipeline.summary import reporting
 from tests.helpers import made_up, micro
 from tests.helpers.html_tables import Page
 
@@ -41,18 +43,18 @@ def run(tmp_path, monkeypatch):
 
 
 def written(run):
-    """What `report.write` leaves, by a stage that has these outputs."""
-    with Stage("summarize", params={}, outputs=report.OUTPUTS) as stage:
-        report.write(stage, paths.params(), **run.parts)
-    return Page(report.HTML.read_text(encoding="utf-8"))
+    """What `reporting.write` leaves, by a stage that has these outputs."""
+    with Stage(Definition("summarize", outs=tuple(reporting.OUTPUTS))) as stage:
+        reporting.write(stage, paths.params(), **run.parts)
+    return Page(reporting.HTML.read_text(encoding="utf-8"))
 
 
 def test_the_stage_writes_page_markdown_and_tables(run):
     found = written(run)
     assert [row[0][0] for row in found.tables["comparison"][1:]] == list(run.results.summary)
-    assert report.MARKDOWN.read_text(encoding="utf-8").startswith("**")
+    assert reporting.MARKDOWN.read_text(encoding="utf-8").startswith("**")
     for name, columns in plot_data.COLUMNS.items():
-        with report.TABLES[name].open(newline="") as file:
+        with reporting.TABLES[name].open(newline="") as file:
             head, *rows = csv.reader(file)
         assert head == columns and rows
 
@@ -89,7 +91,7 @@ def test_the_commit_and_what_differs_from_it_are_told(run, monkeypatch):
 
 def test_files_of_methods_that_are_not_run_are_left_out(run):
     (run.folder / "metrics" / "curves" / "pkd-1.csv").write_text("step,loss\n1,2.0\n2,1.0\n")
-    html = written(run) and report.HTML.read_text(encoding="utf-8")
+    html = written(run) and reporting.HTML.read_text(encoding="utf-8")
     assert "picture-loss-ted" in html and "picture-loss-pkd" not in html
 
 
@@ -97,24 +99,24 @@ def test_the_command_makes_the_same_page_and_leaves_dvcs_alone(run, capsys):
     written(run)
     for name in ("summary", "analysis", "training"):
         (paths.METRICS / f"{name}.json").write_text(json.dumps(run.parts[name]))
-    report.DISAGREEMENTS.write_text(json.dumps(run.parts["disagreements"]))
-    before = report.HTML.read_bytes()
+    reporting.DISAGREEMENTS.write_text(json.dumps(run.parts["disagreements"]))
+    before = reporting.HTML.read_bytes()
     sweeps = (paths.METRICS / "sweeps").rename(run.folder / "later")
-    report.main([])
-    assert report.AGAIN.read_bytes() == before == report.HTML.read_bytes()
-    assert capsys.readouterr().out.endswith(f"{report.AGAIN}: 6 models\n")
-    report.main(["--output", "elsewhere/page.html"])
+    command.main([])
+    assert command.PAGE.read_bytes() == before == reporting.HTML.read_bytes()
+    assert capsys.readouterr().out.endswith(f"{command.PAGE}: 6 models\n")
+    command.main(["--output", "elsewhere/page.html"])
     assert (run.folder / "elsewhere" / "page.html").read_bytes() == before
     sweeps.rename(paths.METRICS / "sweeps")
-    report.main([])
-    assert b"sweep-ted.mse_alpha" in report.AGAIN.read_bytes() and b"sweep-ted.mse_alpha" not in before
+    command.main([])
+    assert b"sweep-ted.mse_alpha" in command.PAGE.read_bytes() and b"sweep-ted.mse_alpha" not in before
     (paths.METRICS / "sweeps" / "kd.temperature.csv").touch()
     with pytest.raises(
         UserError, match=r"sweeps/kd.temperature.csv: .*: run `python -m pipeline.commands.sweep` again"
     ):
-        report.main([])
+        command.main([])
 
 
 def test_without_a_finished_run_the_command_says_what_to_do(run):
     with pytest.raises(UserError, match=r"metrics/summary.json: missing: run `dvc repro` first"):
-        report.main([])
+        command.main([])

@@ -9,30 +9,34 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from distill.errors import UserError
-from distill.tracking.records import Details
 from distill.tracking.run import Run
-from pipeline.launch.run import exclusive
+from pipeline.launch.run import run_stage
 from pipeline.process import tracked
+from pipeline.process.locks import exclusive
+from pipeline.process.records import record_file
 from pipeline.stage import stage as module
-from pipeline.stage.stage import Stage, fingerprint, record_file, remove_leftovers, table
+from pipeline.stage.definition import Definition
+from pipeline.stage.stage import Stage
 
 # A "training" of 30 steps of 0.1 s with a checkpoint at every 5th: its result tells whether it was resumed rightly.
 SCRIPT = """
 import sys, time
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from pipeline.launch.run import exclusive
-from pipeline.stage.stage import Stage, run_stage
+from pipeline.launch.run import run_stage
+from pipeline.stage.definition import Definition
+from pipeline.stage.stage import Stage
 from distill.runtime.checkpoints import last_complete, seal
 
 def main(seconds):
-    with Stage("distill@dummy-1", params={{"rate": 0.1}}, inputs=[Path("data/in")],
-               outputs=[Path("data/model")], wait_seconds=5) as stage:
+    definition = Definition("distill@dummy-1", deps=(Path("data/in"),), outs=(Path("data/model"),))
+    with Stage(definition, wait_seconds=5) as stage:
         last = last_complete(stage.scratch)
         state = (last / "state").read_text().split() if last else []
         print("from", len(state), flush=True)
@@ -54,7 +58,11 @@ run_stage(main)
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A repository with one input, as cwd and as DVC_ROOT."""
+    """A repository with one stage of one input, as cwd and as DVC_ROOT."""
+    entry = {"cmd": "python -m pipeline dummy ${item.seconds}", "matrix": {"seconds": [0]}}
+    (tmp_path / "dvc.yaml").write_text(
+        json.dumps({"stages": {"distill": entry, "plain": {"cmd": "python -m pipeline x"}}})
+    )
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "in").write_text("1 2 3")
     monkeypatch.chdir(tmp_path)
@@ -89,9 +97,14 @@ def dummy(here, root):
             process.kill()
 
 
-def build(**changes):
-    settings = {"params": {"rate": 0.1}, "inputs": [Path("data/in")], "outputs": [Path("data/out.json")]}
-    return Stage(changes.pop("name", "evaluate@ted-1"), **(settings | changes))
+def settings(rate):
+    """Parameters with one section, `tuning`."""
+    return SimpleNamespace(sections={"tuning": {"rate": rate}}, tracking=SimpleNamespace(experiment="distillation"))
+
+
+def build(name="evaluate@ted-1", rate=0.1, outputs=(Path("data/out.json"),), tracked=False, **changes):
+    definition = Definition(name, ("tuning",), (Path("data/in"),), tuple(outputs))
+    return Stage(definition, settings(rate), tracked=tracked, **changes)
 
 
 def scratches(here):
@@ -172,7 +185,7 @@ def test_the_scratch_lies_below_the_repository_that_lasts(here, monkeypatch):
 def test_success_removes_this_stage_s_other_scratch_that_nobody_holds(here):
     left = {}
     for name, rate in (("evaluate@ted-1", 0.2), ("evaluate@ted-1", 0.4), ("evaluate@ted-10", 0.1)):
-        with pytest.raises(KeyboardInterrupt), build(name=name, params={"rate": rate}) as stage:
+        with pytest.raises(KeyboardInterrupt), build(name, rate) as stage:
             left[name, rate] = stage.scratch
             raise KeyboardInterrupt
     held = left["evaluate@ted-1", 0.4]
@@ -186,7 +199,7 @@ def test_a_second_process_in_the_same_place_is_refused(here, dummy):
     wait_for(lambda: scratches(here))
     with (
         pytest.raises(UserError, match=f"distill@dummy-1 is being run by process {first.pid} "),
-        Stage("distill@dummy-1", params={"rate": 0.2}, inputs=[Path("data/in")], wait_seconds=0.2),
+        Stage(Definition("distill@dummy-1", deps=(Path("data/in"),)), settings(0.2), wait_seconds=0.2),
     ):
         pass
 
@@ -232,7 +245,7 @@ def test_a_full_disk_is_one_line_exit_2_and_the_old_output_stays(here, root, mon
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(SystemExit) as caught:
-            module.run_stage(main)
+            run_stage(main, "x", [])
     said = capsys.readouterr().err
     assert caught.value.code == 2
     assert said.startswith("error: disk full: no space left to write .scratch;")
@@ -241,52 +254,8 @@ def test_a_full_disk_is_one_line_exit_2_and_the_old_output_stays(here, root, mon
     assert len(scratches(here)) == 1
 
 
-def test_the_fingerprint_follows_all_that_the_result_hangs_on(here, monkeypatch):
-    def mark(name="distill@ted-1", params=None, methods=("ted",)):
-        return fingerprint(name, params or {"rate": 0.1}, [Path("data/in")], methods)
-
-    first = mark()
-    assert mark() == first
-    assert mark(params={"rate": 0.2}) != first
-    assert mark(name="distill@ted-2") != first
-    assert mark(methods=("kd",)) != first
-    (here / "data" / "in").write_text("1 2 4")
-    assert mark() != first
-    (here / "data" / "in").write_text("1 2 3")
-    assert mark() == first
-    monkeypatch.setattr(module.importlib.metadata, "version", lambda library: "0")
-    assert mark() != first
-
-
-def test_the_fingerprint_follows_code_but_not_tracking(here, monkeypatch):
-    """Loads stand-ins for the project's modules and edits them one by one."""
-
-    def load(name):
-        file = here / f"{name}.py"
-        file.write_text("a = 1")
-        spec = module.importlib.util.spec_from_file_location(name, file)
-        monkeypatch.setitem(sys.modules, name, module.importlib.util.module_from_spec(spec))
-        return file
-
-    names = ("distill.x", "pipeline.x", "distill.tracking.x", "pipeline.process.tracked", "distill.methods.x")
-    files = {name: load(name) for name in names}
-
-    def changes(name):
-        before = fingerprint("a", {}, [])
-        files[name].write_text("a = 2")
-        return fingerprint("a", {}, []) != before
-
-    assert {name: changes(name) for name in files} == {
-        "distill.x": True,
-        "pipeline.x": True,
-        "distill.tracking.x": False,
-        "pipeline.process.tracked": False,
-        "distill.methods.x": False,
-    }
-
-
 def test_facts_of_a_run_are_recorded_once_it_has_succeeded(here, monkeypatch):
-    assert record_file("distill_filtered@ted-1") == Path("data/runs/distill_filtered-ted-1.json")
+    assert record_file("distill@ted-1") == Path("data/runs/distill-ted-1.json")
     outputs = [Path("data/out.json"), record_file("evaluate@ted-1")]
 
     class Told(Run):
@@ -305,7 +274,7 @@ def test_facts_of_a_run_are_recorded_once_it_has_succeeded(here, monkeypatch):
         (stage.scratch / "checkpoint-1").mkdir()
         raise KeyboardInterrupt
     assert not outputs[1].exists()
-    with build(outputs=outputs, experiment="distillation", tags={"method": "ted"}) as stage:
+    with build(outputs=outputs, tracked=True, tags={"method": "ted"}) as stage:
         stage.write_json(outputs[0], {})
         stage.record({"examples_per_second": 12.5})
         state = stage.scratch / "tracking.json"
@@ -317,13 +286,12 @@ def test_facts_of_a_run_are_recorded_once_it_has_succeeded(here, monkeypatch):
     assert 0 < facts["peak_memory_mb"] < psutil.virtual_memory().total / 1e6
     assert facts["peak_memory_mb"] > 0.5 * peak  # at the end it holds what it held at its most, or less
     assert facts["versions"]["torch"] and facts["device"]
-    details = started.pop("details")
-    assert details() == Details()  # there is no params.yaml here
+    assert started.pop("details").func is tracked.details
     assert started == {
         "root": here,
         "experiment": "distillation",
         "name": "evaluate@ted-1",
-        "params": {"rate": 0.1},
+        "params": {"tuning": {"rate": 0.1}},
         "tags": {"method": "ted"},
         "state": state,
         "curve_name": tracked.curve_name,
@@ -343,7 +311,7 @@ def test_small_outputs_are_kept_with_the_run(here, monkeypatch):
     monkeypatch.setattr(tracked, "ARTIFACT_BYTES", 20)
     outputs = [Path(name) for name in ("data/small.json", "data/large.json", "data/model")]
     outputs.append(record_file("evaluate@ted-1"))
-    with build(outputs=outputs, experiment="distillation") as stage:
+    with build(outputs=outputs, tracked=True) as stage:
         stage.write_json(outputs[0], {})
         stage.write_json(outputs[1], list(range(20)))
         (stage.fresh("model") / "weights").write_text("1")
@@ -358,40 +326,3 @@ def test_an_untracked_stage_s_run_ignores_every_call(here):
         stage.run.log_final({"f1": 1.0})
         stage.write_json(Path("data/out.json"), {})
     assert not (here / "mlflow.db").exists()
-
-
-def test_leftover_locks_of_ended_copies_go_too(here):
-    folder = here / ".scratch"
-    (folder / "evaluate-kd-1-0123456789abcdef").mkdir(parents=True)
-    for name in ("evaluate-ted-1.aa.lock", "evaluate-ted-1.aa.lock.holder", "evaluate-kd-1-0123456789abcdef.lock"):
-        (folder / name).write_text("")
-    remove_leftovers(folder, "evaluate@ted-1")
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "evaluate-kd-1-0123456789abcdef",
-        "evaluate-kd-1-0123456789abcdef.lock",
-    ]
-
-
-def test_figures_as_a_table():
-    lines = table({"seconds": 3, "teacher": {"em": 90.123, "f1": 92.0}, "ted": {"f1": 81.5, "p": 0.00123}})
-    assert [line.split() for line in lines] == [
-        ["seconds", "3"],
-        ["em", "f1", "p"],
-        ["teacher", "90.12", "92.00"],
-        ["ted", "81.50", "0.00123"],
-    ]
-    assert table({}) == []
-
-
-def test_a_copy_of_the_repository_runs_its_own_code(tmp_path, root):
-    """Even where PYTHONPATH or an editable install points at the original's src."""
-    for name in ("pipeline/__init__.py", "src/distill/__init__.py"):
-        file = tmp_path / name
-        file.parent.mkdir(parents=True)
-        file.write_bytes((root / name).read_bytes())
-    (tmp_path / "pipeline" / "probe.py").write_text("import distill; print(distill.__file__)")
-    environment = {**os.environ, "PYTHONPATH": str(root / "src")}
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.probe"], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert Path(done.stdout.strip()) == tmp_path / "src" / "distill" / "__init__.py", done.stderr
