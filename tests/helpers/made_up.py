@@ -93,7 +93,7 @@ def results(
             "compare.resamples": 10000,
             "kd.temperature": 2,
         },
-        "commands": {name: f"dvc repro --glob 'evaluate_*@{name}-*'" for name in methods},
+        "commands": {name: f"dvc repro --glob 'evaluate@{name}-*'" for name in methods},
         "about": {"commit": "0123456789abcdef0123456789abcdef01234567", "machine": "cpu x86_64, 2 cores"},
     }
     return Results(**everything | changes)

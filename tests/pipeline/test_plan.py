@@ -9,10 +9,10 @@ from transformers import AutoConfig
 
 from distill import parameters
 from distill.errors import UserError
-from distill.experiments import params_file
 from distill.methods import registry
 from distill.models import loading
 from pipeline import plan
+from pipeline.stage.definition import define
 from tests.helpers import micro
 
 HUB = {"someone/eight": (8, 4), "someone/six": (6, 4), "someone/six-2": (6, 2)}
@@ -32,42 +32,43 @@ def hub(monkeypatch):
     return asked
 
 
-def named(student, teacher, groups, **changes):
-    """Parameters with checkpoints of the hub and these methods alone."""
+def named(student, teacher, methods, copies=(), **changes):
+    """Parameters with checkpoints of the hub and these methods alone; `copies`: those that learn from copies too."""
     raw = yaml.safe_load(micro.params(changes))
     for role, path in (("student", student), ("teacher", teacher)):
         raw[role]["model"] = {"path": path, "revision": None, "config": {}}
     raw["student"]["init"] = "pretrained"
     raw["features"]["tokenizer"]["path"] = teacher
-    raw["methods"] = {group: groups.get(group, []) for group in raw["methods"]}
+    raw["methods"], raw["augment"]["methods"] = list(methods), list(copies)
     return parameters.parse(raw, "params.yaml")
 
 
 @pytest.mark.parametrize(
-    ("group", "method", "changes", "said"),
+    ("copies", "method", "changes", "said"),
     [
-        ("filtered", "ted", {}, "filter_interval: the teacher has 3 filters .*, the student 8"),
-        ("filtered", "ted", {"ted.mask": False}, "filter_interval: the teacher has 3 filters"),
-        ("hidden", "rail", {}, "methods: rail draws .* the student has 8, the teacher 6"),
-        ("hidden", "lwd", {"lwd.mask": False}, "lwd.layer_map: 'uniform' .* student has 8, the teacher 6"),
-        ("augmented", "lwd", {}, "lwd.layer_map: 'uniform' .* student has 8, the teacher 6"),
-        ("augmented", "pkd", {}, "pkd.layer_map: 'uniform' .* student has 8, the teacher 6"),
-        ("augmented", "hidden", {}, "hidden.layer_map: 'uniform' .* student has 8, the teacher 6"),
-        ("augmented", "ckd", {}, "ckd.layer_groups: .* the student has 8, the teacher 6"),
-        ("augmented", "alp", {"alp.layers": "regular"}, "alp.layers: .* the student has 8, the teacher 6"),
-        ("hidden", "tinybert", {}, "tinybert.layer_map: 'uniform' .* student has 8, the teacher 6"),
-        ("augmented", "tinybert", {}, "tinybert.layer_map: 'uniform' .* student has 8, the teacher 6"),
+        (False, "ted", {}, "filter_interval: the teacher has 3 filters .*, the student 8"),
+        (False, "ted", {"ted.mask": False}, "filter_interval: the teacher has 3 filters"),
+        (False, "rail", {}, "methods: rail draws .* the student has 8, the teacher 6"),
+        (False, "lwd", {"lwd.mask": False}, "lwd.layer_map: 'uniform' .* student has 8, the teacher 6"),
+        (True, "lwd", {}, "lwd.layer_map: 'uniform' .* student has 8, the teacher 6"),
+        (True, "pkd", {}, "pkd.layer_map: 'uniform' .* student has 8, the teacher 6"),
+        (True, "hidden", {}, "hidden.layer_map: 'uniform' .* student has 8, the teacher 6"),
+        (True, "ckd", {}, "ckd.layer_groups: .* the student has 8, the teacher 6"),
+        (True, "alp", {"alp.layers": "regular"}, "alp.layers: .* the student has 8, the teacher 6"),
+        (False, "tinybert", {}, "tinybert.layer_map: 'uniform' .* student has 8, the teacher 6"),
+        (True, "tinybert", {}, "tinybert.layer_map: 'uniform' .* student has 8, the teacher 6"),
     ],
 )
-def test_depths_that_only_checkpoints_of_the_hub_know(hub, group, method, changes, said):
+def test_depths_that_only_checkpoints_of_the_hub_know(hub, copies, method, changes, said):
+    methods = {"methods": [method], "copies": [method] if copies else []}
     with pytest.raises(UserError, match=said):
-        plan.check_pairs(named("someone/eight", "someone/six", {group: [method]}, **changes))
+        plan.check_pairs(named("someone/eight", "someone/six", **methods, **changes))
     fitting = changes | {"teacher_filters.filter_interval": 1, "student_filters.filter_interval": 1}
-    plan.check_pairs(named("someone/six-2", "someone/six", {group: [method]}, **fitting))
+    plan.check_pairs(named("someone/six-2", "someone/six", **methods, **fitting))
 
 
 def test_heads_that_only_checkpoints_of_the_hub_know(hub):
-    listed = {"hidden": ["tinybert"]}
+    listed = ["tinybert"]
     with pytest.raises(UserError, match="tinybert.heads: 'match' .* student has 2 heads and the teacher 4"):
         plan.check_pairs(named("someone/six-2", "someone/six", listed, **{"tinybert.heads": "match"}))
     plan.check_pairs(named("someone/six", "someone/six", listed, **{"tinybert.heads": "match"}))
@@ -77,21 +78,24 @@ def test_a_chain_that_copies_more_layers_than_the_hubs_teacher_has(hub):
     model = {"path": None, "revision": None, "config": {}}
     link = {"model": model, "init": "teacher_layers", "layers": "uniform", "num_layers": 7}
     with pytest.raises(UserError, match="assistant.chain.0 takes 7 layers of the teacher, which has 6"):
-        plan.check_pairs(named("someone/six", "someone/six", {"assisted": ["takd"]}, **{"assistant.chain": [link]}))
+        plan.check_pairs(named("someone/six", "someone/six", ["takd"], **{"assistant.chain": [link]}))
     link["num_layers"] = 6
-    plan.check_pairs(named("someone/six", "someone/six", {"assisted": ["takd"]}, **{"assistant.chain": [link]}))
+    plan.check_pairs(named("someone/six", "someone/six", ["takd"], **{"assistant.chain": [link]}))
 
 
 def test_no_checkpoint_is_asked_where_no_listed_method_needs_it(hub):
     every = {name: registry.load(name) for name in registry.available()}
-    plain = {group: [n for n, m in every.items() if m.groups[0] == group] for group in ("logits", "generated")}
+    plain = [
+        name for name, kind in every.items() if not kind.needs & {"cls", "hidden"} and "assistant" not in kind.artifacts
+    ]
     params = named("someone/eight", "someone/six", plain)
     plan.check_pairs(params)
-    assert plan.reads(params, []) and hub == []
+    requests = plan.requests(params, define("plan").declared)
+    assert not any(plan.readers(params, requests).values()) and hub == []
 
 
 def test_a_checkpoint_is_asked_once(hub):
-    plan.check_pairs(named("someone/six", "someone/eight", {"hidden": ["lwd", "pkd", "rail"]}))
+    plan.check_pairs(named("someone/six", "someone/eight", ["lwd", "pkd", "rail"]))
     assert sorted(hub) == [("student", "someone/six"), ("teacher", "someone/eight")]
 
 
@@ -108,37 +112,37 @@ def folders(base, tmp_path_factory):
     return own, other
 
 
-def with_checkpoint(field, path, tokenizer, group, method):
-    """params.yaml with one method more, and a checkpoint for an assistant or the generator."""
+def with_checkpoint(field, path, tokenizer, methods, copies=()):
+    """params.yaml with these methods, and a checkpoint for an assistant or the generator."""
     model = {"path": str(path), "revision": None, "config": {}}
     link = {"model": model, "init": "pretrained", "layers": "uniform", "num_layers": None}
     own = {"assistant.chain": [link]} if field == "assistant.chain.0" else {"generator.model": model}
-    return micro.params(own | {"features.tokenizer.path": str(tokenizer), f"methods.{group}": [method]})
+    listed = {"methods": methods, "augment.methods": list(copies)}
+    return micro.params(own | listed | {"features.tokenizer.path": str(tokenizer)})
 
 
 CHECKPOINTS = [
-    ("assistant.chain.0", "assisted", "takd"),
-    ("generator", "generated", "mate"),
-    ("generator", "augmented", "rail"),
+    ("assistant.chain.0", "takd", []),
+    ("generator", "mate", []),
+    ("generator", "rail", ["rail"]),
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("field", "group", "method"), CHECKPOINTS)
+@pytest.mark.parametrize(("field", "method", "copies"), CHECKPOINTS)
 def test_a_checkpoint_with_another_vocabulary_is_refused_by_the_plan(
-    base, stages, folders, tmp_path, field, group, method
+    base, stages, folders, tmp_path, field, method, copies
 ):
     repo = shutil.copytree(base, tmp_path / "repo")
     own, other = folders
-    (repo / "params.yaml").write_text(with_checkpoint(field, other, own, group, method))
+    (repo / "params.yaml").write_text(with_checkpoint(field, other, own, [method], copies))
     done = stages.run(repo, "plan", check=False)
     assert done.code == 2 and "Traceback" not in done.err
     assert f"params.yaml: {field}.model.path: '{other}' has a vocabulary" in done.err.replace("\n", " ")
     # Neither of them is looked at where no method needs it, and one that shares the vocabulary will do.
-    text = with_checkpoint(field, other, own, group, method)
-    (repo / "params.yaml").write_text(params_file.replace(text, {("methods", group): []}))
+    (repo / "params.yaml").write_text(with_checkpoint(field, other, own, ["ft"]))
     stages.run(repo, "plan")
-    (repo / "params.yaml").write_text(with_checkpoint(field, own, own, group, method))
+    (repo / "params.yaml").write_text(with_checkpoint(field, own, own, [method], copies))
     stages.run(repo, "plan")
 
 
@@ -147,7 +151,7 @@ def test_a_generator_for_copies_has_no_vocabulary_of_its_own_beside_a_new_one(tm
     path.write_text(micro.params({"generator.model.path": "someone/six"}))
     parameters.load(path)  # nobody needs it
     with pytest.raises(UserError, match="features.tokenizer.path is null .* generator.model.path is 'someone/six'"):
-        parameters.load(path, {"methods.augmented": ["rail"]})
+        parameters.load(path, {"methods": ["rail"], "augment.methods": ["rail"]})
 
 
 @pytest.mark.slow
@@ -156,7 +160,7 @@ def test_the_stage_refuses_what_only_a_configuration_knows(base, stages, tmp_pat
     repo = shutil.copytree(base, tmp_path / "repo")
     shape = {"model_type": "bert", "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
     models = {"teacher.model.config": shape, "student.model.config": shape | {"num_hidden_layers": 13}}
-    listed = {"methods.hidden": [], "methods.filtered": [], "methods.augmented": ["lwd"]}
+    listed = {"methods": ["lwd"], "augment.methods": ["lwd"]}
     (repo / "params.yaml").write_text(micro.params(models | listed))
     before = {path.name: path.read_bytes() for path in (repo / "data/plan").iterdir()}
     done = stages.run(repo, "plan", check=False)

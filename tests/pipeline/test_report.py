@@ -64,13 +64,13 @@ def test_settings_versions_data_and_commands_are_told(run):
     assert all(text in found.text for text in ("cpu, 2 cores", "torch 2.13.0", f"md5 {LOCKED} (data/prepared)"))
     commands = found.column("commands", "Command")
     assert commands["teacher"][0] == "dvc repro evaluate_teacher"
-    assert commands["ted"][0] == "dvc repro --glob 'evaluate_filtered@ted-*'"
+    assert commands["ted"][0] == "dvc repro --glob 'evaluate@ted-*'"
     assert "ted.mse_alpha" in found.text and "annealing.tau_max" not in found.text
 
 
 def test_one_seed_has_a_plain_command(run):
     params = paths.params().model_copy(update={"seeds": [1]})
-    assert report._commands(params)["ted"] == "dvc repro evaluate_filtered@ted-1"
+    assert reporting._commands(params)["ted"] == "dvc repro evaluate@ted-1"
 
 
 def test_the_commit_and_what_differs_from_it_are_told(run, monkeypatch):
@@ -78,14 +78,14 @@ def test_the_commit_and_what_differs_from_it_are_told(run, monkeypatch):
     for words in (["init", "-q"], ["add", "params.yaml"], ["commit", "-qm", "start"]):
         subprocess.run([*git, *words], check=True)
     head = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    assert report._about(paths.params())["commit"] == head and "changes" not in report._about(paths.params())
+    assert reporting._about(paths.params())["commit"] == head and "changes" not in reporting._about(paths.params())
     with open("params.yaml", "a") as file:
         file.write("\n")
     monkeypatch.setenv("DVC_EXP_NAME", "warm")
-    about = report._about(paths.params())
+    about = reporting._about(paths.params())
     assert (about["changes"], about["experiment"]) == ("params.yaml", "warm")
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", "f" * 40)
-    assert report._about(paths.params())["commit"] == "f" * 40
+    assert reporting._about(paths.params())["commit"] == "f" * 40
     assert "DVC experiment warm" in written(run).text
 
 

@@ -8,14 +8,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from distill.experiments import params_file
 from distill.runtime.files import tree_hash
 from tests.helpers import micro
 from tests.helpers.project import executed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-TED = ["distill_filtered@ted-1", "evaluate_filtered@ted-1", "summarize"]
-KD = ["distill_logits@kd-1", "evaluate_logits@kd-1", "summarize"]
+TED = ["distill@ted-1", "evaluate@ted-1", "summarize"]
+KD = ["distill@kd-1", "evaluate@kd-1", "summarize"]
+FILTERS = ["train_teacher_filters", "train_student_filters"]
 OFF = {"DISTILL_TRACKING": "off"}
 
 
@@ -25,8 +27,8 @@ def test_the_first_run_runs_every_stage_and_the_second_none(project):
         == sorted(
             ["corpus", "prepare", "finetune_teacher", "finetune_student", "predict_teacher"]
             + ["train_teacher_filters", "train_student_filters", "evaluate_teacher", "evaluate_student", "cost"]
-            + ["plan", "distill_assistant", "train_generator", "retrieve", "augment"]  # the last four: empty artifacts
-            + [*KD[:2], *TED]
+            + ["plan", "train_assistants", "train_generator", "retrieve", "augment"]  # the last four: empty artifacts
+            + ["signals", *KD[:2], *TED]
         )
     )
     again = project.dvc("repro").stdout
@@ -51,31 +53,59 @@ def test_the_temperature_of_kd_reruns_kd(cooler):
 
 
 def test_a_further_seed_runs_that_seed_only(twice):
-    runs = [f"{stage}_{name}-2" for name in ("logits@kd", "filtered@ted") for stage in ("distill", "evaluate")]
+    runs = [f"{stage}@{name}-2" for name in ("kd", "ted") for stage in ("distill", "evaluate")]
     assert sorted(twice.stages) == sorted([*runs, "summarize"])
 
 
-def test_from_the_cache_no_working_teacher_is_needed(project, tmp_path):
-    """With a teacher of NaN, whose hash the caches are made to name, students come out the same, byte by byte."""
+def test_a_filters_parameter_reruns_filters_and_ted(project):
+    ran = project.workspace("filtered", "student_filters.learning_rate=2e-3")
+    assert ran.stages == [FILTERS[1], "signals", *TED]
+    project.restore()
+
+
+def test_a_new_method_reruns_what_it_needs_and_its_own(project):
+    ran = project.workspace("pkd", "methods=[kd,ted,lwd]")
+    # The states that lwd reads were kept for the filters already.
+    assert ran.stages == ["plan", "predict_teacher", "signals", "distill@lwd-1", "evaluate@lwd-1", "summarize"]
+    project.restore()
+
+
+def test_a_students_rate_trains_no_teacher(project):
+    stages = project.dvc("repro", "--dry", "-f", "-s", "finetune_student").stdout
+    assert "finetune_student" in stages
+    ran = project.workspace("faster", "student.learning_rate=2e-3")
+    assert "finetune_student" in ran.stages and "finetune_teacher" not in ran.stages
+    project.restore()
+
+
+def test_with_its_signals_alone_a_student_comes_out_the_same(project, tmp_path):
+    """In a folder that lacks the teacher and all that was made of it, students come out the same, byte by byte."""
+    repo = tmp_path / "repo"
+    ignored = shutil.ignore_patterns(
+        ".git", ".dvc", "mlartifacts", "mlflow.db*", "teacher", "states", "filter_states", "filters"
+    )
+    shutil.copytree(project.repo, repo, ignore=ignored)
+    for name in ("kd", "ted"):
+        shutil.rmtree(repo / "data/signals" / name)
+        shutil.copytree(project.repo / "data/signals" / name, repo / "data/signals" / name)
+    assert not (repo / "data/models/teacher").exists() and not (repo / "data/teacher").exists()
+    env = project.env | OFF
+    for method in ("kd", "ted"):
+        student = Path("data/models/distill") / method / "1"
+        shutil.rmtree(repo / student)
+        micro.run(repo, "python", "-m", "pipeline", "distill", method, "1", env=env)
+        assert tree_hash(repo / student) == tree_hash(project.repo / student)
+
+
+def test_outputs_of_another_teacher_are_refused(project, tmp_path):
     repo = tmp_path / "repo"
     shutil.copytree(project.repo, repo, ignore=shutil.ignore_patterns(".git", ".dvc", "mlartifacts", "mlflow.db*"))
     weights = repo / "data" / "models" / "teacher" / "model.safetensors"
     broken = {name: torch.full_like(tensor, torch.nan) for name, tensor in load_file(weights).items()}
     weights.unlink()  # it may be a link into DVC's cache
     save_file(broken, weights, metadata={"format": "pt"})
-    env = project.env | OFF
-    refused = micro.run(repo, "python", "-m", "pipeline.distill", "kd", "1", env=env, check=False)
+    refused = micro.run(repo, "python", "-m", "pipeline", "signals", env=project.env | OFF, check=False)
     assert refused.returncode == 2 and "the predictions belong to the weights" in refused.stderr
-    for folder in ("teacher", "states"):
-        meta = repo / "data" / folder / "meta.json"
-        content = json.loads(meta.read_text()) | {"teacher": tree_hash(weights)}
-        meta.unlink()
-        meta.write_text(json.dumps(content))
-    for method in ("kd", "ted"):
-        student = Path("data/models/distill") / method / "1"
-        shutil.rmtree(repo / student)
-        micro.run(repo, "python", "-m", "pipeline.distill", method, "1", env=env)
-        assert tree_hash(repo / student) == tree_hash(project.repo / student)
 
 
 def append(file: Path, text: str) -> None:
@@ -84,8 +114,9 @@ def append(file: Path, text: str) -> None:
 
 def test_an_edit_reruns_what_uses_the_file(project):
     source = project.repo / "src" / "distill"
-    for name in ("tracking.py", "tracking_client.py"):
+    for name in ("tracking/run.py", "tracking/store.py"):
         append(source / name, "\n# edited\n")
+    append(project.repo / "pipeline/process/tracked.py", "\n# edited\n")
     assert executed(project.dvc("repro", env=OFF).stdout) == []
     append(source / "methods" / "ted.py", "\n# edited\n")
     # A comment: plan, which asks the method what it reads, and the student come out as they were, and nothing behind
@@ -123,3 +154,30 @@ def test_a_fresh_clone_pulls_and_has_nothing_to_do(project, tmp_path):
     again = micro.run(clone, "dvc", "repro").stdout
     assert executed(again) == [] and "up to date" in again
     assert tree_hash(clone / "data") == tree_hash(project.repo / "data")
+
+
+def test_a_clone_makes_one_student_with_no_more_than_it_reads(project, tmp_path):
+    """With nothing but Git and a remote: no teacher is trained, and nothing is fetched that kd does not read."""
+    project.dvc("push", "-q")
+    clone = tmp_path / "clone"
+    project.run("git", "clone", "-q", str(project.repo), str(clone))
+    shutil.rmtree(clone / ".dvc" / "cache", ignore_errors=True)
+    micro.run(clone, "git", "checkout", "-q", "-b", "other")
+    text = (clone / "params.yaml").read_text()
+    (clone / "params.yaml").write_text(params_file.replace(text, {("kd", "temperature"): 4}))
+    done = micro.run(clone, "dvc", "repro", "--pull", "--allow-missing", "distill@kd-1", env=project.env | OFF)
+    assert executed(done.stdout) == ["distill@kd-1"]
+    assert (clone / "data/models/distill/kd/1/model.safetensors").exists()
+    there = {path.relative_to(clone).as_posix() for path in (clone / "data").rglob("*") if path.is_file()}
+    for absent in (
+        "data/models/teacher/",
+        "data/models/filters/",
+        "data/states/",
+        "data/filter_states/",
+        "data/teacher/",
+    ):
+        assert not [name for name in there if name.startswith(absent)], absent
+    assert not [name for name in there if name.startswith("data/signals/ted/")]
+    fetched = sum(path.stat().st_size for path in (clone / ".dvc/cache").rglob("*") if path.is_file())
+    states = sum(path.stat().st_size for path in (project.repo / "data/states").rglob("*") if path.is_file())
+    assert fetched < states

@@ -13,7 +13,7 @@ from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 
-METHODS = {"methods.logits": ["ft", "kd"], "methods.hidden": [], "methods.filtered": [], "seeds": [1, 2]}
+METHODS = {"methods": ["ft", "kd"], "seeds": [1, 2]}
 COMPARE = {"compare.resamples": 300}
 SENTENCES = {"task": "classification", "data.embedded": "sentences"}
 SIMILARITY = {
@@ -249,7 +249,7 @@ def test_training_cost_has_the_teachers_part_of_what_needs_it(questions):
     teacher = seconds("finetune_teacher") + seconds("predict_teacher")
     assert found["kd"]["teacher_seconds"] == pytest.approx(teacher, abs=1e-3)
     assert found["ft"]["teacher_seconds"] == found["teacher"]["teacher_seconds"] == 0
-    both = (seconds("distill_logits-kd-1") + seconds("distill_logits-kd-2")) / 2
+    both = (seconds("distill-kd-1") + seconds("distill-kd-2")) / 2
     assert found["kd"]["seconds"] == pytest.approx(both, abs=1e-3) and found["kd"]["runs"] == 2
     assert found["student"]["updates"] == 8
 
@@ -265,7 +265,7 @@ def test_one_seed_says_so(questions, stages, tmp_path):
 
 def test_without_ft_nothing_is_compared(questions, stages, tmp_path):
     repo = shutil.copytree(questions, tmp_path / "repo")
-    (repo / "params.yaml").write_text(micro.params(METHODS | COMPARE | {"methods.logits": ["kd"]}))
+    (repo / "params.yaml").write_text(micro.params(METHODS | COMPARE | {"methods": ["kd"]}))
     stages.run(repo, "summarize")
     kd = content(repo, "metrics/summary.json")["kd"]
     assert not {"verdict", "gap_closed", "f1_vs_ft"} & set(kd)

@@ -261,7 +261,7 @@ def test_a_full_disk_is_recognised_in_every_library_s_words(tmp_path, monkeypatc
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_truly_full_device(capsys):
-    def main():
+    def main(*words):
         with open("/dev/full", "wb") as stream:
             stream.write(b"0" * 100_000)
 

@@ -41,22 +41,23 @@ def change(here: Path, **overrides) -> None:
 
 def test_an_evaluation_carries_what_its_model_was_made_with(here):
     params = parameters.load(paths.PARAMS)
-    found = tracked.details("evaluate_filtered@ted-1", {"method": "ted", "seed": 1}, [paths.PREPARED])
+    found = tracked.details("evaluate@ted-1", {"method": "ted", "seed": 1}, paths.params(), paths.PREPARED)
     assert found.params == {**pick(params, ["distill", "ted"]), "seed": 1}
     assert found.tags == {"stage": "evaluate", "task": "qa", "split": "validation", "role": "student"}
-    teacher = tracked.details("evaluate_teacher", {"method": "finetune", "role": "teacher"}, [])
+    teacher = tracked.details("evaluate_teacher", {"method": "finetune", "role": "teacher"}, paths.params(), None)
     assert teacher.params == pick(params, ["teacher"]) and teacher.datasets == ()
 
 
 def test_a_training_carries_nothing_more_than_its_own_parameters(here):
-    found = tracked.details("distill_filtered@ted-1", {"method": "ted", "seed": 1}, [paths.PREPARED])
+    found = tracked.details("distill@ted-1", {"method": "ted", "seed": 1}, paths.params(), paths.PREPARED)
     assert found.params == {}
     assert (found.tags["stage"], found.tags["split"]) == ("distill", "train")
 
 
 def test_datasets_are_the_splits_that_a_stage_reads(here):
     def read(name):
-        return {used.name: used for used in tracked.details(name, {"role": "teacher"}, [paths.PREPARED]).datasets}
+        details = tracked.details(name, {"role": "teacher"}, paths.params(), paths.PREPARED)
+        return {used.name: used for used in details.datasets}
 
     training, evaluation = read("finetune_teacher"), read("evaluate_teacher")
     assert {name: used.context for name, used in training.items()} == {
@@ -73,10 +74,10 @@ def test_datasets_are_the_splits_that_a_stage_reads(here):
 
 def test_the_source_of_a_dataset_is_where_the_parameters_say(here):
     change(here, data__source="files", data__train="data/raw/mine/train.json")
-    (train, _) = tracked.details("finetune_teacher", {}, [paths.PREPARED]).datasets
+    (train, _) = tracked.details("finetune_teacher", {}, paths.params(), paths.PREPARED).datasets
     assert (train.name, train.source) == ("mine/train", {"uri": "data/raw/mine/train.json"})
     change(here, data__source="hub", data__name="rajpurkar/squad_v2", data__revision="abc")
-    (_, selection) = tracked.details("finetune_teacher", {}, [paths.PREPARED]).datasets
+    (_, selection) = tracked.details("finetune_teacher", {}, paths.params(), paths.PREPARED).datasets
     assert (selection.name, selection.source_type) == ("rajpurkar/squad_v2/selection", "hugging_face")
     expected = {"path": "rajpurkar/squad_v2", "config_name": None, "revision": "abc", "split": "train"}
     assert selection.source == expected  # it is carved out of the training split
@@ -93,12 +94,6 @@ def test_the_parent_has_the_parameters_that_count(here, monkeypatch):
     assert tracked.parent(paths.params()) != first
     monkeypatch.setenv("DVC_EXP_NAME", "warm")
     assert tracked.parent(paths.params()).name == "warm"
-
-
-def test_a_stage_outside_of_a_project_has_no_details(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    found = tracked.details("evaluate_teacher", {"role": "teacher"}, [])
-    assert found.parent is None and found.params == {} and found.datasets == ()
 
 
 def test_curves_are_grouped_by_split():
