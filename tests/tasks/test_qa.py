@@ -160,11 +160,11 @@ def test_an_answer_is_given_where_it_beats_the_null_score(report):
 
 def f1_at(split, threshold):
     """F1 (percent) of a split at a threshold, from the search alone."""
-    found, ids, golds = TASK._search(split, SETTINGS)
+    found, ids, answers = TASK._search(split, SETTINGS)
     total = 0.0
-    for key, text, odds in zip(ids, found.text, found.null_odds, strict=True):
+    for answer, text, odds in zip(answers, found.text, found.null_odds, strict=True):
         said = "" if odds > threshold else text
-        total += max(squad.f1(gold, said) for gold in (golds[key] or [""]))
+        total += max(squad.f1(gold, said) for gold in (answer["text"] or [""]))
     return 100 * total / len(ids)
 
 
