@@ -19,7 +19,6 @@ def _info(description: str, inputs: str, dtype: str) -> evaluate.MetricInfo:
         citation=_CITATION,
         inputs_description=inputs,
         features=PlainFeatures({"predictions": Value(dtype), "references": Value(dtype)}),
-        format="numpy",
     )
 
 
@@ -41,8 +40,8 @@ Returns:
 """
         return _info("Accuracy, F1 and Matthews correlation, as GLUE defines them.", inputs, "int64")
 
-    def _compute(self, predictions: np.ndarray, references: np.ndarray, classes: int) -> dict[str, float]:
-        return glue.classification(predictions, references, classes)
+    def _compute(self, predictions: list[int], references: list[int], classes: int) -> dict[str, float]:
+        return glue.classification(np.array(predictions), np.array(references), classes)
 
 
 class RegressionScores(InMemoryMetric):
@@ -62,5 +61,6 @@ Returns:
 """
         return _info("Pearson and Spearman correlation and squared error, as for STS-B of GLUE.", inputs, "float64")
 
-    def _compute(self, predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
-        return glue.regression(predictions, references)
+    def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
+        # Lists: in the data set's own format "numpy", float64 would come back as float32.
+        return glue.regression(np.array(predictions, np.float64), np.array(references, np.float64))
