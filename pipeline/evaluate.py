@@ -36,11 +36,11 @@ def main(name: str, seed: str = "") -> None:
     with Stage(define("evaluate", name, *([seed] if seed else [])), params, tags=tags) as stage:
         data, task = open_data(params)
         stage.read(folder)
-        metrics = extra_metrics.load(params.evaluate.extra)
-        report = score([folder], data, task, params, metrics)
+        extra = extra_metrics.load(params.evaluate.extra)
+        report = score([folder], data, task, params, extra)
         if earlier := paths.generations(folder):
             stage.read(folder / "generations", f"{len(earlier)} generations, the fine-tuned student among them")
-            together = score([*earlier, folder], data, task, params, metrics).scores
+            together = score([*earlier, folder], data, task, params, extra).scores
             counts = {key for key, value in together.items() if isinstance(value, int)}
             report.scores |= {f"ensemble_{key}": value for key, value in together.items() if key not in counts}
         for suffix, content in report.files.items():
