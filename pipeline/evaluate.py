@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from distill.analysis import example_table
@@ -12,6 +12,7 @@ from distill.models import acceleration, loading
 from distill.models.forward import default_device, freeze
 from distill.models.predict import ensemble, forward_of, predict_split
 from distill.runtime import checkpoints
+from distill.tasks import extra_metrics
 from distill.tasks.base import Predicted, Report, Task
 from pipeline.launch.run import run_stage
 from pipeline.process.hashes import dvc_md5
@@ -35,10 +36,11 @@ def main(name: str, seed: str = "") -> None:
     with Stage(define("evaluate", name, *([seed] if seed else [])), params, tags=tags) as stage:
         data, task = open_data(params)
         stage.read(folder)
-        report = score([folder], data, task, params)
+        extra = extra_metrics.load(params.evaluate.extra)
+        report = score([folder], data, task, params, extra)
         if earlier := paths.generations(folder):
             stage.read(folder / "generations", f"{len(earlier)} generations, the fine-tuned student among them")
-            together = score([*earlier, folder], data, task, params).scores
+            together = score([*earlier, folder], data, task, params, extra).scores
             counts = {key for key, value in together.items() if isinstance(value, int)}
             report.scores |= {f"ensemble_{key}": value for key, value in together.items() if key not in counts}
         for suffix, content in report.files.items():
@@ -51,15 +53,28 @@ def main(name: str, seed: str = "") -> None:
         stage.run.tag("artifact.path", folder.as_posix())
         md5 = dvc_md5(folder)
         stage.run.tag("artifact.md5", md5)
-        stage.figures({label: {k: report.scores[k] for k in task.shown if k in report.scores}})
+        shown = (*task.shown, *extra_metrics.names_of([report.scores], params.evaluate.extra))
+        stage.figures({label: {k: report.scores[k] for k in shown if k in report.scores}})
         stage.record({"examples": data.meta["splits"]["validation"]["examples"], "artifact_md5": md5})
 
 
-def score(folders: list[Path], data: Prepared, task: Task, params: Params) -> Report:
-    """The report of a model, or of several as one: the mean of their logits."""
+def score(
+    folders: list[Path], data: Prepared, task: Task, params: Params, metrics: Mapping[str, extra_metrics.Compute]
+) -> Report:
+    """The report of a model, or of several as one: the mean of their logits.
+
+    Args:
+        metrics: the further ones, loaded; their scores stand after the task's own.
+    """
     parts = [part for part in ("selection", "validation", "mismatched") if part in data.meta["splits"]]
     split = {part: ensemble(_each(folders, data, task, params, part)) for part in parts}
-    return task.report(split["selection"], split["validation"], params.evaluate, split.get("mismatched"))
+    report = task.report(split["selection"], split["validation"], params.evaluate, split.get("mismatched"))
+    taken = set(report.scores)
+    for beginning, inputs in report.inputs.items() if metrics else ():
+        scores = extra_metrics.scores(metrics, inputs, task.name)
+        extra_metrics.check_names(scores, taken)
+        report.scores |= {f"{beginning}{name}": value for name, value in scores.items()}
+    return report
 
 
 def _each(folders: list[Path], data: Prepared, task: Task, params: Params, part: str) -> Iterator[Predicted]:

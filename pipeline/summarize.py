@@ -12,7 +12,7 @@ from distill.analysis import bootstrap, breakdown, disagreements, example_table,
 from distill.config.params import Params
 from distill.data.loading.prepared import Prepared
 from distill.errors import UserError
-from distill.tasks import squad
+from distill.tasks import extra_metrics, squad
 from distill.tasks.base import Task
 from pipeline.launch.run import run_stage
 from pipeline.process.records import record_file
@@ -39,7 +39,10 @@ def main() -> None:
         }
         tables = read_tables(labels, task)
         # The main scores; metrics/runs/ has all of them. On the selection split one tunes, without looking at the rest.
-        shown = (*task.shown, f"selection_{task.main_metric}")
+        extra = extra_metrics.names_of(
+            (run for seeds in scores.values() for run in seeds.values()), params.evaluate.extra
+        )
+        shown = (*task.shown, *extra, f"selection_{task.main_metric}")
         table = summary.summarize(
             {
                 name: {seed: {key: run[key] for key in shown if key in run} for seed, run in seeds.items()}
@@ -56,7 +59,7 @@ def main() -> None:
         summary.write_csv(table, task.main_metric, stage.scratch / "summary.csv")
         stage.publish(stage.scratch / "summary.csv", CSV)
         reporting.write(stage, params, table, looked_at, training, differing)
-        stage.figures({name: {k: row[k] for k in task.shown if k in row} for name, row in table.items()})
+        stage.figures({name: {k: row[k] for k in (*task.shown, *extra) if k in row} for name, row in table.items()})
         for name, row in table.items():
             stage.run.log_final({f"{name}.{k}": v for k, v in row.items() if isinstance(v, float)})
         for name, record in spent.records(params).items():

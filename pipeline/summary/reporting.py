@@ -22,6 +22,7 @@ from distill.config.values import flatten, pick
 from distill.errors import UserError
 from distill.report import page, plot_data
 from distill.report.results import FINE_TUNED, Results
+from distill.tasks import extra_metrics
 from distill.tasks.registry import load_task
 from pipeline.process.hashes import dvc_md5
 from pipeline.stage import paths
@@ -85,16 +86,18 @@ def gather(
         }
         for method in params.methods
     }
+    runs = {label: found for label in labels if (found := read_json(metrics / "runs" / f"{label}.json"))}
     return Results(
         metric=task.main_metric,
         shown=tuple(task.shown),
+        extra=extra_metrics.names_of(runs.values(), params.evaluate.extra),
         confidence=params.compare.confidence,
         summary=summary,
         analysis=analysis,
         training=training,
         disagreements=disagreements,
         cost=read_json(metrics / "cost.json"),
-        runs={label: found for label in labels if (found := read_json(metrics / "runs" / f"{label}.json"))},
+        runs=runs,
         curves={method: seeds for method, seeds in curves.items() if seeds},
         filters={role: found for role in FINE_TUNED if (found := read_json(metrics / "filters" / f"{role}.json"))},
         **(_later(params) if later else {}),

@@ -16,6 +16,7 @@ COPIED = (
     "pipeline",
     "src",
     "presets",
+    "extra_metrics",
     "dvc.yaml",
     "params.yaml",
     "pyproject.toml",

@@ -9,7 +9,7 @@ from distill.tasks.base import Predicted
 from tests.helpers import tiny
 
 CLASSES = ("bad", "middling", "good")
-SETTINGS = Evaluate(batch_size=8, precision="fp32", metric=None, n_best=5, max_answer_length=6)
+SETTINGS = Evaluate(batch_size=8, precision="fp32", metric=None, n_best=5, max_answer_length=6, extra=[])
 
 
 def batch(numeric: bool = False, classes: int = 3, **more) -> dict[str, torch.Tensor]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from distill.config import metric_names
 from distill.config.schema import Evaluate
 from distill.data.features import preparation
 from distill.data.loading.prepared import Prepared
@@ -21,7 +22,7 @@ from distill.tasks.qa import TASK as QuestionAnswering
 from tests.helpers import reference, tiny
 
 TASK = QuestionAnswering()
-SETTINGS = Evaluate(batch_size=8, precision="fp32", metric=None, n_best=5, max_answer_length=6)
+SETTINGS = Evaluate(batch_size=8, precision="fp32", metric=None, n_best=5, max_answer_length=6, extra=[])
 
 
 def rows(prefix, count):
@@ -160,11 +161,11 @@ def test_an_answer_is_given_where_it_beats_the_null_score(report):
 
 def f1_at(split, threshold):
     """F1 (percent) of a split at a threshold, from the search alone."""
-    found, ids, golds = TASK._search(split, SETTINGS)
+    found, ids, answers = TASK._search(split, SETTINGS)
     total = 0.0
-    for key, text, odds in zip(ids, found.text, found.null_odds, strict=True):
+    for answer, text, odds in zip(answers, found.text, found.null_odds, strict=True):
         said = "" if odds > threshold else text
-        total += max(squad.f1(gold, said) for gold in (golds[key] or [""]))
+        total += max(squad.f1(gold, said) for gold in (answer["text"] or [""]))
     return 100 * total / len(ids)
 
 
@@ -225,6 +226,32 @@ def test_score_is_the_first_part_of_the_report(splits, report):
     scores = TASK.score(splits[1], SETTINGS)
     assert scores == {name: report.scores[name] for name in scores}
     assert {"em", "f1", "has_answer_f1", "no_answer_f1"} <= set(scores)
+
+
+def test_further_metrics_get_squads_format_with_a_probability_of_no_answer(splits, report):
+    (prefix, inputs), *others = report.inputs.items()
+    assert prefix == "" and not others
+    odds = report.files[".null_odds.json"]
+    for row, wanted, example in zip(inputs.predictions, inputs.references, splits[1].examples, strict=True):
+        assert wanted == {"id": example["id"], "answers": example["answers"]}
+        probability = row["no_answer_probability"]
+        assert row | {"no_answer_probability": 0} == {
+            "id": example["id"],
+            "prediction_text": report.files[".json"][example["id"]],
+            "no_answer_probability": 0,
+        }
+        assert probability == pytest.approx(1 / (1 + math.exp(-odds[example["id"]]))) and 0 <= probability <= 1
+    both = TASK.report(splits[0], splits[1], SETTINGS, splits[0])
+    assert list(both.inputs) == ["", "mismatched_"]
+
+
+def test_no_metric_may_be_called_as_scores_begin(report):
+    """summarize knows a further metric's scores by how their names begin."""
+    for score in report.scores:
+        for end in [i for i, letter in enumerate(score) if letter == "_"]:
+            if not score[:end].startswith(tuple(f"{name}_" for name in metric_names.RESERVED)):
+                with pytest.raises(ValueError, match="the project's own"):
+                    metric_names.check(score[:end])
 
 
 def test_scoring_waits_for_no_import_of_evaluate(splits, report, monkeypatch):

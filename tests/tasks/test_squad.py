@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from distill.errors import UserError
 from distill.tasks import squad
+from distill.tasks.squad_metric import Squad
 
 ODD_WORDS = ["a", "An", "the", "THE", "theme", "the_x", "—", "!!!", "U.S.", "us", "naïve", "Éclair"]
 ODD_WORDS += ["İ", "ß", "日本", "\u00a0", "\u3000", "’s", "1,000", "x", "y", "a-b", ""]
@@ -121,7 +122,7 @@ def test_golden_squad_v2(golden: dict, block: str, with_odds: bool, threshold: f
 
 @pytest.mark.parametrize("threshold", [0.0, 100.0])
 def test_golden_through_evaluate_metric(golden: dict, threshold: float) -> None:
-    got = squad.metric(version_2=True).compute(
+    got = Squad("v2").compute(
         predictions=as_predictions(golden["predictions"], golden["null_odds"]),
         references=as_references(golden["references"]),
         no_answer_threshold=threshold,
@@ -178,7 +179,7 @@ def test_evaluate_metric_agrees_and_leaves_nothing(tmp_path: Path, monkeypatch: 
         (["—"], "— y", 0.1),
     ]
     predicted, golds, null = split_rows(rows)
-    metric = squad.metric(version_2=True)
+    metric = Squad("v2")
     assert isinstance(metric, evaluate.Metric)
     for threshold in (0.05, 1.0):  # One instance serves several times.
         got = metric.compute(
@@ -189,7 +190,7 @@ def test_evaluate_metric_agrees_and_leaves_nothing(tmp_path: Path, monkeypatch: 
         assert got == squad.scores(predicted, golds, null, True, threshold)
 
     del golds["q1"], golds["q2"], predicted["q1"], predicted["q2"]
-    first = squad.metric(version_2=False)
+    first = Squad("v1.1")
     # In batches, as `evaluate.Metric` allows.
     for key in golds:
         first.add_batch(
@@ -202,9 +203,7 @@ def test_evaluate_metric_agrees_and_leaves_nothing(tmp_path: Path, monkeypatch: 
 
 def test_evaluate_metric_refuses_duplicate_ids() -> None:
     with pytest.raises(UserError, match="predictions: id 'q' occurs twice"):
-        squad.metric(version_2=False).compute(
-            predictions=as_predictions({"q": "x"}) * 2, references=as_references({"q": ["x"]}) * 2
-        )
+        Squad("v1.1").compute(predictions=as_predictions({"q": "x"}) * 2, references=as_references({"q": ["x"]}) * 2)
 
 
 def test_evaluate_is_imported_only_on_demand(root: Path) -> None:
@@ -280,7 +279,6 @@ def test_bad_input_is_refused() -> None:
         squad.scores({"q": ""}, {"q": ["x"]}, None, False, 0.0)
     with pytest.raises(ValueError, match="needs null_odds"):
         squad.scores({"q": ""}, {"q": []}, None, True, 0.0)
-    from distill.tasks.squad_metric import Squad
 
     with pytest.raises(ValueError, match="must be 'v1.1' or 'v2'"):
         Squad("v3")

@@ -189,7 +189,7 @@ class _Confusion:
 
 
 class ClassF1(_Confusion):
-    """F1 as `metrics.glue.classification` has it: of class 1 where there are two, else the mean over classes."""
+    """F1 as `glue.classification` has it: of class 1 where there are two, else the mean over classes."""
 
     def __call__(self, counts: np.ndarray) -> np.ndarray:
         """(n, R) → (runs, R)."""

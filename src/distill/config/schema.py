@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -15,6 +16,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from distill.config import metric_names
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -316,6 +319,14 @@ class Augment(Section):
     seed: int
 
 
+class ExtraMetric(Section):
+    """A further metric: a name alone, or with the name of its configuration and keyword arguments of `compute`."""
+
+    name: Annotated[str, AfterValidator(metric_names.check)]
+    config: str | None = None
+    args: Annotated[dict[str, Any], AfterValidator(metric_names.check_args)] = {}
+
+
 class Evaluate(Section):
     """Answer search and scoring."""
 
@@ -324,6 +335,9 @@ class Evaluate(Section):
     metric: str | None
     n_best: Count
     max_answer_length: Count
+    extra: Annotated[
+        list[Annotated[ExtraMetric, BeforeValidator(metric_names.as_mapping)]], AfterValidator(metric_names.check_all)
+    ]
 
 
 class Compare(Section):

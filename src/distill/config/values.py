@@ -21,8 +21,14 @@ def pick(params: Params, names: list[str]) -> dict[str, Any]:
         value = params.sections[head] if head in params.sections else getattr(params, head)
         for part in rest:
             value = value[part] if isinstance(value, dict) else getattr(value, part)
-        picked[name] = value.model_dump() if isinstance(value, BaseModel) else value
+        picked[name] = _plain(value)
     return picked
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.model_dump() if isinstance(value, BaseModel) else value
 
 
 def flatten(values: Any, prefix: str = "") -> dict[str, Any]:

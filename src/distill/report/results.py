@@ -35,6 +35,7 @@ class Results:
     Attributes:
         metric: the score by which methods are compared.
         shown: the scores of the comparison, in order; those that a row lacks are left out.
+        extra: the scores of the metrics in evaluate.extra, in order, in units of their own.
         confidence: of the intervals, in (0, 1).
         summary: metrics/summary.json. analysis: metrics/analysis.json. training: metrics/training.json.
         cost: metrics/cost.json; empty where it was not measured.
@@ -55,6 +56,7 @@ class Results:
     summary: Mapping[str, Mapping[str, Any]]
     analysis: Mapping[str, Any]
     training: Mapping[str, Mapping[str, Any]]
+    extra: tuple[str, ...] = ()
     cost: Mapping[str, Any] = field(default_factory=dict)
     disagreements: Mapping[str, Any] = field(default_factory=dict)
     runs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

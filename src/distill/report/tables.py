@@ -68,6 +68,7 @@ def comparison(results: Results) -> Table:
         ("Gap closed", "%"),
         ("Verdict", ""),
         *((heading(score), scale(score)) for score in shown),
+        *((heading(score), "evaluate.extra") for score in results.extra),
         ("Seeds", ""),
     ]
     rows = []
@@ -83,7 +84,7 @@ def comparison(results: Results) -> Table:
                 Cell(formatting.probability(p), p),
                 _number(row.get("gap_closed"), 0),
                 Cell(verdict or formatting.NONE, verdict, (verdict or "").replace(" ", "-")),
-                *(_score(row, score) for score in shown),
+                *(_score(row, score) for score in (*shown, *results.extra)),
                 Cell(str(len(row["seeds"]) or formatting.NONE), len(row["seeds"]) or None),
             ]
         )

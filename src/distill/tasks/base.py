@@ -13,6 +13,14 @@ from distill.errors import UserError
 
 
 @dataclass
+class MetricInputs:
+    """What a metric is computed from: `predictions` and `references` of `evaluate.Metric.compute`, one per example."""
+
+    predictions: Sequence
+    references: Sequence
+
+
+@dataclass
 class Report:
     """What evaluating a model gives.
 
@@ -21,11 +29,13 @@ class Report:
         files: suffix of the predictions file → JSON content. Every task gives ".json" and ".null_odds.json".
         examples: columns of the table with a row per validation example, in their order
             (`distill.analysis.example_table`).
+        inputs: prefix of the scores' names ("", "mismatched_") → what further metrics of that split are computed from.
     """
 
     scores: dict[str, float]
     files: dict[str, dict]
     examples: dict[str, Sequence]
+    inputs: dict[str, MetricInputs]
 
 
 class Task(Protocol):
@@ -104,6 +114,8 @@ class Task(Protocol):
 
     def report(self, selection: Any, validation: Any, settings: Any, mismatched: Any = None) -> Report:
         """All scores and prediction files; whatever is tuned is tuned on the selection split.
+
+        Scores are computed through `evaluate.Metric`, by the formulas of `score`.
 
         Args:
             selection, validation: the splits (`evaluation.Predicted`).

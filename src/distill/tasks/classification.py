@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from distill.config.schema import Evaluate
 from distill.losses.terms import cross_entropy, soft_rows
 from distill.tasks import calibration, glue
-from distill.tasks.base import Predicted, Report, check_finite, choose_metric, drawn_rows, label_column
+from distill.tasks.base import MetricInputs, Predicted, Report, check_finite, choose_metric, drawn_rows, label_column
 from distill.tasks.heads import FirstTokenHead, report_scores
 
 
@@ -92,9 +92,9 @@ class Classification:
         return {"labels": values}
 
     def score(self, predicted: Predicted, settings: Evaluate) -> dict[str, float]:
-        """Accuracy, F1 and Matthews correlation (`metrics.glue.classification`)."""
-        check_finite(predicted.logits)
-        return glue.classification(predicted.logits.argmax(1), _gold(predicted), self.channels)
+        """Accuracy, F1 and Matthews correlation (`glue.classification`)."""
+        inputs = _inputs(predicted)
+        return glue.classification(inputs.predictions, inputs.references, self.channels)
 
     def report(
         self, selection: Predicted, validation: Predicted, settings: Evaluate, mismatched: Predicted | None = None
@@ -104,7 +104,15 @@ class Classification:
         Nothing is tuned but the temperature of `calibration`. Only question answering has null odds: that file is
         empty here.
         """
-        scores = report_scores(self, selection, validation, settings, mismatched)
+        from distill.tasks.glue_metric import ClassificationScores  # seconds that no other stage waits for
+
+        metric = ClassificationScores()
+
+        def score(inputs: MetricInputs) -> dict[str, float]:
+            return metric.compute(predictions=inputs.predictions, references=inputs.references, classes=self.channels)
+
+        inputs = {"": _inputs(validation)} | ({} if mismatched is None else {"mismatched_": _inputs(mismatched)})
+        scores = report_scores(score, _inputs(selection), inputs[""], inputs.get("mismatched_"))
         logits, ids = validation.logits.astype(np.float64), list(validation.examples["id"])
         gold, chosen = _gold(validation), logits.argmax(1)
         temperature = calibration.temperature_of_classes(selection.logits.astype(np.float64), _gold(selection))
@@ -120,11 +128,16 @@ class Classification:
             }
             for key, best, shares in rows
         }
-        return Report(scores | calibrated, {".json": predictions, ".null_odds.json": {}}, table | sure)
+        return Report(scores | calibrated, {".json": predictions, ".null_odds.json": {}}, table | sure, inputs)
 
 
 def _gold(predicted: Predicted) -> np.ndarray:
     return np.asarray(predicted.examples.data.column("label"))
+
+
+def _inputs(predicted: Predicted) -> MetricInputs:
+    check_finite(predicted.logits)
+    return MetricInputs(predicted.logits.argmax(1), _gold(predicted))
 
 
 TASK = Classification

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
-from distill.config.schema import Evaluate
-from distill.tasks.base import Predicted, Task
+from distill.tasks.base import MetricInputs
 
 
 class FirstTokenHead(nn.Module):
@@ -22,11 +23,14 @@ class FirstTokenHead(nn.Module):
 
 
 def report_scores(
-    task: Task, selection: Predicted, validation: Predicted, settings: Evaluate, mismatched: Predicted | None
+    score: Callable[[MetricInputs], dict[str, float]],
+    selection: MetricInputs,
+    validation: MetricInputs,
+    mismatched: MetricInputs | None,
 ) -> dict[str, float]:
-    """`task.score` of the validation split, of the selection split (`selection_…`) and of `mismatched_…`; counts."""
-    scores = task.score(validation, settings) | {"examples": len(validation.examples)}
+    """`score` of the validation split, of the selection split (`selection_…`) and of `mismatched_…`; counts."""
+    scores = score(validation) | {"examples": len(validation.references)}
     if mismatched is not None:
-        other = task.score(mismatched, settings) | {"examples": len(mismatched.examples)}
+        other = score(mismatched) | {"examples": len(mismatched.references)}
         scores |= {f"mismatched_{name}": value for name, value in other.items()}
-    return scores | {f"selection_{name}": value for name, value in task.score(selection, settings).items()}
+    return scores | {f"selection_{name}": value for name, value in score(selection).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from distill.config.schema import Evaluate
 from distill.losses.terms import cross_entropy, mse_tok, soft_rows
 from distill.tasks import calibration, spans, squad
-from distill.tasks.base import Predicted, Report, choose_metric, drawn_rows, label_column
+from distill.tasks.base import MetricInputs, Predicted, Report, choose_metric, drawn_rows, label_column
 
 
 class QuestionAnswering:
@@ -107,8 +108,12 @@ class QuestionAnswering:
 
     def score(self, predicted: Predicted, settings: Evaluate) -> dict[str, float]:
         """EM and F1 at threshold 0, for all questions and, in v2.0, for those with and without an answer (0–100)."""
-        found, ids, golds = self._search(predicted, settings)
-        return self._score(found, ids, golds, predicted.meta["version_2"], 0.0)
+        version_2 = predicted.meta["version_2"]
+        found, ids, answers = self._search(predicted, settings)
+        texts = spans.predictions(found, ids, self._zero(version_2))
+        # Not `squad_metric`, the same figures behind evaluate's interface: its import takes longer than the scoring.
+        figures = squad.scores(texts, _texts(ids, answers), None, version_2, threshold=None)
+        return self._named(figures, version_2)
 
     def report(
         self, selection: Predicted, validation: Predicted, settings: Evaluate, mismatched: Predicted | None = None
@@ -120,15 +125,29 @@ class QuestionAnswering:
         confidence of an answer is its share among the n-best spans and, in v2.0, no answer; its temperature is fitted
         on the selection split.
         """
+        from distill.tasks.squad_metric import Squad  # seconds that no other stage waits for
+
         version_2 = validation.meta["version_2"]
-        found, ids, golds = self._search(validation, settings)
-        chosen, chosen_ids, chosen_golds = self._search(selection, settings)
-        scores = self._score(found, ids, golds, version_2, 0.0)
+        metric = Squad("v2" if version_2 else "v1.1")
+        options = {"no_answer_threshold": math.inf} if version_2 else {}
+
+        def official(inputs: MetricInputs) -> dict[str, float]:
+            return metric.compute(predictions=inputs.predictions, references=inputs.references, **options)
+
+        found, ids, answers = self._search(validation, settings)
+        golds = _texts(ids, answers)
+        chosen, chosen_ids, chosen_answers = self._search(selection, settings)
+        chosen_golds = _texts(chosen_ids, chosen_answers)
+        inputs = {"": self._inputs(found, ids, answers, version_2, 0.0)}
+        figures = official(inputs[""])
+        scores = self._named(figures, version_2)
         scores["questions"] = len(ids)
-        chosen_scores = self._score(chosen, chosen_ids, chosen_golds, version_2, 0.0)
+        chosen_inputs = self._inputs(chosen, chosen_ids, chosen_answers, version_2, 0.0)
+        chosen_scores = self._named(official(chosen_inputs), version_2)
         scores |= {f"selection_{name}": value for name, value in chosen_scores.items()}
         if mismatched is not None:
-            other = self.score(mismatched, settings) | {"questions": len(mismatched.examples)}
+            inputs["mismatched_"] = self._inputs(*self._search(mismatched, settings), version_2, 0.0)
+            other = self._named(official(inputs["mismatched_"]), version_2) | {"questions": len(mismatched.examples)}
             scores |= {f"mismatched_{name}": value for name, value in other.items()}
         texts = spans.predictions(found, ids, self._zero(version_2))
         odds = dict(zip(ids, found.null_odds.tolist(), strict=True))
@@ -141,15 +160,14 @@ class QuestionAnswering:
         scores |= calibrated
         if version_2:
             threshold, _ = spans.tune_threshold(chosen, chosen_ids, chosen_golds)
-            tuned = self._score(found, ids, golds, version_2, threshold)
+            tuned = self._named(official(self._inputs(found, ids, answers, version_2, threshold)), version_2)
             tuned_em, tuned_f1 = self._each(spans.predictions(found, ids, threshold), golds, version_2)
             table |= {"tuned_em": tuned_em, "tuned_f1": tuned_f1}
             scores |= {"threshold": threshold} | {f"tuned_{name}": value for name, value in tuned.items()}
-            oracle = squad.scores(texts, golds, odds, version_2=True, threshold=None)
-            scores |= {"best_em_oracle": oracle["best_exact"], "best_f1_oracle": oracle["best_f1"]}
-        return Report(scores, files, table | sure)
+            scores |= {"best_em_oracle": figures["best_exact"], "best_f1_oracle": figures["best_f1"]}
+        return Report(scores, files, table | sure, {prefix: _probable(part) for prefix, part in inputs.items()})
 
-    def _search(self, predicted: Predicted, settings: Evaluate) -> tuple[spans.Answers, list[str], dict]:
+    def _search(self, predicted: Predicted, settings: Evaluate) -> tuple[spans.Answers, list[str], list[dict]]:
         windows = spans.Windows.from_table(predicted.features.data.table)
         # Whole columns at once: row by row the data set takes longer than the search.
         table = predicted.examples.select_columns(["id", "context", "answers"]).with_format("arrow")[:]
@@ -162,8 +180,7 @@ class QuestionAnswering:
             settings.n_best,
             settings.max_answer_length,
         )
-        golds = {key: answer["text"] for key, answer in zip(ids, table.column("answers").to_pylist(), strict=True)}
-        return found, ids, golds
+        return found, ids, table.column("answers").to_pylist()
 
     @staticmethod
     def _zero(version_2: bool) -> float | None:
@@ -176,15 +193,41 @@ class QuestionAnswering:
         pairs = [squad.question_scores(golds[key], text, version_2) for key, text in texts.items()]
         return 100.0 * np.array(pairs, np.float64).T
 
-    def _score(self, found: spans.Answers, ids: list, golds: dict, version_2: bool, threshold: float) -> dict:
+    def _inputs(
+        self, found: spans.Answers, ids: list[str], answers: list[dict], version_2: bool, threshold: float
+    ) -> MetricInputs:
+        """In the format of the Hub's `squad` and `squad_v2`; no_answer_probability holds the null odds."""
         texts = spans.predictions(found, ids, threshold if version_2 else None)
-        # Not `squad.metric`, the same figures behind evaluate's interface: its import takes longer than the scoring.
-        scores = squad.scores(texts, golds, None, version_2, threshold=None)
+        predictions = [{"id": key, "prediction_text": texts[key]} for key in ids]
+        if version_2:
+            for row, odds in zip(predictions, found.null_odds.tolist(), strict=True):
+                row["no_answer_probability"] = odds
+        references = [{"id": key, "answers": answer} for key, answer in zip(ids, answers, strict=True)]
+        return MetricInputs(predictions, references)
+
+    @staticmethod
+    def _named(figures: dict[str, float], version_2: bool) -> dict[str, float]:
+        """The official evaluator's figures under this project's names."""
         if not version_2:
-            return {"em": scores["exact_match"], "f1": scores["f1"], "has_answer_f1": scores["f1"]}
+            return {"em": figures["exact_match"], "f1": figures["f1"], "has_answer_f1": figures["f1"]}
         named = {"em": "exact", "f1": "f1", "has_answer_em": "HasAns_exact", "has_answer_f1": "HasAns_f1"}
         named |= {"no_answer_em": "NoAns_exact", "no_answer_f1": "NoAns_f1"}
-        return {name: scores[official] for name, official in named.items() if official in scores}
+        return {name: figures[official] for name, official in named.items() if official in figures}
+
+
+def _texts(ids: list[str], answers: list[dict]) -> dict[str, list[str]]:
+    return {key: answer["text"] for key, answer in zip(ids, answers, strict=True)}
+
+
+def _probable(inputs: MetricInputs) -> MetricInputs:
+    """With probabilities between no answer and the best span in place of the null odds, as the format's name has it."""
+    from scipy.special import expit
+
+    rows = [dict(row) for row in inputs.predictions]
+    for row in rows:
+        if (odds := row.get("no_answer_probability")) is not None:
+            row["no_answer_probability"] = float(expit(odds))
+    return MetricInputs(rows, inputs.references)
 
 
 TASK = QuestionAnswering

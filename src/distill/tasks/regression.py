@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from distill.config.schema import Evaluate
 from distill.errors import UserError
 from distill.tasks import glue
-from distill.tasks.base import Predicted, Report, check_finite, choose_metric, drawn_rows, label_column
+from distill.tasks.base import MetricInputs, Predicted, Report, check_finite, choose_metric, drawn_rows, label_column
 from distill.tasks.heads import FirstTokenHead, report_scores
 
 
@@ -96,9 +96,9 @@ class Regression:
         return {"labels": values}
 
     def score(self, predicted: Predicted, settings: Evaluate) -> dict[str, float]:
-        """Pearson and Spearman correlation (0 where a side is constant) and mse (`metrics.glue.regression`)."""
-        check_finite(predicted.logits)
-        return glue.regression(predicted.logits[:, 0], np.asarray(predicted.examples.data.column("label")))
+        """Pearson and Spearman correlation (0 where a side is constant) and mse (`glue.regression`)."""
+        inputs = _inputs(predicted)
+        return glue.regression(inputs.predictions, inputs.references)
 
     def report(
         self, selection: Predicted, validation: Predicted, settings: Evaluate, mismatched: Predicted | None = None
@@ -107,11 +107,24 @@ class Regression:
 
         Nothing is tuned. Only question answering has null odds: that file is empty here.
         """
-        scores = report_scores(self, selection, validation, settings, mismatched)
+        from distill.tasks.glue_metric import RegressionScores  # seconds that no other stage waits for
+
+        metric = RegressionScores()
+
+        def score(inputs: MetricInputs) -> dict[str, float]:
+            return metric.compute(predictions=inputs.predictions, references=inputs.references)
+
+        inputs = {"": _inputs(validation)} | ({} if mismatched is None else {"mismatched_": _inputs(mismatched)})
+        scores = report_scores(score, _inputs(selection), inputs[""], inputs.get("mismatched_"))
         ids, numbers = list(validation.examples["id"]), validation.logits[:, 0].astype(np.float64)
         predictions = dict(zip(ids, numbers.round(6).tolist(), strict=True))
         table = {"id": ids, "gold": list(validation.examples["label"]), "predicted": numbers}
-        return Report(scores, {".json": predictions, ".null_odds.json": {}}, table)
+        return Report(scores, {".json": predictions, ".null_odds.json": {}}, table, inputs)
+
+
+def _inputs(predicted: Predicted) -> MetricInputs:
+    check_finite(predicted.logits)
+    return MetricInputs(predicted.logits[:, 0], np.asarray(predicted.examples.data.column("label")))
 
 
 TASK = Regression

@@ -9,7 +9,7 @@ scripts published with them. Figures are percentages. What the two versions do d
 - A question without a prediction counts 0 in v1.1 and is an error in v2.0.
 
 Sums run left to right in the order of the references: the last digit depends on it. Nothing here
-imports `evaluate`, which takes seconds; `metric` gives the same figures as an `evaluate.Metric`.
+imports `evaluate`, which takes seconds; `squad_metric` has the same figures as an `evaluate.Metric`.
 """
 
 import operator
@@ -18,12 +18,8 @@ import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from typing import TYPE_CHECKING
 
 from distill.errors import UserError
-
-if TYPE_CHECKING:
-    from distill.tasks.squad_metric import Squad
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -121,16 +117,6 @@ def scores(
     if null_odds is None and threshold is not None:
         raise ValueError("a threshold needs null_odds")
     return _scores_v2(predictions, references, null_odds, threshold)
-
-
-def metric(version_2: bool) -> "Squad":
-    """The same figures behind `evaluate.Metric`'s interface; see `distill.tasks.squad_metric`.
-
-    The import of `evaluate` takes seconds and happens here.
-    """
-    from distill.tasks.squad_metric import Squad
-
-    return Squad("v2" if version_2 else "v1.1")
 
 
 def _scores_v1(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> dict[str, float]:

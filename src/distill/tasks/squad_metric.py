@@ -1,16 +1,16 @@
 """The SQuAD metrics behind `evaluate.Metric`'s interface: in process, offline, in memory.
 
-Importing `evaluate` takes seconds: reach this module through `distill.tasks.squad.metric`.
+Importing `evaluate` takes seconds: import this module where a report is made, and `squad` everywhere else.
 """
 
-import tempfile
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import evaluate
-from datasets import Features, Sequence, Value
+from datasets import Sequence, Value
 
 from distill.errors import UserError
+from distill.tasks.in_memory import InMemoryMetric, PlainFeatures
 from distill.tasks.squad import scores
 
 _DESCRIPTION = "SQuAD v1.1 and v2.0 exact match and F1, equal to the official evaluators."
@@ -19,13 +19,13 @@ _INPUTS = """
 Args:
     predictions: list of dicts: id, prediction_text, for v2 also no_answer_probability (any number).
     references: list of dicts: id, answers = {"text": [...], "answer_start": [...]}.
-    no_answer_threshold: v2 only; with a no_answer_probability above it a text counts as no answer.
+    no_answer_threshold: v2 only; a text with a no_answer_probability above it counts as no answer (math.inf: none).
 Returns:
     v1.1: exact_match, f1. v2: exact, f1, total, HasAns_*, NoAns_*, best_* (percent).
 """
 
 
-class Squad(evaluate.Metric):
+class Squad(InMemoryMetric):
     """SQuAD as `evaluate.Metric`, with the input format of the Hub's `squad` and `squad_v2`.
 
     no_answer_probability is float64 here (float32 there), so that thresholds keep every digit.
@@ -50,12 +50,7 @@ class Squad(evaluate.Metric):
         """
         if config_name not in ("v1.1", "v2"):
             raise ValueError(f"config_name is {config_name!r}: it must be 'v1.1' or 'v2'")
-        if kwargs.setdefault("keep_in_memory", True) and "cache_dir" not in kwargs:
-            # evaluate makes a cache folder even when it keeps everything in memory: not at home.
-            with tempfile.TemporaryDirectory() as folder:
-                super().__init__(config_name, cache_dir=folder, **kwargs)
-        else:
-            super().__init__(config_name, **kwargs)
+        super().__init__(config_name, **kwargs)
 
     def _info(self) -> evaluate.MetricInfo:
         prediction = {"id": Value("string"), "prediction_text": Value("string")}
@@ -66,7 +61,7 @@ class Squad(evaluate.Metric):
             description=_DESCRIPTION,
             citation=_CITATION,
             inputs_description=_INPUTS,
-            features=Features(
+            features=PlainFeatures(
                 {
                     "predictions": prediction,
                     "references": {"id": Value("string"), "answers": answers},

@@ -1,0 +1,109 @@
+"""Further metrics: loading, the names of their scores, and what is said where they fail."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from distill.config.schema import ExtraMetric
+from distill.errors import UserError
+from distill.tasks import extra_metrics
+from distill.tasks.base import MetricInputs
+from tests.helpers import metric_scripts
+
+INPUTS = MetricInputs(np.array([0, 1, 1, 1]), np.array([0, 1, 1, 0]))
+#: Modules of every stage but evaluate, and of the commands that ask a model.
+OTHERS = "corpus prepare plan finetune predict train_filters train_assistants train_generator retrieve augment signals"
+OTHERS = [*(f"pipeline.{name}" for name in [*OTHERS.split(), "distill", "cost", "summarize", "export"])]
+OTHERS += [
+    "distill.answer",
+    "distill.classify",
+    *(f"distill.tasks.{n}" for n in ("qa", "classification", "regression")),
+]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def scores(*entries, inputs=INPUTS):
+    return extra_metrics.scores(
+        extra_metrics.load([ExtraMetric(**entry) for entry in entries]), inputs, "classification"
+    )
+
+
+def test_numbers_become_scores_as_floats_and_the_rest_is_left_out(project):
+    name = metric_scripts.write(project)
+    found = scores({"name": name})
+    assert found == {"overlap_share": 0.75, "overlap_rows": 4.0}
+    assert all(type(value) is float for value in found.values())
+
+
+def test_config_and_args_reach_the_metric_and_a_script_alone_will_do(project):
+    metric_scripts.write(project, results='{"scaled": scale, "lite": float(config == "lite")}')
+    (project / "extra_metrics/overlap/overlap.py").rename(project / "extra_metrics/alone.py")
+    entry = {"name": "extra_metrics/alone.py", "config": "lite", "args": {"scale": 2.5}}
+    assert scores(entry) == {"alone_scaled": 2.5, "alone_lite": 1.0}
+
+
+def test_a_changed_script_is_computed_anew_and_random_numbers_are_the_same_each_time(project):
+    name = metric_scripts.write(project, results='{"x": 1}')
+    assert scores({"name": name}) == {"overlap_x": 1.0}
+    metric_scripts.write(project, results='{"x": __import__("numpy").random.random()}')
+    assert scores({"name": name}) == scores({"name": name}) != {"overlap_x": 1.0}
+
+
+def test_a_score_that_does_not_exist_is_left_out_with_a_warning(project):
+    name = metric_scripts.write(project, results='{"good": 1, "bad": float("nan")}')
+    with pytest.warns(UserWarning, match="overlap_bad is nan"):
+        assert scores({"name": name}) == {"overlap_good": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("script", "parts"),
+    [
+        ({"results": "1 / 0"}, ("'extra_metrics/overlap' fails on what task classification", "ZeroDivisionError")),
+        ({"results": "{}"}, ("gives no number but {}",)),
+        ({"results": '{"text": "x"}'}, ("gives no number", "'text': 'x'")),
+        ({"features": '{"id": datasets.Value("string")}'}, ("fails on what task classification", "docs/metrics.md")),
+    ],
+)
+def test_a_metric_that_fails_is_named_in_one_line(project, script, parts):
+    name = metric_scripts.write(project, **script)
+    with pytest.raises(UserError) as caught:
+        scores({"name": name})
+    message = str(caught.value)
+    assert message.startswith("params.yaml: evaluate.extra: ") and "\n" not in message
+    assert all(part in message for part in parts), message
+
+
+def test_a_script_that_is_no_metric_is_refused_when_it_is_loaded(project):
+    metric_scripts.write(project)
+    for text in ("import no_such_package\n", "x = 1\n", "this is no Python\n"):
+        (project / "extra_metrics/overlap/overlap.py").write_text(text)
+        with pytest.raises(UserError, match="'extra_metrics/overlap' cannot be loaded .*derived from evaluate.Metric"):
+            extra_metrics.load([ExtraMetric(name="extra_metrics/overlap")])
+
+
+def test_names_that_others_have_are_refused():
+    extra_metrics.check_names(["overlap_share", "f1_f1"], ["f1", "accuracy"])
+    for names in (["f1"], ["f1_std"], ["f1_vs_ft_low"], ["overlap_x", "overlap_x_std"]):
+        with pytest.raises(UserError, match=f"score '{names[-1]}' has the name of another"):
+            extra_metrics.check_names(names, ["f1", "accuracy"])
+
+
+def test_names_are_those_of_the_listed_metrics_in_their_order():
+    entries = [ExtraMetric(name="rouge"), ExtraMetric(name="someone/f1")]
+    run = {"f1": 1.0, "f1_f1": 1.0, "rouge_l": 2.0, "rouge_1": 2.0, "mismatched_f1_f1": 1.0}
+    assert extra_metrics.names_of([run, run | {"rouge_2": 0.0}], entries) == ("rouge_l", "rouge_1", "rouge_2", "f1_f1")
+
+
+def test_no_other_stage_imports_evaluate(root):
+    code = "import importlib, sys; sys.path[:0] = ['src', '.']"
+    code += f"; [importlib.import_module(name) for name in {OTHERS}]"
+    code += "; from pipeline import evaluate; from distill.tasks import extra_metrics; extra_metrics.load([])"
+    code += "; assert 'evaluate' not in sys.modules, 'evaluate is imported'"
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
