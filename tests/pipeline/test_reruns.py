@@ -81,14 +81,9 @@ def test_a_students_rate_trains_no_teacher(project):
 def test_with_its_signals_alone_a_student_comes_out_the_same(project, tmp_path):
     """In a folder that lacks the teacher and all that was made of it, students come out the same, byte by byte."""
     repo = tmp_path / "repo"
-    ignored = shutil.ignore_patterns(
-        ".git", ".dvc", "mlartifacts", "mlflow.db*", "teacher", "states", "filter_states", "filters"
-    )
-    shutil.copytree(project.repo, repo, ignore=ignored)
-    for name in ("kd", "ted"):
-        shutil.rmtree(repo / "data/signals" / name)
-        shutil.copytree(project.repo / "data/signals" / name, repo / "data/signals" / name)
-    assert not (repo / "data/models/teacher").exists() and not (repo / "data/teacher").exists()
+    shutil.copytree(project.repo, repo, ignore=shutil.ignore_patterns(".git", ".dvc", "mlartifacts", "mlflow.db*"))
+    for name in ("teacher", "states", "filter_states", "models/teacher", "models/filters", "plan"):
+        shutil.rmtree(repo / "data" / name)
     env = project.env | OFF
     for method in ("kd", "ted"):
         student = Path("data/models/distill") / method / "1"
@@ -169,15 +164,8 @@ def test_a_clone_makes_one_student_with_no_more_than_it_reads(project, tmp_path)
     assert executed(done.stdout) == ["distill@kd-1"]
     assert (clone / "data/models/distill/kd/1/model.safetensors").exists()
     there = {path.relative_to(clone).as_posix() for path in (clone / "data").rglob("*") if path.is_file()}
-    for absent in (
-        "data/models/teacher/",
-        "data/models/filters/",
-        "data/states/",
-        "data/filter_states/",
-        "data/teacher/",
-    ):
-        assert not [name for name in there if name.startswith(absent)], absent
-    assert not [name for name in there if name.startswith("data/signals/ted/")]
+    for absent in ("models/teacher", "models/filters", "states", "filter_states", "teacher", "signals/ted"):
+        assert not [name for name in there if name.startswith(f"data/{absent}/")], absent
     fetched = sum(path.stat().st_size for path in (clone / ".dvc/cache").rglob("*") if path.is_file())
     states = sum(path.stat().st_size for path in (project.repo / "data/states").rglob("*") if path.is_file())
     assert fetched < states

@@ -34,9 +34,6 @@ def finish(repo, stages):
     for words in [("teacher",), ("student",), ("ft", "1"), ("ft", "2"), ("kd", "1"), ("kd", "2")]:
         stages.run(repo, "evaluate", *words)
     stages.run(repo, "cost")
-    if not (repo / "metrics/filters").exists():
-        for role in ("teacher", "student"):
-            stages.run(repo, "train_filters", role)
     return stages.run(repo, "summarize")
 
 
@@ -44,13 +41,15 @@ def finish(repo, stages):
 def questions(base, stages, tmp_path_factory):
     repo = shutil.copytree(base, tmp_path_factory.mktemp("questions") / "repo")
     (repo / "params.yaml").write_text(micro.params(METHODS | COMPARE))
+    for words in (("plan",), ("signals",)):
+        stages.run(repo, *words)
     finish(repo, stages)
     return repo
 
 
 def texts(kind, stages, tmp_path_factory):
     repo = micro.repo(tmp_path_factory.mktemp("texts") / "repo", METHODS | COMPARE | kind)
-    for words in micro.TAUGHT:
+    for words in micro.BASE:
         stages.run(repo, *words)
     finish(repo, stages)
     return repo
