@@ -7,7 +7,9 @@ import json
 from distill.data.loading import tokenizer as tokenizers
 from distill.models import loading
 from distill.models.initialization import initial_student
+from distill.models.predict import forward_of
 from distill.tasks import label_noise
+from distill.training import phases
 from distill.training.finetuning import FineTuningObjective
 from pipeline.launch.run import run_stage
 from pipeline.stage import paths, training
@@ -45,18 +47,10 @@ def main(role: str) -> None:
         if role == "teacher" and section.label_noise:
             features = label_noise.noised(features, task, section.label_noise, section.seed)
             stage.say("noise", f"{section.label_noise:.0%} of the training labels are replaced at random")
-        result = training.run_model(
-            stage,
-            objective,
-            model,
-            data,
-            task,
-            section,
-            params,
-            section.seed,
-            f"fine-tune {role}",
-            features=features,
-        )
+        given = (stage, params, data, task, section)
+        label = f"fine-tune {role}"
+        run = training.prepare(*given, objective, forward_of(model, task), section.seed, label, features=features)
+        result = phases.train(run)
         folder = stage.fresh("model")
         loading.save(model, tokenizer, folder)
         training.finish(stage, result, folder, paths.model(role), curves)

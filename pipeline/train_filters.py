@@ -77,18 +77,10 @@ def main(role: str) -> None:
             mains = [flat[f"layer_{layer}_{task.main_metric}"] for layer in layers]
             return {task.main_metric: sum(mains) / len(mains), **flat}
 
-        result = training.run(
-            stage,
-            objective,
-            data,
-            task,
-            section,
-            params,
-            section.seed,
-            f"{role} filters",
-            objective.scored_logits,
-            score,
-        )
+        given = (stage, params, data, task, section)
+        label = f"{role} filters"
+        run = training.prepare(*given, objective, objective.scored_logits, section.seed, label, score)
+        result = phases.train(run)
         folder = stage.fresh("filters")
         bank.cpu().save(folder)
         training.finish(stage, result, folder, paths.filters(role), curves)
