@@ -25,7 +25,6 @@ from distill.methods.base import Distillation, Method, Setup
 from distill.methods.shared.filters import FilterBank
 from distill.models import loading
 from distill.models.initialization import initial_student
-from distill.models.predict import forward_of
 from distill.runtime import checkpoints
 from distill.runtime.files import link_tree
 from distill.signals.cache import Cache
@@ -117,9 +116,8 @@ def train(run: Run, target: Path, curves: Path) -> None:
         section = section.model_copy(update={"max_steps": updates})
     for remark in method.remarks(params, updates * section.batch_size / rows):
         run.stage.say("note", remark)
-    given = (run.stage, params, data, run.task, section)
-    label, forward = f"{run.method} seed {run.seed}", forward_of(student, run.task)
-    result = phases.train(training.prepare(*given, objective, forward, seed, label, features=features))
+    given, label = (run.stage, params, data, run.task, section), f"{run.method} seed {run.seed}"
+    result = phases.train(training.build_run(*given, objective, seed, label, features=features))
     folder = run.stage.fresh("model")
     loading.save(student, data.tokenizer(), folder)
     training.finish(run.stage, result, folder, target, curves, updates)
@@ -165,8 +163,7 @@ def begin_generation(run: Run, generation: int, before: Path) -> tuple[PreTraine
     model = loading.from_pretrained(str(before), run.task)
     objective = Distillation(student, method, OnlineTeacher(model, run.task, False, params.predict.precision))
     given = (run.stage, params, run.data, run.task, params.distill)
-    label, forward = f"generation {generation}", forward_of(student, run.task)
-    return student, training.prepare(*given, objective, forward, seed, label)
+    return student, training.build_run(*given, objective, seed, f"generation {generation}")
 
 
 def teacher_config(run: Run) -> PretrainedConfig | None:

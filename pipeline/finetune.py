@@ -7,7 +7,6 @@ import json
 from distill.data.loading import tokenizer as tokenizers
 from distill.models import loading
 from distill.models.initialization import initial_student
-from distill.models.predict import forward_of
 from distill.tasks import label_noise
 from distill.training import phases
 from distill.training.finetuning import FineTuningObjective
@@ -47,10 +46,8 @@ def main(role: str) -> None:
         if role == "teacher" and section.label_noise:
             features = label_noise.noised(features, task, section.label_noise, section.seed)
             stage.say("noise", f"{section.label_noise:.0%} of the training labels are replaced at random")
-        given = (stage, params, data, task, section)
-        label = f"fine-tune {role}"
-        run = training.prepare(*given, objective, forward_of(model, task), section.seed, label, features=features)
-        result = phases.train(run)
+        given, label = (stage, params, data, task, section), f"fine-tune {role}"
+        result = phases.train(training.build_run(*given, objective, section.seed, label, features=features))
         folder = stage.fresh("model")
         loading.save(model, tokenizer, folder)
         training.finish(stage, result, folder, paths.model(role), curves)

@@ -19,7 +19,6 @@ from distill.methods.base import Distillation, Setup
 from distill.methods.takd import AssistedDistillation, assistants_config
 from distill.models import loading
 from distill.models.initialization import initial_student
-from distill.models.predict import forward_of
 from distill.runtime import checkpoints
 from distill.runtime.files import publish
 from distill.signals import writer
@@ -46,14 +45,16 @@ def main() -> None:
         data, task = open_data(params)
         stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
         checkpoints.load_check(paths.model("teacher"))
-        logits = [paths.PREDICTIONS]
+
+        def logits(number: int) -> Path:
+            return stage.scratch / f"logits-{number}" if number else paths.PREDICTIONS
 
         def trained(link: Link) -> None:
             stage.say("trained", f"assistant {link.number}, {link.result.steps:,} updates")
-            logits.append(predict(stage.scratch / f"logits-{link.number}", link, params, data, task))
+            predict(logits(link.number), link, params, data, task)
 
         def start(number: int, before: Path) -> tuple[PreTrainedModel, TrainingRun]:
-            return begin(stage, params, data, task, number, before, logits[-1])
+            return begin(stage, params, data, task, number, before, logits(number - 1))
 
         count = len(params.assistant.chain)
         links = sequence.train(count, paths.model("teacher"), stage.scratch, data.tokenizer(), start, trained)
@@ -61,7 +62,7 @@ def main() -> None:
         built = stage.fresh("assistant")
         for link in links:
             shutil.copytree(link.model, built / str(link.number))
-        os.rename(logits[-1], built / "logits")  # killed after this, the stage computes them again
+        os.rename(logits(count), built / "logits")  # killed after this, the stage computes them again
         (built / "logits" / checkpoints.MANIFEST).unlink()
         training.finish(stage, join(results, "link"), built, paths.ASSISTANT, curves)
         scores = {f"assistant {number}": result.scores for number, result in enumerate(results, start=1)}
@@ -96,15 +97,14 @@ def begin(
     method = AssistedDistillation(assistants_config(params), setup)
     objective = Distillation(assistant, method, CachedTeacher(cache))
     given = (stage, params, data, task, section)
-    label, forward = f"assistant {number}", forward_of(assistant, task)
-    return assistant, training.prepare(*given, objective, forward, seed, label)
+    return assistant, training.build_run(*given, objective, seed, f"assistant {number}")
 
 
-def predict(logits: Path, assistant: Link, params: Params, data: Prepared, task: Task) -> Path:
-    """The logits of a finished assistant, in the scratch: what is there already is kept.
+def predict(logits: Path, assistant: Link, params: Params, data: Prepared, task: Task) -> None:
+    """Write the logits of a finished assistant over the training features into a sealed folder.
 
     Args:
-        logits: where they go.
+        logits: the folder; where it is complete already, it stays as it is.
     """
     if not checkpoints.is_complete(logits):
         draft = logits.with_name(f"{logits.name}.draft")
@@ -113,7 +113,6 @@ def predict(logits: Path, assistant: Link, params: Params, data: Prepared, task:
         writer.write(draft, model, weights, data, task, params.predict, params.runtime, label)
         checkpoints.seal(complete(draft))
         publish(draft, logits)
-    return logits
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import datasets
-from torch import Tensor
 
 from distill.config.params import Params
 from distill.config.schema import Training
@@ -20,14 +19,13 @@ from pipeline.process.hashes import dvc_md5
 from pipeline.stage.stage import Stage
 
 
-def prepare(
+def build_run(
     stage: Stage,
     params: Params,
     data: Prepared,
     task: Task,
     section: Training,
     objective: Objective,
-    forward: Callable[[dict[str, Tensor]], Tensor],
     seed: int,
     label: str,
     score: Callable[[Predicted], dict[str, float]] | None = None,
@@ -37,10 +35,9 @@ def prepare(
 
     Args:
         section: its hyper-parameters.
-        forward: batch → logits of the weights as they are, for the selection split.
         seed: of dropout and of the order of the rows.
         label: of the progress bar.
-        score: scores of these logits; None: the task's.
+        score: scores of its logits on the selection split; None: the task's.
         features: what to train on; None: the features of the training split.
     """
 
@@ -51,7 +48,7 @@ def prepare(
         device = next(objective.parameters()).device
         size = 2 * distributed.share_of(section.batch_size, section.gradient_accumulation)
         predicted = predict_split(
-            forward, data, "selection", size, device, section.precision, "selection", task.per_token
+            objective.scored_logits, data, "selection", size, device, section.precision, "selection", task.per_token
         )
         return (score or scores_of)(predicted)
 

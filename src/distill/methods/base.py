@@ -20,6 +20,7 @@ from distill.methods.shared.filters import FilterBank
 from distill.models import layer_maps
 from distill.models.forward import Outputs, forward_pass
 from distill.models.layer_maps import Counts
+from distill.models.predict import forward_of
 from distill.signals.states import Reads
 from distill.signals.teacher import OnlineTeacher, Teacher
 from distill.tasks.base import Task
@@ -190,6 +191,9 @@ class Distillation(Objective):
 
     def learning_rates(self) -> dict[str, float]:
         return {f"method.{prefix}": rate for prefix, rate in self.method.learning_rates().items()}
+
+    def scored_logits(self, batch: dict[str, Tensor]) -> Tensor:
+        return forward_of(self.student, self.method.task)(batch)
 
     def companions(self) -> list[PreTrainedModel]:
         return [self._teacher[0].model] if isinstance(self._teacher[0], OnlineTeacher) else []

@@ -6,6 +6,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from distill.models.forward import forward_pass
+from distill.models.predict import forward_of
 from distill.tasks.base import Task
 from distill.training.objective import Objective
 
@@ -16,6 +17,9 @@ class FineTuningObjective(Objective):
     def __init__(self, model: PreTrainedModel, task: Task):
         super().__init__()
         self.model, self.task = model, task
+
+    def scored_logits(self, batch: dict[str, Tensor]) -> Tensor:
+        return forward_of(self.model, self.task)(batch)
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
         """`loss` and the one term `task`."""

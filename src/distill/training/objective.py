@@ -64,6 +64,13 @@ class Objective(nn.Module):
         """`loss`, whose gradient is followed, and unweighted terms by name, for the log; each a scalar."""
         raise NotImplementedError
 
+    def scored_logits(self, batch: dict[str, Tensor]) -> Tensor:
+        """Logits of the present weights, all dropout off, by which a training is scored on the selection split.
+
+        An objective whose training is never scored leaves this out.
+        """
+        raise NotImplementedError
+
     def companions(self) -> Sequence[PreTrainedModel]:
         """Models that run along: they are neither trained nor saved."""
         return ()
