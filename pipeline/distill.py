@@ -31,9 +31,9 @@ from distill.signals.cache import Cache
 from distill.signals.manifest import Manifest
 from distill.signals.teacher import CachedStates, CachedTeacher, OnlineTeacher, Teacher
 from distill.tasks.base import Task
-from distill.training import phases
-from distill.training.trainer import Result
-from pipeline import links
+from distill.training import phases, sequence
+from distill.training.run import Result, TrainingRun
+from distill.training.sequence import Link
 from pipeline.launch.run import run_stage
 from pipeline.stage import paths, training
 from pipeline.stage.definition import define
@@ -116,10 +116,8 @@ def train(run: Run, target: Path, curves: Path) -> None:
         section = section.model_copy(update={"max_steps": updates})
     for remark in method.remarks(params, updates * section.batch_size / rows):
         run.stage.say("note", remark)
-    label = f"{run.method} seed {run.seed}"
-    result = training.run_model(
-        run.stage, objective, student, data, run.task, section, params, seed, label, features=features
-    )
+    given, label = (run.stage, params, data, run.task, section), f"{run.method} seed {run.seed}"
+    result = phases.train(training.build_run(*given, objective, seed, label, features=features))
     folder = run.stage.fresh("model")
     loading.save(student, data.tokenizer(), folder)
     training.finish(run.stage, result, folder, target, curves, updates)
@@ -131,48 +129,41 @@ def train_generations(run: Run, target: Path, curves: Path) -> None:
 
     Generation 0, the fine-tuned student, is among them: the evaluation scores all of them together.
     """
-    count = run.params.sections[run.method].generations
-    folders, results = [STUDENT], []
+    count, stage = run.params.sections[run.method].generations, run.stage
     checkpoints.load_check(STUDENT)
-    for generation in range(1, count + 1):
-        seed = run.kind.generation_seed(run.seed, generation)
-        folder, result = links.train(
-            run.stage,
-            generation,
-            functools.partial(begin_generation, run, seed, folders[-1]),
-            run.data,
-            run.task,
-            run.params.distill,
-            run.params,
-            seed,
-            f"generation {generation}",
-            results,
-        )
-        folders.append(folder)
-        results.append(result)
-    built = run.stage.fresh("model")
+
+    def trained(link: Link) -> None:
+        stage.say("trained", f"generation {link.number}, {link.result.steps:,} updates")
+
+    begin = functools.partial(begin_generation, run)
+    links = sequence.train(count, STUDENT, stage.scratch, run.data.tokenizer(), begin, trained)
+    folders, result = [STUDENT, *(link.model for link in links)], links[-1].result
+    built = stage.fresh("model")
     shutil.copytree(folders[-1], built, dirs_exist_ok=True)
     for generation, folder in enumerate(folders[:-1]):
         link_tree(folder, built / "generations" / str(generation))
-    earlier = sum(result.seconds for result in results[:-1])
-    run.stage.record({"earlier_seconds": round(earlier, 3)})
-    training.finish(run.stage, results[-1], built, target, curves)
-    show(run, results[-1], results[-1].steps)
+    earlier = sum(link.result.seconds for link in links[:-1])
+    stage.record({"earlier_seconds": round(earlier, 3)})
+    training.finish(stage, result, built, target, curves)
+    show(run, result, result.steps)
 
 
-def begin_generation(run: Run, seed: int, before: Path) -> tuple[PreTrainedModel, Distillation]:
+def begin_generation(run: Run, generation: int, before: Path) -> tuple[PreTrainedModel, TrainingRun]:
     """A generation before its first update, and its training.
 
     Args:
         before: folder of the generation before it, which runs along.
     """
+    params, seed = run.params, run.kind.generation_seed(run.seed, generation)
     student = run.student(seed)
     loading.check_different(student, checkpoints.tensor_hashes(before), before)
     run.stage.read(before, "runs along with the student")
     torch.manual_seed(seed)
     method = build_method(run, student, loading.configuration(str(before), None))
     model = loading.from_pretrained(str(before), run.task)
-    return student, Distillation(student, method, OnlineTeacher(model, run.task, False, run.params.predict.precision))
+    objective = Distillation(student, method, OnlineTeacher(model, run.task, False, params.predict.precision))
+    given = (run.stage, params, run.data, run.task, params.distill)
+    return student, training.build_run(*given, objective, seed, f"generation {generation}")
 
 
 def teacher_config(run: Run) -> PretrainedConfig | None:

@@ -8,6 +8,7 @@ from distill.data.loading import tokenizer as tokenizers
 from distill.models import loading
 from distill.models.initialization import initial_student
 from distill.tasks import label_noise
+from distill.training import phases
 from distill.training.finetuning import FineTuningObjective
 from pipeline.launch.run import run_stage
 from pipeline.stage import paths, training
@@ -45,18 +46,8 @@ def main(role: str) -> None:
         if role == "teacher" and section.label_noise:
             features = label_noise.noised(features, task, section.label_noise, section.seed)
             stage.say("noise", f"{section.label_noise:.0%} of the training labels are replaced at random")
-        result = training.run_model(
-            stage,
-            objective,
-            model,
-            data,
-            task,
-            section,
-            params,
-            section.seed,
-            f"fine-tune {role}",
-            features=features,
-        )
+        given, label = (stage, params, data, task, section), f"fine-tune {role}"
+        result = phases.train(training.build_run(*given, objective, section.seed, label, features=features))
         folder = stage.fresh("model")
         loading.save(model, tokenizer, folder)
         training.finish(stage, result, folder, paths.model(role), curves)

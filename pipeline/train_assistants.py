@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 from pathlib import Path
@@ -26,8 +25,9 @@ from distill.signals import writer
 from distill.signals.cache import Cache, complete
 from distill.signals.teacher import CachedTeacher
 from distill.tasks.base import Task
-from distill.training.trainer import Result
-from pipeline import links
+from distill.training import sequence
+from distill.training.run import TrainingRun, join
+from distill.training.sequence import Link
 from pipeline.launch.run import run_stage
 from pipeline.stage import paths, training
 from pipeline.stage.definition import define
@@ -45,40 +45,34 @@ def main() -> None:
         data, task = open_data(params)
         stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
         checkpoints.load_check(paths.model("teacher"))
-        before, logits = paths.model("teacher"), paths.PREDICTIONS
-        folders: list[Path] = []
-        results: list[Result] = []
-        for number in range(1, len(params.assistant.chain) + 1):
-            seed = params.assistant.seed + number - 1
-            before, result = links.train(
-                stage,
-                number,
-                functools.partial(begin, stage, params, data, task, number, seed, before, logits),
-                data,
-                task,
-                params.assistant,
-                params,
-                seed,
-                f"assistant {number}",
-                results,
-            )
-            folders.append(before)
-            results.append(result)
-            logits = predict(stage.scratch / f"link-{number}", before, params, data, task, f"predict {number}")
+
+        def logits(number: int) -> Path:
+            return stage.scratch / f"logits-{number}" if number else paths.PREDICTIONS
+
+        def trained(link: Link) -> None:
+            stage.say("trained", f"assistant {link.number}, {link.result.steps:,} updates")
+            predict(logits(link.number), link, params, data, task)
+
+        def start(number: int, before: Path) -> tuple[PreTrainedModel, TrainingRun]:
+            return begin(stage, params, data, task, number, before, logits(number - 1))
+
+        count = len(params.assistant.chain)
+        links = sequence.train(count, paths.model("teacher"), stage.scratch, data.tokenizer(), start, trained)
+        results = [link.result for link in links]
         built = stage.fresh("assistant")
-        for number, folder in enumerate(folders, start=1):
-            shutil.copytree(folder, built / str(number))
-        os.rename(logits, built / "logits")  # killed after this, the stage computes them again
+        for link in links:
+            shutil.copytree(link.model, built / str(link.number))
+        os.rename(logits(count), built / "logits")  # killed after this, the stage computes them again
         (built / "logits" / checkpoints.MANIFEST).unlink()
-        training.finish(stage, links.joined(results, "link"), built, paths.ASSISTANT, curves)
+        training.finish(stage, join(results, "link"), built, paths.ASSISTANT, curves)
         scores = {f"assistant {number}": result.scores for number, result in enumerate(results, start=1)}
         shown = {label: {k: row[k] for k in task.shown if k in row} for label, row in scores.items() if row}
         stage.figures({"updates": sum(result.steps for result in results), **shown})
 
 
 def begin(
-    stage: Stage, params: Params, data: Prepared, task: Task, number: int, seed: int, before: Path, logits: Path
-) -> tuple[PreTrainedModel, Distillation]:
+    stage: Stage, params: Params, data: Prepared, task: Task, number: int, before: Path, logits: Path
+) -> tuple[PreTrainedModel, TrainingRun]:
     """An assistant before its first update, and its training.
 
     Args:
@@ -88,7 +82,7 @@ def begin(
     Raises:
         UserError: the assistant cannot read the data, or is the model before it.
     """
-    section, tokenizer, kind = params.assistant, data.tokenizer(), AssistedDistillation
+    section, tokenizer, seed = params.assistant, data.tokenizer(), params.assistant.seed + number - 1
     link, where = section.chain[number - 1], f"assistant.chain.{number - 1}"
     if link.model.path:
         tokenizers.check_same(link.model.path, link.model.revision, tokenizer, f"{where}.model.path")
@@ -100,20 +94,25 @@ def begin(
     torch.manual_seed(seed)
     setup = Setup(task, assistant.config, loading.configuration(str(before), None), seed, tokenizer)
     cache = Cache.open(logits, writer.identity(data, before / "model.safetensors"))
-    return assistant, Distillation(assistant, kind(assistants_config(params), setup), CachedTeacher(cache))
+    method = AssistedDistillation(assistants_config(params), setup)
+    objective = Distillation(assistant, method, CachedTeacher(cache))
+    given = (stage, params, data, task, section)
+    return assistant, training.build_run(*given, objective, seed, f"assistant {number}")
 
 
-def predict(folder: Path, model: Path, params: Params, data: Prepared, task: Task, label: str) -> Path:
-    """The logits of a finished assistant, in the scratch: what is there already is kept."""
-    logits = folder / "logits"
+def predict(logits: Path, assistant: Link, params: Params, data: Prepared, task: Task) -> None:
+    """Write the logits of a finished assistant over the training features into a sealed folder.
+
+    Args:
+        logits: the folder; where it is complete already, it stays as it is.
+    """
     if not checkpoints.is_complete(logits):
-        draft = folder / "logits.draft"
-        loaded = loading.from_pretrained(str(model), task)
-        weights = model / "model.safetensors"
-        writer.write(draft, loaded, weights, data, task, params.predict, params.runtime, label)
+        draft = logits.with_name(f"{logits.name}.draft")
+        model = loading.from_pretrained(str(assistant.model), task)
+        weights, label = assistant.model / "model.safetensors", f"predict {assistant.number}"
+        writer.write(draft, model, weights, data, task, params.predict, params.runtime, label)
         checkpoints.seal(complete(draft))
         publish(draft, logits)
-    return logits
 
 
 if __name__ == "__main__":

@@ -77,18 +77,8 @@ def main(role: str) -> None:
             mains = [flat[f"layer_{layer}_{task.main_metric}"] for layer in layers]
             return {task.main_metric: sum(mains) / len(mains), **flat}
 
-        result = training.run(
-            stage,
-            objective,
-            data,
-            task,
-            section,
-            params,
-            section.seed,
-            f"{role} filters",
-            objective.scored_logits,
-            score,
-        )
+        given, label = (stage, params, data, task, section), f"{role} filters"
+        result = phases.train(training.build_run(*given, objective, section.seed, label, score))
         folder = stage.fresh("filters")
         bank.cpu().save(folder)
         training.finish(stage, result, folder, paths.filters(role), curves)

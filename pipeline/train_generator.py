@@ -10,7 +10,7 @@ from distill.data.loading import tokenizer as tokenizers
 from distill.data.loading.prepared import Prepared
 from distill.models import loading
 from distill.training import phases
-from distill.training.trainer import Result
+from distill.training.run import Result, TrainingRun
 from pipeline.launch.run import run_stage
 from pipeline.stage import paths, training
 from pipeline.stage.definition import define
@@ -30,21 +30,22 @@ def main() -> None:
         model = masked_lm.build(spec, tokenizer, section.seed, section.train)
         longest = max(split["tokens_max"] for split in data.meta["splits"].values())
         loading.check_window(model, masked_lm.MaskedLM(), longest, tokenizer.cls_token_id, "generator")
-        result = Result([], {}, 0, 0.0, 0.0, 0, 0.0)
+        result = Result.nothing()
         if section.train:
             stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
-            result = phases.train(
-                masked_lm.MaskedLanguageModelling(model, tokenizer, section.mask_probability),
-                data.features("train"),
-                tokenizer.pad_token_id,
-                (),
-                section,
-                params.runtime,
-                section.seed,
-                stage.scratch,
-                "train the generator",
+            run = TrainingRun(
+                objective=masked_lm.MaskedLanguageModelling(model, tokenizer, section.mask_probability),
+                features=data.features("train"),
+                pad_token_id=tokenizer.pad_token_id,
+                labels=(),
+                settings=section,
+                runtime=params.runtime,
+                seed=section.seed,
+                folder=stage.scratch,
+                label="train the generator",
                 on_log=stage.run.log,
             )
+            result = phases.train(run)
         else:
             stage.say("taken", f"{spec.path} as it is (generator.train is false)")
         folder = stage.fresh("model")

@@ -1,102 +1,74 @@
-"""What the training stages share: scores on the selection split, and how a finished training is handed over."""
+"""What the training stages share: how a training is prepared, and how a finished one is handed over."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor, nn
-from transformers import PreTrainedModel
+import datasets
 
 from distill.config.params import Params
 from distill.config.schema import Training
 from distill.data.loading.prepared import Prepared
-from distill.models.predict import forward_of, predict_split
+from distill.models.predict import predict_split
 from distill.runtime import distributed
 from distill.tasks.base import Predicted, Task
-from distill.training import phases, trainer
+from distill.training.objective import Objective
+from distill.training.run import Result, TrainingRun, write_curves
 from pipeline.process.hashes import dvc_md5
 from pipeline.stage.stage import Stage
 
-Forward = Callable[[dict[str, Tensor]], Tensor]
 
-
-def run(
+def build_run(
     stage: Stage,
-    objective: nn.Module,
+    params: Params,
     data: Prepared,
     task: Task,
     section: Training,
-    params: Params,
+    objective: Objective,
     seed: int,
     label: str,
-    forward: Forward,
-    score: Callable[[Predicted], dict[str, float]],
-    features: Any = None,
-    folder: Path | None = None,
-    offset: int = 0,
-) -> trainer.Result:
-    """Train in the stage's scratch, with live curves and selection scores.
+    score: Callable[[Predicted], dict[str, float]] | None = None,
+    features: datasets.Dataset | None = None,
+) -> TrainingRun:
+    """A training on prepared data in the stage's scratch, with live curves and selection scores.
 
     Args:
-        forward: batch → logits of the weights as they are.
-        score: scores of the logits on the selection split.
+        section: its hyper-parameters.
+        seed: of dropout and of the order of the rows.
+        label: of the progress bar.
+        score: scores of its logits on the selection split; None: the task's.
         features: what to train on; None: the features of the training split.
-        folder: of the checkpoints, in a stage with several trainings; None: the scratch itself.
-        offset: updates of the trainings before this one in the stage, for its live curves.
     """
 
-    def log(values: dict[str, float], step: int) -> None:
-        stage.run.log(values, step + offset)
+    def scores_of(predicted: Predicted) -> dict[str, float]:
+        return task.score(predicted, params.evaluate)
 
     def evaluate() -> dict[str, float]:
         device = next(objective.parameters()).device
         size = 2 * distributed.share_of(section.batch_size, section.gradient_accumulation)
-        return score(
-            predict_split(forward, data, "selection", size, device, section.precision, "selection", task.per_token)
+        predicted = predict_split(
+            objective.scored_logits, data, "selection", size, device, section.precision, "selection", task.per_token
         )
+        return (score or scores_of)(predicted)
 
-    return phases.train(
-        objective,
-        data.features("train") if features is None else features,
-        data.tokenizer().pad_token_id,
-        task.labels,
-        section,
-        params.runtime,
-        seed,
-        folder or stage.scratch,
-        label,
-        task.main_metric,
-        evaluate,
-        log,
+    return TrainingRun(
+        objective=objective,
+        features=data.features("train") if features is None else features,
+        pad_token_id=data.tokenizer().pad_token_id,
+        labels=task.labels,
+        settings=section,
+        runtime=params.runtime,
+        seed=seed,
+        folder=stage.scratch,
+        label=label,
+        main_metric=task.main_metric,
+        evaluate=evaluate,
+        on_log=stage.run.log,
     )
 
 
-def run_model(
-    stage: Stage,
-    objective: nn.Module,
-    model: PreTrainedModel,
-    data: Prepared,
-    task: Task,
-    section: Training,
-    params: Params,
-    seed: int,
-    label: str,
-    **options: Any,
-) -> trainer.Result:
-    """`run` for an objective around `model`, which is scored by the task; `options` as of `run`."""
-
-    def score(predicted: Predicted) -> dict[str, float]:
-        return task.score(predicted, params.evaluate)
-
-    forward = forward_of(model, task)
-    return run(stage, objective, data, task, section, params, seed, label, forward, score, **options)
-
-
-def finish(
-    stage: Stage, result: trainer.Result, built: Path, artifact: Path, curves: Path, updates: int | None = None
-) -> None:
+def finish(stage: Stage, result: Result, built: Path, artifact: Path, curves: Path, updates: int | None = None) -> None:
     """Publish the artifact and its curves, link them in the run, note what it cost.
 
     Args:
@@ -106,7 +78,7 @@ def finish(
     """
     stage.publish(built, artifact)
     draft = stage.scratch / "curves.csv"
-    trainer.write_curves(result.history, draft)
+    write_curves(result.history, draft)
     stage.publish(draft, curves)
     stage.run.log_final({f"selection_{name}": value for name, value in result.scores.items()})
     stage.run.tag("artifact.path", artifact.as_posix())

@@ -12,6 +12,7 @@ from distill.errors import UserError
 from distill.models import loading
 from distill.models.forward import forward_pass
 from distill.training import trainer
+from distill.training.run import TrainingRun
 from tests.helpers import masked, reference, tiny
 
 
@@ -189,12 +190,13 @@ def test_tied_weights_stay_tied_through_training_and_a_kill(tmp_path):
 
             module.register_forward_pre_hook(end)
             section = tiny.training(max_steps=6)
-            arguments = (module, tiny.features(), 0, (), section, tiny.runtime(), 1, tmp_path / name, "test")
+            given = (tiny.features(), 0, (), section, tiny.runtime(), 1, tmp_path / name, "test")
+            training = TrainingRun(module, *given)
             if stop is not None:
                 with pytest.raises(KeyboardInterrupt):
-                    trainer.train(*arguments)
+                    trainer.train(training)
                 continue
-            result = trainer.train(*arguments)
+            result = trainer.train(training)
             assert result.resumed_from == (2 if name == "killed" else 0)
         assert tied.get_output_embeddings().weight is tied.get_input_embeddings().weight
         results.append(module.state_dict())

@@ -7,6 +7,7 @@ from distill.methods.base import Distillation, Setup
 from distill.signals.teacher import OnlineTeacher
 from distill.tasks.registry import load_task
 from distill.training import phases
+from distill.training.run import TrainingRun
 from tests.helpers import text, tiny
 
 SPECIAL = range(5)  # of `tiny.tokenizer`
@@ -134,10 +135,9 @@ def train(objective, folder, steps: int, stop_before: int | None = None, **chang
     hook = objective.register_forward_pre_hook(look)
     section = tiny.training(max_steps=steps, weight_decay=0.1, **changes)
     try:
-        result = phases.train(
-            objective, text.features(), 0, ("labels",), section, tiny.runtime(), 1, folder, "test",
-            "score", lambda: {"score": float(objective.student.classifier.weight.detach().sum())},
-        )  # fmt: skip
+        given = (text.features(), 0, ("labels",), section, tiny.runtime(), 1, folder, "test", "score")
+        weight = objective.student.classifier.weight
+        result = phases.train(TrainingRun(objective, *given, evaluate=lambda: {"score": float(weight.detach().sum())}))
     finally:
         hook.remove()
     return result, seen

@@ -10,6 +10,7 @@ from distill.models.forward import Outputs
 from distill.signals.teacher import OnlineTeacher
 from distill.tasks.registry import load_task
 from distill.training import trainer
+from distill.training.run import TrainingRun
 from tests.helpers import micro, reference, tiny
 
 QA = load_task("qa")
@@ -216,7 +217,8 @@ def check_trains_and_resumes(name, values, term, folder, depths=(3, 6)):
     def run(objective, where):
         labels = QA.labels
         settings = tiny.training(max_steps=18, learning_rate=5e-3)
-        return trainer.train(objective, rows, 0, labels, settings, tiny.runtime(), 1, folder / where, "test")
+        given = (rows, 0, labels, settings, tiny.runtime(), 1, folder / where, "test")
+        return trainer.train(TrainingRun(objective, *given))
 
     def fresh():
         student, teacher = models_of(depths)

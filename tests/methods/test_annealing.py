@@ -11,7 +11,7 @@ from distill.models.forward import Outputs
 from distill.signals.teacher import OnlineTeacher
 from distill.tasks.registry import load_task
 from distill.training import phases
-from distill.training.trainer import Progress
+from distill.training.objective import Progress
 from tests.helpers import reference, tiny
 
 TASK = load_task("qa")

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from distill.errors import UserError
 from distill.methods import registry
-from distill.training.trainer import Progress
+from distill.training.objective import Progress
 from tests.helpers import states, tiny
 from tests.helpers.states import unit
 

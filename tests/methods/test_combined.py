@@ -8,8 +8,8 @@ import torch
 from distill.errors import UserError
 from distill.methods import registry
 from distill.methods.base import Setup
+from distill.training.objective import Progress
 from distill.training.phases import divide
-from distill.training.trainer import Progress
 from tests.helpers import masked, reference, tiny
 
 COMBINED = registry.load("combined")

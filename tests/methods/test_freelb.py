@@ -12,7 +12,7 @@ from distill.methods.base import Distillation, Setup
 from distill.models.forward import Outputs, autocast, forward_pass
 from distill.signals.teacher import OnlineTeacher
 from distill.tasks.registry import load_task
-from distill.training.trainer import Progress
+from distill.training.objective import Progress
 from tests.helpers import reference, tiny
 
 TASK = load_task("qa")

@@ -10,7 +10,7 @@ from distill.methods import registry
 from distill.methods.base import Distillation, Setup
 from distill.signals.teacher import OnlineTeacher
 from distill.tasks.registry import load_task
-from distill.training.trainer import Progress
+from distill.training.objective import Progress
 from tests.helpers import reference, tiny
 
 TASK = load_task("qa")

@@ -10,7 +10,7 @@ from distill.errors import UserError
 from distill.methods import registry
 from distill.methods.base import Setup
 from distill.methods.shared import adversary
-from distill.training.trainer import Progress
+from distill.training.objective import Progress
 from tests.helpers import masked, reference, tiny
 
 MATE = registry.load("mate")

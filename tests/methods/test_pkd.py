@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from distill.errors import UserError
 from distill.methods import registry
-from distill.training.trainer import Progress
+from distill.training.objective import Progress
 from tests.helpers import states
 from tests.helpers.states import first_token_gap, lifted
 

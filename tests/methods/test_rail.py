@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from distill.errors import UserError
-from distill.training.trainer import Progress
+from distill.training.objective import Progress
 from tests.helpers import states, tiny
 from tests.helpers.states import first_token_gap, lifted
 

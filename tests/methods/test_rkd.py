@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from distill.methods import registry
-from distill.training.trainer import Progress
+from distill.training.objective import Progress
 from tests.helpers import states, tiny
 
 RKD = registry.load("rkd")

@@ -12,6 +12,7 @@ from distill.methods.base import Distillation, Setup
 from distill.signals.teacher import OnlineTeacher
 from distill.tasks.registry import load_task
 from distill.training import phases
+from distill.training.run import TrainingRun
 from tests.helpers import reference, text, tiny
 
 TASK = load_task("qa")
@@ -270,9 +271,8 @@ def test_public_code_drops_the_last_partial_batch(tmp_path, monkeypatch):
     monkeypatch.setattr(objective.method, "compute", spy)
     # Ten rows in batches of four: an epoch is three updates, the last of two rows; one epoch in each phase.
     settings = tiny.training(max_steps=None, epochs=2)
-    result = phases.train(
-        objective, tiny.features(10), 0, TASK.labels, settings, tiny.runtime(), 1, tmp_path, "tinybert"
-    )
+    given = (tiny.features(10), 0, TASK.labels, settings, tiny.runtime(), 1, tmp_path, "tinybert")
+    result = phases.train(TrainingRun(objective, *given))
     assert result.steps == 6
     assert sorted(seen[0]) == sorted(seen[1]) == list(range(10))
 

@@ -14,6 +14,7 @@ from distill.models.forward import forward_pass, freeze
 from distill.tasks.registry import load_task
 from distill.training import trainer
 from distill.training.finetuning import FineTuningObjective
+from distill.training.run import TrainingRun
 from tests.helpers import tiny
 
 TASK = load_task("qa")
@@ -30,7 +31,7 @@ def train(folder, kind, dropout=0.1, layers=2, **runtime):
     # A large epsilon: where a gradient is nothing but rounding, Adam would make a step of it.
     settings = tiny.training(max_steps=5, log_every=1, adam_epsilon=1e-4, **changes)
     given = (tiny.features(24), 0, TASK.labels, settings, tiny.runtime(100, **runtime), 1, folder, "test")
-    result = trainer.train(objective, *given)
+    result = trainer.train(TrainingRun(objective, *given))
     return model, [row["loss"] for row in result.history], dict(model.state_dict())
 
 
@@ -53,7 +54,7 @@ def test_layers_are_indeed_computed_again():
     calls = []
     layer = model.bert.encoder.layer[0].attention.self.query
     layer.register_forward_hook(lambda *_: calls.append(1))
-    with acceleration.settings(model, tiny.runtime(gradient_checkpointing=True), 12):
+    with acceleration.settings(model, (), tiny.runtime(gradient_checkpointing=True), 12):
         TASK.loss(forward_pass(model, TASK, tiny.batch()).logits, tiny.batch()).backward()
     assert len(calls) == 2
 
@@ -104,7 +105,7 @@ def test_attention_scores_come_from_the_plain_forward_of_a_compiled_model():
     batch = tiny.batch()
     model = tiny.model("bert").eval()
     expected = forward_pass(model, TASK, batch, attention=True).attention
-    with acceleration.settings(model, tiny.runtime(compile=True), 12):
+    with acceleration.settings(model, (), tiny.runtime(compile=True), 12):
         found = forward_pass(model, TASK, batch, attention=True).attention
     assert all(torch.equal(one, other) for one, other in zip(expected, found, strict=True))
 
@@ -118,7 +119,8 @@ def test_every_model_is_found_once_and_whole():
 def test_models_that_run_along_are_faster_too_but_keep_nothing_to_compute_again():
     backbone = tiny.model("bert", layers=2)
     objective = FilterTraining(backbone, FilterBank([2], 8, 4, False, "tanh"), TASK, dropout=False, head_dropout=0.1)
-    with acceleration.settings(objective, tiny.runtime(attention="eager", gradient_checkpointing=True), 12):
+    runtime = tiny.runtime(attention="eager", gradient_checkpointing=True)
+    with acceleration.settings(objective, objective.companions(), runtime, 12):
         assert backbone.config._attn_implementation == "eager"
         assert not any(getattr(module, "gradient_checkpointing", False) for module in backbone.modules())
     assert backbone.config._attn_implementation == "sdpa"
@@ -185,7 +187,7 @@ def test_a_wrong_kernel_is_refused(monkeypatch, wrong):
     package(monkeypatch, wrong)
     model = tiny.model("deberta-v2")
     with pytest.raises(UserError, match="differs from eager on this model and machine: .*set it to auto") as error:  # noqa: SIM117
-        with acceleration.settings(model, tiny.runtime(attention="disentangled_flash"), 20):
+        with acceleration.settings(model, (), tiny.runtime(attention="disentangled_flash"), 20):
             pass
     assert ("gradient of" in str(error.value)) == (wrong == "gradient")
     assert not any(isinstance(module, Kernel) for module in model.modules())
@@ -208,7 +210,7 @@ def test_a_missing_package_is_named(monkeypatch):
 
 def test_architectures_without_such_a_kernel_keep_their_attention(monkeypatch):
     swapped = package(monkeypatch)
-    with acceleration.settings(tiny.model("bert"), tiny.runtime(attention="disentangled_flash"), 20):
+    with acceleration.settings(tiny.model("bert"), (), tiny.runtime(attention="disentangled_flash"), 20):
         assert not swapped
 
 

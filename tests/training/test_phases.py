@@ -10,8 +10,9 @@ from distill.errors import UserError
 from distill.models.forward import forward_pass
 from distill.tasks.registry import load_task
 from distill.training import phases, trainer
-from distill.training.phases import Phase, divide
-from distill.training.trainer import Progress
+from distill.training.objective import Objective, Phase, Progress
+from distill.training.phases import divide
+from distill.training.run import TrainingRun
 from tests.helpers import tiny
 
 TASK = load_task("qa")
@@ -23,7 +24,7 @@ class Kill(Exception):
     """Stands for a kill of the process."""
 
 
-class InPhases(torch.nn.Module):
+class InPhases(Objective):
     """A small model with dropout: pulls its logits to 0 in the first phase, learns the labels in the second."""
 
     def __init__(self, plan=PLAN, die=None):
@@ -63,7 +64,7 @@ def score(module):
 def run(module, folder, on_log=None, evaluate=score, **changes):
     settings = {"max_steps": 15, "log_every": 1, "batch_size": 4, "warmup": 0.25, **changes}
     given = (tiny.features(24), 0, TASK.labels, tiny.training(**settings), tiny.runtime(2), 1, folder, "test", "f1")
-    return phases.train(module, *given, evaluate(module), on_log)
+    return phases.train(TrainingRun(module, *given, evaluate(module), on_log))
 
 
 @given(total=st.integers(1, 500), weights=st.lists(st.floats(0.01, 1), min_size=1, max_size=6))
@@ -83,15 +84,12 @@ def test_twenty_epochs_are_fourteen_and_six():
     assert divide(20 * 113, [Phase("a", 0.7), Phase("b", 1 - 0.7)]) == [14 * 113, 6 * 113]
 
 
-class Count(torch.nn.Module):
+class Count(Objective):
     """One weight, no cost."""
 
     def __init__(self):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
-
-    def set_progress(self, progress):
-        """No schedules."""
 
     def forward(self, **batch):
         return {"loss": self.weight.sum()}
@@ -101,9 +99,8 @@ class Count(torch.nn.Module):
 @pytest.mark.parametrize(("rows", "epochs"), [(24, 1), (23, 3), (10, 0.5), (3, 2.5)])
 def test_updates_are_counted_as_the_trainer_counts_them(tmp_path, changes, rows, epochs):
     settings = tiny.training(max_steps=None, epochs=epochs, **changes)
-    result = trainer.train(
-        Count(), tiny.features(rows), 0, TASK.labels, settings, tiny.runtime(100), 1, tmp_path, "test"
-    )
+    given = (tiny.features(rows), 0, TASK.labels, settings, tiny.runtime(100), 1, tmp_path, "test")
+    result = trainer.train(TrainingRun(Count(), *given))
     assert phases.updates(settings, rows) == result.steps
     assert phases.updates(tiny.training(max_steps=7), rows) == 7
 
@@ -112,7 +109,7 @@ def test_one_phase_is_the_trainer_itself(tmp_path):
     alone, phased = InPhases(), InPhases([Phase("", 1.0)])
     alone.phase = phased.phase = 1
     given = (tiny.features(24), 0, TASK.labels, tiny.training(max_steps=15, log_every=1, warmup=0.25), tiny.runtime(2))
-    expected = trainer.train(alone, *given, 1, tmp_path / "alone", "test", "f1", score(alone))
+    expected = trainer.train(TrainingRun(alone, *given, 1, tmp_path / "alone", "test", "f1", score(alone)))
     result = run(phased, tmp_path / "phased")
     assert torch.equal(weights(alone), weights(phased)) and result.history == expected.history
 
@@ -123,23 +120,17 @@ def test_the_second_phase_starts_from_the_first_ones_best_with_a_fresh_optimiser
     by_hand.begin(0)
     shared = {"batch_size": 4, "log_every": 1, "warmup": 0.25}
     given = (tiny.features(24), 0, TASK.labels)
+    settings = tiny.training(max_steps=9, **shared, **FIRST)
     first = trainer.train(
-        by_hand,
-        *given,
-        tiny.training(max_steps=9, **shared, **FIRST),
-        tiny.runtime(2),
-        1,
-        tmp_path / "one",
-        "test",
-        "f1",
-        score(by_hand),
+        TrainingRun(by_hand, *given, settings, tiny.runtime(2), 1, tmp_path / "one", "test", "f1", score(by_hand))
     )
     scores = [entry["selection_f1"] for entry in first.history if "selection_f1" in entry]
     assert len(scores) == 3 and scores[-1] < max(scores), "the last weights must not be the best"
     best = weights(by_hand)
     by_hand.begin(1)
     settings = tiny.training(max_steps=6, **shared)
-    second = trainer.train(by_hand, *given, settings, tiny.runtime(2), 1 + 7919, tmp_path / "two", "test")
+    rest = (*given, settings, tiny.runtime(2), 1 + 7919, tmp_path / "two", "test")
+    second = trainer.train(TrainingRun(by_hand, *rest))
 
     module, started = InPhases(), []
     module.set_progress = lambda progress: (started.append(weights(module)), InPhases.set_progress(module, progress))

@@ -11,13 +11,15 @@ from distill.runtime.checkpoints import last_complete
 from distill.tasks.registry import load_task
 from distill.training import trainer
 from distill.training.finetuning import FineTuningObjective
-from distill.training.trainer import train, write_curves
+from distill.training.objective import Objective
+from distill.training.run import TrainingRun, write_curves
+from distill.training.trainer import train
 from tests.helpers import tiny
 
 TASK = load_task("qa")
 
 
-class Probe(torch.nn.Module):
+class Probe(Objective):
     """One weight; its loss and terms are functions of the batch, so that means can be worked out by hand."""
 
     def __init__(self):
@@ -42,18 +44,20 @@ def objective(**fields):
 
 def run(module, folder, features=None, seed=1, checkpoint_steps=2, evaluate=None, on_log=None, **changes):
     return train(
-        module,
-        features or tiny.features(24),
-        0,
-        TASK.labels,
-        tiny.training(**changes),
-        tiny.runtime(checkpoint_steps),
-        seed,
-        folder,
-        "test",
-        "f1",
-        evaluate,
-        on_log,
+        TrainingRun(
+            objective=module,
+            features=features or tiny.features(24),
+            pad_token_id=0,
+            labels=TASK.labels,
+            settings=tiny.training(**changes),
+            runtime=tiny.runtime(checkpoint_steps),
+            seed=seed,
+            folder=folder,
+            label="test",
+            main_metric="f1",
+            evaluate=evaluate,
+            on_log=on_log,
+        )
     )
 
 
@@ -316,11 +320,9 @@ def test_clipping_is_off_at_zero_and_the_norm_is_logged(tmp_path):
 
 def test_optimiser_settings_arrive(tmp_path):
     settings = {"learning_rate": 3e-3, "weight_decay": 0.1, "adam_beta1": 0.8, "adam_beta2": 0.95, "adam_epsilon": 1e-6}
+    section = tiny.training(**settings, lr_scheduler="cosine", warmup=0.25, max_grad_norm=0.7)
     arguments = trainer._arguments(
-        tiny.training(**settings, lr_scheduler="cosine", warmup=0.25, max_grad_norm=0.7),
-        tiny.runtime(),
-        5,
-        tmp_path,
+        TrainingRun(Probe(), tiny.features(4), 0, TASK.labels, section, tiny.runtime(), 5, tmp_path, "test")
     )
     for name, value in settings.items():
         assert getattr(arguments, name) == value

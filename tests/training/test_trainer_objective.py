@@ -6,7 +6,7 @@ import torch
 from distill.tasks.registry import load_task
 from distill.training import trainer
 from distill.training.finetuning import FineTuningObjective
-from distill.training.trainer import Progress
+from distill.training.objective import Objective, Progress
 from tests.helpers import tiny
 from tests.training.test_trainer import LONG, Kill, Probe, dying, rising, run, weights
 
@@ -102,7 +102,7 @@ def test_extra_columns_come_with_the_batch_and_only_where_asked_for(tmp_path):
     assert "offset_start" not in found[0]
 
 
-class Rates(torch.nn.Module):
+class Rates(Objective):
     """Weights whose gradients are all 1: Adam then moves each by the learning rate in its first update."""
 
     def __init__(self, rates):
@@ -114,9 +114,6 @@ class Rates(torch.nn.Module):
 
     def learning_rates(self):
         return self.rates
-
-    def set_progress(self, progress):
-        """No schedules."""
 
     def forward(self, **batch):
         return {"loss": sum(p.sum() for name, p in self.named_parameters() if name != "idle")}

@@ -20,6 +20,7 @@ from distill.errors import UserError
 from distill.models import loading
 from distill.models.forward import forward_pass
 from distill.runtime import checkpoints
+from distill.training.objective import Objective
 
 # BERT's: shares of the chosen places that become the mask token, and another word; the rest stays.
 _MASKED, _REPLACED = 0.8, 0.1
@@ -171,7 +172,7 @@ def sample(logits: Tensor, temperature: float, special: Tensor) -> Tensor:
     return F.gumbel_softmax(logits.float().index_fill(1, special, -torch.inf), temperature, hard=True)
 
 
-class MaskedLanguageModelling(nn.Module):
+class MaskedLanguageModelling(Objective):
     """Training of a generator: guess the chosen tokens.
 
     Args:
@@ -186,9 +187,6 @@ class MaskedLanguageModelling(nn.Module):
         words = torch.arange(len(tokenizer))
         self.register_buffer("special", special, persistent=False)
         self.register_buffer("words", words[~torch.isin(words, special)], persistent=False)
-
-    def set_progress(self, progress: Any) -> None:
-        """There are no schedules."""
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
         """`loss` and the one term `masked_lm`: cross-entropy, mean over the chosen places of the batch."""

@@ -20,7 +20,7 @@ from distill.methods.base import Method
 from distill.methods.shared import annealing_schedule
 from distill.models.forward import Outputs, forward_pass
 from distill.signals.teacher import Teacher
-from distill.training.phases import Phase
+from distill.training.objective import Phase
 
 
 class Config(Section):

@@ -20,11 +20,11 @@ from distill.methods.shared.filters import FilterBank
 from distill.models import layer_maps
 from distill.models.forward import Outputs, forward_pass
 from distill.models.layer_maps import Counts
+from distill.models.predict import forward_of
 from distill.signals.states import Reads
-from distill.signals.teacher import Teacher
+from distill.signals.teacher import OnlineTeacher, Teacher
 from distill.tasks.base import Task
-from distill.training.phases import Phase
-from distill.training.trainer import Progress
+from distill.training.objective import Objective, Phase, Progress
 
 # Whose outputs a method learns from; see `Method.taught_by`.
 Source = Literal["teacher", "student", "assistant", "generation"]
@@ -158,7 +158,7 @@ class Method(nn.Module):
         raise NotImplementedError
 
 
-class Distillation(nn.Module):
+class Distillation(Objective):
     """Student and method as one module to train; the teacher stays outside, it is neither trained nor saved.
 
     Raises:
@@ -169,6 +169,7 @@ class Distillation(nn.Module):
         super().__init__()
         self.student = student
         self.method = method
+        self.columns = method.columns
         self._teacher = [teacher]
         self._weights = method.weights()
         self._done, self._share = 0.0, 1.0  # of all updates: before this phase, and in it
@@ -176,41 +177,32 @@ class Distillation(nn.Module):
         if missing := method.needs - provided:
             raise UserError(f"the teacher signals lack {', '.join(sorted(missing))}, which the method needs")
 
-    @property
-    def columns(self) -> Sequence[str]:
-        """See `Method.columns`."""
-        return self.method.columns
-
     def phases(self, training: Training) -> list[Phase]:
-        """See `Method.phases`."""
         self._phases = self.method.phases(training)
         return self._phases
 
     def begin(self, phase: int) -> None:
-        """Enter a phase, counted from 0."""
         self.method.phase = phase
         self._done = sum(earlier.share for earlier in self._phases[:phase])
         self._share = self._phases[phase].share
 
     def trainer_steps(self, updates: int) -> int:
-        """See `Method.trainer_steps`."""
         return self.method.trainer_steps(updates)
 
     def learning_rates(self) -> dict[str, float]:
-        """See `Method.learning_rates`."""
         return {f"method.{prefix}": rate for prefix, rate in self.method.learning_rates().items()}
 
+    def scored_logits(self, batch: dict[str, Tensor]) -> Tensor:
+        return forward_of(self.student, self.method.task)(batch)
+
     def companions(self) -> list[PreTrainedModel]:
-        """The teacher where it runs along."""
-        model = getattr(self._teacher[0], "model", None)
-        return [] if model is None else [model]
+        return [self._teacher[0].model] if isinstance(self._teacher[0], OnlineTeacher) else []
 
     def set_progress(self, progress: Progress) -> None:
-        """How far the present phase is; schedules of weights follow the share of all updates."""
         self.method.progress = progress
 
     def weights(self) -> dict[str, float]:
-        """The weight of each term now."""
+        """Schedules follow the share of all updates."""
         share = self._done + self._share * self.method.progress.share
         return {name: weight.at(share) for name, weight in self._weights.items()}
 

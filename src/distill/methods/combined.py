@@ -22,7 +22,7 @@ from distill.methods.shared import adversary, annealing_schedule
 from distill.methods.shared.changed_text import ChangedText
 from distill.models.forward import forward_pass
 from distill.signals.teacher import OnlineTeacher
-from distill.training.phases import Phase
+from distill.training.objective import Phase
 
 
 class Config(Section):

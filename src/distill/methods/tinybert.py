@@ -32,7 +32,7 @@ from distill.models import attention_scores, layer_maps, loading
 from distill.models.forward import Outputs, forward_pass
 from distill.models.layer_maps import Counts
 from distill.signals.teacher import OnlineTeacher, Teacher
-from distill.training.phases import Phase
+from distill.training.objective import Phase
 
 # Scores at or below it mark what may not be attended to; how far below differs between architectures.
 FLOOR = -1e2

@@ -7,7 +7,7 @@ plain model. The attention counts for both, `compile` and `gradient_checkpointin
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -48,22 +48,24 @@ def attention(module: nn.Module, runtime: Runtime, longest: int) -> Iterator[Non
 
 
 @contextlib.contextmanager
-def settings(objective: nn.Module, runtime: Runtime, longest: int) -> Iterator[None]:
+def settings(
+    trained: nn.Module, companions: Sequence[PreTrainedModel], runtime: Runtime, longest: int
+) -> Iterator[None]:
     """The options of `runtime` for the time of the block, on every model that is trained or runs along.
 
     Args:
-        objective: what is trained. Where it has `companions()`, those models run along; nothing of them is trained.
+        trained: the module that is trained.
+        companions: models that run along with it; nothing of them is trained.
         longest: see `attention`.
 
     Raises:
         UserError: a model cannot do what is asked for.
     """
-    frozen = objective.companions() if hasattr(objective, "companions") else []
     with contextlib.ExitStack() as stack:
         if runtime.gradient_checkpointing:
-            for model in encoders(objective):
+            for model in encoders(trained):
                 stack.enter_context(_checkpointed(model))
-        for module in (objective, *frozen):
+        for module in (trained, *companions):
             stack.enter_context(attention(module, runtime, longest))
             for model in encoders(module) if runtime.compile else []:
                 stack.enter_context(_compiled(model))

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from distill.models.forward import forward_pass
+from distill.models.predict import forward_of
 from distill.tasks.base import Task
+from distill.training.objective import Objective
 
 
-class FineTuningObjective(nn.Module):
+class FineTuningObjective(Objective):
     """The task loss of `model`."""
 
     def __init__(self, model: PreTrainedModel, task: Task):
         super().__init__()
         self.model, self.task = model, task
 
-    def set_progress(self, progress: float) -> None:
-        """Fine-tuning has no schedules."""
+    def scored_logits(self, batch: dict[str, Tensor]) -> Tensor:
+        return forward_of(self.model, self.task)(batch)
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
         """`loss` and the one term `task`."""

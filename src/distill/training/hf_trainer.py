@@ -1,8 +1,7 @@
-"""The training loop: a thin subclass of transformers.Trainer for modules that return a loss and named terms."""
+"""The training loop: a thin subclass of transformers.Trainer for objectives, which give a loss and named terms."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,30 +12,11 @@ from distill.data.loading import sharding
 from distill.data.loading.batches import EpochSampler, Rows
 from distill.errors import UserError
 from distill.runtime import distributed
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a training is.
-
-    Attributes:
-        step: steps done, before this one.
-        steps: all steps.
-        epoch: passes over the data that are complete.
-    """
-
-    step: int
-    steps: int
-    epoch: int
-
-    @property
-    def share(self) -> float:
-        """How far the training is: 0 in its first step, 1 in its last, so that schedules reach both their ends."""
-        return self.step / (self.steps - 1) if self.steps > 1 else 1.0
+from distill.training.objective import Objective, Progress
 
 
 class ObjectiveTrainer(Trainer):
-    """Trains a module whose forward takes a batch and returns `loss` and named terms (all scalars)."""
+    """Trains an `Objective`."""
 
     def __init__(self, *args: Any, sampler_seed: int, group: bool, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -74,7 +54,7 @@ class ObjectiveTrainer(Trainer):
         Raises:
             UserError: the loss is NaN or infinite; the last complete checkpoint stays.
         """
-        objective = self.accelerator.unwrap_model(model)
+        objective: Objective = self.accelerator.unwrap_model(model)
         # Trainer counts epochs as a fraction; a tiny bit more, so that 0.9999… is the epoch that begins.
         epoch = int((self.state.epoch or 0.0) + 1e-6)
         objective.set_progress(Progress(self.state.global_step, self.state.max_steps, epoch))
@@ -82,10 +62,10 @@ class ObjectiveTrainer(Trainer):
         terms = model(**{name: value for name, value in inputs.items() if name != "weight"})
         values = torch.stack([term.detach().float() for term in terms.values()])
         if not values.isfinite().all():
-            weights = objective.weights() if hasattr(objective, "weights") else {}
             raise UserError(
-                f"training: step {self.state.global_step + 1}: the loss is not finite: {_blame(terms, weights)}: lower"
-                " learning_rate or the term's weight, or use precision fp32; the last good checkpoint is kept"
+                f"training: step {self.state.global_step + 1}: the loss is not finite:"
+                f" {_blame(terms, objective.weights())}: lower learning_rate or the term's weight, or use precision"
+                " fp32; the last good checkpoint is kept"
             )
         for name, value in zip(terms, values, strict=True):
             if name != "loss":
@@ -105,16 +85,15 @@ class ObjectiveTrainer(Trainer):
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """Parameters that the objective gives a learning rate of their own become groups of their own."""
         optimizer = super().create_optimizer(*args, **kwargs)
-        objective = self.accelerator.unwrap_model(self.model)
-        rates = objective.learning_rates() if hasattr(objective, "learning_rates") else {}
-        for prefix, rate in rates.items():
-            own = {id(p) for name, p in objective.named_parameters() if name.startswith(prefix)}
+        objective: Objective = self.accelerator.unwrap_model(self.model)
+        for prefix, rate in objective.learning_rates().items():
+            named = {id(p) for name, p in objective.named_parameters() if name.startswith(prefix)}
             for group in list(optimizer.param_groups):
-                mine = [p for p in group["params"] if id(p) in own]
-                if mine and len(mine) < len(group["params"]):
-                    group["params"] = [p for p in group["params"] if id(p) not in own]
-                    optimizer.add_param_group({**group, "params": mine, "lr": rate})
-                elif mine:
+                moved = [p for p in group["params"] if id(p) in named]
+                if moved and len(moved) < len(group["params"]):
+                    group["params"] = [p for p in group["params"] if id(p) not in named]
+                    optimizer.add_param_group({**group, "params": moved, "lr": rate})
+                elif moved:
                     group["lr"] = rate
         return optimizer
 

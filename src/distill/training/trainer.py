@@ -8,31 +8,25 @@ selection split.
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
-from distill.config.schema import Runtime, Training
 from distill.data.loading.batches import Collator, EpochSampler, Rows, padding
 from distill.errors import UserError
 from distill.models import acceleration
 from distill.runtime import allocator, checkpoints, distributed
 from distill.runtime.files import publish
 from distill.runtime.progress import bar
-from distill.training.hf_trainer import ObjectiveTrainer, Progress
-
-__all__ = ["Progress", "Result", "train", "write_curves"]
+from distill.training.hf_trainer import ObjectiveTrainer
+from distill.training.run import Result, TrainingRun
 
 # Checkpoints then go by number, which is what is wanted anyway.
 logging.getLogger("transformers.trainer_utils").addFilter(lambda record: "mtime may not" not in record.getMessage())
@@ -41,48 +35,24 @@ logging.getLogger("transformers.trainer_utils").addFilter(lambda record: "mtime 
 NOT_REPRODUCIBLE = {"train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos", "train_loss"}
 
 
-@dataclass
-class Result:
-    """What a training left behind.
-
-    Attributes:
-        history: one row per log entry: step, loss, terms, learning_rate, grad_norm, and selection scores.
-        scores: the selection scores of the weights that were kept, empty without evaluations.
-        steps: number of updates.
-        seconds: wall time of this process's part (a resumed run counts from the resume).
-        examples_per_second: over the same part.
-        resumed_from: the step that training went on from, 0 for a fresh start.
-        padding: share of padded positions in the batches of the first epoch, 0 to 1; as one process
-            pads them.
-    """
-
-    history: list[dict[str, float]]
-    scores: dict[str, float]
-    steps: int
-    seconds: float
-    examples_per_second: float
-    resumed_from: int
-    padding: float
-
-
 class _Hooks(TrainerCallback):
     """Progress bar, sealed checkpoints, selection scores, live tracking."""
 
-    def __init__(self, plan: _Plan):
-        self.plan = plan
+    def __init__(self, run: TrainingRun):
+        self.run = run
         self.trainer: ObjectiveTrainer | None = None
         self.bar = None
         self.best: float | None = None
 
     def on_train_begin(self, args, state, control, **_):
-        self.bar = bar(state.max_steps, self.plan.label, initial=state.global_step, shown=distributed.is_first())
-        self.evaluate_at = self.plan.evaluation_steps(state.max_steps)
+        self.bar = bar(state.max_steps, self.run.label, initial=state.global_step, shown=distributed.is_first())
+        self.evaluate_at = self.run.evaluation_steps(state.max_steps)
 
     def on_step_end(self, args, state, control, **_):
         self.bar.update()
         if state.global_step in self.evaluate_at:
             check_weights(self.trainer.model, state.global_step)
-            scores = distributed.from_first(self.plan.evaluate)
+            scores = distributed.from_first(self.run.evaluate)
             # Everything that evaluating did must leave training as it was; logging clears the flag.
             self.trainer.model.train()
             due = control.should_log
@@ -93,10 +63,10 @@ class _Hooks(TrainerCallback):
             control.should_save = False  # the caller writes the result at once; nothing resumes from the end
 
     def _keep(self, scores: dict[str, float]) -> None:
-        if self.plan.training.keep == "best" and distributed.is_first():
-            best = read_best(self.plan.folder)
-            if best is None or scores[self.plan.main_metric] > best[0]["score"]:
-                write_best(self.plan.folder, self.trainer.model, scores, scores[self.plan.main_metric])
+        if self.run.settings.keep == "best" and distributed.is_first():
+            best = read_best(self.run.folder)
+            if best is None or scores[self.run.main_metric] > best[0]["score"]:
+                write_best(self.run.folder, self.trainer.model, scores, scores[self.run.main_metric])
 
     def on_save(self, args, state, control, **_):
         check_weights(self.trainer.model, state.global_step)
@@ -108,77 +78,40 @@ class _Hooks(TrainerCallback):
         shown = {k: v for k, v in (logs or {}).items() if k not in NOT_REPRODUCIBLE and k != "epoch"}
         if "loss" in shown:
             self.bar.set_postfix(loss=f"{shown['loss']:.3f}", refresh=False)
-        if shown and self.plan.on_log and distributed.is_first():
-            self.plan.on_log(shown, state.global_step)
+        if shown and self.run.on_log and distributed.is_first():
+            self.run.on_log(shown, state.global_step)
 
 
-@dataclass
-class _Plan:
-    training: Training
-    folder: Path
-    label: str
-    main_metric: str
-    evaluate: Callable[[], dict[str, float]] | None
-    on_log: Callable[[dict[str, float], int], None] | None
+def train(run: TrainingRun) -> Result:
+    """Train `run.objective` in place, going on from the last complete checkpoint in `run.folder` if there is one.
 
-    def evaluation_steps(self, total: int) -> set[int]:
-        """Evenly spaced, the last one at the end."""
-        count = self.training.evaluations if self.evaluate else 0
-        return {max(1, round(total * i / count)) for i in range(1, count + 1)}
-
-
-def train(
-    objective: nn.Module,
-    features: Any,
-    pad_token_id: int,
-    labels: tuple[str, ...],
-    training: Training,
-    runtime: Runtime,
-    seed: int,
-    folder: Path,
-    label: str,
-    main_metric: str = "",
-    evaluate: Callable[[], dict[str, float]] | None = None,
-    on_log: Callable[[dict[str, float], int], None] | None = None,
-) -> Result:
-    """Train `objective` in place, going on from the last complete checkpoint in `folder` if there is one.
-
-    Of several processes (`distill.runtime.distributed`) all call this with the same arguments; the first one evaluates,
-    logs and writes. At the end all of them have the same weights and the same result.
-
-    Args:
-        objective: a module; forward(**batch) → {"loss": scalar, <term>: scalar…}, with `set_progress(Progress)` and,
-            where the loss is not the plain mean or sum of its terms, `weights()` by the terms' names. Optional:
-            `learning_rates()`, prefix of parameter names → rate; `columns`, ragged feature columns that batches need;
-            `companions()`, models that run along and are not trained.
-        features: the training features (`datasets.Dataset`).
-        folder: scratch for checkpoints; belongs to this very training and nothing else.
-        evaluate: scores the objective's present weights on the selection split.
-        on_log: called with (values, step) at every log entry.
+    Of several processes (`distill.runtime.distributed`) all call this with the same run; the first one evaluates, logs
+    and writes. At the end all of them have the same weights and the same result.
 
     Raises:
         UserError: the loss or a weight is not finite; the batch cannot be dealt to the processes.
     """
-    distributed.share_of(training.batch_size, training.gradient_accumulation)
+    objective, settings, seed = run.objective, run.settings, run.seed
+    distributed.share_of(settings.batch_size, settings.gradient_accumulation)
     allocator.keep_freed()
-    acceleration.use_threads(runtime)
+    acceleration.use_threads(run.runtime)
     set_seed(seed)
-    resume = distributed.from_first(lambda: _begin_from(folder, training, main_metric))
-    extra = tuple(getattr(objective, "columns", ()))
-    rows = Rows(features, ("input_ids", "token_type_ids", *labels, *extra))
-    hooks = _Hooks(_Plan(training, folder, label, main_metric, evaluate, on_log))
+    resume = distributed.from_first(lambda: _begin_from(run))
+    extra = tuple(objective.columns)
+    rows = Rows(run.features, ("input_ids", "token_type_ids", *run.labels, *extra))
+    hooks = _Hooks(run)
     done = int(resume.name.split("-")[-1]) if resume else 0
     began = time.monotonic()
     # Before Trainer sets the seed: what replaces a part of a model may draw weights that nobody keeps.
-    with acceleration.settings(objective, runtime, int(rows.lengths.max())):
+    with acceleration.settings(objective, objective.companions(), run.runtime, int(rows.lengths.max())):
         trainer = ObjectiveTrainer(
             objective,
-            _arguments(training, runtime, seed, folder / "checkpoints"),
-            data_collator=Collator(pad_token_id, labels, extra),
+            _arguments(run),
+            data_collator=Collator(run.pad_token_id, run.labels, extra),
             train_dataset=rows,
             callbacks=[hooks],
             sampler_seed=seed,
-            group=training.group_by_length,
+            group=settings.group_by_length,
         )
         hooks.trainer = trainer
         if distributed.rank():
@@ -202,21 +135,22 @@ def train(
     for entry in history:
         scores = {k.removeprefix("selection_"): v for k, v in entry.items() if k.startswith("selection_")} or scores
     distributed.wait()  # until the best weights are written
-    if training.keep == "best" and (best := read_best(folder)):
+    if settings.keep == "best" and (best := read_best(run.folder)):
         load_weights(objective, best[1])
         scores = best[0]["scores"]
     steps = trainer.state.global_step
-    examples = (steps - done) * training.batch_size
-    order = list(EpochSampler(rows.lengths, training.batch_size, training.group_by_length, seed))
-    padded = padding(order, rows.lengths, training.batch_size // training.gradient_accumulation).share
+    examples = (steps - done) * settings.batch_size
+    order = list(EpochSampler(rows.lengths, settings.batch_size, settings.group_by_length, seed))
+    padded = padding(order, rows.lengths, settings.batch_size // settings.gradient_accumulation).share
     return Result(history, scores, steps, seconds, examples / seconds if seconds else 0.0, done, padded)
 
 
-def _arguments(training: Training, runtime: Runtime, seed: int, folder: Path) -> TrainingArguments:
+def _arguments(run: TrainingRun) -> TrainingArguments:
+    training, runtime = run.settings, run.runtime
     # Sums of the log are not part of a checkpoint, so checkpoints are written where they are empty.
     every = -(-runtime.checkpoint_steps // training.log_every) * training.log_every
     arguments = TrainingArguments(
-        output_dir=str(folder),
+        output_dir=str(run.folder / "checkpoints"),
         per_device_train_batch_size=distributed.share_of(training.batch_size, training.gradient_accumulation),
         gradient_accumulation_steps=training.gradient_accumulation,
         num_train_epochs=training.epochs,
@@ -243,8 +177,8 @@ def _arguments(training: Training, runtime: Runtime, seed: int, folder: Path) ->
         label_names=[],
         report_to=[],
         disable_tqdm=True,
-        seed=seed,
-        data_seed=seed,
+        seed=run.seed,
+        data_seed=run.seed,
         dataloader_pin_memory=torch.cuda.is_available(),
         dataloader_num_workers=runtime.workers,  # new in every epoch: kept ones would draw other random numbers
     )
@@ -254,12 +188,12 @@ def _arguments(training: Training, runtime: Runtime, seed: int, folder: Path) ->
     return arguments
 
 
-def _begin_from(folder: Path, training: Training, metric: str) -> Path | None:
+def _begin_from(run: TrainingRun) -> Path | None:
     """The checkpoint to go on from, or None; what cannot be used is removed."""
-    resume = checkpoints.last_complete(folder / "checkpoints")
-    if resume and training.keep == "best" and _best_is_lost(folder, resume, metric):
+    resume = checkpoints.last_complete(run.folder / "checkpoints")
+    if resume and run.settings.keep == "best" and _best_is_lost(run.folder, resume, run.main_metric):
         print("the best weights so far cannot be used: starting from the beginning", flush=True)
-        shutil.rmtree(folder / "checkpoints")
+        shutil.rmtree(run.folder / "checkpoints")
         resume = None
     return resume
 
@@ -309,18 +243,3 @@ def write_best(folder: Path, model: nn.Module, scores: dict[str, float], score: 
     (draft / "scores.json").write_text(json.dumps({"score": score, "scores": scores}))
     checkpoints.seal(draft)
     publish(draft, folder / "best")
-
-
-def write_curves(history: list[dict[str, float]], path: Path) -> None:
-    """One row per log entry with a loss, as CSV: step, loss, terms…; the same bytes for the same training."""
-    losses = [entry for entry in history if "loss" in entry]
-    names = ["step", *sorted({"loss", *(name for entry in losses for name in entry)} - {"step"})]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: _short(entry.get(name, "")) for name in names} for entry in losses)
-
-
-def _short(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) else value

@@ -17,6 +17,7 @@ from distill.models.forward import forward_pass, freeze, in_eval
 from distill.models.layer_maps import Counts
 from distill.signals.teacher import CachedStates
 from distill.tasks.base import Task
+from distill.training.objective import Objective
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -126,7 +127,7 @@ def _check_widths(teacher: int, student: int) -> None:
         )
 
 
-class FilterTraining(nn.Module):
+class FilterTraining(Objective):
     """Stage I: the mean over filters of the task loss, each filter with a head of its own, on a frozen backbone.
 
     The backbone runs once per batch, without gradient, for all filters. It is kept out of the module's own weights,
@@ -158,9 +159,6 @@ class FilterTraining(nn.Module):
             if states is not None:
                 raise ValueError("states that were kept have no dropout")
             backbone.train()
-
-    def set_progress(self, progress: float) -> None:
-        """Stage I has no schedules."""
 
     def companions(self) -> list[PreTrainedModel]:
         """The backbone, which runs along."""

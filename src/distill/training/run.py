@@ -1,0 +1,140 @@
+"""What a training works with, in one piece, and what it leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import datasets
+
+from distill.config.schema import Runtime, Training
+from distill.training.objective import Objective
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A training to be run; `dataclasses.replace` makes another one of it, for a phase or a link of a sequence.
+
+    Attributes:
+        objective: the module to train, in place.
+        features: the training features: `input_ids`, `length`, `token_type_ids` where there are any, and labels.
+        pad_token_id: token that fills up the rows of a batch.
+        labels: names of the label columns, which batches have too.
+        settings: hyper-parameters, a section of params.yaml.
+        runtime: what the machine may do.
+        seed: of dropout and of the order of the rows.
+        folder: scratch for checkpoints; belongs to this very training and nothing else.
+        label: of the progress bar.
+        main_metric: the score by which the best weights are chosen.
+        evaluate: scores the objective's present weights on the selection split; None: they are not scored.
+        on_log: called with (values, step) at every log entry.
+    """
+
+    objective: Objective
+    features: datasets.Dataset
+    pad_token_id: int
+    labels: tuple[str, ...]
+    settings: Training
+    runtime: Runtime
+    seed: int
+    folder: Path
+    label: str
+    main_metric: str = ""
+    evaluate: Callable[[], dict[str, float]] | None = None
+    on_log: Callable[[dict[str, float], int], None] | None = None
+
+    def part(self, folder: Path, updates: int, **changes: Any) -> Self:
+        """A training that comes after others of a whole.
+
+        Args:
+            folder: its scratch.
+            updates: steps of the trainings before it; the steps of its log entries are counted from there.
+            changes: fields that differ.
+        """
+        on_log = self.on_log and _counted_from(updates, self.on_log)
+        return replace(self, folder=folder, on_log=on_log, **changes)
+
+    def evaluation_steps(self, total: int) -> set[int]:
+        """The steps, of `total`, after which the weights are scored: evenly spaced, the last one at the end."""
+        count = self.settings.evaluations if self.evaluate else 0
+        return {max(1, round(total * i / count)) for i in range(1, count + 1)}
+
+
+def _counted_from(updates: int, on_log: Callable[[dict[str, float], int], None]) -> Callable:
+    return lambda values, step: on_log(values, step + updates)
+
+
+@dataclass
+class Result:
+    """What a training left behind.
+
+    Attributes:
+        history: one row per log entry: step, loss, terms, learning_rate, grad_norm, and selection scores.
+        scores: the selection scores of the weights that were kept, empty without evaluations.
+        steps: number of updates.
+        seconds: wall time of this process's part (a resumed run counts from the resume).
+        examples_per_second: over the same part.
+        resumed_from: the step that training went on from, 0 for a fresh start.
+        padding: share of padded positions in the batches of the first epoch, 0 to 1; as one process
+            pads them.
+    """
+
+    history: list[dict[str, float]]
+    scores: dict[str, float]
+    steps: int
+    seconds: float
+    examples_per_second: float
+    resumed_from: int
+    padding: float
+
+    @classmethod
+    def nothing(cls) -> Self:
+        """The result where there was nothing to train."""
+        return cls([], {}, 0, 0.0, 0.0, 0, 0.0)
+
+    def write(self, path: Path) -> None:
+        """As JSON."""
+        path.write_text(json.dumps(asdict(self)))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """What `write` wrote."""
+        return cls(**json.loads(path.read_text()))
+
+
+def join(results: Sequence[Result], column: str | None = None) -> Result:
+    """Trainings, one after another, as one: steps go on counting, the scores are those of the last.
+
+    Args:
+        column: where the history's entries note the number of their training, from 1; None: nowhere.
+    """
+    history, steps, resumed = [], 0, 0
+    for number, result in enumerate(results, start=1):
+        mark = {column: number} if column else {}
+        history += [entry | {"step": entry["step"] + steps} | mark for entry in result.history]
+        resumed = steps + result.resumed_from if result.resumed_from else resumed
+        steps += result.steps
+    seconds = sum(result.seconds for result in results)
+    examples = sum(result.examples_per_second * result.seconds for result in results)
+    speed = examples / seconds if seconds else 0.0
+    scores, padding = (results[-1].scores, results[0].padding) if results else ({}, 0.0)
+    return Result(history, scores, steps, seconds, speed, resumed, padding)
+
+
+def write_curves(history: list[dict[str, float]], path: Path) -> None:
+    """One row per log entry with a loss, as CSV: step, loss, terms…; the same bytes for the same training."""
+    losses = [entry for entry in history if "loss" in entry]
+    names = ["step", *sorted({"loss", *(name for entry in losses for name in entry)} - {"step"})]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _short(entry.get(name, "")) for name in names} for entry in losses)
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value
