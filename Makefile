@@ -14,7 +14,7 @@ export DO_NOT_TRACK ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env repro test fmt deps preset ui bench clean
+.PHONY: help env repro test fmt preset ui bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,15 +47,12 @@ repro: env ## run the pipeline; stages whose inputs have not changed are skipped
 test: env ## lint, check the format, run the tests (in as many processes as there are cores: WORKERS=...)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/python -m pipeline.deps --check
+	@PYTHONPATH=src:. $(BIN)/lint-imports --no-logo --no-cache
 	@$(BIN)/python -m pytest -n $(or $(WORKERS),logical) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 fmt: env ## format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
-
-deps: env ## write the code that stages depend on into dvc.yaml, from the import statements
-	@$(BIN)/python -m pipeline.deps
 
 preset: env ## apply presets/NAME.yaml to params.yaml: make preset NAME=... (without NAME: list them)
 	@$(BIN)/python -m pipeline.commands.preset $(or $(NAME),--list)

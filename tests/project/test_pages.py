@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from distill import parameters
-from distill.experiments import params_file, presets
+from distill.config import reading
+from distill.experiments import presets
 from distill.methods import registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -157,4 +158,4 @@ def test_settings_can_be_put_into_the_parameters(page, tmp_path):
     for block in blocks:
         # Files and tokenizers are not looked at before stage `prepare`.
         merged = presets.merge((ROOT / "params.yaml").read_text(), yaml.safe_load(block))
-        parameters.parse(params_file.parse(merged, tmp_path / "params.yaml"), tmp_path / "params.yaml")
+        parameters.parse(reading.parse(merged, tmp_path / "params.yaml"), tmp_path / "params.yaml")
