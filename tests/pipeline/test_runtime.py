@@ -6,7 +6,7 @@ import torch
 from distill.augmentation import masked_lm, word_replacement
 from distill.models import acceleration
 from distill.signals import writer
-from pipeline import copies, evaluate, neighbours, predict
+from pipeline import augment, evaluate, predict, retrieve
 from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
@@ -15,8 +15,8 @@ pytestmark = pytest.mark.slow
 STAGES = {
     "predict_teacher": (predict.main, writer, "_store"),
     "evaluate_student": (lambda: evaluate.main("student"), evaluate, "predict_split"),
-    "retrieve": (lambda: neighbours.build("retrieve"), writer, "_store"),
-    "augment": (lambda: copies.build("augment"), word_replacement, "Augmenter"),
+    "retrieve": (retrieve.main, writer, "_store"),
+    "augment": (augment.main, word_replacement, "Augmenter"),
 }
 
 
@@ -30,7 +30,6 @@ def begin(repo, monkeypatch):
     monkeypatch.chdir(repo)
     monkeypatch.setenv("DVC_ROOT", str(repo))
     monkeypatch.setenv("DISTILL_TRACKING", "off")
-    (repo / "data/models/generator").mkdir()
     monkeypatch.setattr(masked_lm, "load", lambda folder: torch.nn.Linear(2, 2))
     (attending, threads), seen = (acceleration._attending, torch.get_num_threads()), []
 
