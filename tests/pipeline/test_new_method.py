@@ -46,7 +46,7 @@ class Mirror(Method):
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs) -> dict[str, Tensor]:
         """`mirror`."""
         mask = batch["attention_mask"].bool()
-        return {{"mirror": mse_tok(self.map(student{of}), teacher{of}, mask)}}
+        return {{"mirror": mse_tok(self.map(student{of_student}), teacher{of_teacher}, mask)}}
 
     def weights(self) -> dict[str, ScheduledWeight]:
         """`alpha`."""
@@ -67,7 +67,8 @@ FORMS = {
         "what": "logits",
         "student": 2,
         "teacher": 2,
-        "of": ".logits",
+        "of_student": ".logits",
+        "of_teacher": ".logits",
         "fields": "()",
         "reads": "",
         "config": "",
@@ -76,7 +77,8 @@ FORMS = {
         "what": "hidden",
         "student": "setup.student.hidden_size",
         "teacher": "setup.teacher.hidden_size",
-        "of": ".hidden[self.config.layer]",
+        "of_student": ".hidden[-1]",
+        "of_teacher": ".hidden[self.config.layer]",
         "fields": '("layer",)',
         "reads": READS,
         "config": "    layer: Count\n",
