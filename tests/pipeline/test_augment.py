@@ -16,7 +16,7 @@ from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 
-QUESTIONS = {"methods.augmented": ["tinybert"], "augment.copies": 3}
+QUESTIONS = {"methods": ["tinybert"], "augment.methods": ["tinybert"], "augment.copies": 3}
 SENTENCES = QUESTIONS | {
     "task": "classification",
     "data.embedded": "sentences",
@@ -56,7 +56,7 @@ def repo(bare, tmp_path):
 
 
 def augment(stages, repo, **options):
-    return stages.run(repo, "augment", setup="from pipeline import copies; copies._PART = 50", **options)
+    return stages.run(repo, "augment", setup="from pipeline import augment; augment._PART = 50", **options)
 
 
 def contents(repo):
@@ -101,7 +101,7 @@ def test_a_kill_changes_no_byte(made, repo, stages, share):
     again = augment(stages, repo)
     assert contents(repo) == contents(made["qa"][0])
     # Near the end the stage has published everything and removes its scratch: nothing is left to go on from.
-    assert share > 0.7 or "goes on from there" in again.out
+    assert share > 0.7 or "resumes from it" in again.out
     assert not (repo / ".scratch").exists()
 
 

@@ -59,8 +59,8 @@ def holds(line, *words):
         (("\nevaluate:", "\nevalute:"), ["evalute", "did you mean 'evaluate'"]),
         (("batch_size: 8 ", "batch_size: eight "), ["teacher.batch_size", "'eight'", "integer"]),
         (("lr_scheduler: linear", "lr_scheduler: lineal"), ["teacher.lr_scheduler", "'lineal'", "'linear'"]),
-        (("hidden: [lwd]", "hidden: [lwdd]"), ["methods.hidden", "no method 'lwdd'", "did you mean 'lwd'"]),
-        (("hidden: [lwd]", "hidden: [lwd, kd]"), ["'kd' is listed twice"]),
+        (("methods: [ft, kd, lwd", "methods: [ft, kd, lwdd"), ["methods: no method 'lwdd'", "did you mean 'lwd'"]),
+        (("methods: [ft, kd, lwd", "methods: [ft, kd, kd"), ["'kd' is listed twice"]),
         (("\nseeds: [1]", "\nseeds: [1, 1]"), ["seeds: [1, 1]", "each once"]),
         (("task: qa", "task: 'qa"), ["not valid YAML", "line"]),
     ],
@@ -78,10 +78,10 @@ def test_a_parameter_that_is_unknown_mistyped_or_malformed(repo, refused, edit, 
         ({"teacher.keep": "best", "teacher.evaluations": 0}, ["keep", "best", "evaluations is 0"]),
         ({"features.doc_stride": 128}, ["doc_stride 128", "max_length 128"]),
         ({"student.init": "pretrained"}, ["student", "model.path is null"]),
-        ({"distill.init": "random"}, ["distill.init is 'random'", "'ted'", "methods.filtered"]),
+        ({"distill.init": "random"}, ["distill.init is 'random'", "'ted'", "out of methods"]),
         ({"distill.init": "pretrained"}, ["distill.init is 'pretrained'", "student.model.path is null"]),
         ({"data.source": "hub"}, ["data", "name is empty", "rajpurkar/squad_v2"]),
-        ({"methods.logits": ["ft", "ted"], "methods.filtered": []}, ["'ted' belongs in methods.filtered"]),
+        ({"augment.methods": ["ted"]}, ["augment.methods: 'ted' cannot learn from copies"]),
         ({"student_filters.filter_output_dim": 9}, ["filter_output_dim", "8", "9"]),
         ({"student_filters.filter_interval": 2}, ["filter_interval", "2", "none"]),
         ({"teacher_filters.filter_interval": 1}, ["filter_interval", "2", "1", "counts"]),
@@ -94,7 +94,7 @@ def test_an_impossible_combination_is_found_before_anything_runs(refused, overri
 
 
 def test_filters_that_no_method_uses_may_differ(repo, stages):
-    (repo / "params.yaml").write_text(micro.params({"student_filters.filter_output_dim": 9, "methods.filtered": []}))
+    (repo / "params.yaml").write_text(micro.params({"student_filters.filter_output_dim": 9, "methods": ["ft", "kd"]}))
     stages.run(repo, "prepare")
 
 

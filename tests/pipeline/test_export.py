@@ -22,8 +22,7 @@ TEXTS = {
     "task": "classification",
     "data.embedded": "sentences",
     "data.text": "sentence",
-    "methods.hidden": [],
-    "methods.filtered": [],
+    "methods": ["ft", "kd"],
 }
 
 
@@ -49,7 +48,7 @@ def texts(stages, tmp_path_factory):
     repo = micro.repo(tmp_path_factory.mktemp("texts") / "repo", TEXTS)
     change(repo, FAST)
     for words in (
-        *micro.TAUGHT,
+        *micro.BASE,
         ("distill", "kd", "1"),
         ("evaluate", "teacher"),
         ("evaluate", "student"),

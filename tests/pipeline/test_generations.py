@@ -1,4 +1,4 @@
-"""Stage train_generations: born-again students before the last, and the last, which learns from them."""
+"""Born-again students in stage distill: every generation before the last, and the last, which is the method's."""
 
 import csv
 import json
@@ -22,33 +22,45 @@ pytestmark = pytest.mark.slow
 
 TASK = load_task("qa")
 SETTINGS = {
-    "methods.generations": ["born_again"],
+    "methods": ["born_again"],
     "born_again.generations": 3,
     "distill.max_steps": 12,
     "distill.learning_rate": 0.003,
     "distill.warmup": 0.0,
 }
-WORDS = ("generations", "born_again", "1")
+WORDS = ("distill", "born_again", "1")
 
 
 @pytest.fixture(scope="module")
 def family(base, stages, tmp_path_factory):
-    """A repository with generations 1 and 2 of 3, and the number of file operations that it took."""
-    repo = shutil.copytree(base, tmp_path_factory.mktemp("family") / "repo")
-    (repo / "params.yaml").write_text(micro.params(SETTINGS))
+    """A repository with three generations, and the number of file operations that they took."""
+    repo = begin(base, stages, tmp_path_factory.mktemp("family"), SETTINGS)
     return repo, stages.run(repo, *WORDS)
 
 
-def made(repo):
-    return repo / "data/models/generations/born_again/1"
+def begin(base, stages, folder, settings):
+    """A repository in which born_again has its signals."""
+    repo = shutil.copytree(base, folder / "repo")
+    (repo / "params.yaml").write_text(micro.params(settings))
+    for words in (("plan",), ("signals",)):
+        stages.run(repo, *words)
+    return repo
+
+
+def student(repo, seed=1):
+    return repo / f"data/models/distill/born_again/{seed}"
+
+
+def made(repo, seed=1):
+    return student(repo, seed) / "generations"
 
 
 def curves(repo):
-    return repo / "metrics/curves/generations-born_again-1.csv"
+    return repo / "metrics/curves/born_again-1.csv"
 
 
 def contents(repo):
-    files = [file for file in made(repo).rglob("*") if file.is_file()]
+    files = [file for file in student(repo).rglob("*") if file.is_file()]
     return {file.relative_to(repo).as_posix(): file.read_bytes() for file in [*files, curves(repo)]}
 
 
@@ -57,11 +69,12 @@ def weights(folder):
 
 
 def test_every_generation_but_the_last_is_a_plain_checkpoint_of_the_students_shape(family):
-    assert sorted(path.name for path in made(family[0]).iterdir()) == ["1", "2"]
-    student = load_file(family[0] / "data/models/student/model.safetensors")
+    assert sorted(path.name for path in made(family[0]).iterdir()) == ["0", "1", "2"]
+    assert weights(made(family[0]) / "0") == weights(family[0] / "data/models/student")
+    first = load_file(family[0] / "data/models/student/model.safetensors")
     for number in ("1", "2"):
         own = load_file(made(family[0]) / number / "model.safetensors")
-        assert {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in student.items()}
+        assert {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in first.items()}
         loading.from_pretrained(str(made(family[0]) / number), TASK)
         names = {path.name for path in (made(family[0]) / number).iterdir()}
         assert not names & {"complete.json", "result.json", "trainer_state.json"}
@@ -83,18 +96,16 @@ def test_each_learns_from_the_one_before_it(family, stages, tmp_path):
 
 def test_every_generation_starts_afresh(base, stages, tmp_path):
     """With updates too small to move a weight the generations are their starts: all different."""
-    repo = shutil.copytree(base, tmp_path / "repo")
     still = SETTINGS | {"distill.learning_rate": 1e-30, "distill.weight_decay": 0.0, "distill.max_steps": 1}
-    (repo / "params.yaml").write_text(micro.params(still))
+    repo = begin(base, stages, tmp_path, still)
     stages.run(repo, *WORDS)
-    stages.run(repo, "distill", "born_again", "1")
-    folders = [made(repo) / "1", made(repo) / "2", repo / "data/models/distill/born_again/1"]
-    assert len({weights(folder) for folder in [*folders, repo / "data/models/student"]}) == 4
+    assert len({weights(folder) for folder in [*made(repo).iterdir(), student(repo)]}) == 4
 
 
-def test_the_curves_of_all_generations_stand_one_after_another(family):
+def test_the_curves_are_those_of_the_last_generation(family):
+    """As of every other student: as many updates as any method's."""
     rows = list(csv.DictReader(curves(family[0]).read_text().splitlines()))
-    assert [(int(row["step"]), int(row["generation"])) for row in rows] == [(s, 1 + (s > 12)) for s in range(2, 25, 2)]
+    assert [int(row["step"]) for row in rows] == list(range(2, 13, 2))
     for row in rows:
         assert float(row["loss"]) == pytest.approx(float(row["task"]) + float(row["kl"]), rel=1e-4)
 
@@ -107,46 +118,29 @@ def test_killed_anywhere_it_goes_on_and_ends_with_the_same_bytes(family, stages,
         assert done.code == -signal.SIGKILL, done.err
         lives += 1
     assert lives >= 3 and contents(repo) == expected and not (repo / ".scratch").exists()
-    record = json.loads((repo / "data/runs/train_generations-born_again-1.json").read_text())
-    assert record["resumed"] and record["updates"] == 24
-
-
-def test_the_last_generation_learns_from_the_one_before_it(family, stages, tmp_path):
-    repo = shutil.copytree(family[0], tmp_path / "repo")
-    done = stages.run(repo, "distill", "born_again", "1")
-    assert [line.split()[1] for line in done.out.splitlines() if "runs along" in line] == [
-        "data/models/generations/born_again/1/2"
-    ]
+    record = json.loads((repo / "data/runs/distill-born_again-1.json").read_text())
+    assert record["resumed"] and record["updates"] == 12 and "earlier_seconds" in record
 
 
 def test_one_generation_learns_from_the_fine_tuned_student_and_needs_no_others(base, stages, tmp_path):
-    repo = shutil.copytree(base, tmp_path / "repo")
-    (repo / "params.yaml").write_text(micro.params(SETTINGS | {"born_again.generations": 1}))
-    stages.run(repo, *WORDS)
-    assert [path.name for path in made(repo).iterdir()] == ["none.json"]
-    assert curves(repo).read_text() == "step,loss\n"
-    done = stages.run(repo, "distill", "born_again", "1")
+    repo = begin(base, stages, tmp_path, SETTINGS | {"born_again.generations": 1})
+    done = stages.run(repo, *WORDS)
     assert [line.split()[1] for line in done.out.splitlines() if "runs along" in line] == ["data/models/student"]
+    assert [path.name for path in made(repo).iterdir()] == ["0"]
 
 
 def test_seeds_of_a_run_give_other_generations(family, stages, tmp_path):
     repo = shutil.copytree(family[0], tmp_path / "repo")
-    stages.run(repo, "generations", "born_again", "2")
+    stages.run(repo, "distill", "born_again", "2")
     for number in ("1", "2"):
-        assert weights(made(repo).with_name("2") / number) != weights(made(repo) / number)
+        assert weights(made(repo, 2) / number) != weights(made(repo) / number)
 
 
 def test_the_evaluation_scores_the_last_and_the_ensemble_of_all(family, stages, tmp_path):
     repo = shutil.copytree(family[0], tmp_path / "repo")
-    stages.run(repo, "distill", "born_again", "1")
     stages.run(repo, "evaluate", "born_again", "1")
     scores = json.loads((repo / "metrics/runs/born_again-1.json").read_text())
-    folders = [
-        repo / "data/models/student",
-        made(repo) / "1",
-        made(repo) / "2",
-        repo / "data/models/distill/born_again/1",
-    ]
+    folders = [repo / "data/models/student", made(repo) / "1", made(repo) / "2", student(repo)]
     data, settings = Prepared(repo / "data/prepared"), parameters.load(repo / "params.yaml").evaluate
     split = {part: [over(folder, data, part) for folder in folders] for part in ("selection", "validation")}
     together = {

@@ -302,7 +302,7 @@ def test_dvc_and_its_stage_killed_one_after_the_other_and_together(repo, stages,
     command = "distill ted 1"
     expected, _ = whole(command)
     set_up(repo, command)
-    words = ["dvc", "repro", "--single-item", "distill_filtered@ted-1"]
+    words = ["dvc", "repro", "--single-item", "distill@ted-1"]
     log = (repo.parent / "log").open("w")
     reached = 0
     for victims in ("stage", "dvc", "both"):
@@ -322,8 +322,8 @@ def test_dvc_and_its_stage_killed_one_after_the_other_and_together(repo, stages,
     micro.run(repo, "python", "-m", "pipeline.launch.run")  # as `make repro` does
     done = micro.run(repo, *words)
     assert workers(repo) == []
-    assert "goes on from there" in done.stdout
-    assert record_of(repo, "distill_filtered-ted-1")["resumed_from"] >= reached
+    assert "resumes from it" in done.stdout
+    assert record_of(repo, "distill-ted-1")["resumed_from"] >= reached
     assert content(repo, command) == expected
     assert_clean(repo)
     assert "didn't change" in micro.run(repo, *words).stdout

@@ -47,22 +47,16 @@ STAGES = (
     ("predict",),
     ("train_filters", "teacher"),
     ("train_filters", "student"),
-    ("assistant",),
-    ("generator",),
+    ("train_assistants",),
+    ("train_generator",),
     ("retrieve",),
     ("augment",),
-    ("generations", "born_again", "1"),
+    ("signals",),
 )
 
 
-def groups():
-    names = registry.available()
-    usual = {name: registry.load(name).groups[0] for name in names}
-    return {group: [name for name in names if usual[name] == group] for group in sorted(set(usual.values()))}
-
-
 SETTINGS = {
-    **{f"methods.{group}": names for group, names in groups().items()},
+    "methods": registry.available(),
     # A teacher that knows something, and a student that has it to learn.
     "teacher.model.config.num_hidden_layers": 4,
     "student.model.config.num_hidden_layers": 2,
@@ -112,7 +106,7 @@ def test_it_trains_and_a_kill_changes_nothing(ready, stages, method):
         lives += 1
     assert lives >= 2
     assert content(student) | {"curves": curves.read_bytes()} == expected
-    record = json.loads(next((ready / "data/runs").glob(f"distill_*-{method}-1.json")).read_text())
+    record = json.loads(next((ready / "data/runs").glob(f"distill-{method}-1.json")).read_text())
     assert record["resumed"] and record["resumed_from"] > 0
 
 
@@ -152,29 +146,28 @@ def newest_checkpoint(repo: Path, phase: str) -> int:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def test_copies_give_no_method_more_updates_and_those_of_other_data_are_refused(ready, stages, tmp_path):
     repo = shutil.copytree(ready, tmp_path / "repo")
     settings = SETTINGS | {"distill.max_steps": None, "distill.epochs": 0.5}
-    settings |= {"methods.hidden": [], "methods.logits": ["ft"], "methods.augmented": ["kd"]}
+    settings |= {"methods": ["ft", "kd"], "augment.methods": ["kd"]}
     (repo / "params.yaml").write_text(micro.params(settings))
-    for words in (("plan",), ("augment",), ("distill", "ft", "1"), ("distill", "kd", "1")):
+    for words in (("plan",), ("augment",), ("signals",), ("distill", "ft", "1"), ("distill", "kd", "1")):
         stages.run(repo, *words)
-    records = [
-        json.loads((repo / f"data/runs/distill_{name}-1.json").read_text()) for name in ("logits-ft", "augmented-kd")
-    ]
+    records = [json.loads((repo / f"data/runs/distill-{name}-1.json").read_text()) for name in ("ft", "kd")]
     assert records[0]["updates"] == records[1]["updates"] > 10
 
-    meta = repo / "data/augmented/meta.json"
+    meta = repo / "data/signals/kd/augmented/meta.json"
     meta.write_text(json.dumps(json.loads(meta.read_text()) | {"data": "0" * 32}))
     done = stages.run(repo, "distill", "kd", "1", check=False)
     assert done.code == 2 and "made from other training features: run `dvc repro augment`" in done.err
 
 
 def test_the_students_updates_are_counted_and_not_the_generators(ready, stages):
-    path = ready / "data/runs/distill_generated-mate-1.json"
+    path = ready / "data/runs/distill-mate-1.json"
     if not path.exists():
         stages.run(ready, "distill", "mate", "1")
     record = json.loads(path.read_text())

@@ -52,7 +52,7 @@ def store(tmp_path_factory) -> Iterator[SimpleNamespace]:
         for method, scores in SCORES.items():
             tags = {"method": method, "seed": 1}
             for kind in ("distill", "evaluate"):
-                name = f"{kind}_logits@{method}-1"
+                name = f"{kind}@{method}-1"
                 with Stage(name, params={"task": "qa"}, experiment="distill", tags=tags) as stage:
                     if kind == "evaluate":
                         stage.run.log_final(scores)
@@ -164,7 +164,7 @@ def unfold(browser) -> None:
 def test_the_view_of_scores_shows_em_and_f1_of_every_evaluation(server, browser):
     visit(browser, f"{server}/#/experiments/1/runs?viewStateShareKey=scores")
     rows = rows_of(browser, lambda rows: len(rows) == 2 and all("metrics.`f1`" in row for row in rows))
-    assert run_names(rows) == ["evaluate_logits@kd-1", "evaluate_logits@ted-1"]
+    assert run_names(rows) == ["evaluate@kd-1", "evaluate@ted-1"]
     for row, (method, scores) in zip(rows, SCORES.items(), strict=True):
         assert {name: float(row[f"metrics.`{name}`"]) for name in scores} == scores
         assert (row["tags.`method`"], row["tags.`seed`"]) == (method, "1")
@@ -181,12 +181,12 @@ def test_runs_are_folded_below_their_experiment_s_run(store, server, browser):
 def test_runs_are_found_by_method_and_score(server, browser):
     search = quote("tags.method = 'ted' and metrics.f1 > 80")
     visit(browser, f"{server}/#/experiments/1/runs?searchFilter={search}&orderByKey={quote('tags.`method`')}")
-    rows = rows_of(browser, lambda rows: run_names(rows) == ["evaluate_logits@ted-1"])
-    assert run_names(rows) == ["evaluate_logits@ted-1"]
+    rows = rows_of(browser, lambda rows: run_names(rows) == ["evaluate@ted-1"])
+    assert run_names(rows) == ["evaluate@ted-1"]
 
 
 def test_the_page_of_a_training_shows_its_curves(store, server, browser):
-    visit(browser, f"{server}/#/experiments/1/runs/{store.runs['distill_logits@ted-1']}/model-metrics")
+    visit(browser, f"{server}/#/experiments/1/runs/{store.runs['distill@ted-1']}/model-metrics")
     expected = {
         "train/loss": [[0, 1, 2], CURVES["loss"]],
         "train/kl": [[0, 1, 2], CURVES["kl"]],
@@ -196,7 +196,7 @@ def test_the_page_of_a_training_shows_its_curves(store, server, browser):
 
 
 def test_compare_shows_settings_beside_scores(store, server, browser):
-    chosen = [store.runs[f"evaluate_logits@{method}-1"] for method in SCORES]
+    chosen = [store.runs[f"evaluate@{method}-1"] for method in SCORES]
     experiments = json.dumps(["1"])
     visit(browser, f"{server}/#/compare-runs?runs={quote(json.dumps(chosen))}&experiments={quote(experiments)}")
     wanted = ("kd.temperature", "ted.mse_alpha", "distill.batch_size", "81.13", "77.88")
@@ -211,7 +211,7 @@ def test_a_server_takes_the_champion_and_its_page_shows_the_alias(store, server,
     """A server refuses paths of files as sources, which a database takes."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     path = "data/models/distill/ted/1"
-    champion = Champion("distill", path, "a" * 32 + ".dir", 80.5, "x", run_id=store.runs["evaluate_logits@ted-1"])
+    champion = Champion("distill", path, "a" * 32 + ".dir", 80.5, "x", run_id=store.runs["evaluate@ted-1"])
     with start_run(root=tmp_path, experiment="distill", name="summarize", close_timeout=120) as run:
         run.register(champion)
     visit(browser, f"{server}/#/models/distill/versions/1")

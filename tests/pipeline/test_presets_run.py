@@ -53,7 +53,6 @@ COLUMNS = {
     "pairs": ("sentence1", "sentence2", "label", 48),
     "similarity": ("sentence1", "sentence2", "score", 48),
 }
-ARTIFACTS = {"assisted": "assistant", "generated": "generator", "augmented": "augment", "retrieved": "retrieve"}
 
 
 @pytest.fixture(scope="module")
@@ -168,20 +167,16 @@ def test_a_preset_runs_with_all_its_methods(name, hub, prepared, stages, tmp_pat
     (repo / "params.yaml").write_text(text)
     params = yaml.safe_load(text)
     seed = str(params["seeds"][0])
-    listed = {group: names for group, names in params["methods"].items() if names}
-    for words in (("plan",), ("finetune", "teacher"), ("finetune", "student"), ("predict",)):
+    methods = params["methods"]
+    for words in (
+        ("plan",),
+        ("finetune", "teacher"),
+        ("finetune", "student"),
+        ("predict",),
+        *micro.OPTIONAL,
+        ("signals",),
+    ):
         stages.run(repo, *words)
-    if "filtered" in listed:
-        stages.run(repo, "train_filters", "teacher")
-        stages.run(repo, "train_filters", "student")
-    if "augmented" in listed and "generated" not in listed:
-        stages.run(repo, "generator")
-    for group, stage in ARTIFACTS.items():
-        if group in listed:
-            stages.run(repo, stage)
-    for method in listed.get("generations", []):
-        stages.run(repo, "generations", method, seed)
-    methods = [method for names in listed.values() for method in names]
     for method in methods:
         stages.run(repo, "distill", method, seed)
         rows = list(csv.DictReader((repo / f"metrics/curves/{method}-{seed}.csv").read_text().splitlines()))

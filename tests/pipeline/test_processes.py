@@ -23,7 +23,7 @@ LONG = {"max_steps": None, "epochs": 1.5, "batch_size": 16, "gradient_accumulati
 # A large epsilon: where a gradient is nothing but rounding, Adam would make a step of it.
 LONG |= {"evaluations": 2, "keep": "best", "adam_epsilon": 1e-4}
 SETTINGS = {f"{section}.{name}": value for section in ("student", "distill") for name, value in LONG.items()}
-SETTINGS |= {"methods.generated": ["mate"], "mate.generator_steps": 2, "mate.student_steps": 4}
+SETTINGS |= {"methods": ["ft", "kd", "lwd", "ted", "mate"], "mate.generator_steps": 2, "mate.student_steps": 4}
 # command -> its model, its curves, and how close a loss is to that of one process. A term that is a mean over tokens
 # is the mean of both processes' means: ted's mse.
 STAGES = {
@@ -105,7 +105,8 @@ def test_two_processes_predict_what_one_does(start, stages, tmp_path):
 def test_a_generator_and_a_student_take_turns(start, stages, tmp_path):
     repo = shutil.copytree(start, tmp_path / "repo")
     stages.run(repo, "plan")
-    stages.run(repo, "generator")
+    stages.run(repo, "train_generator")
+    stages.run(repo, "signals")
     stages.run(repo, "distill", "mate", "1", env=TWO)
     with (repo / "metrics/curves/mate-1.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -156,11 +157,11 @@ def test_a_kill_ends_all_and_the_same_command_goes_on(trained, start, stages, tm
             assert f"process {victim} of 2 was ended by SIGKILL" in done.err and "Traceback" not in done.err
         wait_for(lambda: not processes_of(repo), 10)
         assert not (repo / STAGES[command][0]).exists()
-        assert ("goes on from there" in done.out) == (reached > 0)
+        assert ("resumes from it" in done.out) == (reached > 0)
         reached = micro.newest_checkpoint(repo)
     again = stages.run(repo, *command.split(), env=TWO)
-    assert "goes on from there" in again.out
-    assert json.loads((repo / "data/runs/distill_filtered-ted-1.json").read_text())["resumed_from"] >= reached
+    assert "resumes from it" in again.out
+    assert json.loads((repo / "data/runs/distill-ted-1.json").read_text())["resumed_from"] >= reached
     for name in ("data/models/distill/ted/1/model.safetensors", "metrics/curves/ted-1.csv"):
         assert (repo / name).read_bytes() == (whole / name).read_bytes()
     assert not [*repo.glob(".scratch/*.lock")]

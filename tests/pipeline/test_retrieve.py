@@ -20,7 +20,7 @@ from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 
-QUESTIONS = {"methods.retrieved": ["knn"], "retrieve.candidates": 3, "teacher.max_steps": 2}
+QUESTIONS = {"methods": ["knn"], "retrieve.candidates": 3, "teacher.max_steps": 2}
 PAIRS = QUESTIONS | {
     "task": "classification",
     "data.embedded": "pairs",
@@ -183,12 +183,12 @@ def test_what_was_found_before_a_kill_is_not_looked_for_again(made, repo, stages
     )
     assert done.code == -signal.SIGKILL and "pool" in done.out
     again = stages.run(repo, "retrieve")
-    assert "pool" not in again.out and "goes on from there" in again.out
+    assert "pool" not in again.out and "resumes from it" in again.out
     assert contents(repo) == contents(made["qa"][0])
 
 
 def test_nothing_is_retrieved_where_no_method_needs_it(repo, stages):
-    (repo / "params.yaml").write_text(micro.params({"methods.retrieved": []}))
+    (repo / "params.yaml").write_text(micro.params({"methods": ["ft"]}))
     stages.run(repo, "plan")
     stages.run(repo, "retrieve")
     assert [path.name for path in (repo / "data/candidates").iterdir()] == ["not-needed.json"]

@@ -3,30 +3,26 @@
 import csv
 import json
 import shutil
-from typing import get_args
 
 import numpy as np
 import pytest
 import yaml
 
-from distill import parameters
-from distill.config.params import Group
 from distill.methods import registry
-from distill.signals import states
-from pipeline import plan, predict
+from distill.runtime.files import tree_hash
 from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 
-READERS = {"hidden": ["hidden", "lwd", "pkd", "ckd", "rail", "alp", "tinybert"], "filtered": ["ted"]}
+READERS = ["hidden", "lwd", "pkd", "ckd", "rail", "alp", "tinybert", "ted"]
 SETTINGS = {
-    **{f"methods.{group}": names for group, names in READERS.items()},
+    "methods": READERS,
     "teacher.model.config.num_hidden_layers": 4,
     "student.model.config.num_hidden_layers": 2,
     "distill.max_steps": 12,
     "distill.learning_rate": 0.001,
 }
-CACHED = [name for names in READERS.values() for name in names if name != "tinybert"]
+CACHED = [name for name in READERS if name != "tinybert"]
 NOT_LOADED = "the teacher itself is not loaded"
 
 
@@ -36,8 +32,8 @@ def ready(base, stages, tmp_path_factory):
     (repo / "params.yaml").write_text(micro.params(SETTINGS))
     for words in ("finetune teacher", "finetune student", "plan", "predict"):
         stages.run(repo, *words.split())
-    for role in ("teacher", "student"):
-        stages.run(repo, "train_filters", role)
+    for words in (*micro.OPTIONAL, ("signals",)):
+        stages.run(repo, *words)
     return repo
 
 
@@ -47,9 +43,9 @@ def cached(ready, stages, tmp_path_factory):
     repo = shutil.copytree(ready, tmp_path_factory.mktemp("cached") / "repo")
     done = stages.run(repo, "predict")
     assert "states of all tokens of layers 1, 2, 3, 4" in done.out and "over cache.max_gb" not in done.out
-    line = "with the teacher running along whatever is kept: tinybert (needs attention scores and the model itself)\n"
-    assert line in done.out
-    assert json.loads((repo / "data/runs/predict_teacher.json").read_text())["online"] == ["tinybert"]
+    handed = handed_over(stages.run(repo, "signals"))
+    assert {name for name, line in handed.items() if "runs along" in line} == {"tinybert"}
+    assert handed["tinybert"].endswith("(the teacher runs along: it needs attention scores and the model itself)")
     return repo
 
 
@@ -59,7 +55,16 @@ def online(ready, stages, tmp_path_factory):
     repo = shutil.copytree(ready, tmp_path_factory.mktemp("online") / "repo")
     (repo / "params.yaml").write_text(micro.params(SETTINGS | {"cache.max_gb": 0}))
     assert "over cache.max_gb 0, so with the teacher running along: pkd" in stages.run(repo, "predict").out
+    handed = handed_over(stages.run(repo, "signals"))
+    assert all("the teacher runs along" in line for line in handed.values())
+    assert "its states are over cache.max_gb" in handed["lwd"]
     return repo
+
+
+def handed_over(done):
+    """What stage signals says of each method."""
+    lines = [line.split(maxsplit=2) for line in done.out.splitlines() if line.startswith("  hands")]
+    return {name: text.strip() for _, name, text in lines}
 
 
 def curves(repo, method):
@@ -154,66 +159,43 @@ def test_filters_run_the_teacher_where_kept_states_would_be_others(cached, stage
     assert "runs for the selection split only" not in stages.run(repo, "train_filters", "teacher").out
 
 
-ONLINE = {
-    ("hidden.lwd", "lwd.mask", False): {"lwd": "needs the states of padding too"},
-    ("filtered.ted", "ted.mask", False): {"ted": "needs the states of padding too"},
-    ("generated.mate", "mate.task_weight", 1): {"mate": "needs the model itself"},
-    ("augmented.pkd", "pkd.layer_map", "last"): {"pkd": "learns from augmented copies"},
-    ("filtered.ted", "teacher_filters.precision", "bf16"): {
-        "teacher_filters": "precision bf16, the states have fp32",
-    },
-    ("filtered.ted", "teacher_filters.backbone_dropout", True): {"teacher_filters": "backbone_dropout"},
-    ("filtered.ted", "predict.precision", "bf16"): {"teacher_filters": "precision fp32, the states have bf16"},
-    ("retrieved.knn", "knn.neighbours", 2): {},
-    ("logits.tfkd_self", "cache.max_gb", 4): {},
-    ("logits.freelb", "cache.max_gb", 4): {},
-    ("assisted.takd", "cache.max_gb", 4): {},
-    ("generations.born_again", "cache.max_gb", 4): {},
-}
-
-
-@pytest.mark.parametrize("case", ONLINE, ids=lambda case: f"{case[0]}-{case[1]}-{case[2]}")
-def test_all_that_run_the_teacher_along_are_known_before(case):
-    listed, name, value = case
-    group, _, method = listed.partition(".")
-    settings = {f"methods.{other}": [] for other in get_args(Group)} | {f"methods.{group}": [method]}
-    settings |= {name: value for name, value in SETTINGS.items() if not name.startswith("methods.")}
-    params = parameters.parse(yaml.safe_load(micro.params(settings | {name: value})), "params.yaml")
-    reads = plan.reads(params, [method] if group in states.GROUPS else [])
-    assert predict.online(params, reads) == ONLINE[case]
-
-
 @pytest.mark.parametrize("method", ["lwd", "ted"])
 def test_an_average_over_padding_takes_a_running_teacher(cached, stages, tmp_path, method):
     repo = shutil.copytree(cached, tmp_path / "repo")
     (repo / "params.yaml").write_text(micro.params(SETTINGS | {f"{method}.mask": False}))
+    for words in (("plan",), ("signals",)):
+        stages.run(repo, *words)
     assert "runs along" in stages.run(repo, "distill", method, "1").out
 
 
 def test_what_needs_more_than_states_runs_the_teacher(cached, stages):
     assert "runs along" in stages.run(cached, "distill", "tinybert", "1").out
-    assert json.loads((cached / "data/states/views/tinybert.json").read_text()) == {}
+    assert not (cached / "data/signals/tinybert/states").exists()
 
 
 def test_a_method_depends_on_its_own_states_alone(cached, stages, tmp_path):
-    """Other methods' states come and go: the file that a student depends on stays as it is, and so do the logits."""
+    """Other methods' states come and go: the folder that a student depends on stays as it is, and so do the logits."""
     repo = shutil.copytree(cached, tmp_path / "repo")
-    before = {name: (repo / f"data/states/views/{name}.json").read_bytes() for name in CACHED}
-    logits = (repo / "data/teacher/logits/00000.npy").read_bytes()
-    (repo / "params.yaml").write_text(micro.params(SETTINGS | {"methods.hidden": ["pkd"], "pkd.layer_map": "last"}))
-    stages.run(repo, "plan")
-    stages.run(repo, "predict")
-    views = {path.stem: json.loads(path.read_text()) for path in (repo / "data/states/views").iterdir()}
-    assert {name for name, arrays in views.items() if arrays} == {"pkd", "ted", "teacher_filters"}
-    assert (repo / "data/states/views/ted.json").read_bytes() == before["ted"]
-    assert (repo / "data/states/views/pkd.json").read_bytes() != before["pkd"]
+    before = {name: tree_hash(repo / "data/signals" / name) for name in CACHED}
+    filters, logits = tree_hash(repo / "data/filter_states"), (repo / "data/teacher/logits/00000.npy").read_bytes()
+    (repo / "params.yaml").write_text(micro.params(SETTINGS | {"methods": ["pkd", "ted"], "pkd.layer_map": "last"}))
+    for words in (("plan",), ("predict",), ("signals",)):
+        stages.run(repo, *words)
+    assert {path.name for path in (repo / "data/signals").iterdir()} == {"pkd", "ted"}
+    assert tree_hash(repo / "data/signals/ted") == before["ted"] and tree_hash(repo / "data/filter_states") == filters
+    assert tree_hash(repo / "data/signals/pkd") != before["pkd"]
     assert (repo / "data/teacher/logits/00000.npy").read_bytes() == logits
+
+
+def test_what_is_handed_over_takes_no_room_on_the_disk(cached):
+    for file in (cached / "data/signals").rglob("*.npy"):
+        assert file.stat().st_nlink > 1, file
 
 
 def test_the_plan_changes_only_where_states_are_wanted_or_no_more(ready, stages, tmp_path):
     repo, plans = shutil.copytree(ready, tmp_path / "repo"), []
     for methods in (["lwd", "pkd"], ["pkd", "lwd", "tinybert"], ["pkd", "lwd", "rail"]):
-        (repo / "params.yaml").write_text(micro.params(SETTINGS | {"methods.hidden": methods}))
+        (repo / "params.yaml").write_text(micro.params(SETTINGS | {"methods": [*methods, "ted"]}))
         stages.run(repo, "plan")
         plans.append((repo / "data/plan/states.json").read_bytes())
     assert plans[0] == plans[1] != plans[2]
@@ -225,20 +207,19 @@ def test_states_that_are_too_large_leave_their_methods_to_a_running_teacher(read
     # 240 rows of 16 values; all tokens of a layer are many times that.
     (repo / "params.yaml").write_text(micro.params(SETTINGS | {"cache.max_gb": 6 * 300 * 16 * 4 / 1e9}))
     out = stages.run(repo, "predict").out
+    stages.run(repo, "signals")
     assert "for pkd, hidden, alp, rail; over cache.max_gb" in out and "ted (" in out and "lwd (" in out
     assert NOT_LOADED in stages.run(repo, "distill", "rail", "1").out
     assert "runs along" in stages.run(repo, "distill", "ted", "1").out
     record = json.loads((repo / "data/runs/predict_teacher.json").read_text())
-    assert (
-        record["online"] == ["ckd", "lwd", "teacher_filters", "ted", "tinybert"]
-        and record["bytes"]["hidden"] == 0 < record["bytes"]["cls"]
-    )
+    assert record["bytes"]["hidden"] == 0 < record["bytes"]["cls"]
 
 
 def test_half_precision_is_close(cached, ready, stages, tmp_path):
     repo = shutil.copytree(ready, tmp_path / "repo")
     (repo / "params.yaml").write_text(micro.params(SETTINGS | {"cache.dtype": "float16"}))
     stages.run(repo, "predict")
+    stages.run(repo, "signals")
     assert np.load(repo / "data/states/hidden-2/00000.npy", mmap_mode="r").dtype == np.float16
     for path in (repo, cached):
         stages.run(path, "distill", "lwd", "1")
@@ -249,10 +230,8 @@ def test_states_of_another_teacher_are_refused(cached, stages, tmp_path):
     repo = shutil.copytree(cached, tmp_path / "repo")
     meta = repo / "data/states/meta.json"
     meta.write_text(json.dumps(json.loads(meta.read_text()) | {"teacher": "0" * 32}))
-    shutil.rmtree(repo / "data/models/distill", ignore_errors=True)
-    done = stages.run(repo, "distill", "ted", "1", check=False)
+    done = stages.run(repo, "signals", check=False)
     assert done.code == 2 and "data/states/meta.json: the predictions belong to the weights 000000000000" in done.err
-    assert not (repo / "data/models/distill/ted/1").exists()
 
 
 @pytest.mark.parametrize("content", ["", "[", "[1]"])

@@ -15,13 +15,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 # They train and score nothing.
 UNTRACKED = {"corpus", "prepare", "plan"}
 # No listed method needs what these make: they write an empty artifact and log nothing.
-UNTRACKED |= {"distill_assistant", "train_generator", "retrieve", "augment"}
+UNTRACKED |= {"train_assistants", "train_generator", "retrieve", "augment"}
 # Fixture -> the parameter that the experiment has changed, as MLflow shows it: stage, name, value.
 MODES = {
     "first": None,
-    "raised": ("distill_filtered@ted-1", "ted.mse_alpha", "100.0"),
-    "cooler": ("distill_logits@kd-1", "kd.temperature", "4.0"),
-    "twice": ("distill_logits@kd-2", "seed", "2"),
+    "raised": ("distill@ted-1", "ted.mse_alpha", "100.0"),
+    "cooler": ("distill@kd-1", "kd.temperature", "4.0"),
+    "twice": ("distill@kd-2", "seed", "2"),
 }
 TERMS = {"kd": {"task", "kl"}, "ted": {"task", "kl", "mse"}}
 

@@ -13,7 +13,7 @@ SUMMARY = {
     "ted": {"em": 70.0, "em_std": 1.5, "f1": 75.555, "f1_std": 0.25, "seeds": [1, 2]},
 }
 RECORD = {
-    "stage": "distill_filtered@ted-1",
+    "stage": "distill@ted-1",
     "seconds": 1234.5,
     "updates": 600,
     "resumed_from": 200,
@@ -42,15 +42,15 @@ def test_methods_are_compared_with_fine_tuning_by_the_main_score():
 
 
 def test_costs_are_means_over_seeds_and_leave_out_what_nobody_needed():
-    runs = [{**RECORD, "stage": f"distill_hidden@pkd-{seed}", "seconds": 10.0 * seed} for seed in (1, 2)]
+    runs = [{**RECORD, "stage": f"distill@pkd-{seed}", "seconds": 10.0 * seed} for seed in (1, 2)]
     lines = table.costs([*runs, {**RECORD, "stage": "retrieve", "needed": False}])
-    assert lines[2:-2] == ["| distill_hidden@pkd | 2 | 15 | 600 (from 200) | 51.3 |"]
+    assert lines[2:-2] == ["| distill@pkd | 2 | 15 | 600 (from 200) | 51.3 |"]
 
 
 def test_costs_say_where_a_resumed_training_went_on():
     lines = table.costs([RECORD, {**RECORD, "stage": "a", "updates": None, "resumed_from": 0}])
     assert lines[2] == "| a | 1 | 1,234 |  | 51.3 |"
-    assert lines[3] == "| distill_filtered@ted | 1 | 1,234 | 600 (from 200) | 51.3 |"
+    assert lines[3] == "| distill@ted | 1 | 1,234 | 600 (from 200) | 51.3 |"
     assert lines[-1] == "Machine: cpu. Versions: torch 1."
 
 

@@ -20,7 +20,7 @@ from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 
-NEEDED = {"methods.generated": ["mate"]}
+NEEDED = {"methods": ["mate"]}
 SETTINGS = NEEDED | {"generator.max_steps": 40, "generator.learning_rate": 0.01, "generator.evaluations": 0}
 
 
@@ -37,7 +37,7 @@ def bare(stages, tmp_path_factory):
 def made(bare, stages, tmp_path_factory):
     """The same with a generator, and what the stage did."""
     repo = shutil.copytree(bare, tmp_path_factory.mktemp("made") / "repo")
-    return repo, stages.run(repo, "generator")
+    return repo, stages.run(repo, "train_generator")
 
 
 @pytest.fixture
@@ -101,34 +101,34 @@ def test_the_published_weights_are_those_of_the_last_update(made):
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 def test_a_kill_changes_no_byte(made, repo, stages, share):
-    done = stages.run(repo, "generator", kill_at=int(made[1].operations * share), check=False)
+    done = stages.run(repo, "train_generator", kill_at=int(made[1].operations * share), check=False)
     assert done.code == -signal.SIGKILL
-    stages.run(repo, "generator")
+    stages.run(repo, "train_generator")
     assert contents(repo) == contents(made[0])
 
 
 def test_it_goes_on_from_a_checkpoint(made, repo, stages):
     scratch = repo / ".scratch"
     done = stages.kill_when(
-        repo, "generator", condition=lambda: any(scratch.glob("train_generator-*/checkpoints/checkpoint-*/MANIFEST*"))
+        repo, "train_generator", condition=lambda: any(scratch.glob("train_generator-*/checkpoints/checkpoint-*/MANIFEST*"))
         or any(scratch.glob("train_generator-*/checkpoints/checkpoint-4")),
     )  # fmt: skip
     assert done.code == -signal.SIGKILL
-    stages.run(repo, "generator")
+    stages.run(repo, "train_generator")
     assert json.loads((repo / "data/runs/train_generator.json").read_text())["resumed_from"] > 0
     assert contents(repo) == contents(made[0])
 
 
 def test_another_seed_gives_another_generator(made, repo, stages):
     set_params(repo, SETTINGS | {"generator.seed": 2})
-    stages.run(repo, "generator")
+    stages.run(repo, "train_generator")
     assert contents(repo)["metrics/curves/generator.csv"] != contents(made[0])["metrics/curves/generator.csv"]
 
 
 def test_nothing_is_trained_where_no_method_needs_it(repo, stages):
     (repo / "params.yaml").write_text(micro.params())
     stages.run(repo, "plan")
-    stages.run(repo, "generator")
+    stages.run(repo, "train_generator")
     assert [path.name for path in (repo / "data/models/generator").iterdir()] == ["not-needed.json"]
     assert (repo / "metrics/curves/generator.csv").read_text() == "step,loss\n"
     assert (repo / "data/runs/train_generator.json").is_file()
@@ -156,7 +156,7 @@ def own(repo, path, **changes):
 def test_a_checkpoint_is_taken_as_it_is_where_train_is_false(repo, stages):
     path = checkpoint(repo)
     own(repo, path, train=False)
-    done = stages.run(repo, "generator")
+    done = stages.run(repo, "train_generator")
     before, after = (load_file(f"{folder}/model.safetensors") for folder in (path, repo / "data/models/generator"))
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
     assert "as it is" in done.out and losses(repo) == []
@@ -166,13 +166,13 @@ def test_a_checkpoint_is_taken_as_it_is_where_train_is_false(repo, stages):
 def test_a_checkpoint_is_where_training_starts(repo, stages):
     path = checkpoint(repo)
     own(repo, path, train=True, max_steps=2, learning_rate=1e-9)
-    stages.run(repo, "generator")
+    stages.run(repo, "train_generator")
     before, after = (load_file(f"{folder}/model.safetensors") for folder in (path, repo / "data/models/generator"))
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
 
 
 def refused(repo, stages):
-    done = stages.run(repo, "generator", check=False)
+    done = stages.run(repo, "train_generator", check=False)
     assert done.code == 2, f"{done.out}\n{done.err}"
     assert not (repo / "data/models/generator").exists()
     return done.err

@@ -1,4 +1,4 @@
-"""Stage distill_assistant: a chain of models, each taught by the one before it, and the student at its end."""
+"""Stage train_assistants: a chain of models, each taught by the one before it, and the student at its end."""
 
 import csv
 import json
@@ -48,7 +48,7 @@ def link(config=None, **changes):
 
 CHAIN = [link(), link(WIDE, init="random", layers="uniform")]
 SETTINGS = {
-    "methods.assisted": ["takd"],
+    "methods": ["takd"],
     "assistant.chain": CHAIN,
     "assistant.max_steps": 12,
     "assistant.evaluations": 2,
@@ -65,7 +65,7 @@ def chain(base, stages, tmp_path_factory):
     repo = shutil.copytree(base, tmp_path_factory.mktemp("chain") / "repo")
     (repo / "params.yaml").write_text(micro.params(SETTINGS))
     stages.run(repo, "plan")
-    return repo, stages.run(repo, "assistant")
+    return repo, stages.run(repo, "train_assistants")
 
 
 def contents(repo):
@@ -122,7 +122,7 @@ def test_its_weights_may_follow_a_schedule(chain, stages, tmp_path):
     schedule = {"value": 4, "schedule": "cosine_descent", "warmup": 0.0}
     changes = {"assistant.task_weight": schedule, "assistant.log_every": 1}
     (repo / "params.yaml").write_text(micro.params(SETTINGS | changes))
-    stages.run(repo, "assistant")
+    stages.run(repo, "train_assistants")
     rows = list(csv.DictReader((repo / "metrics/curves/assistant.csv").read_text().splitlines()))
     assert len(rows) == 24
     for number, row in enumerate(rows):
@@ -134,7 +134,7 @@ def test_each_link_learns_from_the_model_before_it(chain, stages, tmp_path):
     """Another first assistant is another second one; the teacher's own logits count for the first alone."""
     repo = shutil.copytree(chain[0], tmp_path / "repo")
     (repo / "params.yaml").write_text(micro.params(SETTINGS | {"assistant.chain": [link(layers=[1]), CHAIN[1]]}))
-    stages.run(repo, "assistant")
+    stages.run(repo, "train_assistants")
     for number in ("1", "2"):
         name = f"data/assistant/{number}/model.safetensors"
         assert (repo / name).read_bytes() != (chain[0] / name).read_bytes()
@@ -145,14 +145,16 @@ def test_killed_anywhere_it_goes_on_and_ends_with_the_same_bytes(chain, stages, 
     expected = contents(repo)
     shutil.rmtree(repo / "data/assistant")
     operations, lives, resumed = chain[1].operations, 0, 0
-    while (done := stages.run(repo, "assistant", kill_at=max(operations * (3 + lives) // 12, 1), check=False)).code:
+    while (
+        done := stages.run(repo, "train_assistants", kill_at=max(operations * (3 + lives) // 12, 1), check=False)
+    ).code:
         assert done.code == -signal.SIGKILL, done.err
         lives += 1
-        resumed += "goes on from there" in done.out
+        resumed += "resumes from it" in done.out
     assert lives >= 3 and resumed >= 2
     assert contents(repo) == expected
     assert not (repo / ".scratch").exists()
-    record = json.loads((repo / "data/runs/distill_assistant.json").read_text())
+    record = json.loads((repo / "data/runs/train_assistants.json").read_text())
     assert record["resumed"] and record["updates"] == 24
 
 
@@ -160,10 +162,10 @@ def test_killed_anywhere_it_goes_on_and_ends_with_the_same_bytes(chain, stages, 
 def test_killed_before_each_step_of_handing_over(chain, stages, tmp_path, step):
     repo = shutil.copytree(chain[0], tmp_path / "repo")
     expected = contents(repo)
-    done = stages.run(repo, "assistant", kill_at=step, outside=f"{repo}/.scratch", check=False)
+    done = stages.run(repo, "train_assistants", kill_at=step, outside=f"{repo}/.scratch", check=False)
     if done.code:
         assert done.code == -signal.SIGKILL, done.err
-        stages.run(repo, "assistant")
+        stages.run(repo, "train_assistants")
     assert contents(repo) == expected and not (repo / ".scratch").exists()
 
 
@@ -183,7 +185,7 @@ def test_the_student_learns_from_the_last_assistants_cache(chain, stages, tmp_pa
 
 def test_where_no_method_needs_it_an_empty_artifact_says_so(base, stages, tmp_path):
     repo = shutil.copytree(base, tmp_path / "repo")
-    done = stages.run(repo, "assistant")
+    done = stages.run(repo, "train_assistants")
     assert "assisted" in done.out and not (repo / "data/assistant/logits").exists()
     assert (repo / "metrics/curves/assistant.csv").read_text() == "step,loss\n"
 
@@ -202,6 +204,6 @@ def test_an_assistant_that_cannot_be_is_refused_in_one_line(base, stages, tmp_pa
     repo = shutil.copytree(base, tmp_path / "repo")
     (repo / "params.yaml").write_text(micro.params(SETTINGS | {"assistant.chain": chain_of, "assistant.max_steps": 2}))
     stages.run(repo, "plan")
-    done = stages.run(repo, "assistant", check=False)
+    done = stages.run(repo, "train_assistants", check=False)
     assert done.code == 2 and "Traceback" not in done.err
     assert re.search(message, done.err.replace("\n", " "))
