@@ -55,13 +55,13 @@ def holds(line, *words):
     [
         (("mse_alpha: 1000", "mse_alhpa: 1000"), ["ted.mse_alhpa: unknown parameter", "did you mean 'mse_alpha'"]),
         (("temperature: 2\n  mask", "temprature: 2\n  mask"), ["ted.temprature", "did you mean 'temperature'"]),
-        (("  adam_beta1", "  adam_beta_1"), ["teacher.adam_beta_1", "did you mean 'adam_beta1'"]),
+        (("  adam_beta1", "  adam_beta_1"), ["training.adam_beta_1", "did you mean 'adam_beta1'"]),
         (("\nevaluate:", "\nevalute:"), ["evalute", "did you mean 'evaluate'"]),
-        (("batch_size: 8 ", "batch_size: eight "), ["teacher.batch_size", "'eight'", "integer"]),
-        (("lr_scheduler: linear", "lr_scheduler: lineal"), ["teacher.lr_scheduler", "'lineal'", "'linear'"]),
-        (("methods: [ft, kd, lwd", "methods: [ft, kd, lwdd"), ["methods: no method 'lwdd'", "did you mean 'lwd'"]),
-        (("methods: [ft, kd, lwd", "methods: [ft, kd, kd"), ["'kd' is listed twice"]),
-        (("\nseeds: [1]", "\nseeds: [1, 1]"), ["seeds: [1, 1]", "each once"]),
+        (("batch_size: 8 ", "batch_size: eight "), ["training.batch_size", "'eight'", "integer"]),
+        (("lr_scheduler: linear", "lr_scheduler: lineal"), ["training.lr_scheduler", "'lineal'", "'linear'"]),
+        (("- lwd\n", "- lwdd\n"), ["methods: no method 'lwdd'", "did you mean 'lwd'"]),
+        (("- lwd\n", "- kd\n"), ["'kd' is listed twice"]),
+        (("seeds:\n- 1\n", "seeds:\n- 1\n- 1\n"), ["seeds: [1, 1]", "each once"]),
         (("task: qa", "task: 'qa"), ["not valid YAML", "line"]),
     ],
 )
@@ -186,9 +186,9 @@ def other_tokenizer(repo):
     ],
 )
 def test_filters_that_are_not_what_they_say(repo, refused, field, value, said):
-    path = repo / "data" / "models" / "filters" / "student" / "config.json"
+    path = repo / "data" / "signals" / "ted" / "filters" / "student" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
-    holds(refused.as_is("distill ted 1"), *said, "data/models/filters/student", "dvc checkout")
+    holds(refused.as_is("distill ted 1"), *said, "data/signals/ted/filters/student", "dvc checkout")
 
 
 def test_filters_of_different_counts(repo, stages, refused):
@@ -197,6 +197,7 @@ def test_filters_of_different_counts(repo, stages, refused):
         micro.params({"teacher_filters.filter_interval": 1, "student.model.config.num_hidden_layers": 2})
     )
     stages.run(repo, "train_filters", "teacher")
+    stages.run(repo, "signals")
     line = refused("distill ted 1")
     holds(line, "teacher has 2 filters", "student 1", "teacher_filters.filter_interval")
 
@@ -212,7 +213,7 @@ def test_student_filters_that_would_not_match_are_not_trained(repo, refused):
 def test_a_teacher_identical_with_the_student(repo, refused):
     shutil.rmtree(repo / "data" / "models" / "student")
     shutil.copytree(repo / "data" / "models" / "teacher", repo / "data" / "models" / "student")
-    for command in ("distill ft 1", "distill kd 1", "distill lwd 1"):
+    for command in ("distill kd 1", "distill lwd 1"):  # ft has no teacher
         line = refused.as_is(command)
         holds(line, "params.yaml", "student.model", "data/models/teacher", "identical weights", "fewer layers")
 
@@ -229,15 +230,19 @@ def cut(path):
     ("command", "file", "damage"),
     [
         ("predict", "data/models/teacher/model.safetensors", cut),
-        ("distill lwd 1", "data/models/teacher/model.safetensors", cut),
-        ("distill ted 1", "data/models/teacher/config.json", cut),
+        ("signals", "data/models/teacher/model.safetensors", cut),
+        ("signals", "data/teacher/meta.json", cut),
+        ("signals", "data/states/meta.json", Path.unlink),
+        ("signals", "data/plan/signals.json", cut),
+        ("distill ted 1", "data/signals/ted/teacher/config.json", cut),
+        ("distill kd 1", "data/signals/kd/signals.json", cut),
         ("distill kd 1", "data/models/student/model.safetensors", cut),
         ("distill kd 1", "data/models/student/config.json", Path.unlink),
-        ("distill kd 1", "data/teacher/logits/00000.npy", cut),
-        ("distill kd 1", "data/teacher/meta.json", cut),
+        ("distill kd 1", "data/signals/kd/logits/logits/00000.npy", cut),
+        ("distill kd 1", "data/signals/kd/logits/meta.json", cut),
         ("train_filters teacher", "data/models/teacher/model.safetensors", Path.unlink),
         ("train_filters student", "data/models/student/model.safetensors", cut),
-        ("distill ted 1", "data/models/filters/teacher/filters.safetensors", cut),
+        ("distill ted 1", "data/signals/ted/filters/teacher/filters.safetensors", cut),
         ("evaluate student", "data/models/student/model.safetensors", cut),
         ("evaluate student", "data/models/student/config.json", cut),
         ("finetune teacher", "data/prepared/train/features.arrow", cut),
@@ -365,12 +370,12 @@ def same_results(one, other):
 
 
 def test_wrong_words_on_the_command_line(refused):
-    holds(refused("finetune professor"), "'professor'", "teacher or student")
-    holds(refused("distill"), "usage: python -m pipeline.distill <method> <seed>")
+    holds(refused("finetune professor"), "professor`", "finetune teacher` or", "finetune student`")
+    holds(refused("distill"), "expected `python -m pipeline distill <method> <seed>`")
     holds(refused("distill tedd 1"), "'tedd'", "ted")
     holds(refused("distill ted one"), "seed 'one'", "whole number")
 
 
 def test_a_stage_before_its_turn(repo, refused):
-    shutil.rmtree(repo / "data" / "models" / "filters")
-    holds(refused.as_is("distill ted 1"), "data/models/filters/teacher: missing", "dvc repro")
+    shutil.rmtree(repo / "data" / "signals")
+    holds(refused.as_is("distill ted 1"), "data/signals/ted: missing", "dvc repro")
