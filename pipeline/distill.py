@@ -199,14 +199,14 @@ def teacher(run: Run, method: Method, student: PreTrainedModel) -> Teacher | Non
         return CachedTeacher(Cache.open(signals / "assistant" / "logits", run.identity, "train_assistants"))
     # The caches hold the teacher's outputs over the training features; augmented copies are other rows.
     if taught_by == "teacher" and (signals / "logits").is_dir():
-        logits = Cache.open(signals / "logits", run.identity)
+        logits = Cache.open(signals / "logits", run.identity, "signals")
         if method.needs == {"logits"}:
             stage.read(signals / "logits", "the teacher's logits; the teacher itself is not loaded")
             return CachedTeacher(logits)
         depth = loading.num_layers(student.config), loading.num_layers(teacher_config(run))
         reads = method.reads(run.params, *depth)
         if reads and (signals / "states").is_dir():
-            states = CachedStates(Cache.open(signals / "states", run.identity), reads)
+            states = CachedStates(Cache.open(signals / "states", run.identity, "signals"), reads)
             stage.read(signals / "states", "the teacher's logits and states; the teacher itself is not loaded")
             return CachedTeacher(logits, states)
     folder = STUDENT if taught_by == "student" else signals / "teacher"

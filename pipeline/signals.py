@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from distill.errors import UserError
 from distill.runtime import checkpoints
@@ -31,7 +32,7 @@ def main() -> None:
         requests = requested()
         checkpoints.load_check(TEACHER)
         hashes = TeacherHashes()
-        kept = set(json.loads((paths.STATES / "meta.json").read_text())["arrays"])
+        kept = set(read_meta(paths.STATES)["arrays"])
         built = stage.fresh("signals")
         for name, request in requests.items():
             hand_over(request, built / name, kept, hashes)
@@ -111,8 +112,26 @@ def hand_over(request: Request, folder: Path, kept: set[str], teacher: TeacherHa
     if request.taught_by == "assistant":
         for checkpoint in (folder / "assistant").glob("[0-9]*"):
             shutil.rmtree(checkpoint)  # its logits are what teaches
-        weights = json.loads((folder / "assistant" / "logits" / "meta.json").read_text())["teacher"]
+        weights = read_meta(paths.ASSISTANT / "logits", "train_assistants")["teacher"]
     Manifest(request.taught_by, model, request.copies, weights, tensors).write(folder)
+
+
+def read_meta(folder: Path, stage: str = "predict_teacher") -> dict[str, Any]:
+    """What a cache says of itself.
+
+    Args:
+        stage: name of the stage that makes it, for the error message.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        return meta | {"teacher": str(meta["teacher"]), "arrays": dict(meta["arrays"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder}/meta.json: cannot be read ({error}): run `dvc checkout {folder}`, or `dvc repro {stage}`"
+        ) from error
 
 
 def link_checked(source: Path, target: Path, names: set[str] | None, weights: str) -> None:
@@ -125,7 +144,7 @@ def link_checked(source: Path, target: Path, names: set[str] | None, weights: st
     Raises:
         UserError: the cache is of another model.
     """
-    meta = json.loads((source / "meta.json").read_text())
+    meta = read_meta(source)
     if meta["teacher"] != weights:
         raise UserError(
             f"{source}/meta.json: the predictions belong to the weights {meta['teacher'][:12]}, the run has"

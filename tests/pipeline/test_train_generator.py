@@ -109,10 +109,12 @@ def test_a_kill_changes_no_byte(made, repo, stages, share):
 
 def test_it_goes_on_from_a_checkpoint(made, repo, stages):
     scratch = repo / ".scratch"
-    done = stages.kill_when(
-        repo, "train_generator", condition=lambda: any(scratch.glob("train_generator-*/checkpoints/checkpoint-*/MANIFEST*"))
-        or any(scratch.glob("train_generator-*/checkpoints/checkpoint-4")),
-    )  # fmt: skip
+    checkpoints = "train_generator-*/checkpoints/checkpoint-"
+
+    def reached():
+        return any(scratch.glob(f"{checkpoints}*/MANIFEST*")) or any(scratch.glob(f"{checkpoints}4"))
+
+    done = stages.kill_when(repo, "train_generator", condition=reached)
     assert done.code == -signal.SIGKILL
     stages.run(repo, "train_generator")
     assert json.loads((repo / "data/runs/train_generator.json").read_text())["resumed_from"] > 0
