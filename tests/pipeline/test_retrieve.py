@@ -20,7 +20,7 @@ from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 
-QUESTIONS = {"methods": ["knn"], "retrieve.candidates": 3, "teacher.max_steps": 2}
+QUESTIONS = {"methods": ["knn", "minimax_knn"], "retrieve.candidates": 3, "teacher.max_steps": 2}
 PAIRS = QUESTIONS | {
     "task": "classification",
     "data.embedded": "pairs",
@@ -209,7 +209,14 @@ def test_what_cannot_be_is_refused(repo, stages, changes, said):
 
 def test_the_student_is_distilled_on_them(made, stages, tmp_path):
     repo = shutil.copytree(made["pairs"][0], tmp_path / "repo")
-    for step in (("finetune", "student"), ("predict",), ("distill", "knn", "1"), ("distill", "minimax_knn", "1")):
+    for step in (
+        ("finetune", "student"),
+        ("predict",),
+        *micro.OPTIONAL,
+        ("signals",),
+        ("distill", "knn", "1"),
+        ("distill", "minimax_knn", "1"),
+    ):
         stages.run(repo, *step)
     curves = datasets.load_dataset("csv", data_files=str(repo / "metrics/curves/minimax_knn-1.csv"), split="train")
     # Farther from the teacher than the nearest ones, with the same start.
