@@ -2,11 +2,15 @@
 
 import gc
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+# Where `evaluate` copies the scripts of metrics that it loads: not into the home of who runs the tests.
+_MODULES = tempfile.TemporaryDirectory(prefix="metrics-")
+os.environ["HF_MODULES_CACHE"] = _MODULES.name
 # Before anything imports torch: its threads would fight over the cores with the other test processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

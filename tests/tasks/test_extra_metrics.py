@@ -42,6 +42,21 @@ def test_numbers_become_scores_as_floats_and_the_rest_is_left_out(project):
     assert all(type(value) is float for value in found.values())
 
 
+def test_an_array_of_one_number_is_a_number(project):
+    name = metric_scripts.write(
+        project, results='{"one": __import__("numpy").array(0.5), "two": __import__("numpy").ones(2)}'
+    )
+    assert scores({"name": name}) == {"overlap_one": 0.5}
+
+
+def test_a_metric_gets_the_fields_that_it_describes_and_no_others(project):
+    """`squad` refuses the probability of no answer that `squad_v2` asks for."""
+    text = '{"id": datasets.Value("string"), "text": datasets.Value("string")}'
+    name = metric_scripts.write(project, features=text)
+    inputs = MetricInputs([{"id": "a", "text": "x", "no_answer_probability": 0.1}], [{"id": "a", "text": "x"}])
+    assert scores({"name": name}, inputs=inputs)["overlap_share"] == 1.0
+
+
 def test_config_and_args_reach_the_metric_and_a_script_alone_will_do(project):
     metric_scripts.write(project, results='{"scaled": scale, "lite": float(config == "lite")}')
     (project / "extra_metrics/overlap/overlap.py").rename(project / "extra_metrics/alone.py")

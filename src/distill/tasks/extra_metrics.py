@@ -48,7 +48,20 @@ def load(entries: Sequence[ExtraMetric]) -> dict[str, Compute]:
 
 
 def _computing(metric: Any, args: Mapping[str, Any]) -> Compute:
-    return lambda inputs: metric.compute(predictions=inputs.predictions, references=inputs.references, **args)
+    def compute(inputs: MetricInputs) -> Mapping[str, Any]:
+        predictions = _described(inputs.predictions, metric.features)
+        return metric.compute(predictions=predictions, references=inputs.references, **args)
+
+    return compute
+
+
+def _described(predictions: Sequence[Any], features: Any) -> Sequence[Any]:
+    """Predictions with the fields that a metric describes: `squad` knows no probability of no answer."""
+    described = features[0] if isinstance(features, list) else features
+    fields = described.get("predictions")
+    if not isinstance(fields, Mapping):
+        return predictions
+    return [{name: prediction[name] for name in fields if name in prediction} for prediction in predictions]
 
 
 def scores(metrics: Mapping[str, Compute], inputs: MetricInputs, task: str) -> dict[str, float]:
@@ -66,7 +79,8 @@ def scores(metrics: Mapping[str, Compute], inputs: MetricInputs, task: str) -> d
     for name, compute in metrics.items():
         try:
             results = compute(inputs)
-            kept = {f"{prefix(name)}_{key}": float(value) for key, value in results.items() if _is_number(value)}
+            numbered = {key: _number(value) for key, value in results.items()}
+            kept = {f"{prefix(name)}_{key}": value for key, value in numbered.items() if value is not None}
         except Exception as error:  # whatever a metric's own code raises
             raise UserError(
                 f"params.yaml: evaluate.extra: {name!r} fails on what task {task} hands over ({_line(error)}): choose"
@@ -109,8 +123,11 @@ def names_of(runs: Iterable[Mapping[str, Any]], entries: Sequence[ExtraMetric]) 
     return tuple(dict.fromkeys(key for start in starts for key in keys if key.startswith(start)))
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+def _number(value: Any) -> float | None:
+    """A number, or an array or tensor of a single one, as float; None for anything else."""
+    if getattr(value, "shape", None) == ():
+        value = value.item()
+    return float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else None
 
 
 def _taken(score: str) -> str:
