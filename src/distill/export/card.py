@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from huggingface_hub import EvalResult, ModelCardData
 
 from distill.config.schema import Data, Model, Training
-from distill.export.card_template import TEMPLATE
 from distill.inference.model import INT8, ONNX, Settings
+from distill.report import templates
 from distill.report.results import title
 
+TEMPLATE = Path(__file__).with_name("card.md.j2")
 #: Our scores by the names that the hub has for them.
 HUB_METRICS = {
     "em": "exact_match",
@@ -86,8 +86,7 @@ def render(facts: Facts) -> str:
     version_2 = qa and facts.settings.threshold is not None
     splits = facts.meta["splits"]
     columns = [name for name in _COUNTED if name in splits["train"]]
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    return environment.from_string(TEMPLATE).render(
+    return templates.load(TEMPLATE).render(
         front_matter=_front_matter(facts, names),
         name=f"{facts.method}-{facts.seed}",
         what=_what(facts),
