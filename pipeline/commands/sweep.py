@@ -2,7 +2,6 @@
 
     python -m pipeline.commands.sweep ted.mse_alpha
 
-
 Writes it to metrics/sweeps/<parameter>.csv too. `--apply` takes the experiment with the best score on the selection
 split into the workspace. docs/sweeps.md says how to run sweeps.
 """
@@ -15,8 +14,9 @@ import sys
 from pathlib import Path
 
 from distill.errors import UserError
-from distill.experiments import dvc_experiments, sweeps
+from distill.experiments import sweeps
 from distill.experiments.sweeps import Sweep
+from pipeline.commands import experiments
 
 FOLDER = Path("metrics/sweeps")
 
@@ -43,11 +43,11 @@ def read(parameters: list[str], model: str | None) -> Sweep:
     Raises:
         UserError: there is no such parameter, or no experiment that changes it.
     """
-    base = dvc_experiments.baseline()
+    base = experiments.baseline()
     for name in parameters:
         sweeps.value_of(base.params, name)
     model = model or sweeps.model_of(parameters, base.summary)
-    sweep = sweeps.collect(base, dvc_experiments.all_of_baseline(), parameters, model)
+    sweep = sweeps.collect(base, experiments.on_baseline(), parameters, model)
     if len(sweep.points) < 2:
         say_left_out(sweep)
         raise UserError(
@@ -76,24 +76,23 @@ def say_left_out(sweep: Sweep) -> None:
 
 def file(sweep: Sweep) -> Path:
     """Where the table goes: `ted.mse_alpha.csv`; with the model's name where the parameter is not the model's own."""
-    own = all(name.startswith(f"{sweep.model}.") for name in sweep.parameters)
-    return FOLDER / f"{'+'.join(sweep.parameters)}{'' if own else f'@{sweep.model}'}.csv"
+    in_section = all(name.startswith(f"{sweep.model}.") for name in sweep.parameters)
+    return FOLDER / f"{'+'.join(sweep.parameters)}{'' if in_section else f'@{sweep.model}'}.csv"
 
 
 def command(sweep: Sweep) -> list[str]:
-    """What takes the best run into the workspace; empty where that is the baseline.
+    """The command that takes the best run into the workspace; empty if that is the baseline.
 
-    An experiment with other lists of methods than the baseline's (`pipeline.commands.tune` leaves out what would run in
-    vain) is
-    not taken as it is: all the listed methods run with its values.
+    An experiment with another list of methods than the baseline's (`pipeline.commands.tune` leaves out what would run
+    in vain) is not taken as it is: all the listed methods run with its values.
     """
     best = sweep.best
-    base = dvc_experiments.baseline()
+    base = experiments.baseline()
     if best.name == base.name:
         return []
     if best.methods == base.params["methods"]:
         return ["dvc", "exp", "apply", best.name]
-    return ["dvc", "exp", "run", *dvc_experiments.overrides(dict(zip(sweep.parameters, best.values, strict=True)))]
+    return ["dvc", "exp", "run", *experiments.overrides(dict(zip(sweep.parameters, best.values, strict=True)))]
 
 
 def apply(sweep: Sweep) -> int:
@@ -107,7 +106,7 @@ def apply(sweep: Sweep) -> int:
     if words[:3] != ["dvc", "exp", "apply"]:
         print(f"not applied: {sweep.best.name} ran without the other methods. With them: {shlex.join(words)}")
         return 0
-    if code := dvc_experiments.dvc(*words[1:]):
+    if code := experiments.run_dvc(*words[1:]):
         return code
     print(f"applied {sweep.best.name}: {described}. To keep it:")
     print(f"  git add params.yaml dvc.lock metrics && git commit -m {shlex.quote(f'Set {described}')}")

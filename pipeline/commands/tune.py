@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distill.errors import UserError
-from distill.experiments import dvc_experiments, search, sweeps
+from distill.experiments import search, sweeps
 from distill.experiments.search import Known, Space
 from distill.experiments.sweeps import Point, Run, Sweep
-from pipeline.commands import sweep
+from pipeline.commands import experiments, sweep
 
 _FAILURES = 3  # in a row: it is not the values
 
@@ -59,9 +59,9 @@ class Tuning:
     """A search under way.
 
     Attributes:
-        method: its name.
-        spaces: one per parameter.
-        seed: of the draws.
+        method: name of the method.
+        spaces: ranges, one per parameter.
+        seed: seed of the draws.
         other: trials of this process that left no experiment: failures, and values that were known already.
     """
 
@@ -71,9 +71,9 @@ class Tuning:
     other: list[Known] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Raises UserError where there is nothing to build on."""
-        dvc_experiments.check_committed()
-        self.base: Run = dvc_experiments.baseline()
+        """Raise a UserError if there is nothing to build on."""
+        experiments.check_committed()
+        self.base: Run = experiments.baseline()
         listed = self.base.params["methods"]
         if self.method not in listed:
             raise UserError(f"{self.method}: not among the methods of params.yaml ({', '.join(listed)}): list it there")
@@ -83,59 +83,59 @@ class Tuning:
 
     def run(self, trials: int) -> None:
         """Try values until there are so many trials, and print the table."""
-        found = self.experiments()
-        print(f"{self.tried(found)} of {trials} trials are there", flush=True)
+        results = self.collect()
+        print(f"{self.tried(results)} of {trials} trials are there", flush=True)
         failed = 0
-        while self.tried(found) < trials:
-            known = self.known(found)
+        while self.tried(results) < trials:
+            known = self.known(results)
             values = search.propose(self.spaces, known, self.seed)
             described = ", ".join(f"{name} = {sweeps.shown(v)}" for name, v in zip(self.names, values, strict=True))
-            if values in [tried for tried, _ in known]:
-                score = next(score for tried, score in known if tried == values)
+            if values in [tested for tested, _ in known]:
+                score = next(score for tested, score in known if tested == values)
                 print(f"\n{described}: proposed again, and known already", flush=True)
                 self.other.append((values, score))
                 continue
             name = self.next_name()
             print(f"\n{name}: {described}", flush=True)
-            code = dvc_experiments.dvc("exp", "run", "--temp", "--name", name, *self.overrides(values))
-            found = self.experiments()
-            if point := next((point for point in found.points if point.name == name), None):
-                print(f"{name}: {found.selection} {point.scores[found.selection]:.2f}", flush=True)
+            code = experiments.run_dvc("exp", "run", "--temp", "--name", name, *self.overrides(values))
+            results = self.collect()
+            if point := next((point for point in results.points if point.name == name), None):
+                print(f"{name}: {results.selection} {point.scores[results.selection]:.2f}", flush=True)
                 failed = 0
                 continue
-            reason = found.left_out.get(name, "DVC's error is above")
+            reason = results.left_out.get(name, "DVC's error is above")
             print(f"{name}: failed (dvc ended with {code}): {reason}", flush=True)
             self.other.append((values, None))
             failed += 1
             if failed == _FAILURES:
                 raise UserError(f"{failed} trials in a row failed: mend what DVC says above; the same command goes on")
         print()
-        sweep.show(found)
-        if command := sweep.command(found):
-            print(f"\nbest: {found.best.name}. To take it: {shlex.join(command)}")
+        sweep.show(results)
+        if command := sweep.command(results):
+            print(f"\nbest: {results.best.name}. To take it: {shlex.join(command)}")
         else:
             print("\nbest: the last commit itself")
 
-    def experiments(self) -> Sweep:
+    def collect(self) -> Sweep:
         """The baseline and all experiments that differ in the searched parameters only."""
-        return sweeps.collect(self.base, dvc_experiments.all_of_baseline(), self.names, self.method)
+        return sweeps.collect(self.base, experiments.on_baseline(), self.names, self.method)
 
-    def known(self, found: Sweep) -> list[Known]:
+    def known(self, results: Sweep) -> list[Known]:
         """Values in the searched ranges and their scores on the selection split."""
-        points = [(point.values, point.scores[found.selection]) for point in found.points if self.inside(point)]
+        points = [(point.values, point.scores[results.selection]) for point in results.points if self.inside(point)]
         return [*points, *self.other]
 
     def inside(self, point: Point) -> bool:
         """Whether the search could have proposed these values."""
         return all(value in space for value, space in zip(point.values, self.spaces, strict=True))
 
-    def tried(self, found: Sweep) -> int:
+    def tried(self, results: Sweep) -> int:
         """Trials so far; the baseline is none."""
-        return sum(self.inside(point) and point.name != self.base.name for point in found.points) + len(self.other)
+        return sum(self.inside(point) and point.name != self.base.name for point in results.points) + len(self.other)
 
     def next_name(self) -> str:
         """`tune-ted-1`, or the next that is free."""
-        names = [run.name for run in dvc_experiments.all_of_baseline()]
+        names = [run.name for run in experiments.on_baseline()]
         numbers = [int(match[1]) for name in names if (match := re.fullmatch(rf"tune-{self.method}-(\d+)", name))]
         return f"tune-{self.method}-{max(numbers, default=0) + 1}"
 
@@ -149,7 +149,7 @@ class Tuning:
                 settings["augment.methods"] = [self.method] if self.method in copies else []
             if "export" in self.base.params:
                 settings["export.methods"] = []
-        return dvc_experiments.overrides(settings)
+        return experiments.overrides(settings)
 
 
 if __name__ == "__main__":

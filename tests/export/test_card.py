@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
@@ -98,6 +99,10 @@ def rows(text: str) -> dict[str, list[str]]:
     """The cells of all tables, by the first one."""
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     return {first: rest for first, *rest in cells}
+
+
+def test_the_whole_card_byte_for_byte():
+    assert card.render(facts()).encode() == Path(__file__).with_name("card_of_ted.md").read_bytes()
 
 
 def test_the_front_matter_is_read_by_the_hub():

@@ -1,14 +1,19 @@
 """Tracking against real stores: SQLite files, servers that are away or never answer."""
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -344,6 +349,96 @@ def test_a_server_that_never_answers_costs_one_line_and_a_bounded_close(fresh):
     assert float(closed) - float(looped) < 3
     assert whole < 30  # nothing holds the interpreter's exit up either
     assert len(err) == 1 and uri in err[0] and "not done 2 s after the end" in err[0]
+
+
+class Server(ThreadingHTTPServer):
+    """Just enough of MLflow's REST interface to open a run, and then a way to treat the curves.
+
+    Attributes:
+        curves: number of requests with points that have come in.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, answer: Callable[[], int]):
+        self.answer, self.curves = answer, 0
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+@contextlib.contextmanager
+def closing(server: Server) -> Iterator[Server]:
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """What `Server` says: to points, whatever its `answer` returns."""
+
+    def do_GET(self) -> None:
+        self.reply(200, {"experiment": {"experiment_id": "1", "name": "distill", "lifecycle_stage": "active"}})
+
+    def do_POST(self) -> None:
+        content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        status = 200
+        if content.get("metrics"):
+            self.server.curves += 1
+            status = self.server.answer()
+        info = {"run_id": "1" * 32, "run_uuid": "1" * 32, "experiment_id": "1", "status": "RUNNING"}
+        self.reply(status, {"run": {"info": info, "data": {}}, "run_info": info})
+
+    def reply(self, status: int, content: dict) -> None:
+        with contextlib.suppress(OSError):  # the client is gone: it does not wait for ever
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(content).encode())
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (lambda: time.sleep(60) or 200, "not done 2 s after the end|timed out"),
+        (lambda: 500, "500"),
+    ],
+    ids=["never", "error"],
+)
+def test_a_server_that_fails_in_the_middle_costs_one_line_and_a_bounded_end(fresh, answer, reason):
+    with closing(Server(answer)) as server:
+        code = LOOP.replace("range(200)", "range(3000)") + "    print(time.time())"
+        out, err = finish(python(code, root=fresh, MLFLOW_TRACKING_URI=server.uri))
+        exited = time.time()
+    started, looped, closed, run_id, done = out.split()
+    assert float(started) < 0.2 and float(looped) < 12 and run_id == "1" * 32
+    assert float(closed) - float(looped) < 3 and exited - float(done) < 3
+    assert len(err) == 1 and re.search(reason, err[0])
+    assert server.curves <= 2  # a batch and MLflow's single retry, then no more
+
+
+def test_asynchronous_logging_in_the_environment_changes_nothing(fresh):
+    """MLflow would join its threads at exit, however long the server takes."""
+    with closing(Server(lambda: time.sleep(60) or 200)) as server:
+        env = {"MLFLOW_TRACKING_URI": server.uri, "MLFLOW_ENABLE_ASYNC_LOGGING": "true"}
+        code = LOOP.replace("range(200)", "range(1000)") + "    print(time.time())"
+        out, err = finish(python(code, root=fresh, **env))
+        exited = time.time()
+    assert exited - float(out.split()[-1]) < 3 and len(err) == 1
+
+
+def test_what_a_request_cannot_hold_is_split(root):
+    params = {f"key{number}": number for number in range(250)}
+    with start_run(root=root, experiment="distill", name="stage", params=params) as run:
+        for step in range(2500):
+            run.log({"loss": step}, step=step)
+    assert len(curve(root, run.run_id, "loss")) == 2500
+    assert len(client(root).get_run(run.run_id).data.params) == 250
 
 
 def test_a_request_that_times_out_breaks_the_circuit_once(root, monkeypatch, capfd):

@@ -28,10 +28,10 @@ class Space:
     """The values that one parameter may take.
 
     Attributes:
-        name: the parameter, dotted.
+        name: dotted name of the parameter.
         kind: log (numbers, their logarithm drawn evenly) | float | int | choice.
-        low, high: of numbers, both included; 0 for choices.
-        choices: of `choice`.
+        low, high: bounds of numbers, both included; 0 for choices.
+        choices: values of a `choice`.
     """
 
     name: str
@@ -88,9 +88,9 @@ def propose(spaces: Sequence[Space], known: Sequence[Known], seed: int) -> tuple
     """The values to try next: the same for the same arguments.
 
     Args:
-        spaces: one per parameter.
+        spaces: ranges, one per parameter.
         known: tried values, in the order of `spaces`, with their score (higher is better); None: the trial failed.
-        seed: of the draws; the first ten trials are random.
+        seed: seed of the draws; the first ten trials are random.
     """
     import optuna
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -117,8 +117,8 @@ def propose(spaces: Sequence[Space], known: Sequence[Known], seed: int) -> tuple
                 state=TrialState.FAIL if score is None else TrialState.COMPLETE,
             )
         )
-    found = study.ask(distributions).params
-    return tuple(_rounded(space, found[space.name]) for space in spaces)
+    proposal = study.ask(distributions).params
+    return tuple(_rounded(space, proposal[space.name]) for space in spaces)
 
 
 def _rounded(space: Space, value: Any) -> Any:

@@ -24,9 +24,9 @@ class Run:
     """One run of the pipeline.
 
     Attributes:
-        name: of the experiment.
-        params: its params.yaml, as plain values.
-        summary: its metrics/summary.json; empty where it has none.
+        name: name of the experiment.
+        params: params.yaml as plain values.
+        summary: metrics/summary.json; empty if there is none.
         problem: why its scores are no answer to what its parameters ask; empty: they are one.
     """
 
@@ -52,8 +52,8 @@ class Sweep:
 
     Attributes:
         parameters: dotted names.
-        model: whose scores are compared: `teacher`, `student` or a method.
-        points: in the order of the runs, the baseline first.
+        model: name of the model whose scores are compared: `teacher`, `student` or a method.
+        points: the runs in their order, the baseline first.
         left_out: name of a run → why it is not among them.
     """
 
@@ -93,8 +93,8 @@ def model_of(parameters: Sequence[str], models: Iterable[str]) -> str:
     """
     known = list(models)
     sections = {name.partition(".")[0] for name in parameters}
-    if len(sections) == 1 and (own := sections & set(known)):
-        return own.pop()
+    if len(sections) == 1 and sections <= set(known):
+        return sections.pop()
     raise UserError(
         f"{', '.join(parameters)}: not the section of one model: name the model whose scores to compare, e.g. --model"
         f" {known[-1] if known else 'kd'} (there are {', '.join(known) or 'none'})"
@@ -160,11 +160,11 @@ def _misfit(run: Run, baseline: Run, parameters: Sequence[str], model: str) -> s
     return ""
 
 
-def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
-    """Dotted names whose values differ, or that only one of the two has, in the order of the first."""
-    one, other = flatten(dict(first)), flatten(dict(second))
-    nothing = object()
-    return [name for name in one | other if one.get(name, nothing) != other.get(name, nothing)]
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Dotted names whose values differ, or that one side lacks, in the order of `before`."""
+    old, new = flatten(dict(before)), flatten(dict(after))
+    missing = object()
+    return [name for name in old | new if old.get(name, missing) != new.get(name, missing)]
 
 
 def _is_below(name: str, parameter: str) -> bool:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from huggingface_hub import EvalResult, ModelCardData
 
 from distill.config.schema import Data, Model, Training
-from distill.export.card_template import TEMPLATE
 from distill.inference.model import INT8, ONNX, Settings
+from distill.report import templates
 from distill.report.results import title
 
+TEMPLATE = Path(__file__).with_name("card.md.j2")
 #: Our scores by the names that the hub has for them.
 HUB_METRICS = {
     "em": "exact_match",
@@ -43,18 +43,22 @@ class Facts:
     """What the card says.
 
     Attributes:
-        method, seed: of the student.
-        summary: what the method is: the opening of its file.
-        parameters: the method's own section, flat.
-        training: the section `distill`. updates: how many were made.
-        data, meta: the section `data`, and the prepared data's meta.json.
-        teacher, start: the sections `teacher.model` and `student.model`.
-        config: of the student (`PretrainedConfig.to_dict()`). weights: its number of parameters.
-        settings: the exported task.json. inputs: of the ONNX model.
-        runs: scores of `teacher`, of `ft` where it was trained, and of the student, by label.
+        method, seed: name of the student's method, and its seed.
+        summary: description of the method: the opening of its file.
+        parameters: section of the method, flat.
+        training: section `distill`.
+        updates: number of updates that were made.
+        data, meta: section `data`, and the prepared data's meta.json.
+        teacher, start: sections `teacher.model` and `student.model`.
+        config: configuration of the student (`PretrainedConfig.to_dict()`).
+        weights: number of the student's parameters.
+        settings: the exported task.json.
+        inputs: names of the ONNX model's inputs.
+        runs: scores by label: of `teacher`, of `ft` if it was trained, and of the student.
         shown: names of the scores in tables.
-        exported: metrics/export/<label>.json.
-        versions: of the libraries. commit: of the code; None: unknown.
+        exported: content of metrics/export/<label>.json.
+        versions: version by library.
+        commit: commit of the code; None: unknown.
     """
 
     method: str
@@ -86,8 +90,7 @@ def render(facts: Facts) -> str:
     version_2 = qa and facts.settings.threshold is not None
     splits = facts.meta["splits"]
     columns = [name for name in _COUNTED if name in splits["train"]]
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    return environment.from_string(TEMPLATE).render(
+    return templates.load(TEMPLATE).render(
         front_matter=_front_matter(facts, names),
         name=f"{facts.method}-{facts.seed}",
         what=_what(facts),

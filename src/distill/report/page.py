@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from distill.report import charts, curves, formatting, tables
+from distill.report import charts, curves, formatting, tables, templates
 from distill.report.results import BASELINE, Results, title
 from distill.report.verdict import sentences
 
@@ -22,7 +20,7 @@ MATTER += ("distill.learning_rate", "distill.batch_size", "distill.precision", "
 def html(results: Results) -> str:
     """The whole page. Text from data and parameters is escaped."""
     few = _few(results)
-    return _template("page.html.j2").render(
+    return templates.load(FOLDER / "page.html.j2").render(
         results=results,
         heading=f"Distillation report: {TASKS.get(results.settings.get('task'), 'one run')}",
         sentences=sentences(results),
@@ -57,7 +55,7 @@ def html(results: Results) -> str:
 
 def markdown(results: Results) -> str:
     """Verdict, comparison, cost and how to run it again; no texts of examples."""
-    return _template("page.md.j2").render(
+    return templates.load(FOLDER / "page.md.j2").render(
         results=results,
         sentences=sentences(results),
         comparison=tables.comparison(results),
@@ -104,16 +102,3 @@ def _settings(results: Results) -> list[tuple[str, Any]]:
     kept = [(name, value) for name, value in results.settings.items() if name in MATTER and value is not None]
     own = [(name, value) for name, value in results.settings.items() if name.split(".")[0] in results.methods]
     return kept + own
-
-
-def _template(name: str) -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
-        autoescape=name.endswith(".html.j2"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
-    return environment.get_template(name)

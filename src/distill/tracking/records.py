@@ -12,11 +12,11 @@ class Dataset:
     """Data that a run has read.
 
     Attributes:
-        name: with `digest`, what MLflow knows the data by.
-        digest: of the content; at most 36 characters.
-        context: what for: `training`, `selection`, `validation`.
-        source_type: as MLflow names sources: `local`, `hugging_face`.
-        source: what MLflow's source of this type is made of: {"uri": …}, {"path": …, "split": …}.
+        name: name of the data; with `digest`, what MLflow knows it by.
+        digest: hash of the content; at most 36 characters.
+        context: use of the data: `training`, `selection`, `validation`.
+        source_type: MLflow's name of the kind of source: `local`, `hugging_face`.
+        source: fields of MLflow's source of this type: {"uri": …}, {"path": …, "split": …}.
         columns: name → type.
         counts: name → number; `num_rows` is the one that MLflow shows.
     """
@@ -38,9 +38,9 @@ class Parent:
     comes first, and those that run again later join it. Other params at the same commit make another one.
 
     Attributes:
-        name: DVC's experiment; None: no experiment, a plain `dvc repro`.
-        params: any nesting, all that the results hang on.
-        tags: of the parent alone.
+        name: name of DVC's experiment; None: no experiment, a plain `dvc repro`.
+        params: parameters of any nesting, all that the results depend on.
+        tags: tags of the parent alone.
     """
 
     name: str | None
@@ -50,13 +50,13 @@ class Parent:
 
 @dataclass(frozen=True)
 class Details:
-    """All that is found out about a run in the background, while the stage is at work.
+    """What is read about a run in the background, while the stage is at work.
 
     Attributes:
-        params, tags: on top of those that the run was started with, which win.
-        datasets: what it has read.
-        parent: None: the run stands by itself.
-        view: how the experiment's runs are shown, if nobody has said so yet.
+        params, tags: values on top of those that the run was started with, which win.
+        datasets: data that the run has read.
+        parent: run of the whole pipeline; None: the run stands by itself.
+        view: view of the experiment's runs, saved unless the experiment has it.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -71,14 +71,14 @@ class Champion:
     """A model to be registered as the best one. Its files stay where DVC keeps them.
 
     Attributes:
-        name: of the registered model, of which this becomes a version.
-        path: of its folder in the project, with forward slashes.
-        md5: DVC's, of that folder. The same md5 is registered once.
-        score: by which it was chosen; higher is better.
-        judged_on: what the score is of, so that no two scores of different things are compared.
-        tags: of the version.
-        description: of the version, Markdown.
-        run_id: of the run that evaluated it.
+        name: name of the registered model, of which this becomes a version.
+        path: path of its folder in the project, with forward slashes.
+        md5: DVC's hash of that folder. The same md5 is registered once.
+        score: score by which it was chosen; higher is better.
+        judged_on: name of what was scored; only scores of the same are compared.
+        tags: tags of the version.
+        description: description of the version, Markdown.
+        run_id: id of the run that evaluated it.
     """
 
     name: str

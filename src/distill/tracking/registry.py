@@ -25,7 +25,7 @@ def register(client: "MlflowClient", champion: Champion, origin: Mapping[str, st
         origin: further tags of a new version: `git.commit`, `dvc.exp_name`.
 
     Returns:
-        What was done, as `distill/3` with the name and the number of the version.
+        Name and number of the version: `distill/3`.
     """
     from mlflow.exceptions import MlflowException
 
@@ -36,8 +36,8 @@ def register(client: "MlflowClient", champion: Champion, origin: Mapping[str, st
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     versions = client.search_model_versions(f"name = '{name}'")
-    known = [version for version in versions if version.tags.get(MD5) == champion.md5]
-    version = known[0] if known else _create(client, champion, origin)
+    version = next((version for version in versions if version.tags.get(MD5) == champion.md5), None)
+    version = version or _create(client, champion, origin)
     holder = _holder(client, name)
     if holder is None or not _is_better(holder, champion):
         client.set_registered_model_alias(name, ALIAS, version.version)

@@ -1,9 +1,12 @@
 """Runs in MLflow that can neither fail nor slow down the training they describe.
 
-Every call puts a small tuple into a bounded queue and returns; a daemon thread imports MLflow,
-opens the store and sends (`tracking_client`). The first failure (server away, answer too late,
-database broken) is said once on stderr and ends tracking for this run: a circuit breaker, because
-a client that retries holds a stage up for minutes.
+Every call puts a small tuple into a bounded queue and returns; a daemon thread imports MLflow, opens the store and
+sends (`distill.tracking.session`). The first failure (server away, answer too late, database broken) prints one line on
+stderr and ends tracking for this run: a circuit breaker, because a client that retries holds a stage up for minutes.
+
+MLflow's asynchronous logging is no substitute: it needs the import and an open run first, tries every batch anew on a
+server that fails, and joins its threads at exit without a limit (after ten seconds of curves to a server that never
+answers, the process ended 92 s later).
 """
 
 import concurrent.futures.thread  # noqa: F401 - its fork hooks must be registered before ours
@@ -17,23 +20,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from distill.tracking import session as tracking_client
 from distill.tracking import store
 from distill.tracking.names import flatten
 from distill.tracking.records import Champion, Details
+from distill.tracking.session import RunSpec, Session, default_tags
 
 QUEUE_CALLS = 20_000  # far above what a healthy store ever leaves waiting
 FLUSH_SECONDS = 1.0  # calls that arrive within it share a request
 READY_SECONDS = 120  # far above what importing MLflow and a new database take, on a busy machine too
 
-# A process forked while another thread imports would wait for ever on the same module. The data
-# loader forks just when MLflow is being imported: hold the fork back until that is over (1-2 s).
+# A process forked while another thread imports would wait for ever on the same module. The data loader forks just when
+# MLflow is being imported: hold the fork back until that is over (1-2 s).
 _importing = threading.RLock()
-os.register_at_fork(
-    before=_importing.acquire,
-    after_in_parent=_importing.release,
-    after_in_child=_importing.release,
-)
+os.register_at_fork(before=_importing.acquire, after_in_parent=_importing.release, after_in_child=_importing.release)
 
 
 def start_run(
@@ -57,18 +56,18 @@ def start_run(
     rank 0.
 
     Args:
-        root: the repository that keeps the database, also when cwd is a throw-away copy of it.
-        experiment: MLflow experiment, created when missing.
-        name: the run's name: the stage's.
+        root: repository that keeps the database, also when cwd is a throw-away copy of it.
+        experiment: MLflow experiment, created if it is missing.
+        name: name of the run: the stage's.
         params: any nesting of mappings and pydantic models, flattened to `a.b.c`; lists become
             JSON, all else `str`; values are cut at 500 characters.
         tags: added to `git.commit`, `mlflow.source.git.commit`, `dvc.stage` and `dvc.exp_name`.
         state: file that remembers the run's id, so that a killed and restarted stage goes on in the
             same run. Its folder must outlive the `with` block.
-        details: called in the background: what takes a moment to find out (the parent run, datasets). It should
+        details: function that reads what takes a moment (the parent run, datasets); called in the background. It should
             import nothing: a process forked meanwhile could wait for ever on the same module.
         curve_name: name of a value given to `log` → its name in MLflow.
-        shared: the parent run gets what `log_final`, `tag` and `artifact` say too.
+        shared: whether the parent run gets what `log_final`, `tag` and `artifact` log, too.
         close_timeout: seconds that leaving the `with` block may wait for the store (a stage that is
             over before MLflow is imported, and the project's database made, waits for that first).
 
@@ -84,13 +83,13 @@ def start_run(
         run._uri = store.store_uri(root)
         if state is not None:
             Path(state).parent.mkdir(parents=True, exist_ok=True)
-        spec = tracking_client.RunSpec(
+        spec = RunSpec(
             uri=run._uri,
             root=root,
             experiment=experiment,
             name=name,
             params=flatten(params or {}),
-            tags=tracking_client.default_tags(name) | {key: str(tags[key]) for key in tags or {}},
+            tags=default_tags(name) | {key: str(tags[key]) for key in tags or {}},
             state=None if state is None else Path(state).resolve(),
             shared=shared,
         )
@@ -102,13 +101,13 @@ def start_run(
 
 
 class Run:
-    """A run being tracked, or a shell that ignores every call.
+    """A tracked run, or a shell that ignores every call.
 
     Whatever the store does, no method raises, and only `close` waits.
 
     Attributes:
-        run_id: MLflow's id; None until the background thread knows it, and for good where nothing
-            is tracked. Read it after the `with` block, which waits for it.
+        run_id: MLflow's id; None until the background thread knows it, and for good if nothing is tracked. Read it
+            after the `with` block, which waits for it.
     """
 
     def __init__(self, name: str, close_timeout: float) -> None:
@@ -123,7 +122,8 @@ class Run:
         self._ready = threading.Event()
         self._closing = threading.Event()
         self._lock = threading.Lock()
-        self._said: set[str] = set()
+        self._failed = False
+        self._warnings: set[str] = set()
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
         """Log one point of each curve; tensors and numpy scalars are read here and now."""
@@ -147,10 +147,10 @@ class Run:
         if Path(path).is_file():
             self._put("artifact", Path(path).resolve(), folder)
         else:
-            self._say(f"artifact {path} is not a file: not kept")
+            self._warn(f"artifact {path} is not a file: not kept")
 
     def register(self, champion: Champion) -> None:
-        """Register a model, whose files stay where they are; see `tracking_registry.register`."""
+        """Register a model, whose files stay where they are; see `distill.tracking.registry.register`."""
         self._put("champion", champion)
 
     def close(self, status: str = "FINISHED") -> None:
@@ -175,40 +175,37 @@ class Run:
         else:
             self.close("FAILED")
 
-    def _start(self, spec: tracking_client.RunSpec, details: Callable[[], Details]) -> None:
+    def _start(self, spec: RunSpec, details: Callable[[], Details]) -> None:
         self._open = True
-        thread = threading.Thread(target=self._work, args=(spec, details), name=store.THREAD, daemon=True)
-        thread.start()
-        self._thread = thread
+        self._thread = threading.Thread(target=self._work, args=(spec, details), name=store.THREAD, daemon=True)
+        self._thread.start()
 
-    def _work(self, spec: tracking_client.RunSpec, details: Callable[[], Details]) -> None:
+    def _work(self, spec: RunSpec, details: Callable[[], Details]) -> None:
         try:
             try:
                 with _importing:
                     store.import_mlflow()
-                found = self._found(details)
+                known = self._read(details)
                 store.create_database(spec.uri)
             finally:
                 self._ready.set()
-            session = tracking_client.Session(spec, found)
+            session = Session(spec, known)
             self.run_id = session.run_id
             calls: list[tuple] = []
             while self._open and not (calls and calls[-1][0] == "end"):
                 calls = [self._queue.get()]
                 self._closing.wait(FLUSH_SECONDS)
-                with contextlib.suppress(queue.Empty):
-                    while True:
-                        calls.append(self._queue.get_nowait())
+                calls += [self._queue.get() for _ in range(self._queue.qsize())]
                 for problem in session.send(calls):
-                    self._say(problem)
+                    self._warn(problem)
         except Exception as error:
             self._fail(error)
 
-    def _found(self, details: Callable[[], Details]) -> Details:
+    def _read(self, details: Callable[[], Details]) -> Details:
         try:
             return details()
         except Exception as error:  # the run is worth having without them
-            self._say(f"without parent run and datasets ({store.reason(error)})")
+            self._warn(f"without parent run and datasets ({store.reason(error)})")
             return Details()
 
     def _put(self, *call: Any) -> None:
@@ -225,18 +222,18 @@ class Run:
             try:
                 values[str(key)] = float(value)
             except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of many elements
-                self._say(f"metric {key!r} is a {type(value).__name__}, no number: not logged")
+                self._warn(f"metric {key!r} is a {type(value).__name__}, no number: not logged")
         return values
 
     def _fail(self, error: Exception) -> None:
         self._stop(store.reason(error), store.remedy(self._uri, error))
 
     def _stop(self, why: str, remedy: str | None = None) -> None:
-        """Break the circuit: say so the first time, and ignore every later call."""
+        """Break the circuit: print why the first time, and ignore every later call."""
         with self._lock:
-            if "stopped" in self._said:
+            if self._failed:
                 return
-            self._said.add("stopped")
+            self._failed = True
             shown = store.redact(self._uri)
             self._print(
                 f"in {shown} failed ({why}): the stage goes on without it. "
@@ -244,11 +241,11 @@ class Run:
             )
             self._open = False  # last: the process may end as soon as close() sees it
 
-    def _say(self, problem: str) -> None:
+    def _warn(self, problem: str) -> None:
         with self._lock:
-            if problem in self._said:
+            if problem in self._warnings:
                 return
-            self._said.add(problem)
+            self._warnings.add(problem)
             self._print(f"in MLflow: {problem}")
 
     def _print(self, text: str) -> None:

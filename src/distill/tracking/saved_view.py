@@ -21,9 +21,9 @@ class View:
     """A saved view of the runs table.
 
     Attributes:
-        key: last part of its address: `#/experiments/1/runs?viewStateShareKey=<key>`.
-        name: in the menu Views.
-        search: which runs, as in MLflow's search field.
+        key: last part of the view's address: `#/experiments/1/runs?viewStateShareKey=<key>`.
+        name: name in the menu Views.
+        search: filter of runs, as in MLflow's search field.
         order: tag by which they are sorted. Sorted by date, as they are else, they are folded away below their parents.
         tags, metrics: columns, in this order; those that no run has are not shown.
     """
@@ -47,5 +47,5 @@ def save(client: "MlflowClient", experiment: "Experiment", view: View) -> None:
     if PREFIX + view.key in experiment.tags:
         return
     now = time.time_ns() // 1_000_000
-    told = {"name": view.name, "createdAt": now, "updatedAt": now, "state": view.state()}
-    client.set_experiment_tag(experiment.experiment_id, PREFIX + view.key, json.dumps(told))
+    view_tag = {"name": view.name, "createdAt": now, "updatedAt": now, "state": view.state()}
+    client.set_experiment_tag(experiment.experiment_id, PREFIX + view.key, json.dumps(view_tag))

@@ -1,4 +1,4 @@
-"""The MLflow half of `tracking`: a run that is open in a store, used from the background thread only."""
+"""A run that is open in MLflow's store; used from the background thread of `distill.tracking.run` only."""
 
 import json
 import os
@@ -10,17 +10,16 @@ from urllib.parse import quote
 
 from distill import provenance
 from distill.tracking import parent, registry, saved_view
-from distill.tracking.batches import send_metrics, send_params, send_tags
 from distill.tracking.names import clean_key, flatten
 from distill.tracking.records import Champion, Dataset, Details
-from distill.tracking.store import lock, reason, redact
+from distill.tracking.store import lock, log_batch, reason, redact
 
 PARENT = "mlflow.parentRunId"  # by which MLflow nests runs
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What a run is opened with; see `tracking.start`."""
+    """What a run is opened with; see `distill.tracking.run.start_run`."""
 
     uri: str
     root: Path
@@ -83,32 +82,30 @@ class Session:
             }
         self.run_id: str = run.info.run_id
         self._resumed_after = dict(self._last_step)
-        self._finals = dict(run.data.metrics)
-        self._send_params(flatten(details.params) | spec.params, run.data.params, tags)
+        self._results = dict(run.data.metrics)
+        self._describe(flatten(details.params) | spec.params, run.data.params, tags)
         if details.datasets:
             self._client.log_inputs(self.run_id, [_input(dataset) for dataset in details.datasets])
 
     def send(self, calls: Sequence[tuple]) -> list[str]:
-        """Send calls of `tracking.Run`, metrics and tags bundled; returns what is missing now."""
+        """Send the calls of a `Run`, metrics and tags bundled; returns a line for each that could not be sent."""
         from mlflow.entities import Metric
 
-        metrics, finals, tags = [], [], {}
+        metrics, results, tags = [], [], {}
         for kind, *values in calls:
             if kind == "metrics":
                 metrics += [Metric(*point) for point in self._points(*values)]
                 named, step, timestamp = values
-                finals += [Metric(clean_key(k), v, timestamp, 0) for k, v in named.items() if step is None]
+                results += [Metric(clean_key(k), v, timestamp, 0) for k, v in named.items() if step is None]
             elif kind == "tag":
-                tags[clean_key(values[0])] = values[1]
-        send_metrics(self._client, self.run_id, metrics)
-        send_tags(self._client, self.run_id, tags)
+                tags[values[0]] = values[1]
+        log_batch(self._client, self.run_id, metrics=metrics, tags=tags)
         if self._spec.shared and self._parent:
-            send_metrics(self._client, self._parent, finals)
-            send_tags(self._client, self._parent, tags)
+            log_batch(self._client, self._parent, metrics=results, tags=tags)
         problems = []
         for kind, *values in calls:
             if kind == "artifact":
-                problems += self._keep(*values)
+                problems += self._copy(*values)
             elif kind == "champion":
                 problems += self._register(*values)
             elif kind == "end":
@@ -117,7 +114,7 @@ class Session:
                     self._client.set_terminated(self._parent, status=values[0])
         return problems
 
-    def _keep(self, path: Path, folder: str | None) -> list[str]:
+    def _copy(self, path: Path, folder: str | None) -> list[str]:
         if not path.is_file():
             return [f"artifact {path} was removed before it was sent: not kept"]
         self._client.log_artifact(self.run_id, str(path), folder)
@@ -130,12 +127,12 @@ class Session:
 
         try:
             with lock(self._spec.uri):
-                done = registry.register(self._client, champion, self._origin)
+                version = registry.register(self._client, champion, self._origin)
         except MlflowException as error:  # a store without a registry, a name that it refuses
             return [f"{champion.path} is not registered as {champion.name} ({reason(error)})"]
         for run_id in dict.fromkeys((self.run_id, self._parent)):
             if run_id:
-                send_tags(self._client, run_id, {"registered": done})
+                log_batch(self._client, run_id, tags={"registered": version})
         return []
 
     def _points(
@@ -145,7 +142,7 @@ class Session:
         for name, value in values.items():
             key = clean_key(name)
             if step is None:
-                if self._finals.get(key) == value:
+                if self._results.get(key) == value:
                     continue
                 # On the curve's last step, if there is a curve: MLflow's "latest" goes by step.
                 at = self._last_step.get(key, 0)
@@ -160,8 +157,8 @@ class Session:
         from mlflow.exceptions import MlflowException
 
         name = self._spec.experiment
-        if found := self._client.get_experiment_by_name(name):
-            return found
+        if experiment := self._client.get_experiment_by_name(name):
+            return experiment
         # A server knows its own place for artifacts. A database knows none, and would take cwd.
         remote = self._spec.uri.startswith(("http://", "https://", "databricks"))
         folder = self._spec.root / "mlartifacts" / quote(name, safe=" ")
@@ -180,7 +177,7 @@ class Session:
         try:
             state = json.loads(self._spec.state.read_text(encoding="utf-8"))
             run_id, uri = state["run_id"], state["uri"]
-        except (ValueError, KeyError, TypeError):  # not ours, or cut off: a new run loses nothing
+        except (ValueError, KeyError, TypeError):  # somebody else's file, or cut off: a new run loses nothing
             return None
         if uri != redact(self._spec.uri):
             return None
@@ -202,12 +199,12 @@ class Session:
         partial.write_text(json.dumps({"run_id": run_id, "uri": uri}) + "\n", encoding="utf-8")
         partial.replace(path)
 
-    def _send_params(self, params: Mapping[str, str], known: Mapping[str, str], tags: dict[str, str]) -> None:
-        changed = {k: v for k, v in params.items() if known.get(k, v) != v}
+    def _describe(self, params: Mapping[str, str], logged: Mapping[str, str], tags: dict[str, str]) -> None:
+        changed = {k: v for k, v in params.items() if logged.get(k, v) != v}
         if changed:  # MLflow refuses to change a param
             tags["params.changed"] = json.dumps(changed, ensure_ascii=False)
-        send_params(self._client, self.run_id, {k: v for k, v in params.items() if k not in known})
-        send_tags(self._client, self.run_id, {clean_key(k): v for k, v in tags.items()})
+        new = {k: v for k, v in params.items() if k not in logged}
+        log_batch(self._client, self.run_id, params=new, tags=tags)
 
 
 def _input(dataset: Dataset) -> Any:

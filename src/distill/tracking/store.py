@@ -1,4 +1,4 @@
-"""MLflow's store: where it is, how it is opened without harm, and what to say when it fails.
+"""MLflow's store: where it is, how it is opened and written without harm, and what to say when it fails.
 
 Importing this module is cheap; `import_mlflow` is not.
 """
@@ -8,11 +8,17 @@ import logging
 import os
 import re
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from distill.tracking.names import shorten
+from distill.tracking.names import TAG_LENGTH, clean_key, shorten
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
+    from mlflow.tracking import MlflowClient
 
 LOCK_SECONDS = 60
 THREAD = "tracking"  # the name of the thread that talks to the store
@@ -90,11 +96,37 @@ def create_database(uri: str) -> None:
     with lock(uri):
         draft = database.with_name(f"{database.name}.new")
         # The journal of a draft that was left half-made would be applied to the next one.
-        for left in (draft, draft.with_name(f"{draft.name}-journal")):
-            left.unlink(missing_ok=True)
+        for leftover in (draft, draft.with_name(f"{draft.name}-journal")):
+            leftover.unlink(missing_ok=True)
         if not database.exists():
             MlflowClient(uri.replace(str(database), str(draft), 1)).search_experiments(max_results=1)
             draft.rename(database)
+
+
+def log_batch(
+    client: "MlflowClient",
+    run_id: str,
+    *,
+    metrics: "Sequence[Metric]" = (),
+    params: Mapping[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Log to a run, in as few requests as MLflow's limits allow; long tags are cut.
+
+    It is synchronous even if MLFLOW_ENABLE_ASYNC_LOGGING is set: see `distill.tracking.run`.
+
+    Args:
+        params: names that MLflow accepts and the run does not have yet.
+    """
+    from mlflow.entities import Param, RunTag
+
+    client.log_batch(
+        run_id,
+        metrics,
+        [Param(key, value) for key, value in (params or {}).items()],
+        [RunTag(clean_key(key), shorten(value, TAG_LENGTH)) for key, value in (tags or {}).items()],
+        synchronous=True,
+    )
 
 
 def lock(uri: str) -> FileLock:

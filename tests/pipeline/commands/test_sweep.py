@@ -4,14 +4,16 @@ import csv
 import json
 import re
 import shutil
+import subprocess
 import time
 from pathlib import Path
-from subprocess import CompletedProcess
+from subprocess import DEVNULL, CompletedProcess
 
 import pytest
 import yaml
 
-from distill.experiments import dvc_experiments, search
+from distill.experiments import search
+from pipeline.commands import experiments
 from tests.helpers import micro
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -108,6 +110,11 @@ def optuna():
 def start(project) -> None:
     """`dvc queue start`, and wait for its end."""
     project.run("dvc", "queue", "start")
+    wait(project)
+
+
+def wait(project) -> None:
+    """Wait until the queue has nothing left to do; it must have failed in nothing."""
     while re.search(r"\b(Queued|Running)\b", status := project.run("dvc", "queue", "status").stdout):
         time.sleep(0.5)
     assert "Failed" not in status
@@ -132,6 +139,37 @@ def test_the_queue_s_experiments_are_a_table_by_value_with_the_best_marked(small
         kept = small.show("HEAD" if row["experiment"] == "last commit" else small.ref(row["experiment"]))
         assert float(row["selection_score"]) == float(row["selection_f1"]) == kept["ted"]["selection_f1"]
         assert float(row["score"]) == float(row["f1"]) == kept["ted"]["f1"] and row["model"] == "ted"
+
+
+def test_experiments_are_read_while_the_queue_runs_another(small, tmp_path):
+    go_on = tmp_path / "go_on"
+    waiting = f"import pathlib, time\nwhile not pathlib.Path({str(go_on)!r}).exists():\n    time.sleep(0.1)\n"
+    (small.repo / "score.py").write_text(waiting + SCORE)
+    small.run("dvc", "exp", "run", "--queue", "--name", "waits", "-S", "ted.mse_alpha=700")
+    small.run("git", "checkout", "-q", "score.py")
+    # Its worker inherits the output, and whoever captures that waits for the worker.
+    start = ("dvc", "queue", "start")
+    subprocess.run(start, cwd=small.repo, env=micro.environment(), check=True, stdout=DEVNULL, stderr=DEVNULL)
+    try:
+        while not re.search(r"waits .*Running", small.run("dvc", "queue", "status").stdout):
+            time.sleep(0.2)
+        output = small.command("sweep", "ted.mse_alpha").stdout
+        assert {row[4] for row in cells(output)} == {"weight-1", "weight-2", "weight-3", "last commit"}
+    finally:
+        go_on.touch()
+        wait(small)
+    assert "left out: waits: differs in score.py too" in small.command("sweep", "ted.mse_alpha").stdout
+    small.run("dvc", "exp", "remove", "waits")
+
+
+def test_a_folder_without_repository_or_commit_is_one_line(tmp_path):
+    for reason in ("is not a git repository", "unknown Git revision 'HEAD'"):
+        path = f"{micro.ROOT}:{micro.ROOT / 'src'}"
+        words = ("python", "-m", "pipeline.commands.sweep", "ted.mse_alpha")
+        done = micro.run(tmp_path, *words, env={"PYTHONPATH": path}, check=False)
+        assert done.returncode == 2 and reason in done.stderr and len(done.stderr.splitlines()) == 1
+        assert "run from the root of a repository with a commit" in done.stderr
+        micro.run(tmp_path, "git", "init", "-q")
 
 
 def test_what_differs_elsewhere_is_left_out_by_name(small):
@@ -225,7 +263,7 @@ def test_results_of_other_parameters_than_the_committed_ones_are_no_baseline(sma
     """Somebody edits params.yaml and commits it without running the pipeline."""
     copy = shutil.copytree(small.repo, tmp_path / "copy", ignore=shutil.ignore_patterns("tmp", "cache"))
     monkeypatch.chdir(copy)
-    assert dvc_experiments.baseline().problem == ""
+    assert experiments.baseline().problem == ""
     (copy / "params.yaml").write_text(PARAMS.replace("mse_alpha: 100", "mse_alpha: 7"))
     micro.run(copy, "git", "commit", "-qam", "edit")
-    assert dvc_experiments.baseline().problem == "the committed results were made with another ted.mse_alpha"
+    assert experiments.baseline().problem == "the committed results were made with another ted.mse_alpha"
