@@ -333,7 +333,7 @@ def stage_of(dvc):
     """The process of the stage that a `dvc` runs; None while there is none."""
     try:
         children = psutil.Process(dvc.pid).children(recursive=True)
-        return next((child for child in children if "pipeline.distill" in child.cmdline()), None)
+        return next((child for child in children if {"pipeline", "distill"} <= set(child.cmdline())), None)
     except psutil.Error:
         return None
 

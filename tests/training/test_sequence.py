@@ -13,6 +13,7 @@ from distill.training import phases, sequence
 from distill.training.objective import Objective
 from distill.training.run import Result, TrainingRun, join
 from tests.helpers import tiny
+from tests.helpers.two_processes import told
 
 TASK = load_task("qa")
 COUNT = 3
@@ -153,6 +154,34 @@ def test_a_damaged_link_is_trained_again(whole, start, tmp_path):
     again = Family(tmp_path, start)
     assert [weights(link) for link in again.train()] == [weights(link) for link in whole[1]]
     assert [number for number, _ in again.begun] == [2]
+
+
+IN_TWO_PROCESSES = """
+from pathlib import Path
+from tests.training.test_sequence import Family, Kill
+def train(folder, die=None):
+    family = Family(Path({folder!r}) / folder, Path({start!r}), die)
+    try:
+        links = family.train()
+    except Kill:
+        return None
+    told = [[link.model.relative_to(family.folder).as_posix(), link.result.history] for link in links]
+    return [[number for number, _ in family.begun], told, [step for step, _ in family.logged]]
+tell([train("whole"), train("killed", (2, 5)), train("killed")])
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_agree_on_every_link_also_after_a_kill(start, tmp_path):
+    first, second = told(IN_TWO_PROCESSES.format(folder=str(tmp_path), start=str(start)))
+    for (begun, links, _), killed, (begun_again, links_again, _) in (first, second):
+        assert killed is None and links_again == links
+        assert (begun, begun_again) == ([1, 2, 3], [2, 3])
+    assert first[0][1] == second[0][1] and len(first[0][1]) == COUNT
+    assert first[0][2] and not second[0][2], "the first process alone logs"
+    for name, _ in first[0][1]:
+        model = "model.safetensors"
+        assert (tmp_path / "whole" / name / model).read_bytes() == (tmp_path / "killed" / name / model).read_bytes()
 
 
 def result(steps, seconds, speed, resumed_from=0, **scores):

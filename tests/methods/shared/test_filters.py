@@ -71,7 +71,8 @@ def test_the_backbone_is_frozen_in_evaluation_mode_and_unchanged():
     assert torch.equal(first["loss"], again["loss"])
     first["loss"].backward()
     assert not any(p.requires_grad or p.grad is not None for p in backbone.parameters())
-    assert all(p.grad is not None and p.grad.any() for p in objective.parameters())
+    # A bias moves all tokens' logits alike, which softmax does not see: its gradient is rounding, and may be exactly 0.
+    assert all(p.grad is not None and (p.grad.any() or p.dim() == 1) for p in objective.parameters())
     torch.optim.AdamW(objective.parameters(), 0.1).step()
     objective.eval(), objective.train()
     assert not backbone.training
