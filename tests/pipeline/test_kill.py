@@ -70,7 +70,8 @@ TRAININGS = {
 OTHERS = {
     "corpus": ({}, ["data/raw/atlas"]),
     "prepare": ({}, ["data/prepared"]),
-    "predict": ({"predict.batch_size": 8}, ["data/teacher", "data/states"]),
+    "predict": ({"predict.batch_size": 8}, ["data/teacher", "data/states", "data/filter_states"]),
+    "signals": ({}, ["data/signals"]),
     "evaluate student": ({}, ["metrics/runs/student.json", "data/predictions"]),
 }
 

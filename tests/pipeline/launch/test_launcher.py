@@ -41,9 +41,9 @@ def test_one_process_is_the_rule():
 
 def test_the_number_of_processes_counts_for_stages_that_have_work_to_share(monkeypatch):
     monkeypatch.setenv("DISTILL_PROCESSES", "4")
-    assert [launcher.wanted(script) for script in ("distill", "finetune", "train_filters", "generator", "predict")] == [
-        4
-    ] * 5
+    assert [
+        launcher.wanted(script) for script in ("distill", "finetune", "train_filters", "train_generator", "predict")
+    ] == [4] * 5
     assert [launcher.wanted(script) for script in ("prepare", "evaluate", "summarize", "retrieve")] == [1] * 4
 
 
@@ -79,7 +79,7 @@ def test_accelerates_file_counts_where_nothing_else_is_said(monkeypatch, machine
 def test_a_launcher_trains_and_the_number_of_processes_serves_the_stage_that_stays_on_one_machine(monkeypatch):
     monkeypatch.setenv("DISTILL_LAUNCH", "srun torchrun --nnodes 2")
     monkeypatch.setenv("DISTILL_PROCESSES", "8")
-    for script in ("distill", "finetune", "train_filters", "generator"):
+    for script in ("distill", "finetune", "train_filters", "train_generator"):
         assert launcher.wanted(script) == ["srun", "torchrun", "--nnodes", "2"]
     assert launcher.wanted("predict") == 8 and launcher.wanted("evaluate") == 1
 
