@@ -1,4 +1,4 @@
-"""Stage signals: each method gets what it asks for, whole and checked; its students need nothing else of the teacher."""
+"""Stage signals: each method gets what it asks for, checked; its students need nothing else of the teacher."""
 
 import json
 import shutil
