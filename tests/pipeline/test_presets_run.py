@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from distill.config import reading
+from distill.config import reading, training
 from distill.data.loading import tokenizer as tokenizers
 from distill.experiments import params_file, presets
 from tests.helpers import micro, tiny
@@ -109,7 +109,7 @@ def prepared(corpus, stages, tmp_path_factory):
 def small(name: str, hub: dict[str, str]) -> str:
     """params.yaml with the preset, in sizes for a test."""
     text = presets.merge(micro.params(), presets.load(name))
-    values = yaml.safe_load(text)
+    values = training.complete(yaml.safe_load(text))
     changes: dict[str, Any] = {"predict.batch_size": 32, "evaluate.batch_size": 32}
     for section in TRAININGS:
         evaluations = min(values[section]["evaluations"], 1)
