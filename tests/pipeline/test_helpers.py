@@ -27,7 +27,7 @@ def test_a_stage_ends_with_its_own_code(stages, tmp_path, setup, code):
 
 def test_a_stage_that_has_ended_is_not_waited_for(stages, tmp_path):
     done = stages.kill_when(tmp_path, "evaluate", condition=lambda: False)
-    assert done.code == 2 and "error: usage: python -m pipeline" in done.err
+    assert done.code == 2 and "error: dvc.yaml: No such file or directory" in done.err
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ import pytest
 from distill.tracking.records import Champion
 from distill.tracking.run import start_run
 from pipeline.stage import paths
+from pipeline.stage.definition import Definition
 from pipeline.stage.stage import Stage
 from tests.helpers import micro
 
@@ -47,20 +48,20 @@ def store(tmp_path_factory) -> Iterator[SimpleNamespace]:
         patch.setenv("DVC_ROOT", str(folder))
         patch.setenv("DVC_EXP_NAME", "warm")
         patch.chdir(folder)
-        paths.params()  # as every stage does first
+        params = paths.params()
         runs = {}
         for method, scores in SCORES.items():
             tags = {"method": method, "seed": 1}
             for kind in ("distill", "evaluate"):
                 name = f"{kind}@{method}-1"
-                with Stage(name, params={"task": "qa"}, experiment="distill", tags=tags) as stage:
+                with Stage(Definition(name, ("task",)), params, tags=tags) as stage:
                     if kind == "evaluate":
                         stage.run.log_final(scores)
                     else:
                         for step in range(3):
                             stage.run.log({key: values[step] for key, values in CURVES.items()}, step)
                 runs[name] = stage.run.run_id
-        with Stage("summarize", params={}, experiment="distill") as stage:
+        with Stage(Definition("summarize"), params) as stage:
             stage.run.log_final({f"{m}.{k}": v for m, scores in SCORES.items() for k, v in scores.items()})
         runs["summarize"] = stage.run.run_id
     assert None not in runs.values()

@@ -54,6 +54,15 @@ if __name__ == "__main__":
 """
 
 
+# Its entry in dvc.yaml, whatever its word.
+ENTRY = """
+stages:
+  finetune:
+    matrix: {how: [wait]}
+    cmd: python -m pipeline finetune ${item.how}
+"""
+
+
 @pytest.fixture
 def start(tmp_path):
     """Starts the stage in a folder and a terminal session of its own; whatever is left of it is ended."""
@@ -62,6 +71,7 @@ def start(tmp_path):
     def begin(how: str, folder: Path = tmp_path, **environment: str) -> subprocess.Popen:
         folder.mkdir(exist_ok=True)
         (folder / "finetune.py").write_text(STAGE)
+        (folder / "dvc.yaml").write_text(ENTRY)
         paths = os.pathsep.join([str(micro.ROOT / "src"), str(micro.ROOT)])
         environment = {"PYTHONPATH": paths, "HF_HOME": str(folder), "DISTILL_PROCESSES": "2"} | environment
         process = subprocess.Popen(
@@ -104,13 +114,13 @@ def gone(folder: Path) -> bool:
 
 
 def test_several_stages_start_at_once_and_each_has_two_processes(start, tmp_path):
-    both = [start("--num_processes 9", tmp_path / name, OMP_NUM_THREADS="3") for name in ("one", "other")]
+    both = [start("--num_processes=9", tmp_path / name, OMP_NUM_THREADS="3") for name in ("one", "other")]
     for process, name in zip(both, ("one", "other"), strict=True):
         out, err = process.communicate(timeout=120)
         assert (process.returncode, out, err) == (0, "", "")
         for rank in (0, 1):
             # A word that looks like an option is the stage's; the address needs no name that resolves.
-            assert (tmp_path / name / f"{rank}.words").read_text() == "'--num_processes 9' 2 localhost 3"
+            assert (tmp_path / name / f"{rank}.words").read_text() == "'--num_processes=9' 2 localhost 3"
 
 
 def test_torchruns_of_two_nodes_meet(start, tmp_path):
