@@ -245,7 +245,7 @@ def test_load_reads_overrides_and_tells_of_files_that_are_no_parameters(tmp_path
         ("a: [", "not valid YAML"),
         ("- 1", "found a list"),
         ("", "found nothing"),
-        ("a: 1\na: 2\n", "line 2: not valid YAML: duplicate key"),
+        ("a: 1\na: 2\n", "line 2: not valid YAML: found duplicate key"),
     ):
         file.write_text(content)
         with pytest.raises(UserError) as caught:
