@@ -29,7 +29,7 @@ def _check_method(name: str, params: Params) -> None:
         raise ValueError(f"methods: {name!r} has no section of its own: add `{name}:` to the file")
     method = registry.load(name)
     if name in params.augment.methods and not method.copies:
-        able = [other for other in params.methods if other in registry.available() and registry.load(other).copies]
+        able = [listed for listed in params.methods if listed in registry.available() and registry.load(listed).copies]
         raise ValueError(
             f"augment.methods: {name!r} cannot learn from copies: take it out"
             f" (of methods {params.methods}, {', '.join(able) or 'none'} can)"
@@ -108,7 +108,7 @@ def _grouped_methods(methods: Any) -> str:
 
 
 def _problems_of_training(raw: dict[str, Any]) -> list[str]:
-    """What is wrong with section `training` itself: told once, and not for every section that takes values from it."""
+    """Problems of section `training` itself, reported once and not for every section that takes values from it."""
     if training.NAME not in raw:
         return [f"{training.NAME}: {MISSING}"]
     values = raw[training.NAME]

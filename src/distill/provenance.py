@@ -1,4 +1,4 @@
-"""Which commit runs."""
+"""The commit of the running code."""
 
 from __future__ import annotations
 

@@ -39,10 +39,10 @@ def test_a_method_that_reads_states_gets_those_of_its_layers(params):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("tinybert", "it needs attention scores and the model itself"),
-        ("mate", "it needs the model itself"),
-        ("rkd", "it learns from augmented copies"),
-        ("pkd", "it learns from augmented copies"),
+        ("tinybert", "the method needs attention scores and the model itself"),
+        ("mate", "the method needs the model itself"),
+        ("rkd", "the method learns from augmented copies"),
+        ("pkd", "the method learns from augmented copies"),
     ],
 )
 def test_who_runs_the_teacher_along_says_why(params, name, reason):

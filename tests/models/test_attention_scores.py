@@ -117,9 +117,9 @@ def test_nothing_is_collected_outside_the_block():
     attention_scores.prepare(model)
     with attention_scores.Scores() as seen:
         forward_pass(model, TASK, batch)
-    count = len(seen.found)
+    count = len(seen.scores)
     forward_pass(model, TASK, batch)
-    assert count == len(seen.found) == 2
+    assert count == len(seen.scores) == 2
 
 
 def test_a_teacher_gives_them_without_a_gradient_and_says_so():
@@ -135,13 +135,13 @@ def test_an_architecture_without_scores_is_refused_by_name(monkeypatch):
     model = tiny.model("bert", layers=2).eval()
     with attention_scores.Scores() as seen:
         forward_pass(model, TASK, tiny.batch())  # a fused kernel
-    assert model.config._attn_implementation == "sdpa" and not seen.found
+    assert model.config._attn_implementation == "sdpa" and not seen.scores
     with pytest.raises(UserError, match="bert: 0 attention scores were seen for 2 layers: .* take a method that does"):
-        attention_scores.check(seen.found, model)
+        attention_scores.check(seen.scores, model)
 
     def refuse(name):
         raise ValueError(f"no {name} here")
 
     monkeypatch.setattr(model, "set_attn_implementation", refuse)
-    with pytest.raises(UserError, match="bert: attention scores cannot be had: no eager here"):
+    with pytest.raises(UserError, match="bert: attention scores are not available: no eager here"):
         attention_scores.prepare(model)

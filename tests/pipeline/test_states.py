@@ -45,7 +45,9 @@ def cached(ready, stages, tmp_path_factory):
     assert "states of all tokens of layers 1, 2, 3, 4" in done.out and "over cache.max_gb" not in done.out
     handed = handed_over(stages.run(repo, "signals"))
     assert {name for name, line in handed.items() if "runs along" in line} == {"tinybert"}
-    assert handed["tinybert"].endswith("(the teacher runs along: it needs attention scores and the model itself)")
+    assert handed["tinybert"].endswith(
+        "(the teacher runs along: the method needs attention scores and the model itself)"
+    )
     return repo
 
 

@@ -1,7 +1,7 @@
 """Retrieved neighbours of the training rows, with the teacher's logits for each (stage retrieve).
 
-`features.arrow` holds the candidates' tokens, `neighbours.npy` int32 (training rows, K) which of them belong to which
-training row, nearest first, and `logits/` what the teacher says to them. A text that is the neighbour of many is
+`features.arrow` holds the candidates' tokens, `neighbours.npy`, int32 (training rows, K), the candidates of each
+training row, nearest first, and `logits/` the teacher's logits for them. A text that is the neighbour of many is
 stored, and predicted, once.
 """
 
@@ -30,8 +30,8 @@ class Candidates:
     Args:
         features: the candidates' features (`datasets.Dataset`, tokens only).
         cache: the teacher's logits over them.
-        neighbours: (training rows, K): rows of `features`, nearest first.
-        pad_token_id: the tokenizer's.
+        neighbours: int (training rows, K): rows of `features`, nearest first.
+        pad_token_id: id of the padding token.
 
     Raises:
         UserError: the three do not belong together.
@@ -53,7 +53,7 @@ class Candidates:
         """Open what stage retrieve wrote, memory-mapped.
 
         Args:
-            identity: content hashes of what they belong to (`prediction.identity`).
+            identity: content hashes of the data and the teacher that they belong to (`writer.identity`).
 
         Raises:
             UserError: a file is missing or damaged, or they belong to other features.
@@ -86,14 +86,14 @@ class Candidates:
         return {name: value.to(device) for name, value in batch.items()}, logits.to(device)
 
     def pick(self, batch: dict[str, Tensor], logits: Tensor, rows: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Some rows of what `of` gave, without the padding that only the others needed."""
+        """Rows of a batch and logits from `of`, without padding that only the dropped rows needed."""
         width = -(-int(batch["attention_mask"][rows].sum(1).max()) // MULTIPLE) * MULTIPLE
         picked = {name: value[rows, :width] if value.dim() == 2 else value[rows] for name, value in batch.items()}
         return picked, logits[rows, :width] if self.task.per_token else logits[rows]
 
 
 def required(candidates: Candidates | None, method: str, count: int, field: str) -> Candidates:
-    """The candidates, of which a method takes `count` a row.
+    """The candidates, checked to be at least `count` for each training row.
 
     Raises:
         UserError: there are none, or fewer.
@@ -109,9 +109,9 @@ def check_params(params: Params, method: str, field: str) -> None:
     _check_count(method, field, getattr(params.sections[method], field), params.retrieve.candidates)
 
 
-def _check_count(method: str, field: str, wanted: int, there: int) -> None:
-    if wanted > there:
+def _check_count(method: str, field: str, wanted: int, available: int) -> None:
+    if wanted > available:
         raise UserError(
-            f"params.yaml: {method}.{field}: {wanted}, but each training row has {there} candidates: raise"
+            f"params.yaml: {method}.{field}: {wanted}, but each training row has {available} candidates: raise"
             f" retrieve.candidates, or lower {method}.{field}"
         )

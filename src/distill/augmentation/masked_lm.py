@@ -1,4 +1,4 @@
-"""A masked language model that proposes words: how it is trained, and what it gives at chosen places of a text.
+"""A masked language model that proposes words: its training, and its logits at chosen places of a text.
 
 Trained as BERT is (Devlin et al. 2019): a share of the tokens is to be guessed; of these 80% become the mask token, 10%
 another word, 10% stay. The vocabulary's output layer runs on the chosen places alone: over all tokens it would fill
@@ -30,7 +30,7 @@ class MaskedLM:
     """What `models` must know of a task to build, load and run a masked language model; nothing is scored.
 
     Attributes:
-        fresh: parameters that the checkpoint loaded last did not have: they are random.
+        fresh: names of the parameters that the last checkpoint lacked and that are therefore random.
     """
 
     name = "masked_lm"
@@ -39,7 +39,7 @@ class MaskedLM:
         self.fresh: list[str] = []
 
     def auto_class(self) -> MaskedLM:
-        """Itself: `AutoModelForMaskedLM`, but it keeps what the checkpoint lacked."""
+        """This object: `AutoModelForMaskedLM` that also records what the checkpoint lacked."""
         return self
 
     def from_config(self, *args: Any, **options: Any) -> PreTrainedModel:
@@ -48,9 +48,9 @@ class MaskedLM:
 
     def from_pretrained(self, *args: Any, **options: Any) -> tuple[PreTrainedModel, dict]:
         """As `AutoModelForMaskedLM.from_pretrained`, with its report."""
-        model, found = AutoModelForMaskedLM.from_pretrained(*args, **options)
-        self.fresh = sorted({*found["missing_keys"], *(keys[0] for keys in found["mismatched_keys"])})
-        return model, found
+        model, report = AutoModelForMaskedLM.from_pretrained(*args, **options)
+        self.fresh = sorted({*report["missing_keys"], *(keys[0] for keys in report["mismatched_keys"])})
+        return model, report
 
     def model_fields(self) -> dict[str, Any]:
         """None: the head follows from the vocabulary."""
@@ -65,11 +65,11 @@ def build(spec: Model, tokenizer: PreTrainedTokenizerBase, seed: int, train: boo
     """The generator before its training.
 
     Args:
-        spec: its section of params.yaml, a checkpoint or a shape.
+        spec: section `generator.model` of params.yaml, a checkpoint or a shape.
         train: whether it will be trained; if not, the checkpoint must have all of its weights.
 
     Raises:
-        UserError: it cannot be built; its head would be random and stay so.
+        UserError: it cannot be built, or its head would be random and remain so.
     """
     task = MaskedLM()
     model = loading.build(spec, task, tokenizer, seed, "generator")
@@ -96,7 +96,7 @@ def load(folder: Path) -> PreTrainedModel:
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> Tensor:
-    """Ids of special tokens, the unknown word's among them: never changed and never proposed. int64, (S,)."""
+    """Ids of special tokens, including the unknown word, int64 (S,): they are never changed and never proposed."""
     return torch.tensor(sorted(set(tokenizer.all_special_ids)))
 
 
@@ -121,7 +121,7 @@ def choose(eligible: Tensor, share: float) -> Tensor:
 
     Args:
         eligible: bool, (B, L).
-        share: from 0 to 1; rounded to whole places, at least one in a row that has any.
+        share: share of the eligible places, from 0 to 1; rounded to whole places, at least one in a row that has any.
 
     Returns:
         bool, (B, L).
@@ -136,11 +136,11 @@ def choose(eligible: Tensor, share: float) -> Tensor:
 def logits_at(model: PreTrainedModel, batch: dict[str, Tensor], places: Tensor) -> Tensor:
     """Logits over the vocabulary at some places of a batch.
 
-    The encoder runs on everything, the head on these places alone, whatever the architecture calls its head: every
-    masked-LM head works token by token, so it is handed the chosen states as one long text.
+    The encoder runs on everything, the head on these places alone, in any architecture: every masked-LM head works
+    token by token, so it gets the chosen states as one long text.
 
     Args:
-        batch: `input_ids` (with masks in), `attention_mask`, and `token_type_ids` where there are any.
+        batch: `input_ids` (with mask tokens), `attention_mask`, and `token_type_ids` where there are any.
         places: bool, (B, L), n of them true.
 
     Returns:
@@ -176,7 +176,7 @@ class MaskedLanguageModelling(Objective):
     """Training of a generator: guess the chosen tokens.
 
     Args:
-        share: of a row's real tokens that are not special (BERT: 0.15).
+        share: share of a row's real, not special tokens that are chosen (BERT: 0.15).
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, share: float):
@@ -198,8 +198,8 @@ class MaskedLanguageModelling(Objective):
         return {"loss": loss, "masked_lm": loss}
 
     def _noised(self, gold: Tensor) -> Tensor:
-        """What stands at the chosen places while they are guessed, (n,)."""
+        """Input ids at the chosen places, (n,): mask tokens, other words, or the gold tokens."""
         draw = torch.rand(len(gold), device=gold.device)
-        others = self.words[torch.randint(len(self.words), (len(gold),), device=gold.device)]
-        noised = torch.where(draw < _MASKED + _REPLACED, others, gold)
+        replacements = self.words[torch.randint(len(self.words), (len(gold),), device=gold.device)]
+        noised = torch.where(draw < _MASKED + _REPLACED, replacements, gold)
         return torch.where(draw < _MASKED, self.mask, noised)

@@ -1,7 +1,7 @@
-"""Nearest neighbours of the training texts in a pool, by TF-IDF, and the features that they make.
+"""Nearest neighbours of the training texts in a pool, by TF-IDF, and their features.
 
 Kamalloo et al. 2021 (arXiv 2105.13608) retrieve by sentence embeddings from a large corpus; words weighted by TF-IDF
-need no further model. A text is (text, None), or (first, second) for a pair, which is looked for and replaced as a
+need no further model. A text is (text, None), or (first, second) for a pair, which is retrieved and replaced as a
 whole.
 """
 
@@ -21,7 +21,7 @@ from distill.errors import UserError
 
 Text = tuple[str, str | None]
 
-# Scores that are held at a time: queries of a block times the pool.
+# Scores held in memory at a time: queries of a block times texts of the pool.
 _BLOCK = 1 << 24
 
 
@@ -31,22 +31,22 @@ def key(text: Text) -> str:
 
 
 def texts(examples: Any) -> list[Text]:
-    """What is varied in each row of a split's examples: the question, or the text or pair."""
+    """The text that neighbours replace in each row of a split's examples: the question, or the text or pair."""
     if "question" in examples.column_names:
         return [(question, None) for question in examples["question"]]
     return list(zip(examples["text"], examples["text_pair"], strict=True))
 
 
-def unique(given: Iterable[Text]) -> list[Text]:
+def unique(items: Iterable[Text]) -> list[Text]:
     """The texts in their order, each once (by `key`)."""
-    found: dict[str, Text] = {}
-    for text in given:
-        found.setdefault(key(text), text)
-    return list(found.values())
+    by_key: dict[str, Text] = {}
+    for text in items:
+        by_key.setdefault(key(text), text)
+    return list(by_key.values())
 
 
 def without(pool: Iterable[Text], scored: Iterable[Text]) -> list[Text]:
-    """The pool without texts of the splits that scores are chosen by or reported on."""
+    """The pool without `scored`, the texts of the selection and the reported splits."""
     held_out = {key(text) for text in scored}
     return [text for text in pool if key(text) not in held_out]
 
@@ -54,7 +54,7 @@ def without(pool: Iterable[Text], scored: Iterable[Text]) -> list[Text]:
 def read_pool(path: Path, pairs: bool, strip_html: bool) -> list[Text]:
     """The texts of a file, each once: one a line, UTF-8; a pair is its two texts with a tab between.
 
-    They are cleaned as the data's texts are, so that one that is also in a reported split is recognised.
+    They are cleaned as the data's texts are, so that texts of a reported split are recognised.
 
     Raises:
         UserError: the file cannot be read, or a line is no pair.
@@ -64,7 +64,7 @@ def read_pool(path: Path, pairs: bool, strip_html: bool) -> list[Text]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{field}: {error}: name a UTF-8 text file with one text a line") from error
-    found: list[Text] = []
+    pool: list[Text] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -74,8 +74,8 @@ def read_pool(path: Path, pairs: bool, strip_html: bool) -> list[Text]:
         texts = (first, second) if pairs else (line,)
         clean = [cleaned(text, strip_html) for text in texts]
         if all(clean):
-            found.append((clean[0], clean[1] if pairs else None))
-    return unique(found)
+            pool.append((clean[0], clean[1] if pairs else None))
+    return unique(pool)
 
 
 def neighbours(
@@ -84,7 +84,7 @@ def neighbours(
     """The `count` texts of the pool that are nearest to each query by TF-IDF cosine, nearest first.
 
     A text is never its own neighbour, nor is one that equals it (`key`). Equally near ones are taken in the pool's
-    order. Held in memory are block after block of queries, never all queries times the pool.
+    order. Queries are scored block by block: the scores of all queries are never in memory at once.
 
     Args:
         pool: each text once (see `unique`).
@@ -94,7 +94,7 @@ def neighbours(
         int32 (queries, count), rows of the pool.
 
     Raises:
-        UserError: the pool has fewer other texts than are wanted, or no words.
+        UserError: the pool has `count` texts or fewer, or no words.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -104,38 +104,38 @@ def neighbours(
             f" its own neighbour: lower it to {max(len(pool) - 1, 1)} or less, or name a larger retrieve.pool"
         )
     places = {key(text): row for row, text in enumerate(pool)}
-    asked = unique(queries)
+    distinct = unique(queries)
     vectorizer = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b", dtype=np.float32)
     try:
         stored = vectorizer.fit_transform(map(key, pool)).T.tocsr()
     except ValueError as error:
         raise UserError(f"params.yaml: retrieve.pool: {error}: the texts need words") from error
-    wanted = vectorizer.transform(map(key, asked))
-    found = np.empty((len(asked), count), np.int32)
+    wanted = vectorizer.transform(map(key, distinct))
+    nearest = np.empty((len(distinct), count), np.int32)
     size = max(1, _BLOCK // len(pool))
-    for first in range(0, len(asked), size):
-        scores = wanted[first : first + size] @ stored
-        for row, (start, end) in enumerate(zip(scores.indptr, scores.indptr[1:], strict=False), start=first):
-            own = places.get(key(asked[row]), -1)
-            found[row] = _nearest(scores.indices[start:end], scores.data[start:end], own, count)
+    for block in range(0, len(distinct), size):
+        scores = wanted[block : block + size] @ stored
+        for row, (start, end) in enumerate(zip(scores.indptr, scores.indptr[1:], strict=False), start=block):
+            query_row = places.get(key(distinct[row]), -1)
+            nearest[row] = _nearest(scores.indices[start:end], scores.data[start:end], query_row, count)
         if on_block:
-            on_block(len(asked[first : first + size]))
-    rows = {key(text): row for row, text in enumerate(asked)}
-    return found[[rows[key(text)] for text in queries]]
+            on_block(len(distinct[block : block + size]))
+    rows = {key(text): row for row, text in enumerate(distinct)}
+    return nearest[[rows[key(text)] for text in queries]]
 
 
-def _nearest(rows: np.ndarray, scores: np.ndarray, own: int, count: int) -> np.ndarray:
-    """The best `count` of the rows that share a word with the query; where they are fewer, the pool's first others."""
-    other = rows != own
-    rows, scores = rows[other], scores[other]
+def _nearest(rows: np.ndarray, scores: np.ndarray, query_row: int, count: int) -> np.ndarray:
+    """The best `count` of the rows that share a word with the query; with fewer, also the pool's first other rows."""
+    different = rows != query_row
+    rows, scores = rows[different], scores[different]
     if len(rows) > count:
         near = scores >= np.partition(scores, -count)[-count]
         rows, scores = rows[near], scores[near]
     best = rows[np.lexsort((rows, -scores))][:count]
     if len(best) < count:
-        taken = {own, *best.tolist()}
-        others = (row for row in range(count + len(taken)) if row not in taken)
-        best = np.concatenate([best, [next(others) for _ in range(count - len(best))]])
+        excluded = {query_row, *best.tolist()}
+        fillers = (row for row in range(count + len(excluded)) if row not in excluded)
+        best = np.concatenate([best, [next(fillers) for _ in range(count - len(best))]])
     return best
 
 
@@ -159,9 +159,9 @@ class QuestionSwap:
     """Puts another question before a window's context; the context keeps its place and loses tokens at its end only.
 
     Args:
-        tokenizer: that of the features.
+        tokenizer: tokenizer of the features.
         max_length: most tokens in a window.
-        least: tokens of the context that stay whatever the question's length (the question is cut for it).
+        least: tokens of the context that stay even before a long question (which is cut instead).
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, max_length: int, least: int):
@@ -180,8 +180,8 @@ class QuestionSwap:
 
     def questions(self, pool: Sequence[Text]) -> list[np.ndarray]:
         """Token ids of questions, as in the features: without their leading blanks, and without special tokens."""
-        given = [text.lstrip() for text, _ in pool]
-        encoded = self.tokenizer(given, add_special_tokens=False, return_attention_mask=False, verbose=False)
+        questions = [text.lstrip() for text, _ in pool]
+        encoded = self.tokenizer(questions, add_special_tokens=False, return_attention_mask=False, verbose=False)
         return [np.array(ids, np.int32) for ids in encoded["input_ids"]]
 
     def row(self, question: np.ndarray, context: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -193,38 +193,38 @@ class QuestionSwap:
         ids = np.concatenate([start, question, middle, context, end])
         if not self.typed:
             return ids, None
-        (start, middle, end), (own, other) = self.special_kinds, self.kinds
-        parts = [start, np.full(len(question), own), middle, np.full(len(context), other), end]
+        (start, middle, end), (of_question, of_context) = self.special_kinds, self.kinds
+        parts = [start, np.full(len(question), of_question), middle, np.full(len(context), of_context), end]
         return ids, np.concatenate(parts).astype(np.int8)
 
     def candidates(
-        self, features: Any, pool: Sequence[Text], found: np.ndarray, batch_size: int = 1000
+        self, features: Any, pool: Sequence[Text], neighbours: np.ndarray, batch_size: int = 1000
     ) -> Iterator[pa.RecordBatch]:
         """For each feature row, in order, one window per neighbour.
 
         Args:
             features: windows (`data.features.schema`).
             pool: questions.
-            found: (questions of the data, K), rows of the pool; row i belongs to `example_index` i.
+            neighbours: int (questions of the data, K), rows of the pool; row i belongs to `example_index` i.
         """
         questions, columns = self.questions(pool), schema(self.tokenizer)
         table = features.data.table.select(["input_ids", "offset_start", "example_index"])
         for batch in table.to_batches(max_chunksize=batch_size):
-            made = []
+            windows = []
             for ids, offsets, example in zip(*(batch.column(i) for i in range(3)), strict=True):
                 tokens, of_context = ids.values.to_numpy(), offsets.values.to_numpy() >= 0
                 context = tokens[of_context]
-                made += [self.row(questions[row], context) for row in found[example.as_py()]]
-            lengths = np.array([len(ids) for ids, _ in made], np.int32)
+                windows += [self.row(questions[row], context) for row in neighbours[example.as_py()]]
+            lengths = np.array([len(ids) for ids, _ in windows], np.int32)
             offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
-            arrays = [pa.ListArray.from_arrays(offsets, np.concatenate([ids for ids, _ in made]))]
+            arrays = [pa.ListArray.from_arrays(offsets, np.concatenate([ids for ids, _ in windows]))]
             if self.typed:
-                arrays.append(pa.ListArray.from_arrays(offsets, np.concatenate([kinds for _, kinds in made])))
+                arrays.append(pa.ListArray.from_arrays(offsets, np.concatenate([kinds for _, kinds in windows])))
             yield pa.RecordBatch.from_arrays([*arrays, pa.array(lengths)], schema=columns)
 
 
 def write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
-    """An Arrow stream without metadata, as the prepared data has them; the number of its rows."""
+    """Write an Arrow stream without metadata, like those of the prepared data; returns the number of its rows."""
     rows = 0
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
         for batch in batches:

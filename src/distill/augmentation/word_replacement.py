@@ -28,7 +28,7 @@ class Vocabulary:
 
     Attributes:
         word: bool (V,): a token that can be a word by itself: it begins one, and has a letter or digit.
-        continues: bool (V,): a token that goes on with the word before it.
+        continues: bool (V,): a token that continues the word before it.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
@@ -60,7 +60,7 @@ class Augmenter:
         probability: p, of each word.
         candidates: M, the words to choose from.
         batch_size: rows per forward pass.
-        seed: with a row's number, all that the draws hang on.
+        seed: seed of the draws, together with a row's number.
 
     Raises:
         UserError: the tokenizer has no mask token, or fewer words of one token than `candidates`.
@@ -86,15 +86,15 @@ class Augmenter:
                 " lower it"
             )
         self.collate = Collator(tokenizer.pad_token_id, ())
-        # Logits may be wider than the tokenizer: what has no token is no word.
+        # Logits may be wider than the vocabulary: ids without a token are no words.
         self.banned = torch.from_numpy(~self.vocabulary.word)
 
-    def copies(self, table: pa.Table, first: int, count: int) -> tuple[pa.Table, int]:
+    def copies(self, table: pa.Table, start: int, count: int) -> tuple[pa.Table, int]:
         """`count` copies of every row, those of a row one after another.
 
         Args:
             table: rows of the training features; of a question's window only the question's words change.
-            first: the number of the table's first row in all features.
+            start: number of the table's first row among all features.
 
         Returns:
             (the copies, columns as in `table`; how many words were replaced)
@@ -104,25 +104,25 @@ class Augmenter:
         if "offset_start" in table.column_names:  # the context, its answer and offsets stay
             offsets = table.column("offset_start").combine_chunks()
             allowed = [words & (spans.values.to_numpy() < 0) for words, spans in zip(allowed, offsets, strict=True)]
-        drawn = [self._draw(first + row, np.flatnonzero(words), count) for row, words in enumerate(allowed)]
-        asked = [(row, place) for row, choices in enumerate(drawn) for place in sorted(set().union(*choices))]
-        words = dict(zip(asked, self._likeliest(table, rows, asked), strict=True))
-        made, replaced = [], 0
+        drawn = [self._draw(start + row, np.flatnonzero(words), count) for row, words in enumerate(allowed)]
+        targets = [(row, place) for row, choices in enumerate(drawn) for place in sorted(set().union(*choices))]
+        words = dict(zip(targets, self._likeliest(table, rows, targets), strict=True))
+        copied, replaced = [], 0
         for row, choices in enumerate(drawn):
             for choice in choices:
                 ids = rows[row].copy()
                 for place, rank in choice.items():
                     ids[place] = words[row, place][rank]
-                made.append(ids)
+                copied.append(ids)
                 replaced += int((ids != rows[row]).sum())
         repeated = table.take(np.repeat(np.arange(len(rows)), count))
         kind = table.schema.field("input_ids").type
-        offsets = pa.array(np.cumsum([0, *map(len, made)]), pa.int32())
-        column = pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(made), kind.value_type), type=kind)
+        offsets = pa.array(np.cumsum([0, *map(len, copied)]), pa.int32())
+        column = pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(copied), kind.value_type), type=kind)
         return repeated.set_column(table.schema.get_field_index("input_ids"), "input_ids", column), replaced
 
     def _draw(self, row: int, places: np.ndarray, count: int) -> list[dict[int, int]]:
-        """For each copy of a row: which places change, and to the how-manieth of the likeliest words."""
+        """For each copy of a row: the places that change, each with the rank of its new word among the likeliest."""
         generator = np.random.default_rng([self.seed, row])
         chosen = generator.random((count, len(places))) < self.probability
         ranks = generator.integers(0, self.candidates, (count, len(places)))
@@ -132,30 +132,30 @@ class Augmenter:
         ]
 
     @torch.no_grad()
-    def _likeliest(self, table: pa.Table, rows: list[np.ndarray], asked: list[tuple[int, int]]) -> list[np.ndarray]:
+    def _likeliest(self, table: pa.Table, rows: list[np.ndarray], targets: list[tuple[int, int]]) -> list[np.ndarray]:
         """The M likeliest words, best first, at each place (row, token) with that one token masked."""
         device = next(self.model.parameters()).device
         kinds = table.column("token_type_ids").to_pylist() if "token_type_ids" in table.column_names else None
-        lengths = np.array([len(rows[row]) for row, _ in asked])
-        found = [np.empty(0)] * len(asked)
+        lengths = np.array([len(rows[row]) for row, _ in targets])
+        likeliest = [np.empty(0)] * len(targets)
         for numbers in length_order(lengths, self.batch_size):
-            batch, places = self._masked(rows, kinds, [asked[i] for i in numbers])
+            batch, places = self._masked(rows, kinds, [targets[i] for i in numbers])
             batch = {name: value.to(device) for name, value in batch.items()}
             with autocast(device, self.precision):
                 logits = masked_lm.logits_at(self.model, batch, places.to(device)).float()
             words = logits[:, : len(self.banned)].masked_fill(self.banned.to(device), -torch.inf)
             best = words.topk(self.candidates, 1).indices.cpu().numpy()
             for number, ids in zip(numbers, best, strict=True):
-                found[number] = ids
-        return found
+                likeliest[number] = ids
+        return likeliest
 
     def _masked(
-        self, rows: list[np.ndarray], kinds: list | None, asked: list[tuple[int, int]]
+        self, rows: list[np.ndarray], kinds: list | None, targets: list[tuple[int, int]]
     ) -> tuple[dict[str, Tensor], Tensor]:
         batch = self.collate(
-            [{"input_ids": rows[row], **({"token_type_ids": kinds[row]} if kinds else {})} for row, _ in asked]
+            [{"input_ids": rows[row], **({"token_type_ids": kinds[row]} if kinds else {})} for row, _ in targets]
         )
         places = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
-        places[torch.arange(len(asked)), torch.tensor([place for _, place in asked])] = True
+        places[torch.arange(len(targets)), torch.tensor([place for _, place in targets])] = True
         batch["input_ids"] = batch["input_ids"].masked_fill(places, self.mask_id)
         return batch, places

@@ -55,11 +55,11 @@ Share = Annotated[Weight, AfterValidator(_is_share)]
 
 @dataclass(frozen=True)
 class Rest:
-    """What other weights leave of 1, at every moment: (1 − Σ weights) · times. It stands where a weight stands.
+    """The remainder of 1 after other weights, at every moment: (1 − Σ weights) · times; usable as a weight.
 
     Attributes:
-        weights: the others; together at most 1.
-        times: a weight of its own on top; None: 1.
+        weights: weights of the other terms, together at most 1.
+        times: further factor; None: 1.
     """
 
     weights: tuple[ScheduledWeight, ...]
@@ -67,8 +67,8 @@ class Rest:
 
     def at(self, progress: float) -> float:
         """The weight at `progress`, as of `ScheduledWeight.at`."""
-        left = 1 - sum(weight.at(progress) for weight in self.weights)
-        return left if self.times is None else left * self.times.at(progress)
+        remainder = 1 - sum(weight.at(progress) for weight in self.weights)
+        return remainder if self.times is None else remainder * self.times.at(progress)
 
 
 def factor(schedule: Schedule, progress: float, warmup: float) -> float:

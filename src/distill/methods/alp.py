@@ -1,6 +1,6 @@
 """alp: ALP-KD, attention over teacher layers (Passban et al. 2021, arXiv 2012.14022).
 
-Student layer j learns from a mix of the teacher's layers A(j), weighted by how alike they are to it:
+Student layer j learns from a mix of the teacher's layers A(j), weighted by their similarity to it:
 a_jk = softmax over k ∈ A(j) of h_s[j]·h_t[k] / √D, c_j = Σ_k a_jk h_t[k], and
 `task_weight · task + kl_alpha · soft + mse_alpha · Σ_j mse(h_s[j], c_j)`, with mse the mean over rows and width.
 
@@ -57,34 +57,34 @@ def attended(layers: str | list[list[int]], student: int, teacher: int) -> list[
     """A(1)…A(K): the teacher layers that each student layer attends to.
 
     Raises:
-        UserError: the layers do not divide so (see `layer_groups.resolve`).
+        UserError: the layers cannot be divided into such groups (see `layer_groups.resolve`).
     """
     if layers == "all":
         return [list(range(1, teacher + 1))] * student
     return layer_groups.resolve(layers, student, teacher, FIELD)
 
 
-def distance(own: Tensor, others: Tensor, mask: Tensor, scale: bool) -> Tensor:
+def distance(student: Tensor, teacher: Tensor, mask: Tensor, scale: bool) -> Tensor:
     """Mean squared error between states and the mix of teacher states that they attend to.
 
     The weights of the mix depend on the student's states, and the gradient passes through them.
 
     Args:
-        own: (B, T, D), lifted to the teacher's width.
-        others: (B, T, n, D), the states of n teacher layers; no gradient flows into them.
+        student: (B, T, D), lifted to the teacher's width.
+        teacher: (B, T, n, D), the states of n teacher layers; no gradient flows into them.
         mask: (B, T), true at the tokens that count.
         scale: divides the dot products by √D.
 
     Returns:
-        Σ (own − mix)² over those tokens and the width, divided by (their number · D): a scalar, float32.
+        Σ (student − mix)² over those tokens and the width, divided by (their number · D): a scalar, float32.
     """
-    own, others = own.float(), others.detach().float()
+    student, teacher = student.float(), teacher.detach().float()
     # Under bf16 autocast the products would lose the digits that the softmax needs.
-    with torch.autocast(own.device.type, enabled=False):
-        alike = torch.einsum("btd,btnd->btn", own, others)
-        shares = torch.softmax(alike / math.sqrt(own.shape[-1]) if scale else alike, -1)
-        mix = torch.einsum("btn,btnd->btd", shares, others)
-    return ((own - mix).square().mean(-1) * mask).sum() / mask.sum()
+    with torch.autocast(student.device.type, enabled=False):
+        products = torch.einsum("btd,btnd->btn", student, teacher)
+        shares = torch.softmax(products / math.sqrt(student.shape[-1]) if scale else products, -1)
+        mix = torch.einsum("btn,btnd->btd", shares, teacher)
+    return ((student - mix).square().mean(-1) * mask).sum() / mask.sum()
 
 
 class AttentionProjection(SoftTargets):
@@ -97,7 +97,7 @@ class AttentionProjection(SoftTargets):
 
     @classmethod
     def fits(cls, params: Params, count: Counts) -> None:
-        """The teacher's layers must divide so."""
+        """The teacher's layers must divide into the groups."""
         if both := layer_maps.both(count):
             attended(params.sections["alp"].layers, *both)
 
@@ -120,8 +120,8 @@ class AttentionProjection(SoftTargets):
         mask = batch["attention_mask"].bool()[:, :count]
         gaps = []
         for j, (lift, layers) in enumerate(zip(self.lifts, self.layers, strict=True), start=1):
-            others = torch.stack([teacher.hidden[layer][:, :count] for layer in layers], 2)
-            gaps.append(distance(lift(student.hidden[j][:, :count]), others, mask, self.config.scale))
+            targets = torch.stack([teacher.hidden[layer][:, :count] for layer in layers], 2)
+            gaps.append(distance(lift(student.hidden[j][:, :count]), targets, mask, self.config.scale))
         return super().terms(batch, student, teacher) | {"attended": sum(gaps)}
 
     def weights(self) -> dict[str, ScheduledWeight]:

@@ -2,8 +2,8 @@
 
 Phase 1, without labels: `mse_weight · mean (z_s − Φ(τ) · z_t)²`, Φ(τ) = 1 − (τ − 1)/τ_max, with τ falling through the
 whole numbers τ_max … 1 (`distill.methods.shared.annealing_schedule`). Phase 2 starts from phase 1's best weights on the
-selection split with
-a fresh optimiser: `task_weight · task`. Published: τ_max 7 (or 14), 14 + 6 or 14 + 4 epochs, lr 2e-5, batch 32.
+selection split with a fresh optimiser: `task_weight · task`. Published: τ_max 7 (or 14), 14 + 6 or 14 + 4 epochs, lr
+2e-5, batch 32.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class Annealing(Method):
 
     def phases(self, training: Training) -> list[Phase]:
         """Logits, of which the best weights by the selection split are kept; then labels."""
-        first = self.config.phase1_share
+        share = self.config.phase1_share
         best = {"evaluations": self.config.evaluations, "keep": "best"}
-        return [Phase("annealing", first, best), Phase("task", 1 - first)]
+        return [Phase("annealing", share, best), Phase("task", 1 - share)]
 
     def compute(self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: Teacher | None) -> dict[str, Tensor]:
         """Both models in phase 1, the student alone in phase 2."""
-        own = forward_pass(student, self.task, batch)
-        return self.terms(batch, own, teacher(batch) if self.phase == 0 else None)
+        outputs = forward_pass(student, self.task, batch)
+        return self.terms(batch, outputs, teacher(batch) if self.phase == 0 else None)
 
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
         """`mse` in phase 1 (`task.logit_mse`: over logits that exist), `task` in phase 2."""

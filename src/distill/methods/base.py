@@ -26,13 +26,13 @@ from distill.signals.teacher import OnlineTeacher, Teacher
 from distill.tasks.base import Task
 from distill.training.objective import Objective, Phase, Progress
 
-# Whose outputs a method learns from; see `Method.taught_by`.
+# The model whose outputs a method learns from; see `Method.taught_by`.
 Source = Literal["teacher", "student", "assistant", "generation"]
 
 
 @dataclass
 class Setup:
-    """What a method may build on: the task, the shapes of both models, and what other stages have made for it."""
+    """What a method is constructed from: the task, both models' configurations, and what other stages made for it."""
 
     task: Task
     student: PretrainedConfig
@@ -57,12 +57,12 @@ class Method(nn.Module):
     Most methods are `terms` and `weights`. One that runs a model more than once overrides `compute`; one that trains in
     phases, `phases`; one that trains something besides the student with steps of its own, `trainer_steps` and
     `learning_rates`. What a method remembers between updates is a parameter or a registered buffer, or depends on
-    `progress` and `setup.seed` alone: a run that was killed then goes on as if it had not been.
+    `progress` and `setup.seed` alone: a killed run then resumes as if it had never stopped.
     """
 
     Config: ClassVar[type[Section]]
     needs: frozenset[str] = frozenset()
-    #: `teacher`; `student`: the fine-tuned student; `assistant`: the last of the chain; `generation`: the one before.
+    #: `teacher`; `student`: the fine-tuned student; `assistant`: the last of the chain; `generation`: the previous one.
     taught_by: ClassVar[Source] = "teacher"
     #: Keys of `requirements.ARTIFACTS`: filters, assistant, generator, candidates.
     artifacts: ClassVar[tuple[str, ...]] = ()
@@ -84,45 +84,46 @@ class Method(nn.Module):
     def check(cls, params: Params) -> None:
         """Raise a ValueError or UserError where parameters cannot work together: before any stage runs.
 
-        This one asks `fits` with what the parameters say: a method that overrides both calls it.
+        This implementation calls `fits` with the numbers that the parameters state; a method that overrides both does
+        so too.
         """
         cls.fits(params, functools.partial(layer_maps.stated, params))
 
     @classmethod
     def fits(cls, params: Params, count: Counts) -> None:
-        """Raise a UserError where models of so many layers or heads cannot be brought together.
+        """Raise a UserError where the method cannot pair models with these numbers of layers or heads.
 
-        Stage plan asks again, with what the checkpoints say of themselves.
+        Stage plan calls this again, with the numbers in the checkpoints' configurations.
 
         Args:
-            count: (`student` or `teacher`, `layers` or `heads`) → how many; None where nothing says it yet. Ask for no
-                more than the method needs: an answer may take the hub.
+            count: function from (`student` or `teacher`, `layers` or `heads`) to their number; None where it is not
+                known yet. Call it only for what the method needs: an answer may need the hub.
         """
 
     @classmethod
     def reads(cls, params: Params, student: int, teacher: int) -> Reads:
-        """The teacher's states that the method reads, so that an earlier stage can keep them; none: it runs along.
+        """The teacher's states that the method reads, which an earlier stage caches; empty: the teacher runs along.
 
         Args:
-            student, teacher: their numbers of layers.
+            student, teacher: numbers of layers.
         """
         return Reads()
 
     @classmethod
     def start(cls, params: Params) -> str:
-        """How the student starts (`distill.init`, for methods that are compared on equal terms)."""
+        """How the student is initialised (`distill.init`, for methods that are compared on equal terms)."""
         return params.distill.init
 
     @classmethod
     def training_seed(cls, config: Section, seed: int) -> int:
-        """What seeds start and training of the student: not the run's own number where a run has several students."""
+        """Seed of the student's initialisation and training; not the run's seed where a run trains several students."""
         return seed
 
     def remarks(self, params: Params, epochs: float) -> list[str]:
-        """What to say before training where the settings make the method less than it could be.
+        """Warnings to print before training, about settings that weaken the method.
 
         Args:
-            epochs: passes over the training features that the updates come to.
+            epochs: passes over the training features that the training makes; may be a fraction.
         """
         return []
 
@@ -140,14 +141,14 @@ class Method(nn.Module):
         return updates
 
     def learning_rates(self) -> dict[str, float]:
-        """Learning rates of parameters that the method registers, by the beginning of their names."""
+        """Learning rates of parameters that the method registers, by prefix of their names."""
         return {}
 
     def compute(self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: Teacher | None) -> dict[str, Tensor]:
         """Unweighted loss terms of a batch: both models run once, and `terms` compares them."""
         hidden = bool(self.needs & {"hidden", "cls"})
-        own = forward_pass(student, self.task, batch, hidden=hidden, attention="attention" in self.needs)
-        return self.terms(batch, own, teacher(batch) if self.needs else None)
+        outputs = forward_pass(student, self.task, batch, hidden=hidden, attention="attention" in self.needs)
+        return self.terms(batch, outputs, teacher(batch) if self.needs else None)
 
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
         """Unweighted loss terms by name, each a scalar."""
@@ -172,7 +173,7 @@ class Distillation(Objective):
         self.columns = method.columns
         self._teacher = [teacher]
         self._weights = method.weights()
-        self._done, self._share = 0.0, 1.0  # of all updates: before this phase, and in it
+        self._done, self._share = 0.0, 1.0  # shares of all updates: before this phase, and in it
         provided = teacher.provides if teacher else frozenset()
         if missing := method.needs - provided:
             raise UserError(f"the teacher signals lack {', '.join(sorted(missing))}, which the method needs")
@@ -207,7 +208,7 @@ class Distillation(Objective):
         return {name: weight.at(share) for name, weight in self._weights.items()}
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
-        """`loss`, the weighted sum, and every unweighted term by name (detached from nothing)."""
+        """`loss`, the weighted sum, and every unweighted term by name (not detached)."""
         terms = self.method.compute(batch, self.student, self._teacher[0])
         weights = self.weights()
         total = torch.zeros((), device=next(iter(terms.values())).device)

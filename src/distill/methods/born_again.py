@@ -28,7 +28,7 @@ from distill.signals.teacher import Teacher
 
 # Seeds of neighbouring generations lie further apart than any two seeds of one run.
 _APART = 100_000
-# What two models of one architecture agree in; names of DistilBERT included.
+# Fields that are equal in two models of one architecture; DistilBERT's names included.
 _SHAPE = ("model_type", "num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "hidden_dim")
 
 
@@ -55,12 +55,12 @@ class BornAgain(SoftTargets):
 
     @classmethod
     def training_seed(cls, config: Config, seed: int) -> int:
-        """The last generation's."""
+        """The last generation's seed."""
         return cls.generation_seed(seed, config.generations)
 
     @staticmethod
     def generation_seed(seed: int, generation: int) -> int:
-        """What seeds start and training of a generation (from 1) of the run `seed`: another number for each."""
+        """Seed of the initialisation and training of a generation (from 1) of the run `seed`, different for each."""
         return seed + _APART * generation
 
     def compute(self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: Teacher | None) -> dict[str, Tensor]:
@@ -75,11 +75,12 @@ class BornAgain(SoftTargets):
 
 def _check_same(student: PretrainedConfig, before: PretrainedConfig) -> None:
     for name in _SHAPE:
-        own, other = getattr(student, name, None), getattr(before, name, None)
-        if own != other:
+        value, previous = getattr(student, name, None), getattr(before, name, None)
+        if value != previous:
             raise UserError(
                 f"params.yaml: student.model: a born-again student has the architecture of the generation before it,"
-                f" but {name} is {own} and was {other}: run `dvc repro finetune_student`, then the generations again"
+                f" but {name} is {value} and was {previous}: run `dvc repro finetune_student`, then the generations"
+                " again"
             )
 
 

@@ -42,7 +42,7 @@ class Config(Section):
     layer_groups: LayerGroups
 
     @model_validator(mode="after")
-    def _something_is_left(self) -> Config:
+    def _task_loss_has_a_share(self) -> Config:
         moments = [step / 1000 for step in range(1001)]
         if (most := max(self.alpha.at(p) + self.beta.at(p) for p in moments)) > 1 + 1e-9:
             raise ValueError(
@@ -68,8 +68,8 @@ class CombinatorialDistillation(SoftTargets):
     @classmethod
     def reads(cls, params: Params, student: int, teacher: int) -> Reads:
         """Every token, at all layers that are in a group."""
-        found = layer_groups.resolve(params.sections["ckd"].layer_groups, student, teacher, FIELD)
-        return Reads.of("hidden", (layer for group in found for layer in group))
+        groups = layer_groups.resolve(params.sections["ckd"].layer_groups, student, teacher, FIELD)
+        return Reads.of("hidden", (layer for group in groups for layer in group))
 
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)

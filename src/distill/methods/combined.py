@@ -49,9 +49,9 @@ class Combined(ChangedText):
 
     def phases(self, training: Training) -> list[Phase]:
         """Logits, of which the best weights by the selection split are kept; then labels."""
-        first = self.config.phase1_share
+        share = self.config.phase1_share
         best = {"evaluations": self.config.evaluations, "keep": "best"}
-        return [Phase("annealing", first, best), Phase("task", 1 - first)]
+        return [Phase("annealing", share, best), Phase("task", 1 - share)]
 
     def trainer_steps(self, updates: int) -> int:
         """The generator's steps come on top in phase 1; phase 2 has none."""
@@ -63,8 +63,8 @@ class Combined(ChangedText):
             return {"task": self.task.loss(forward_pass(student, self.task, batch).logits, batch)}
         factor = annealing_schedule.phi(self.progress.share, self.config.tau_max)
         if self.cycle.is_generators(self.progress.step):
-            own, target = self.adversary.attack(batch, student, teacher)
-            return {"generator": adversary.both_ways(self._mse(batch), own, factor * target)}
+            logits, target = self.adversary.attack(batch, student, teacher)
+            return {"generator": adversary.both_ways(self._mse(batch), logits, factor * target)}
         changed, mse = self.adversary.changed(batch), self._mse(batch)
         return {
             "mse": mse(forward_pass(student, self.task, batch).logits, factor * teacher(batch).logits),

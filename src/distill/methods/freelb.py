@@ -7,7 +7,7 @@ Word embeddings X of the real tokens are moved by δ, in the direction in which 
     loss = (1/steps) · Σ_{k=0}^{steps−1} L(X + δ_k),  L = task_weight · task + kl_alpha · soft
 
 Norms run over all numbers of a row. `soft` compares with the teacher's logits on the input as it is; with kl_alpha 0
-there is no teacher: those are the rows "FreeLB + KD" and "FreeLB" of the table in MATE-KD (arXiv 2105.05912).
+there is no teacher. MATE-KD (arXiv 2105.05912) lists the two as "FreeLB + KD" and "FreeLB".
 Published scripts, SST-2: step 0.1, start 1, ball 0.6, 2 steps (RoBERTa-large) or 3 (ALBERT-xxlarge).
 """
 
@@ -26,7 +26,7 @@ from distill.methods.base import Method, Setup
 from distill.models.forward import Outputs, forward_pass
 from distill.signals.teacher import Teacher
 
-# Below it a gradient is no direction: dividing by its norm would blow up rounding errors.
+# A gradient with a smaller norm has no direction: dividing by the norm would amplify rounding errors.
 _NO_DIRECTION = 1e-12
 
 
@@ -61,16 +61,16 @@ class FreeLB(Method):
         real = batch["attention_mask"].bool()
         delta = start(real, embeddings.shape[-1], self.config.init_magnitude).to(embeddings)
         random = _random_state(real.device)
-        found = []
+        by_step = []
         for step in range(self.config.steps):
             if step and self.config.same_dropout:
                 _restore(random, real.device)
             delta.requires_grad_()
-            own = forward_pass(student, self.task, batch, embeddings=embeddings + delta)
-            found.append(self.terms(batch, own, target))
+            outputs = forward_pass(student, self.task, batch, embeddings=embeddings + delta)
+            by_step.append(self.terms(batch, outputs, target))
             if step < self.config.steps - 1:
-                delta = self._moved(delta, found[-1], real)
-        return {name: torch.stack([terms[name] for terms in found]).mean() for name in found[0]}
+                delta = self._moved(delta, by_step[-1], real)
+        return {name: torch.stack([terms[name] for terms in by_step]).mean() for name in by_step[0]}
 
     def _moved(self, delta: Tensor, terms: dict[str, Tensor], real: Tensor) -> Tensor:
         weights = self.weights()
@@ -92,7 +92,7 @@ class FreeLB(Method):
 
 
 def start(real: Tensor, width: int, magnitude: float) -> Tensor:
-    """A random perturbation (B, L, width), 0 at padding; as many numbers are drawn as there are at real tokens.
+    """A random perturbation (B, L, width), 0 at padding; random numbers are drawn for real tokens only.
 
     Args:
         real: bool (B, L).

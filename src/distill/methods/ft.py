@@ -25,13 +25,13 @@ class Config(Section):
 
 
 class FineTuning(Method):
-    """The task loss; asks nothing of a teacher."""
+    """The task loss; needs no teacher."""
 
     Config = Config
 
     @classmethod
     def check(cls, params: Params) -> None:
-        """There are no classes to smooth over on regression."""
+        """Label smoothing needs classes, which regression has not."""
         smoothing = params.sections["ft"].label_smoothing
         if params.task == "regression" and smoothing:
             raise ValueError(

@@ -89,8 +89,8 @@ class FeatureAlignment(SoftTargets):
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
         """`task`, `kl` and `hidden` (the sum over layers of `losses.mse_cls`)."""
         states = [
-            mse_cls(lift(student.hidden[own][:, 0]), teacher.hidden[other][:, 0])
-            for lift, (own, other) in zip(self.lifts, self.pairs, strict=True)
+            mse_cls(lift(student.hidden[k][:, 0]), teacher.hidden[layer][:, 0])
+            for lift, (k, layer) in zip(self.lifts, self.pairs, strict=True)
         ]
         return super().terms(batch, student, teacher) | {"hidden": sum(states)}
 

@@ -2,10 +2,10 @@
 
 `task_weight · task + kl_alpha · soft(x) + candidate_alpha · soft(candidates)`: each training text brings its
 `neighbours` nearest candidates, on which only the teacher's logits are known; the last term is the mean over all of a
-batch. All weights .5. Stage retrieve finds the candidates and asks the teacher once.
+batch. All weights .5. Stage retrieve finds the candidates and computes the teacher's logits for them once.
 
-For question answering a candidate has another question before the same window: a neighbour's. For regression `soft` is
-the squared error of the logits.
+For question answering, a candidate is the same window with the question of a neighbour. For regression, `soft` is the
+squared error of the logits.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class LayerWiseDistillation(SoftTargets):
 
     @classmethod
     def reads(cls, params: Params, student: int, teacher: int) -> Reads:
-        """Every token, at the layers of the map; none without the mask, because nothing is kept of padding."""
+        """Every token, at the layers of the map; none without the mask, because padding is not cached."""
         if not params.sections["lwd"].mask:
             return Reads()
         layers = layer_maps.resolve(params.sections["lwd"].layer_map, student, teacher, "lwd.layer_map")

@@ -48,12 +48,12 @@ class AdversarialText(ChangedText):
     def compute(self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: OnlineTeacher) -> dict[str, Tensor]:
         """`generator`: D(x′), which it maximises; or the student's `task`, `kl` = D(x) and `adversarial` = D(x′)."""
         if self.cycle.is_generators(self.progress.step):
-            own, target = self.adversary.attack(batch, student, teacher)
-            return {"generator": adversary.divergence(self.task, own, target, batch)}
-        own, changed = forward_pass(student, self.task, batch).logits, self.adversary.changed(batch)
+            logits, target = self.adversary.attack(batch, student, teacher)
+            return {"generator": adversary.divergence(self.task, logits, target, batch)}
+        logits, changed = forward_pass(student, self.task, batch).logits, self.adversary.changed(batch)
         return {
-            "task": self.task.loss(own, batch),
-            "kl": self.task.soft(own, teacher(batch).logits, batch, 1.0),
+            "task": self.task.loss(logits, batch),
+            "kl": self.task.soft(logits, teacher(batch).logits, batch, 1.0),
             "adversarial": self.task.soft(
                 forward_pass(student, self.task, changed).logits, teacher(changed).logits, batch, 1.0
             ),

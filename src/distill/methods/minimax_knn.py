@@ -1,11 +1,11 @@
 """minimax_knn: distillation on the retrieved neighbours that the student knows least (Kamalloo et al. 2021).
 
 arXiv 2105.13608. `task_weight · task + kl_alpha · soft(x) + candidate_alpha · soft(selected)`, all weights .5. In every
-step the student is asked about all K candidates of each training text; the `selected` with the largest
+step the student runs on all K candidates of each training text; the `selected` with the largest
 T² · KL(teacher ‖ student) are trained on. Question answering: 8 candidates, 2 selected.
 
-The student is asked without gradient and in evaluation mode: with dropout on, the choice would follow the noise.
-For regression distance and `soft` are the squared error of the logits.
+That run is without gradient and in evaluation mode: with dropout on, the choice would follow the noise.
+For regression, the distance and `soft` are the squared error of the logits.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class MiniMaxNeighbours(CandidateTargets):
             answers = forward_pass(student, self.task, near).logits
         distance = self.task.soft_rows(answers, targets, near, self.config.temperature)
         per_row = distance.view(len(index), self.candidates.per_row)
-        first = torch.arange(len(index), device=index.device).unsqueeze(1) * self.candidates.per_row
-        rows = (first + per_row.topk(self.config.selected, 1).indices).flatten()
+        starts = torch.arange(len(index), device=index.device).unsqueeze(1) * self.candidates.per_row
+        rows = (starts + per_row.topk(self.config.selected, 1).indices).flatten()
         return self.candidates.pick(near, targets, rows)
 
 

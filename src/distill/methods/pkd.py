@@ -1,7 +1,7 @@
 """pkd: patient knowledge distillation (Sun et al. 2019, arXiv 1908.09355).
 
 `(1 − α) · task + α · soft + β · (1/(K − 1)) Σ_k mse_cls(h_s[k], h_t[map(k)])` over the student layers k = 1…K − 1: the
-last one is taught by the logits. For 12 → 6 layers the paper's PKD-Skip takes the teacher's layers 2, 4, 6, 8, 10
+last one learns from the logits. For 12 → 6 layers the paper's PKD-Skip takes the teacher's layers 2, 4, 6, 8, 10
 (`layer_map: skip` or `uniform`) and PKD-Last 7 to 11 (`last`). Published: α 0.7, T 10, β 500, learning rate 1e-5 to
 5e-5, warm-up 0.1, length 128.
 """
@@ -48,7 +48,7 @@ class PatientDistillation(SoftTargets):
 
     @classmethod
     def fits(cls, params: Params, count: Counts) -> None:
-        """There must be layers below the last, with partners."""
+        """The student must have layers below its last, and the map must fit both models."""
         if both := layer_maps.both(count):
             layer_maps.resolve_inner(params.sections["pkd"].layer_map, *both, FIELD)
 

@@ -86,7 +86,7 @@ class RandomLayers(SoftTargets):
 
     def remarks(self, params: Params, epochs: float) -> list[str]:
         """Layers are drawn once an epoch."""
-        return [f"rail draws its layers once an epoch, and {epochs:.2f} are asked for"] if epochs < 2 else []
+        return [f"rail draws its layers once an epoch, and the training has {epochs:.2f} epochs"] if epochs < 2 else []
 
     @property
     def layers(self) -> list[int]:
@@ -95,11 +95,11 @@ class RandomLayers(SoftTargets):
 
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
         """`task`, `kl` and `layers` (`losses.mse_cls`: the mean over layers, or of the concatenated states)."""
-        own = [state[:, 0] for state in student.hidden[1:]]
-        others = [teacher.hidden[layer][:, 0] for layer in self.layers]
+        states = [state[:, 0] for state in student.hidden[1:]]
+        targets = [teacher.hidden[layer][:, 0] for layer in self.layers]
         if self.config.form == "concatenated":
-            own, others = [torch.cat(own, -1)], [torch.cat(others, -1)]
-        gaps = [mse_cls(lift(s), t) for lift, s, t in zip(self.lifts, own, others, strict=True)]
+            states, targets = [torch.cat(states, -1)], [torch.cat(targets, -1)]
+        gaps = [mse_cls(lift(s), t) for lift, s, t in zip(self.lifts, states, targets, strict=True)]
         return super().terms(batch, student, teacher) | {"layers": sum(gaps) / len(gaps)}
 
     def weights(self) -> dict[str, ScheduledWeight | Rest]:

@@ -1,4 +1,4 @@
-"""What the listed methods need from other stages: derived from what each says on its class."""
+"""What the listed methods need from other stages: derived from the attributes of each method's class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from distill.methods import registry
 from distill.signals.manifest import Request, everything
 from distill.signals.states import KINDS, Reads
 
-#: What methods may need of the teacher and no cache holds.
+#: Needs that no cache serves, each with its name in messages.
 NOT_KEPT = {"attention": "attention scores", "model": "the model itself"}
 #: What stages make for some methods only.
 ARTIFACTS = ("filters", "assistant", "generator", "candidates", "augmented")
@@ -17,16 +17,16 @@ ARTIFACTS = ("filters", "assistant", "generator", "candidates", "augmented")
 
 def needed(params: Params) -> dict[str, bool]:
     """Artifact → whether a listed method needs it. The augmented copies are made by the generator."""
-    asked = {artifact for name in params.methods for artifact in artifacts(name, params)}
-    return {artifact: artifact in asked for artifact in ARTIFACTS}
+    requested = {artifact for name in params.methods for artifact in artifacts(name, params)}
+    return {artifact: artifact in requested for artifact in ARTIFACTS}
 
 
 def artifacts(name: str, params: Params) -> tuple[str, ...]:
-    """The artifacts that a method's student is made with, those behind them included."""
-    made = registry.load(name).artifacts
+    """The artifacts that a method's student needs, including those that they are made from."""
+    names = registry.load(name).artifacts
     if name not in params.augment.methods:
-        return made
-    return (*made, *(artifact for artifact in ("generator", "augmented") if artifact not in made))
+        return names
+    return (*names, *(artifact for artifact in ("generator", "augmented") if artifact not in names))
 
 
 def request(name: str, params: Params, counts: Mapping[str, int], declared: Collection[str]) -> Request:
@@ -36,7 +36,7 @@ def request(name: str, params: Params, counts: Mapping[str, int], declared: Coll
         counts: number of layers of `student` and `teacher`; only read for methods that need hidden states.
         declared: dotted names of the parameters that the answer may depend on. A method whose `layer_fields` are not
             among them is given the states of every layer, and the teacher itself: no change of its section can then
-            ask for more.
+            require more.
     """
     kind = registry.load(name)
     copies = name in params.augment.methods
@@ -48,14 +48,14 @@ def request(name: str, params: Params, counts: Mapping[str, int], declared: Coll
         return Request(kind.taught_by, model=starts, **common)
     states, why = Reads(), ""
     if copies:
-        why = "the teacher runs along: it learns from augmented copies"
+        why = "the teacher runs along: the method learns from augmented copies"
     elif more := [what for need, what in NOT_KEPT.items() if need in kind.needs]:
-        why = f"the teacher runs along: it needs {' and '.join(more)}"
+        why = f"the teacher runs along: the method needs {' and '.join(more)}"
     elif kinds := kind.needs & set(KINDS):
         if any(f"{name}.{field}" not in declared for field in kind.layer_fields):
             states = everything(kinds, counts["teacher"])
             why = "the states of all layers, and the teacher: dvc.yaml does not list its layers' parameters under plan"
         elif not (states := kind.reads(params, student=counts["student"], teacher=counts["teacher"])):
-            why = "the teacher runs along: it needs the states of padding too"
+            why = "the teacher runs along: the method needs the states of padding too"
     logits = not copies and "model" not in kind.needs
     return Request("teacher", logits, states, bool(why) or starts, why=why, **common)

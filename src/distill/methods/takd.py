@@ -42,7 +42,7 @@ class AssistedDistillation(SoftTargets):
 
     @classmethod
     def check(cls, params: Params) -> None:
-        """Besides `fits`: no assistant may have a vocabulary of its own, and the assistants' weights must be weights.
+        """Besides `fits`: no assistant may have a vocabulary of its own, and their loss weights must be valid.
 
         Raises:
             ValueError: with field, value and fix.
@@ -65,16 +65,16 @@ class AssistedDistillation(SoftTargets):
         """No assistant may take more layers than the model that it copies has."""
         above, where = None, "the teacher"
         for number, link in enumerate(params.assistant.chain):
-            own = link.num_layers or (len(link.layers) if isinstance(link.layers, list) else None)
-            own = own or layer_maps.stated_by(link.model)
-            if link.init == "teacher_layers" and own:
+            layers = link.num_layers or (len(link.layers) if isinstance(link.layers, list) else None)
+            layers = layers or layer_maps.stated_by(link.model)
+            if link.init == "teacher_layers" and layers:
                 above = count("teacher", "layers") if number == 0 else above
-                if above and own > above:
+                if above and layers > above:
                     raise UserError(
-                        f"params.yaml: assistant.chain.{number} takes {own} layers of {where}, which has {above}: lower"
-                        " its number of layers, or choose another init"
+                        f"params.yaml: assistant.chain.{number} takes {layers} layers of {where}, which has {above}:"
+                        " lower its number of layers, or choose another init"
                     )
-            above, where = own, f"assistant.chain.{number}"
+            above, where = layers, f"assistant.chain.{number}"
 
 
 def assistants_config(params: Params) -> Config:

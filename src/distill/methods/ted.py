@@ -51,9 +51,9 @@ class TaskAwareDistillation(SoftTargets):
 
     @classmethod
     def reads(cls, params: Params, student: int, teacher: int) -> Reads:
-        """Every token, at the layers that the teacher's filters are on; the filters run over what was kept.
+        """Every token, at the layers that have a filter of the teacher; the filters run over the cached states.
 
-        None without the mask, because nothing is kept of padding.
+        None without the mask, because padding is not cached.
         """
         if not params.sections["ted"].mask:
             return Reads()

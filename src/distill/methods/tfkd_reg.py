@@ -1,11 +1,13 @@
 """tfkd_reg: a hand-made teacher instead of a trained one (Yuan et al. 2020, CVPR, arXiv 1909.11723, Tf-KD_reg).
 
-The teacher says p = correct on the gold class, (1 − correct)/(C − 1) on each other of the C classes. Softened with T:
+The teacher's probabilities p are `correct` on the gold class and (1 − correct)/(C − 1) on each of the other C − 1
+classes. Softened with T:
 
     soften: logits         T² · KL(softmax(log p / T) ‖ softmax(z_s / T)): a teacher whose logits are log p
     soften: probabilities  KL(softmax(p / T) ‖ softmax(z_s)): the public code, whose target is close to even at T = 20
 
-`task_weight · task + kl_alpha · that`; the paper's α is kl_alpha, its 1 − α task_weight; correct 0.99, T = 20.
+`task_weight · task + kl_alpha · kl`, with one of these as kl; the paper's α is kl_alpha, its 1 − α task_weight;
+correct 0.99, T = 20.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ class VirtualTeacher(Method):
 
     @classmethod
     def check(cls, params: Params) -> None:
-        """A number is no class."""
+        """Regression has no classes."""
         if params.task == "regression":
             raise ValueError(f"methods: 'tfkd_reg': {_NO_CLASSES}")
 
@@ -69,8 +71,8 @@ class VirtualTeacher(Method):
         exists = torch.ones_like(logits, dtype=torch.bool) if mask is None else mask
         inside = gold.clamp(0, logits.shape[-1] - 1).unsqueeze(-1)
         known = (gold.unsqueeze(-1) == inside) & exists.gather(-1, inside)
-        others = (exists.sum(-1, keepdim=True) - 1).clamp(min=1)
-        p = ((1 - self.config.correct) / others).expand(logits.shape).scatter(-1, inside, self.config.correct)
+        wrong_classes = (exists.sum(-1, keepdim=True) - 1).clamp(min=1)
+        p = ((1 - self.config.correct) / wrong_classes).expand(logits.shape).scatter(-1, inside, self.config.correct)
         if self.config.soften == "logits":
             rows = soft_rows(logits, p.log(), self.config.temperature, exists)
         else:

@@ -29,11 +29,11 @@ class SelfTraining(SoftTargets):
 
     Config = Config
     taught_by = "student"
-    # Nobody has written down that copy's logits: `model` asks for the copy itself.
+    # No stage caches that copy's logits: `model` asks for the copy itself.
     needs = frozenset({"logits", "model"})
 
     def remarks(self, params: Params, epochs: float) -> list[str]:
-        """A student that is its own teacher has nothing to learn from it at first."""
+        """A student that is its own teacher learns nothing from it at first."""
         text = "distill.init is 'finetuned': the student starts as its own teacher, and the soft targets hold it there"
         return [text] if params.distill.init == "finetuned" else []
 

@@ -76,7 +76,7 @@ class TinyBert(Method):
 
     @classmethod
     def fits(cls, params: Params, count: Counts) -> None:
-        """Heads must be as many where they are compared one by one, and the layer map must fit both models."""
+        """Numbers of heads must agree where heads are compared one by one, and the layer map must fit both models."""
         config = params.sections["tinybert"]
         if heads := layer_maps.both(count, "heads"):
             _check_heads(config.heads, *heads)
@@ -101,16 +101,16 @@ class TinyBert(Method):
     def compute(self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: Teacher) -> dict[str, Tensor]:
         """Phase 1: `attention` and `hidden`. Phase 2: `soft`, for regression `task`."""
         if self.phase == 0:
-            own = forward_pass(student, self.task, batch, hidden=True, attention=True)
-            return self._intermediate(batch, own, teacher(batch))
-        # Phase 1 left the models with this kind of attention; a run that goes on in phase 2 has not been through it.
+            outputs = forward_pass(student, self.task, batch, hidden=True, attention=True)
+            return self._intermediate(batch, outputs, teacher(batch))
+        # Phase 1 sets this kind of attention; a run that resumes in phase 2 skips phase 1.
         attention_scores.prepare(student)
-        own = forward_pass(student, self.task, batch).logits
+        logits = forward_pass(student, self.task, batch).logits
         if not self.task.has_classes:
-            return {"task": self.task.loss(own, batch)}
+            return {"task": self.task.loss(logits, batch)}
         attention_scores.prepare(teacher.model)
         target = OnlineTeacher(teacher.model, self.task, hidden=False, precision=teacher.precision)(batch).logits
-        return {"soft": self.task.soft(own, target, batch, self.config.temperature)}
+        return {"soft": self.task.soft(logits, target, batch, self.config.temperature)}
 
     def _intermediate(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs) -> dict[str, Tensor]:
         mask = batch["attention_mask"].bool() if self.config.mask else None
@@ -118,26 +118,26 @@ class TinyBert(Method):
             mse_tok(self.map(student.hidden[k]), teacher.hidden[layer], mask)
             for k, layer in enumerate([0, *self.layers])
         ]
-        scores = [
-            self._score_gap(own, teacher.attention[layer - 1], mask)
-            for own, layer in zip(student.attention, self.layers, strict=True)
+        gaps = [
+            self._score_gap(scores, teacher.attention[layer - 1], mask)
+            for scores, layer in zip(student.attention, self.layers, strict=True)
         ]
-        return {"attention": sum(scores), "hidden": sum(states)}
+        return {"attention": sum(gaps), "hidden": sum(states)}
 
     def _score_gap(self, student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
         """Mean squared difference of scores (B, heads, L, L); with a mask over pairs of real tokens only."""
         # Replaced before anything is calculated with them: the lowest float32 squared is infinite.
-        own, other = (torch.where(x.float() <= FLOOR, 0.0, x.float()) for x in (student, teacher.detach()))
+        student, teacher = (torch.where(x.float() <= FLOOR, 0.0, x.float()) for x in (student, teacher.detach()))
         if self.config.heads == "mean":
-            own, other = own.mean(1, keepdim=True), other.mean(1, keepdim=True)
-        squared = (own - other).square().mean(1)
+            student, teacher = student.mean(1, keepdim=True), teacher.mean(1, keepdim=True)
+        squared = (student - teacher).square().mean(1)
         if mask is None:
             return squared.mean()
         pairs = mask.unsqueeze(1) & mask.unsqueeze(2)
         return squared.masked_fill(~pairs, 0.0).sum() / pairs.sum()
 
     def weights(self) -> dict[str, ScheduledWeight]:
-        """`attention_weight`, `hidden_weight`; `soft_weight` is that of the labels in regression too."""
+        """`attention_weight`, `hidden_weight`; in regression, `soft_weight` weighs the labels."""
         config = self.config
         final = {"soft": config.soft_weight, "task": config.soft_weight}
         return {"attention": config.attention_weight, "hidden": config.hidden_weight, **final}

@@ -1,7 +1,7 @@
-"""What the machine may do to be faster, section `runtime`: nothing here changes a result beyond rounding.
+"""The options of section `runtime` for speed and memory: none changes a result beyond rounding.
 
-Models are changed for the time of a training or a prediction and back again, so that what is saved afterwards is the
-plain model. The attention counts for both, `compile` and `gradient_checkpointing` for trainings only.
+Models are changed for the time of a training or a prediction and then restored, so that the plain model is saved. The
+attention applies to both, `compile` and `gradient_checkpointing` to trainings only.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def attention(module: nn.Module, runtime: Runtime, longest: int) -> Iterator[Non
         longest: tokens of the longest row, for which a fused attention is tried before it is trusted.
 
     Raises:
-        UserError: a model cannot do what is asked for.
+        UserError: a model does not support an option.
     """
     with contextlib.ExitStack() as stack:
         for model in encoders(module) if runtime.attention != "auto" else []:
@@ -59,7 +59,7 @@ def settings(
         longest: see `attention`.
 
     Raises:
-        UserError: a model cannot do what is asked for.
+        UserError: a model does not support an option.
     """
     with contextlib.ExitStack() as stack:
         if runtime.gradient_checkpointing:
@@ -74,7 +74,7 @@ def settings(
 
 @contextlib.contextmanager
 def _checkpointed(model: PreTrainedModel) -> Iterator[None]:
-    """Layers are computed again in the backward pass, with the same dropout, in place of being kept."""
+    """The backward pass recomputes the layers, with the same dropout, in place of storing them."""
     if not model.supports_gradient_checkpointing:
         raise UserError(
             f"params.yaml: runtime.gradient_checkpointing: {model.config.model_type} cannot do it: set it to false"

@@ -1,4 +1,4 @@
-"""Attention scores before the softmax, of any architecture, without a model class of our own."""
+"""Attention scores before the softmax, of any architecture, without new model classes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SOFTMAX = {torch.softmax, torch.nn.functional.softmax, torch.Tensor.softmax}
 
 
 class Scores(TorchFunctionMode):
-    """Collects what every softmax over (B, heads, L, L) is given while the block runs, in the order of the layers.
+    """Collects the input of every softmax over (B, heads, L, L) while the block runs, in the order of the layers.
 
     The scores hold what the model adds to them: position terms (DeBERTa), and very low values where attention is
     masked. They are part of the graph.
@@ -23,11 +23,11 @@ class Scores(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[Tensor] = []
+        self.scores: list[Tensor] = []
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         if func in _SOFTMAX and args and args[0].dim() == 4 and args[0].shape[-1] == args[0].shape[-2]:
-            self.found.append(args[0])
+            self.scores.append(args[0])
         return func(*args, **(kwargs or {}))
 
 
@@ -41,7 +41,7 @@ def prepare(model: PreTrainedModel) -> None:
         if model.config._attn_implementation != "eager":
             model.set_attn_implementation("eager")
     except ValueError as error:
-        raise UserError(f"{model.config.model_type}: attention scores cannot be had: {error}") from error
+        raise UserError(f"{model.config.model_type}: attention scores are not available: {error}") from error
 
 
 def check(scores: list[Tensor], model: PreTrainedModel) -> tuple[Tensor, ...]:

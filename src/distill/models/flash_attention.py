@@ -53,20 +53,21 @@ def check(model: PreTrainedModel, swap: Callable[[nn.Module], None], longest: in
     from distill.models.forward import default_device
 
     # A teacher is frozen: the copies are not, or there would be no gradients to compare.
-    plain, other = (copy.deepcopy(model).to(default_device()).eval().requires_grad_(True) for _ in range(2))
-    _swapped(other, swap)
+    plain, fused_copy = (copy.deepcopy(model).to(default_device()).eval().requires_grad_(True) for _ in range(2))
+    _swapped(fused_copy, swap)
     width = -(-longest // MULTIPLE) * MULTIPLE
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(model.config.vocab_size, (2, width), generator=generator)
     mask = torch.ones_like(ids)
     mask[1, width // 2 :] = 0
-    expected, found = (_values(one, ids.to(default_device()), mask.to(default_device())) for one in (plain, other))
+    ids, mask = ids.to(default_device()), mask.to(default_device())
+    expected, actual = _values(plain, ids, mask), _values(fused_copy, ids, mask)
     scales: dict[str, float] = {}
     for name, value in expected.items():
         part = name.rpartition(".")[0]  # the gradient of a bias may be nothing but rounding, that of its weight is not
         scales[part] = max(scales.get(part, 1e-6), value.abs().max().item())
     for name, value in expected.items():
-        off = (found[name] - value).abs().max().item() if name in found else float("inf")
+        off = (actual[name] - value).abs().max().item() if name in actual else float("inf")
         gap = off / scales[name.rpartition(".")[0]]
         if not gap <= TOLERANCE:
             raise UserError(
@@ -98,26 +99,26 @@ def _package() -> Callable[[nn.Module], None]:
 
 
 def _swapped(model: PreTrainedModel, swap: Callable[[nn.Module], None]) -> Callable[[], None]:
-    """Swap the attention; what it returns undoes that."""
+    """Swap the attention; returns a function that restores it."""
     backbone = model.base_model
     encoder = backbone.encoder
     before = [layer.attention.self for layer in encoder.layer]
     swap(backbone)
     after = [layer.attention.self for layer in encoder.layer]
-    if any(one is other for one, other in zip(before, after, strict=True)):
+    if any(old is new for old, new in zip(before, after, strict=True)):
         raise UserError(
             "params.yaml: runtime.attention: disentangled_flash does not run here: it needs an NVIDIA GPU with Triton,"
             f" and 32, 64 or 128 numbers per attention head: {_FIX}"
         )
-    for one, other in zip(before, after, strict=True):
-        for own, new in zip(one.parameters(), other.parameters(), strict=True):
-            new.requires_grad_(own.requires_grad)
+    for old, new in zip(before, after, strict=True):
+        for parameter, new_parameter in zip(old.parameters(), new.parameters(), strict=True):
+            new_parameter.requires_grad_(parameter.requires_grad)
 
     def back() -> None:
-        for layer, own, trained in zip(encoder.layer, before, after, strict=True):
-            own.load_state_dict(trained.state_dict())
-            own.to(next(trained.parameters()).device).train(trained.training)
-            layer.attention.self = own
+        for layer, old, trained in zip(encoder.layer, before, after, strict=True):
+            old.load_state_dict(trained.state_dict())
+            old.to(next(trained.parameters()).device).train(trained.training)
+            layer.attention.self = old
         backbone.encoder = encoder
 
     return back

@@ -21,9 +21,9 @@ class Outputs:
     """What a forward pass gives.
 
     Attributes:
-        logits: the task's, (B, L, C) or (B, C).
-        hidden: on request the hidden states (B, L, D), embeddings first.
-        attention: on request each layer's attention scores before the softmax, (B, heads, L, L).
+        logits: logits of the task, (B, L, C) or (B, C).
+        hidden: if requested, the hidden states (B, L, D), embeddings first.
+        attention: if requested, each layer's attention scores before the softmax, (B, heads, L, L).
     """
 
     logits: Tensor
@@ -57,13 +57,13 @@ def forward_pass(
         outputs = model(**inputs, output_hidden_states=hidden, return_dict=True)
         return Outputs(task.logits(outputs), outputs.hidden_states if hidden else None)
     scores.prepare(model)
-    with _uncompiled(model), scores.Scores() as seen:
+    with _uncompiled(model), scores.Scores() as layers:
         outputs = model(**inputs, output_hidden_states=hidden, return_dict=True)
-    return Outputs(task.logits(outputs), outputs.hidden_states if hidden else None, scores.check(seen.found, model))
+    return Outputs(task.logits(outputs), outputs.hidden_states if hidden else None, scores.check(layers.scores, model))
 
 
 def _uncompiled(model: PreTrainedModel) -> contextlib.AbstractContextManager:
-    """The plain forward pass: within a compiled one nobody sees the functions that are called."""
+    """The plain forward pass: a compiled one hides its function calls from `Scores`."""
     if model._compiled_call_impl is None:
         return contextlib.nullcontext()  # set_stance imports the compiler
     return torch.compiler.set_stance("force_eager")

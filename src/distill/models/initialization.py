@@ -1,4 +1,4 @@
-"""How a student starts: one setting for every method of a run, so that methods differ in nothing else."""
+"""Initialisation of a student: one setting for all methods of a run, so that they differ in nothing else."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def initial_student(
         init: `finetuned` (the model in `student`) | `pretrained` | `teacher_layers` (of the model in `teacher`) |
             `random` (the shape of the model in `student`, or of `section.model`).
         section: the student's parameters.
-        seed: of everything that is drawn: a new head, random weights.
+        seed: seed of everything random: a new head, random weights.
         teacher: folder of the fine-tuned teacher; read for `teacher_layers` only.
         student: folder of the fine-tuned student, where it exists already.
         where: the section's name, for error messages.
@@ -60,7 +60,7 @@ def teacher_layers(section: Student | Link, available: int, where: str = "studen
     """The teacher's layers (from 1) that the student copies.
 
     Raises:
-        UserError: it is not said how many, or the teacher has too few.
+        UserError: their number is not stated, or the teacher has too few.
     """
     stated = {
         f"{where}.num_layers": section.num_layers,
@@ -73,8 +73,8 @@ def teacher_layers(section: Student | Link, available: int, where: str = "studen
             f"params.yaml: {where}.num_layers: null: say how many of the teacher's layers the student takes"
         )
     if len(set(counts.values())) > 1:
-        said = ", ".join(f"{name} is {count}" for name, count in counts.items())
-        raise UserError(f"params.yaml: {where}: {said}: say the same, or say it once")
+        contradiction = ", ".join(f"{name} is {count}" for name, count in counts.items())
+        raise UserError(f"params.yaml: {where}: {contradiction}: set all to one number, or set only one of them")
     count = next(iter(counts.values()))
     return layer_maps.resolve(section.layers, count, available, f"{where}.layers")
 
@@ -115,8 +115,8 @@ def from_layers(
         )
     for name, tensor in target.items():
         origin = name
-        if found := loading.LAYER.match(name):
-            origin = f"{found[1]}{layers[int(found[2])] - 1}{found[3]}"
+        if match := loading.LAYER.match(name):
+            origin = f"{match[1]}{layers[int(match[2])] - 1}{match[3]}"
         if origin not in source or source[origin].shape != tensor.shape:
             have = tuple(source[origin].shape) if origin in source else "nothing"
             raise UserError(

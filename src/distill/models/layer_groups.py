@@ -47,13 +47,13 @@ def resolve(groups: str | list[list[int]], student: int, teacher: int, field: st
         if teacher < 3:
             raise UserError(f"{where} needs a teacher of three layers or more, it has {teacher}: use 'regular'")
         third = (2 * teacher + 3) // 6  # N/3 to the nearest
-        kept = [*range(1, third + 1), *range(teacher - third + 1, teacher + 1)]
-        if len(kept) < student:
+        outer = [*range(1, third + 1), *range(teacher - third + 1, teacher + 1)]
+        if len(outer) < student:
             raise UserError(
-                f"{where} keeps {len(kept)} of the teacher's {teacher} layers ({kept}), fewer than the student's"
+                f"{where} keeps {len(outer)} of the teacher's {teacher} layers ({outer}), fewer than the student's"
                 f" {student}: use 'regular'"
             )
-        return _blocks(kept, student)
+        return _blocks(outer, student)
     if student > teacher:
         raise UserError(
             f"{where} needs a teacher layer for each student layer: the student has {student}, the teacher {teacher}:"

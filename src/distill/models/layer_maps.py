@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from distill.config.params import Params
     from distill.config.schema import Model
 
-#: (`student` or `teacher`, a key of FIELDS) → how many; None where nothing says it.
+#: Function from (`student` or `teacher`, a key of FIELDS) to its number; None where it is not known.
 Counts = Callable[[str, str], int | None]
 #: What can be counted of a model, and the names it has in configurations (the second: DistilBERT's).
 FIELDS = {"layers": ("num_hidden_layers", "n_layers"), "heads": ("num_attention_heads", "n_heads")}
@@ -88,7 +88,7 @@ def both(count: Counts, what: str = "layers") -> tuple[int, int] | None:
 
 
 def stated(params: Params, role: str, what: str = "layers") -> int | None:
-    """A model's number of layers or heads where the parameters say it; a checkpoint of the hub may know better.
+    """A model's number of layers or heads where the parameters say it; None where only a checkpoint of the hub has it.
 
     Args:
         role: `teacher`, or `student` as distillation starts from it.

@@ -80,27 +80,27 @@ def from_pretrained(
     transformers reads tensors and nothing else (``weights_only``).
 
     Args:
-        fields: of the configuration, in place of the checkpoint's own.
-        where: the section's name, for error messages; empty for what a stage has made.
+        fields: fields of the configuration, in place of the checkpoint's.
+        where: the section's name, for error messages; empty for a model that a stage has made.
 
     Raises:
         UserError: it cannot be loaded, or its weights are not those of an encoder of this shape.
     """
     configuration(path, revision, fields, where)
-    # What a stage has made has the task's head; the head of a checkpoint from elsewhere may be another task's.
+    # Models that a stage has made have the task's head; other checkpoints may have the head of another task.
     fields = {**(task.model_fields() if where else {}), **(fields or {})}
     with _readable(path, revision, where):
-        model, found = task.auto_class().from_pretrained(
+        model, report = task.auto_class().from_pretrained(
             path,
             revision=revision,
             dtype=torch.float32,
             trust_remote_code=False,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # found out below
+            ignore_mismatched_sizes=True,  # checked below
             **fields,
         )
     encoder = f"{model.base_model_prefix}."
-    if wrong := [keys for keys in found["mismatched_keys"] if keys[0].startswith(encoder) or not where]:
+    if wrong := [keys for keys in report["mismatched_keys"] if keys[0].startswith(encoder) or not where]:
         name, stored, needed = min(wrong)
         field, fix = path, f"`dvc checkout {path}`"
         if where:
@@ -110,7 +110,7 @@ def from_pretrained(
             f" {tuple(stored)}, not {tuple(needed)}: {fix}"
         )
     # A pooler belongs to the head: checkpoints that were trained without one are the usual case.
-    if missing := sorted(n for n in found["missing_keys"] if n.startswith(encoder) and ".pooler." not in n):
+    if missing := sorted(n for n in report["missing_keys"] if n.startswith(encoder) and ".pooler." not in n):
         raise UserError(
             f"params.yaml: {where}.model: {path!r} has no weights for {len(missing)} parameters of the encoder"
             f" ({missing[0]}, …): they would be random: take from {where}.model.config what changes the shape"
@@ -189,7 +189,7 @@ def check_token_types(model: PreTrainedModel, columns: Sequence[str], where: str
     A vocabulary may be the same while the tokenizer is not: DistilBERT's makes no token types, BERT learnt with them.
 
     Args:
-        columns: of the features.
+        columns: columns of the features.
         where: the section's name, for the error message.
     """
     kinds = getattr(model.config, "type_vocab_size", 0) or 0
@@ -220,10 +220,10 @@ def check_different(student: nn.Module, teacher: Mapping[str, str], source: Path
         source: the teacher's folder, for the error message.
         where: the student's section, for the error message.
     """
-    own = student.state_dict()
-    if set(own) != set(teacher):
+    weights = student.state_dict()
+    if set(weights) != set(teacher):
         return
-    if all(tensor_hash(tensor.detach().cpu().numpy()) == teacher[name] for name, tensor in own.items()):
+    if all(tensor_hash(tensor.detach().cpu().numpy()) == teacher[name] for name, tensor in weights.items()):
         raise UserError(
             f"params.yaml: {where}.model: student and teacher ({source}) have identical weights: give the student"
             " another checkpoint, or fewer layers"

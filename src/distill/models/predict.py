@@ -16,7 +16,7 @@ from distill.runtime import allocator
 from distill.runtime.progress import bar
 from distill.tasks.base import Predicted, Task
 
-# All that a model may take; labels and offsets are not needed to predict.
+# The columns that a model may read; predictions need no labels or offsets.
 INPUTS = ("input_ids", "token_type_ids")
 
 
@@ -46,10 +46,10 @@ def predict(
         forward: batch → logits (B, L, channels) or (B, channels), with a further last axis for several models at once;
             or several such outputs by name.
         start: number of batches to skip (done before).
-        part: (k, n): every n-th batch from the k-th on, counted from 0: what one of n processes does.
+        part: (k, n): every n-th batch from the k-th on, counted from 0: the part of process k of n.
 
     Yields:
-        (batches of this part done so far, feature rows (B,), what `forward` gave, in float32).
+        (batches of this part done so far, feature rows (B,), outputs of `forward`, in float32).
     """
     allocator.keep_freed()
     rows = Rows(features, INPUTS)
@@ -59,11 +59,11 @@ def predict(
         for number, batch_rows in enumerate(batches[start:], start=start + 1):
             batch = {k: v.to(device) for k, v in collate(rows.__getitems__(batch_rows.tolist())).items()}
             with autocast(device, precision):
-                found = forward(batch)
-            if isinstance(found, dict):
-                yield number, batch_rows, {name: _numpy(value) for name, value in found.items()}
+                outputs = forward(batch)
+            if isinstance(outputs, dict):
+                yield number, batch_rows, {name: _numpy(value) for name, value in outputs.items()}
             else:
-                yield number, batch_rows, _numpy(found)
+                yield number, batch_rows, _numpy(outputs)
             progress.update()
 
 
@@ -122,15 +122,15 @@ def ensemble(predictions: Iterable[Predicted]) -> Predicted:
     Raises:
         ValueError: there are none, or they are not of the same split.
     """
-    first, total, count = None, None, 0
+    reference, total, count = None, None, 0
     for predicted in predictions:
-        if first is None:
-            first, total = predicted, predicted.logits.astype(np.float64)
-        elif not np.array_equal(first.offsets, predicted.offsets) or total.shape != predicted.logits.shape:
+        if reference is None:
+            reference, total = predicted, predicted.logits.astype(np.float64)
+        elif not np.array_equal(reference.offsets, predicted.offsets) or total.shape != predicted.logits.shape:
             raise ValueError(f"model {count + 1} was run over other rows than the first: {predicted.logits.shape}")
         else:
             total += predicted.logits
         count += 1
-    if first is None:
+    if reference is None:
         raise ValueError("an ensemble of no models")
-    return replace(first, logits=(total / count).astype(np.float32))
+    return replace(reference, logits=(total / count).astype(np.float32))

@@ -1,7 +1,7 @@
 """A model's outputs over feature rows, on disk: ragged, in shards, memory-mapped, in plain NumPy files.
 
-A folder holds `offsets.npy`, int64 (rows + 1,): where each row's tokens begin; `meta.json`: what the outputs belong to
-and which arrays there are; and for each array a folder of shards, `logits/00000.npy`, `logits/00001.npy` and so on. An
+A folder holds `offsets.npy`, int64 (rows + 1,): where each row's tokens begin; `meta.json`: what the outputs belong to,
+and the arrays; and for each array a folder of shards, `logits/00000.npy`, `logits/00001.npy` and so on. An
 array has one entry per real token or one per row, one after another without padding; a shard holds whole rows.
 """
 
@@ -23,7 +23,7 @@ from distill.runtime.files import link_tree
 # Large enough to be few, small enough to be copied and fetched one by one.
 SHARD_BYTES = 1 << 29
 
-# What `meta.json` must agree with the run in, and how an error message calls it.
+# Keys of `meta.json` whose values must equal the run's, each with its name in error messages.
 IDENTITY = {"data": "features", "tokenizer": "the tokenizer", "teacher": "the weights"}
 
 
@@ -93,20 +93,20 @@ class _Shards:
         for number in range(len(self.bounds) - 1):
             # Mode r+ would fill up a file that is cut off: r refuses it.
             try:
-                found = np.load(self.file(number), mmap_mode="r")
+                stored = np.load(self.file(number), mmap_mode="r")
             except (ValueError, EOFError) as error:
                 raise ValueError(f"{self.file(number)}: {error}") from error
-            if found.shape != self.shape(number) or found.dtype != self.array.dtype:
+            if stored.shape != self.shape(number) or stored.dtype != self.array.dtype:
                 expected = f"{self.array.dtype} {self.shape(number)}"
-                raise ValueError(f"{self.file(number)} holds {found.dtype} {found.shape}, expected {expected}")
+                raise ValueError(f"{self.file(number)} holds {stored.dtype} {stored.shape}, expected {expected}")
 
     def of(self, row: int) -> np.ndarray:
         """The entries of a row: a view (n, width) of the mapped file."""
         number = int(np.searchsorted(self.bounds, row, side="right")) - 1
         if number not in self.maps:
             self.maps[number] = np.load(self.file(number), mmap_mode=self.mode)
-        first = self.entries[self.bounds[number]]
-        return self.maps[number][self.entries[row] - first : self.entries[row + 1] - first]
+        offset = self.entries[self.bounds[number]]
+        return self.maps[number][self.entries[row] - offset : self.entries[row + 1] - offset]
 
     def flush(self) -> None:
         for mapped in self.maps.values():
@@ -119,7 +119,7 @@ class Cache:
     Attributes:
         meta: the content of meta.json.
         offsets: int64 (rows + 1,), where each row's tokens begin.
-        arrays: what there is, by name.
+        arrays: the arrays by name.
     """
 
     def __init__(self, folder: Path, meta: dict, offsets: np.ndarray):
@@ -138,7 +138,7 @@ class Cache:
         Args:
             identity: content hashes that meta.json must have, of those in `IDENTITY`: the cache of other features (and
                 so of another window), of another tokenizer or of another model is refused.
-            stage: that which writes it, for error messages.
+            stage: name of the stage that writes it, for error messages.
 
         Raises:
             UserError: files are missing, damaged, or belong to something else.
@@ -168,7 +168,7 @@ class Cache:
         """Entries of some rows, float32: (len(indices), width, C) with zeros behind each row's end, or (…, C).
 
         Args:
-            width: tokens of the padded batch; of no account for arrays with one entry per row.
+            width: tokens of the padded batch; ignored for arrays with one entry per row.
         """
         array, shards = self.arrays[name], self._shards[name]
         if not array.per_token:
@@ -181,17 +181,17 @@ class Cache:
 
 
 class Writer:
-    """Fills a cache in any order of rows, batch by batch; goes on where a killed run had come to.
+    """Fills a cache in any order of rows, batch by batch; resumes a killed run.
 
-    Several processes may fill one cache, each with batches of its own: the first makes the files and finishes them, and
-    is made before the others.
+    Several processes may fill one cache, each with batches of its own: the first process creates and
+    finishes the files, and constructs its writer before the others.
 
     Args:
-        folder: where the files grow; not the final place, that is moved to when all is done.
+        folder: scratch folder of the files; the caller moves it into place when all is written.
         offsets: int64 (rows + 1,), where each row's tokens begin.
-        arrays: what is written, by name.
-        shard_bytes: size of a shard.
-        part: (which process this is, number of processes).
+        arrays: arrays to write, by name.
+        shard_bytes: largest size of a shard.
+        part: (number of this process, from 0; number of processes).
 
     Attributes:
         done: batches of this part that were written before, 0 for a new cache.
@@ -213,7 +213,7 @@ class Writer:
             for name, array in self.arrays.items()
         }
         self.done = 0
-        # Whatever cannot be gone on from is begun anew.
+        # Rebuild anything that cannot be resumed.
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, EOFError):
             mark = json.loads(self.done_file.read_text())
             for shards in self._shards.values():
@@ -222,7 +222,7 @@ class Writer:
                 self.done = int(mark["batches"])
         if not self.done and part[0] == 0:
             for file in folder.glob("done-*.json"):
-                file.unlink()  # it would count for the new files
+                file.unlink()  # a mark would count for the new files
             for shards in self._shards.values():
                 shards.create()
 
@@ -250,7 +250,7 @@ class Writer:
     def finish(self, meta: Mapping[str, object]) -> None:
         """Write offsets and meta data. For the first process, when all others are done.
 
-        The marks stay, so that nothing is computed again after a kill; `complete` takes them away.
+        The marks stay, so that nothing is computed again after a kill; `complete` removes them.
         """
         self.flush()
         np.save(self.folder / "offsets.npy", self.offsets)
@@ -265,7 +265,7 @@ class Writer:
 
 
 def link_arrays(source: Path, target: Path, names: Iterable[str]) -> None:
-    """A cache of some of another's arrays, by hard links: the same files under second names.
+    """Make a cache of some arrays of another cache, by hard links.
 
     Args:
         source: folder of a complete cache.
@@ -283,7 +283,7 @@ def link_arrays(source: Path, target: Path, names: Iterable[str]) -> None:
 
 
 def complete(folder: Path) -> Path:
-    """Take away what only a killed run needs, just before the folder is handed over; gives the folder."""
+    """Remove the marks that resuming needs, just before the folder is moved into place; returns the folder."""
     for file in folder.glob("done-*.json"):
         file.unlink()
     return folder

@@ -1,14 +1,14 @@
-"""What a method is taught with, as two small files: what it asks for, and what was handed to it.
+"""A method's teacher signals in two small files: the request for them, and the manifest of those handed over.
 
-Stage plan writes the requests of all listed methods. Stage signals makes a folder for each of them, which holds what it
-asked for (hard links, which take no room on the disk) and a manifest that says so. A student depends on its method's
-folder and on nothing else of the teacher.
+Stage plan writes the requests of all listed methods. Stage signals makes a folder for each of them, with the requested
+files (hard links, which take no room on the disk) and a manifest. A student depends on its method's folder and on
+nothing else of the teacher.
 
     <folder>/signals.json    the manifest
     <folder>/logits/         the teacher's logits over the training features (`distill.signals.cache`)
     <folder>/states/         those of its hidden states that the method reads (`distill.signals.cache`)
     <folder>/teacher/        its checkpoint where it runs along, otherwise its configuration alone
-    <folder>/<artifact>/     what another stage has made: filters, assistant, generator, candidates, augmented
+    <folder>/<artifact>/     outputs of other stages: filters, assistant, generator, candidates, augmented
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ MANIFEST = "signals.json"
 
 @dataclass(frozen=True)
 class Request:
-    """What a method asks for.
+    """A method's request.
 
     Attributes:
         taught_by: model that it learns from (`methods.base.Method.taught_by`); None: it learns from labels alone.
         logits: the teacher's logits over the training features.
         states: the teacher's hidden states over the training features.
-        model: the teacher itself, whatever was kept of its outputs.
-        artifacts: what other stages make: filters, assistant, generator, candidates.
+        model: the teacher itself, even where its outputs are cached.
+        artifacts: outputs of other stages: filters, assistant, generator, candidates.
         copies: augmented copies of the training features, to train on.
-        why: reason for which it runs the teacher along whatever was kept, for the reader; empty where it need not.
+        why: reason, for the reader, to run the teacher along even where its outputs are cached; empty without one.
     """
 
     taught_by: str | None = None
@@ -49,20 +49,20 @@ class Request:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Request:
-        """A request as `asdict` gives it, after a way through JSON."""
+        """The request whose `asdict` was stored as JSON."""
         states = Reads(**{kind: tuple(layers) for kind, layers in content["states"].items()})
         return cls(**content | {"states": states, "artifacts": tuple(content["artifacts"])})
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What was handed to a method.
+    """A record of the files handed to a method.
 
     Attributes:
         taught_by: see `Request`.
-        model: the folder `teacher` is a whole checkpoint.
-        copies: the features to train on are those of the folder `augmented`.
-        weights: content hash of the model that the cached outputs are of; None where there are none.
+        model: whether the folder `teacher` is a whole checkpoint.
+        copies: whether the features to train on are those of the folder `augmented`.
+        weights: content hash of the model whose outputs are cached; None where none are.
         tensors: hash of each of the teacher's tensors (`runtime.checkpoints.tensor_hashes`); empty without a teacher.
     """
 

@@ -1,4 +1,4 @@
-"""Which of the teacher's hidden states methods read, and which of them are worth keeping on disk."""
+"""The teacher's hidden states that methods read, and the choice of those to cache on disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def array_name(kind: str, layer: int) -> str:
 
 
 def layer_of(name: str) -> int:
-    """The layer in such a name."""
+    """The layer in the name of an array (`array_name`)."""
     return int(name.rpartition("-")[2])
 
 
@@ -44,12 +44,12 @@ class Reads:
 
 @dataclass
 class Choice:
-    """What is kept, and for whom.
+    """The hidden states to cache, and the methods that they serve.
 
     Attributes:
-        layers: by kind, what is written.
-        methods: those whose states are all kept; the others run the teacher along.
-        sizes: bytes by kind of what is kept.
+        layers: layers to cache, by kind.
+        methods: methods whose states are all cached; the others run the teacher along.
+        sizes: bytes to cache, by kind.
         left_out: bytes that each other method would have needed on top.
     """
 
@@ -60,13 +60,13 @@ class Choice:
 
 
 def choose(reads: Mapping[str, Reads], offsets: np.ndarray, width: int, dtype: str, max_bytes: float) -> Choice:
-    """What fits a budget: methods that need least come first, and share what they have in common.
+    """Choose the states that fit a budget: methods that add the fewest bytes come first, and share common states.
 
     Args:
-        reads: by method.
+        reads: states that each method reads.
         offsets: int64 (rows + 1,), where each training row's tokens begin.
-        width: of the teacher's states.
-        dtype: they are kept in.
+        width: width of the teacher's states.
+        dtype: dtype of the cached states.
     """
     size = {kind: Array(width, kind == "hidden", dtype).size(offsets) for kind in KINDS}
     choice = Choice()
@@ -90,10 +90,10 @@ def choose(reads: Mapping[str, Reads], offsets: np.ndarray, width: int, dtype: s
 
 
 def describe(choice: Choice, logits: int, max_gb: float) -> str:
-    """One line for the stage's report: what is kept, its size, and who runs the teacher instead, and why.
+    """One line for the stage's report: the cached states, their sizes, and the methods that run the teacher instead.
 
     Args:
-        logits: their bytes.
+        logits: bytes of the logits.
     """
     parts = [f"logits ({_size(logits)})"]
     for kind, layers in choice.layers.items():

@@ -1,4 +1,4 @@
-"""What a method may ask of the teacher: its logits and hidden states, from the cache or computed on the spot."""
+"""The teacher's outputs for a method: logits and hidden states, from the cache or computed along with training."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Teacher(Protocol):
 
 
 class CachedStates:
-    """Hidden states that an earlier stage kept.
+    """Hidden states that an earlier stage cached.
 
     Args:
         cache: holds the states.
-        reads: which of them are wanted.
+        reads: states to read.
     """
 
     def __init__(self, cache: Cache, reads: Reads):
@@ -37,7 +37,7 @@ class CachedStates:
     def __call__(self, batch: dict[str, Tensor]) -> dict[int, Tensor]:
         """States of the batch's feature rows (`index`) by layer, zeros at padding.
 
-        (B, L, D), or (B, 1, D) where only the first token's are wanted.
+        (B, L, D), or (B, 1, D) where only the first token's are read.
         """
         hidden = {layer: self._state("cls", layer, batch)[:, None] for layer in self.reads.cls}
         return hidden | {layer: self._state("hidden", layer, batch) for layer in self.reads.hidden}
@@ -52,7 +52,7 @@ def _read(cache: Cache, name: str, batch: dict[str, Tensor]) -> Tensor:
 
 
 class CachedTeacher:
-    """Logits, and hidden states where they were kept, that an earlier stage wrote; no model is loaded.
+    """Logits, and cached hidden states, that an earlier stage wrote; no model is loaded.
 
     Args:
         logits: cache that holds the array `logits`.

@@ -1,4 +1,4 @@
-"""A model's outputs over the training features, written into caches: what later trainings learn from."""
+"""A model's outputs over the training features, written into caches for later trainings."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from distill.signals.cache import Array, Writer
 from distill.signals.states import array_name, layer_of
 from distill.tasks.base import Task
 
-# What a killed run loses at most.
+# Time between marks: the most that a killed run loses.
 _SECONDS = 10
 
 
 @dataclass
 class Written:
-    """What was written: rows, entries (rows of logits), and the speed of this process's part."""
+    """Counts of rows and entries (rows of logits) that were written, and the speed of this process's part."""
 
     rows: int
     entries: int
@@ -36,10 +36,10 @@ class Written:
 
 
 def identity(data: Prepared, weights: Path) -> dict[str, str]:
-    """The content hashes by which a cache is known to belong to a run (see `cache.IDENTITY`).
+    """The content hashes that tie a cache to a run (see `cache.IDENTITY`).
 
     Args:
-        weights: the model's file.
+        weights: file of the model's weights.
     """
     return {
         "data": data.trained_on(),
@@ -48,17 +48,17 @@ def identity(data: Prepared, weights: Path) -> dict[str, str]:
     }
 
 
-def state_arrays(kept: Mapping[str, list[int]], width: int, dtype: str) -> dict[str, Array]:
+def state_arrays(layers: Mapping[str, list[int]], width: int, dtype: str) -> dict[str, Array]:
     """The arrays that hold hidden states, by name (`states.array_name`).
 
     Args:
-        kept: layers by kind, `cls` and `hidden` (0: the embeddings).
-        width: of the states.
+        layers: numbers of layers by kind, `cls` and `hidden` (0: the embeddings).
+        width: width of the states.
     """
     return {
         array_name(kind, layer): Array(width, kind == "hidden", dtype)
-        for kind, layers in kept.items()
-        for layer in layers
+        for kind, numbers in layers.items()
+        for layer in numbers
     }
 
 
@@ -74,17 +74,17 @@ def write(
     features: Any = None,
     states: tuple[Path, Mapping[str, Array]] | None = None,
 ) -> Written:
-    """Fill a cache (`distill.signals.cache`) batch by batch, in constant memory; go on where a killed run had come to.
+    """Fill a cache (`distill.signals.cache`) batch by batch, in constant memory; resumes a killed run.
 
-    Where several processes are at work (`distill.runtime.distributed`), each runs the model on a share of the batches.
+    Where several processes run (`distill.runtime.distributed`), each runs the model on a share of the batches.
 
     Args:
-        folder: where the logits' files grow; `cache.complete` makes it fit to be handed over.
+        folder: scratch folder of the logits; `cache.complete` makes it ready to be moved into place.
         model: runs frozen, on the GPU if there is one.
-        weights: the model's file, whose hash the cache keeps.
-        runtime: which attention the model computes with meanwhile.
-        label: of the progress bar.
-        features: what is predicted, where it is not the training features but rows that belong to them.
+        weights: file of the model's weights, whose hash the cache keeps.
+        runtime: options, of which the attention is used.
+        label: label of the progress bar.
+        features: rows to predict, made from the training features; None: the training features themselves.
         states: a second folder, for hidden states from the same forward passes, and its arrays (`state_arrays`).
     """
     model = freeze(model).to(default_device())
@@ -102,11 +102,11 @@ def write(
 
     def forward(batch: dict[str, Tensor]) -> dict[str, Tensor]:
         outputs = forward_pass(model, task, batch, hidden=bool(wanted))
-        found = {"logits": outputs.logits}
+        values = {"logits": outputs.logits}
         for name, array in wanted.items():
             state = outputs.hidden[layer_of(name)]
-            found[name] = state if array.per_token else state[:, 0]
-        return found
+            values[name] = state if array.per_token else state[:, 0]
+        return values
 
     start = min(writer.done for writer in writers)
     began, marked = time.monotonic(), time.monotonic()
@@ -121,15 +121,15 @@ def write(
                     writer.mark(done)
                 marked = time.monotonic()
     for writer in writers:
-        writer.mark(-(-len(features) // size))  # all there are, of every part
+        writer.mark(-(-len(features) // size))  # all batches of every part
     distributed.wait()
     seconds = time.monotonic() - began
     if distributed.is_first():
         meta = {"task": task.name, "precision": settings.precision, **identity(data, weights)}
         for writer in writers:
             writer.finish(meta)
-    left = max(0, len(features) - start * size * part[1])
-    return Written(len(features), int(logits.entries(offsets)[-1]), left / seconds if seconds else 0.0)
+    computed = max(0, len(features) - start * size * part[1])
+    return Written(len(features), int(logits.entries(offsets)[-1]), computed / seconds if seconds else 0.0)
 
 
 def _store(writers: list[Writer], rows: np.ndarray, values: dict[str, np.ndarray]) -> None:

@@ -1,4 +1,4 @@
-"""What a task is: which head a model gets, its loss, what of an input may be changed, and how answers are scored."""
+"""The interface of a task: a model's head, its loss, which tokens of an input may be changed, and the scores."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class MetricInputs:
 
 @dataclass
 class Report:
-    """What evaluating a model gives.
+    """The result of evaluating a model.
 
     Attributes:
-        scores: flat, 0–100 unless the name says otherwise.
-        files: suffix of the predictions file → JSON content. Every task gives ".json" and ".null_odds.json".
+        scores: scores by name, 0–100 unless the name says otherwise.
+        files: JSON content by suffix of the predictions file. Every task gives ".json" and ".null_odds.json".
         examples: columns of the table with a row per validation example, in their order
             (`distill.analysis.example_table`).
-        inputs: prefix of the scores' names ("", "mismatched_") → what further metrics of that split are computed from.
+        inputs: inputs of further metrics, by prefix of the scores' names ("", "mismatched_").
     """
 
     scores: dict[str, float]
@@ -54,13 +54,13 @@ class Task(Protocol):
     per_token: bool
     #: C, the last axis of the logits.
     channels: int
-    #: False where the logits are no scores of classes (regression): KL and cross-entropy mean nothing there.
+    #: False where the logits are no scores of classes (regression): KL and cross-entropy have no meaning there.
     has_classes: bool
     #: Ragged columns of the features (a value per token) that `editable` reads; batches hold them as (B, L), -1 padded.
     extra_columns: tuple[str, ...]
     #: The score by which checkpoints are chosen and methods are compared (higher is better).
     main_metric: str
-    #: The scores that tables on the terminal show, where they are there.
+    #: The scores that tables on the terminal show, where they exist.
     shown: tuple[str, ...]
 
     def auto_class(self) -> Any:
@@ -88,11 +88,11 @@ class Task(Protocol):
         """A fresh head on hidden states (B, L, width) that gives logits like a model's.
 
         Args:
-            dropout: from 0 to below 1, of the head's inputs; a task whose heads have none takes no notice.
+            dropout: dropout of the head's inputs, from 0 to below 1; ignored by a task whose heads have none.
         """
 
     def editable(self, batch: dict[str, Tensor]) -> Tensor:
-        """Which tokens may be changed without changing what the gold label is about: bool, (B, L).
+        """True at the tokens that may be changed without changing what the gold label is about: bool, (B, L).
 
         Special tokens are left to the caller, which knows their ids.
         """
@@ -102,18 +102,18 @@ class Task(Protocol):
 
         Args:
             features: the features of a split (`datasets.Dataset`).
-            share: from 0 to 1, of the rows; rounded to whole rows.
+            share: share of the rows, from 0 to 1; rounded to whole rows.
             seed: another seed replaces other rows.
 
         Returns:
-            label column → array (rows,), of the column's own type.
+            arrays (rows,) by label column, of the column's own type.
         """
 
     def score(self, predicted: Any, settings: Any) -> dict[str, float]:
         """Scores of a split (`evaluation.Predicted`), among them `main_metric`."""
 
     def report(self, selection: Any, validation: Any, settings: Any, mismatched: Any = None) -> Report:
-        """All scores and prediction files; whatever is tuned is tuned on the selection split.
+        """All scores and prediction files; anything tuned is tuned on the selection split.
 
         Scores are computed through `evaluate.Metric`, by the formulas of `score`.
 
@@ -125,7 +125,7 @@ class Task(Protocol):
 
 
 def choose_metric(task: str, metric: str | None, allowed: Sequence[str]) -> str:
-    """The score that decides: `metric`, or the first of `allowed` where it is None.
+    """The main metric: `metric`, or the first of `allowed` where it is None.
 
     Raises:
         UserError: the task has no such score.

@@ -1,8 +1,8 @@
-"""How far confidence can be believed, before and after temperature scaling (Guo et al. 2017, arXiv 1706.04599).
+"""Calibration of confidence, before and after temperature scaling (Guo et al. 2017, arXiv 1706.04599).
 
 Logits are (rows, K), float64: of the K classes, or the scores of the K answers that a question might have (its n-best
 spans and, in SQuAD v2.0, no answer); −∞ where there are fewer. Confidence is the largest share in the softmax of
-logits / T. T changes no answer.
+logits / T. T does not change answers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-#: Between these T is looked for.
+#: Bounds of the search for T.
 TEMPERATURES = (0.05, 20.0)
 BINS = 10
 
@@ -26,10 +26,10 @@ def temperature_of_classes(logits: np.ndarray, gold: np.ndarray) -> float:
     """T with the lowest negative log-likelihood of the gold classes (rows,), numbers from 0; see `TEMPERATURES`."""
     from scipy.special import logsumexp
 
-    own = logits[np.arange(len(gold)), gold]
+    gold_logits = logits[np.arange(len(gold)), gold]
 
     def loss(temperature: float) -> float:
-        return float((logsumexp(logits / temperature, axis=1) - own / temperature).mean())
+        return float((logsumexp(logits / temperature, axis=1) - gold_logits / temperature).mean())
 
     return _lowest(loss)
 
@@ -70,12 +70,12 @@ def ece(confidence: np.ndarray, correct: np.ndarray) -> float:
 
 
 def columns(logits: np.ndarray, correct: np.ndarray, temperature: float) -> tuple[dict, dict]:
-    """What a report says about calibration.
+    """Calibration in a report: columns and scores.
 
     Args:
-        logits: of the reported split.
+        logits: logits of the reported split.
         correct: (rows,), 0 or 1.
-        temperature: fitted on another split.
+        temperature: T, fitted on another split.
 
     Returns:
         (columns of the table of examples: confidence and calibrated, rounded to 6 digits, correct;
@@ -97,5 +97,5 @@ def _lowest(loss: Callable[[float], float]) -> float:
     from scipy.optimize import minimize_scalar
 
     low, high = np.log(TEMPERATURES)
-    found = minimize_scalar(lambda power: loss(np.exp(power)), bounds=(low, high), method="bounded")
-    return float(np.exp(found.x))
+    optimum = minimize_scalar(lambda power: loss(np.exp(power)), bounds=(low, high), method="bounded")
+    return float(np.exp(optimum.x))

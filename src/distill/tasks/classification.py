@@ -19,8 +19,9 @@ class Classification:
     """Single sentences and pairs, two classes or more. Logits are (B, C), labels int64 (B,).
 
     Args:
-        metric: the score that decides: accuracy (also where it is None), f1 or mcc.
-        labels: names of the classes; class i is `labels[i]`. None at all: only the names of scores can be asked for.
+        metric: name of the main metric: accuracy, f1 or mcc; None: accuracy.
+        labels: names of the classes; class i is `labels[i]`. Without any, only the names of
+            scores can be read.
 
     Raises:
         UserError: another metric.
@@ -114,13 +115,13 @@ class Classification:
         inputs = {"": _inputs(validation)} | ({} if mismatched is None else {"mismatched_": _inputs(mismatched)})
         scores = report_scores(score, _inputs(selection), inputs[""], inputs.get("mismatched_"))
         logits, ids = validation.logits.astype(np.float64), list(validation.examples["id"])
-        gold, chosen = _gold(validation), logits.argmax(1)
+        gold, predicted = _gold(validation), logits.argmax(1)
         temperature = calibration.temperature_of_classes(selection.logits.astype(np.float64), _gold(selection))
-        sure, calibrated = calibration.columns(logits, chosen == gold, temperature)
+        confidence, calibrated = calibration.columns(logits, predicted == gold, temperature)
         names = np.array(self.classes, object)
-        table = {"id": ids, "accuracy": 100.0 * (chosen == gold), "gold": names[gold], "predicted": names[chosen]}
+        table = {"id": ids, "accuracy": 100.0 * (predicted == gold), "gold": names[gold], "predicted": names[predicted]}
         odds = np.exp(logits - logits.max(1, keepdims=True))
-        rows = zip(ids, chosen, odds / odds.sum(1, keepdims=True), strict=True)
+        rows = zip(ids, predicted, odds / odds.sum(1, keepdims=True), strict=True)
         predictions = {
             key: {
                 "label": self.classes[best],
@@ -128,7 +129,7 @@ class Classification:
             }
             for key, best, shares in rows
         }
-        return Report(scores | calibrated, {".json": predictions, ".null_odds.json": {}}, table | sure, inputs)
+        return Report(scores | calibrated, {".json": predictions, ".null_odds.json": {}}, table | confidence, inputs)
 
 
 def _gold(predicted: Predicted) -> np.ndarray:

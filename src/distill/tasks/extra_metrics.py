@@ -17,7 +17,7 @@ from distill.config.schema import ExtraMetric
 from distill.errors import UserError
 from distill.tasks.base import MetricInputs
 
-#: A metric that is loaded: predictions and references to its results.
+#: A loaded metric: a function from predictions and references to its results.
 Compute = Callable[[MetricInputs], Mapping[str, Any]]
 
 
@@ -25,7 +25,7 @@ def load(entries: Sequence[ExtraMetric]) -> dict[str, Compute]:
     """Load the metrics, those of the hub by downloading their scripts.
 
     Returns:
-        name as in params.yaml → what computes it. `numpy`'s random state is the same in every call.
+        the metrics by name as in params.yaml. `numpy`'s random state is the same in every call.
 
     Raises:
         UserError: a metric cannot be loaded.
@@ -56,7 +56,7 @@ def _computing(metric: Any, args: Mapping[str, Any]) -> Compute:
 
 
 def _described(predictions: Sequence[Any], features: Any) -> Sequence[Any]:
-    """Predictions with the fields that a metric describes: `squad` knows no probability of no answer."""
+    """Predictions with only the fields that a metric declares: `squad` has no probability of no answer."""
     described = features[0] if isinstance(features, list) else features
     fields = described.get("predictions")
     if not isinstance(fields, Mapping):
@@ -70,7 +70,9 @@ def scores(metrics: Mapping[str, Compute], inputs: MetricInputs, task: str) -> d
     What is no finite number is left out: lists and texts, and with a warning a score that is NaN or infinite.
 
     Args:
-        metrics: as `load` gives them. inputs: of one split. task: its name, for errors.
+        metrics: metrics by name, from `load`.
+        inputs: inputs of one split.
+        task: name of the task, for errors.
 
     Raises:
         UserError: a metric fails on what the task hands over, or gives no number.
@@ -80,40 +82,42 @@ def scores(metrics: Mapping[str, Compute], inputs: MetricInputs, task: str) -> d
         try:
             results = compute(inputs)
             numbered = {key: _number(value) for key, value in results.items()}
-            kept = {f"{prefix(name)}_{key}": value for key, value in numbered.items() if value is not None}
+            values = {f"{prefix(name)}_{key}": value for key, value in numbered.items() if value is not None}
         except Exception as error:  # whatever a metric's own code raises
             raise UserError(
                 f"params.yaml: evaluate.extra: {name!r} fails on what task {task} hands over ({_line(error)}): choose"
                 " a metric for that format (docs/metrics.md), or mend its args"
             ) from error
-        if not kept:
+        if not values:
             raise UserError(
                 f"params.yaml: evaluate.extra: {name!r} gives no number but {_line(results)}: a metric returns a"
                 " dictionary with numbers in it; see its args, or take it out"
             )
-        for key in kept:
+        for key in values:
             if key in named:
-                raise UserError(_taken(key))
-            if not math.isfinite(kept[key]):
-                warnings.warn(f"{key} is {kept[key]}, no finite number, and is left out", stacklevel=2)
-        named |= {key: value for key, value in kept.items() if math.isfinite(value)}
+                raise UserError(_duplicate(key))
+            if not math.isfinite(values[key]):
+                warnings.warn(f"{key} is {values[key]}, no finite number, and is left out", stacklevel=2)
+        named |= {key: value for key, value in values.items() if math.isfinite(value)}
     return named
 
 
-def check_names(scores: Iterable[str], taken: Iterable[str]) -> None:
-    """Make sure that scores of further metrics are told from the others, in the summary too.
+def check_names(scores: Iterable[str], task_scores: Iterable[str]) -> None:
+    """Check that scores of further metrics have names of their own, in the summary too.
 
     Args:
-        scores: names of theirs. taken: names of the task's own scores.
+        scores: names of the further metrics' scores.
+        task_scores: names of the task's own scores.
 
     Raises:
-        UserError: a name is taken, or is that of another score's standard deviation or difference to ft.
+        UserError: a name occurs in both, or is that of another score's standard deviation or difference to ft.
     """
-    names, taken = list(scores), set(taken)
+    names, task_scores = list(scores), set(task_scores)
     for name in names:
-        derived = [other for other in {*names, *taken} if name == f"{other}_std" or name.startswith(f"{other}_vs_ft")]
-        if name in taken or derived:
-            raise UserError(_taken(name))
+        bases = {*names, *task_scores}
+        derived = [base for base in bases if name == f"{base}_std" or name.startswith(f"{base}_vs_ft")]
+        if name in task_scores or derived:
+            raise UserError(_duplicate(name))
 
 
 def names_of(runs: Iterable[Mapping[str, Any]], entries: Sequence[ExtraMetric]) -> tuple[str, ...]:
@@ -130,7 +134,7 @@ def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else None
 
 
-def _taken(score: str) -> str:
+def _duplicate(score: str) -> str:
     return (
         f"params.yaml: evaluate.extra: score {score!r} has the name of another one: give the metric, or the score in"
         " its results, another name"

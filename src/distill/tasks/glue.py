@@ -20,8 +20,8 @@ def classification(predicted: np.ndarray, gold: np.ndarray, classes: int) -> dic
 
     Returns:
         accuracy; f1: with two classes that of class 1 (GLUE's MRPC and QQP), with more the mean of all classes' F1
-        (macro), 0 for a class that is neither there nor predicted; mcc: Matthews correlation (GLUE's CoLA), from -100
-        to 100, 0 where one class is all that is there or all that is predicted.
+        (macro), 0 for a class that is neither gold nor predicted; mcc: Matthews correlation (GLUE's CoLA), from -100
+        to 100, 0 where all gold classes or all predicted classes are the same.
     """
     from sklearn.metrics import f1_score, matthews_corrcoef
 
@@ -52,6 +52,6 @@ def regression(predicted: np.ndarray, gold: np.ndarray) -> dict[str, float]:
         with warnings.catch_warnings():
             # Nearly constant values give a correlation of little worth, or nan, which is taken care of below.
             warnings.simplefilter("ignore")
-            found = {"pearson": stats.pearsonr(predicted, gold), "spearman": stats.spearmanr(predicted, gold)}
-        scores = {name: 100.0 * float(np.nan_to_num(result.statistic)) for name, result in found.items()}
+            correlations = {"pearson": stats.pearsonr(predicted, gold), "spearman": stats.spearmanr(predicted, gold)}
+        scores = {name: 100.0 * float(np.nan_to_num(result.statistic)) for name, result in correlations.items()}
     return scores | {"mse": float(np.mean((predicted - gold) ** 2))}

@@ -18,7 +18,7 @@ class FirstTokenHead(nn.Module):
         self.dense, self.out = nn.Linear(width, width), nn.Linear(width, channels)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(B, L, width) → (B, channels); what stands behind the first token, padding too, is not looked at."""
+        """(B, L, width) → (B, channels); tokens after the first, padding too, are ignored."""
         return self.out(self.dropout(self.dense(self.dropout(hidden[:, 0])).tanh()))
 
 
@@ -28,9 +28,9 @@ def report_scores(
     validation: MetricInputs,
     mismatched: MetricInputs | None,
 ) -> dict[str, float]:
-    """`score` of the validation split, of the selection split (`selection_…`) and of `mismatched_…`; counts."""
+    """Scores and counts of the validation and mismatched (`mismatched_…`) splits, and `selection_…` scores."""
     scores = score(validation) | {"examples": len(validation.references)}
     if mismatched is not None:
-        other = score(mismatched) | {"examples": len(mismatched.references)}
-        scores |= {f"mismatched_{name}": value for name, value in other.items()}
+        mismatched_scores = score(mismatched) | {"examples": len(mismatched.references)}
+        scores |= {f"mismatched_{name}": value for name, value in mismatched_scores.items()}
     return scores | {f"selection_{name}": value for name, value in score(selection).items()}

@@ -23,7 +23,7 @@ class InMemoryMetric(evaluate.Metric):
             **kwargs: as for `evaluate.Metric`; keep_in_memory is true by default.
         """
         if kwargs.setdefault("keep_in_memory", True) and "cache_dir" not in kwargs:
-            # evaluate makes a cache folder even when it keeps everything in memory: not at home.
+            # evaluate creates a cache folder even with keep_in_memory: not in the home folder.
             with tempfile.TemporaryDirectory() as folder:
                 super().__init__(config_name, cache_dir=folder, **kwargs)
         else:

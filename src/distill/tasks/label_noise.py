@@ -1,4 +1,4 @@
-"""Training labels that are wrong on purpose: what makes a teacher defective (Yuan et al. 2020, arXiv 1909.11723)."""
+"""Training labels made wrong on purpose, for a defective teacher (Yuan et al. 2020, arXiv 1909.11723)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from distill.tasks.base import Task
 
 
 def noised(features: Any, task: Task, share: float, seed: int) -> Any:
-    """The features with `share` of the rows' labels replaced at random (`task.noisy` says by what).
+    """The features with `share` of the rows' labels replaced at random (see `Task.noisy`).
 
     Args:
         features: the features of a split (`datasets.Dataset`); they are not changed, and nothing is written to disk.
-        share: from 0 to 1, of the rows.
-        seed: another seed replaces other rows; the same one always the same.
+        share: share of the rows, from 0 to 1.
+        seed: another seed replaces other rows; the same seed always the same rows.
 
     Returns:
         A `datasets.Dataset` with the same rows and columns, in the same order.

@@ -20,7 +20,7 @@ class QuestionAnswering:
     """SQuAD v1.1 and v2.0. Logits are (B, L, 2): start and end; the classes of both are the L tokens.
 
     Args:
-        metric: the score that decides: f1 (also where it is None) or em.
+        metric: name of the main metric: f1 or em; None: f1.
         labels: empty; a window's classes are its tokens.
 
     Raises:
@@ -84,7 +84,7 @@ class QuestionAnswering:
     def editable(self, batch: dict[str, Tensor]) -> Tensor:
         """Tokens of the context that touch no gold answer: bool, (B, L). The question is never changed.
 
-        The labels do not say which tokens those are: a window that cuts through the answer is labelled as one
+        The labels do not say where gold answers are: a window that cuts through the answer is labelled as one
         without, and a question may have several answers.
         """
         return (batch["offset_start"] >= 0) & (batch["gold"] == 0)
@@ -109,10 +109,10 @@ class QuestionAnswering:
     def score(self, predicted: Predicted, settings: Evaluate) -> dict[str, float]:
         """EM and F1 at threshold 0, for all questions and, in v2.0, for those with and without an answer (0–100)."""
         version_2 = predicted.meta["version_2"]
-        found, ids, answers = self._search(predicted, settings)
-        texts = spans.predictions(found, ids, self._zero(version_2))
+        answers, ids, gold = self._search(predicted, settings)
+        texts = spans.predictions(answers, ids, self._zero(version_2))
         # Not `squad_metric`, the same figures behind evaluate's interface: its import takes longer than the scoring.
-        figures = squad.scores(texts, _texts(ids, answers), None, version_2, threshold=None)
+        figures = squad.scores(texts, _texts(ids, gold), None, version_2, threshold=None)
         return self._named(figures, version_2)
 
     def report(
@@ -134,45 +134,48 @@ class QuestionAnswering:
         def official(inputs: MetricInputs) -> dict[str, float]:
             return metric.compute(predictions=inputs.predictions, references=inputs.references, **options)
 
-        found, ids, answers = self._search(validation, settings)
-        golds = _texts(ids, answers)
-        chosen, chosen_ids, chosen_answers = self._search(selection, settings)
-        chosen_golds = _texts(chosen_ids, chosen_answers)
-        inputs = {"": self._inputs(found, ids, answers, version_2, 0.0)}
+        answers, ids, gold = self._search(validation, settings)
+        gold_texts = _texts(ids, gold)
+        selection_answers, selection_ids, selection_gold = self._search(selection, settings)
+        selection_gold_texts = _texts(selection_ids, selection_gold)
+        inputs = {"": self._inputs(answers, ids, gold, version_2, 0.0)}
         figures = official(inputs[""])
         scores = self._named(figures, version_2)
         scores["questions"] = len(ids)
-        chosen_inputs = self._inputs(chosen, chosen_ids, chosen_answers, version_2, 0.0)
-        chosen_scores = self._named(official(chosen_inputs), version_2)
-        scores |= {f"selection_{name}": value for name, value in chosen_scores.items()}
+        selection_inputs = self._inputs(selection_answers, selection_ids, selection_gold, version_2, 0.0)
+        selection_scores = self._named(official(selection_inputs), version_2)
+        scores |= {f"selection_{name}": value for name, value in selection_scores.items()}
         if mismatched is not None:
             inputs["mismatched_"] = self._inputs(*self._search(mismatched, settings), version_2, 0.0)
-            other = self._named(official(inputs["mismatched_"]), version_2) | {"questions": len(mismatched.examples)}
-            scores |= {f"mismatched_{name}": value for name, value in other.items()}
-        texts = spans.predictions(found, ids, self._zero(version_2))
-        odds = dict(zip(ids, found.null_odds.tolist(), strict=True))
+            mismatched_scores = self._named(official(inputs["mismatched_"]), version_2)
+            mismatched_scores["questions"] = len(mismatched.examples)
+            scores |= {f"mismatched_{name}": value for name, value in mismatched_scores.items()}
+        texts = spans.predictions(answers, ids, self._zero(version_2))
+        odds = dict(zip(ids, answers.null_odds.tolist(), strict=True))
         files = {".json": texts, ".null_odds.json": odds}
-        em, f1 = self._each(texts, golds, version_2)
+        em, f1 = self._each(texts, gold_texts, version_2)
         table = {"id": ids, "em": em, "f1": f1}
-        right, _ = self._each(spans.predictions(chosen, chosen_ids, self._zero(version_2)), chosen_golds, version_2)
-        temperature = calibration.temperature_of_answers(spans.candidate_scores(chosen, version_2), right)
-        sure, calibrated = calibration.columns(spans.candidate_scores(found, version_2), em > 0, temperature)
+        predicted = spans.predictions(selection_answers, selection_ids, self._zero(version_2))
+        correct, _ = self._each(predicted, selection_gold_texts, version_2)
+        candidates = spans.candidate_scores(selection_answers, version_2)
+        temperature = calibration.temperature_of_answers(candidates, correct)
+        confidence, calibrated = calibration.columns(spans.candidate_scores(answers, version_2), em > 0, temperature)
         scores |= calibrated
         if version_2:
-            threshold, _ = spans.tune_threshold(chosen, chosen_ids, chosen_golds)
-            tuned = self._named(official(self._inputs(found, ids, answers, version_2, threshold)), version_2)
-            tuned_em, tuned_f1 = self._each(spans.predictions(found, ids, threshold), golds, version_2)
+            threshold, _ = spans.tune_threshold(selection_answers, selection_ids, selection_gold_texts)
+            tuned = self._named(official(self._inputs(answers, ids, gold, version_2, threshold)), version_2)
+            tuned_em, tuned_f1 = self._each(spans.predictions(answers, ids, threshold), gold_texts, version_2)
             table |= {"tuned_em": tuned_em, "tuned_f1": tuned_f1}
             scores |= {"threshold": threshold} | {f"tuned_{name}": value for name, value in tuned.items()}
             scores |= {"best_em_oracle": figures["best_exact"], "best_f1_oracle": figures["best_f1"]}
-        return Report(scores, files, table | sure, {prefix: _probable(part) for prefix, part in inputs.items()})
+        return Report(scores, files, table | confidence, {prefix: _probable(part) for prefix, part in inputs.items()})
 
     def _search(self, predicted: Predicted, settings: Evaluate) -> tuple[spans.Answers, list[str], list[dict]]:
         windows = spans.Windows.from_table(predicted.features.data.table)
         # Whole columns at once: row by row the data set takes longer than the search.
         table = predicted.examples.select_columns(["id", "context", "answers"]).with_format("arrow")[:]
         ids, contexts = (table.column(name).to_pylist() for name in ("id", "context"))
-        found = spans.search(
+        answers = spans.search(
             windows,
             contexts,
             predicted.logits,
@@ -180,7 +183,7 @@ class QuestionAnswering:
             settings.n_best,
             settings.max_answer_length,
         )
-        return found, ids, table.column("answers").to_pylist()
+        return answers, ids, table.column("answers").to_pylist()
 
     @staticmethod
     def _zero(version_2: bool) -> float | None:
@@ -188,21 +191,21 @@ class QuestionAnswering:
         return 0.0 if version_2 else None
 
     @staticmethod
-    def _each(texts: dict[str, str], golds: dict[str, list[str]], version_2: bool) -> np.ndarray:
+    def _each(texts: dict[str, str], gold_texts: dict[str, list[str]], version_2: bool) -> np.ndarray:
         """EM and F1 of each question, 0–100: (2, questions)."""
-        pairs = [squad.question_scores(golds[key], text, version_2) for key, text in texts.items()]
+        pairs = [squad.question_scores(gold_texts[key], text, version_2) for key, text in texts.items()]
         return 100.0 * np.array(pairs, np.float64).T
 
     def _inputs(
-        self, found: spans.Answers, ids: list[str], answers: list[dict], version_2: bool, threshold: float
+        self, answers: spans.Answers, ids: list[str], gold: list[dict], version_2: bool, threshold: float
     ) -> MetricInputs:
         """In the format of the Hub's `squad` and `squad_v2`; no_answer_probability holds the null odds."""
-        texts = spans.predictions(found, ids, threshold if version_2 else None)
+        texts = spans.predictions(answers, ids, threshold if version_2 else None)
         predictions = [{"id": key, "prediction_text": texts[key]} for key in ids]
         if version_2:
-            for row, odds in zip(predictions, found.null_odds.tolist(), strict=True):
+            for row, odds in zip(predictions, answers.null_odds.tolist(), strict=True):
                 row["no_answer_probability"] = odds
-        references = [{"id": key, "answers": answer} for key, answer in zip(ids, answers, strict=True)]
+        references = [{"id": key, "answers": entry} for key, entry in zip(ids, gold, strict=True)]
         return MetricInputs(predictions, references)
 
     @staticmethod
@@ -215,8 +218,8 @@ class QuestionAnswering:
         return {name: figures[official] for name, official in named.items() if official in figures}
 
 
-def _texts(ids: list[str], answers: list[dict]) -> dict[str, list[str]]:
-    return {key: answer["text"] for key, answer in zip(ids, answers, strict=True)}
+def _texts(ids: list[str], gold: list[dict]) -> dict[str, list[str]]:
+    return {key: entry["text"] for key, entry in zip(ids, gold, strict=True)}
 
 
 def _probable(inputs: MetricInputs) -> MetricInputs:

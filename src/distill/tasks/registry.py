@@ -20,7 +20,7 @@ def load_task(name: str, metric: str | None = None, labels: Sequence[str] = ()) 
     """The task of ``tasks/<name>.py``; the typed loader has checked that it exists.
 
     Args:
-        metric: the score by which models are compared; None: the task's usual one.
+        metric: name of the score by which models are compared; None: the task's default.
         labels: names of the classes, where the task has classes (meta.json of the prepared data).
     """
     return importlib.import_module(f"distill.tasks.{name}").TASK(metric=metric, labels=labels)

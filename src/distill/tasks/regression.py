@@ -16,13 +16,13 @@ from distill.tasks.heads import FirstTokenHead, report_scores
 
 
 class Regression:
-    """One output. Logits are (B, 1), labels float32 (B,): they meet as (B,), never as (B, 1) against (B,), which
-    broadcasts to all pairs of rows.
+    """One output. Logits are (B, 1), labels float32 (B,). Both are compared as (B,): (B, 1) against (B,) would
+    broadcast to all pairs of rows.
 
-    Distillation is the squared error of both outputs: KL over one logit is always 0. Temperature means nothing then.
+    Distillation is the squared error of both outputs: KL over one logit is always 0. The temperature has no effect.
 
     Args:
-        metric: the score that decides: pearson (also where it is None) or spearman.
+        metric: name of the main metric: pearson or spearman; None: pearson.
         labels: empty.
 
     Raises:

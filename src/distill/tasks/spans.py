@@ -38,12 +38,12 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Windows:
-    """What the search needs of the features: a row per window, or all windows' tokens in a row.
+    """The columns of the features that the search reads: one entry per window, or per token of all windows.
 
     Attributes:
         length: int, (windows,): tokens per window.
         example_index: int, (windows,): the row of the window's example.
-        cls_index: int, (windows,): where the window's CLS token stands.
+        cls_index: int, (windows,): position of the window's CLS token.
         offset_start, offset_end: int, (sum of length,): character span in the context, -1 for other
             tokens.
     """
@@ -59,8 +59,8 @@ class Windows:
         """From a features table with columns of these names.
 
         Args:
-            table: of a `datasets.Dataset`, `dataset.data.table`; a selection made with `select` or
-                `filter` is not visible in it, `flatten_indices()` makes it so.
+            table: `dataset.data.table` of a `datasets.Dataset`; a selection made with `select` or
+                `filter` is visible in it only after `flatten_indices()`.
         """
         columns = {name: table.column(name).combine_chunks() for name in cls.__dataclass_fields__}
         for name in ("offset_start", "offset_end"):
@@ -73,18 +73,19 @@ class NBest(Sequence[list[Span]]):
 
     Args:
         contexts: the text of each example.
-        first: int, (examples + 1,): example i owns the spans from first[i] to before first[i + 1].
-        score: float64, (spans,). start, end: int, (spans,): characters.
+        bounds: int, (examples + 1,): example i owns the spans from bounds[i] to before bounds[i + 1].
+        score: float64, (spans,).
+        start, end: int, (spans,): characters.
     """
 
     def __init__(
-        self, contexts: Sequence[str], first: np.ndarray, score: np.ndarray, start: np.ndarray, end: np.ndarray
+        self, contexts: Sequence[str], bounds: np.ndarray, score: np.ndarray, start: np.ndarray, end: np.ndarray
     ):
-        self._contexts, self._first, self._columns = contexts, first, (score, start, end)
+        self._contexts, self._bounds, self._columns = contexts, bounds, (score, start, end)
 
     def scores(self) -> np.ndarray:
-        """float64, (examples, most spans of one, at least 1): falling, -inf where an example has fewer."""
-        count = np.diff(self._first)
+        """float64, (examples, most spans of an example, at least 1): falling, -inf where an example has fewer."""
+        count = np.diff(self._bounds)
         real = np.arange(max(1, count.max(initial=0))) < count[:, None]
         return _padded(self._columns[0], real, -np.inf)
 
@@ -93,7 +94,7 @@ class NBest(Sequence[list[Span]]):
 
     def __getitem__(self, row: int) -> list[Span]:
         row = range(len(self))[row]
-        part = slice(self._first[row], self._first[row + 1])
+        part = slice(self._bounds[row], self._bounds[row + 1])
         columns = (column[part].tolist() for column in self._columns)
         return [Span(self._contexts[row][a:b], score, a, b) for score, a, b in zip(*columns, strict=True)]
 
@@ -146,10 +147,10 @@ def search(
     """
     _check(windows, len(contexts), logits, row_offsets)
     null_score = np.full(len(contexts), np.inf)
-    found: list[tuple[np.ndarray, ...]] = []
-    for first in range(0, len(windows.length), _CHUNK):
-        rows = slice(first, first + _CHUNK)
-        tokens = slice(row_offsets[first], row_offsets[min(first + _CHUNK, len(windows.length))])
+    chunks: list[tuple[np.ndarray, ...]] = []
+    for offset in range(0, len(windows.length), _CHUNK):
+        rows = slice(offset, offset + _CHUNK)
+        tokens = slice(row_offsets[offset], row_offsets[min(offset + _CHUNK, len(windows.length))])
         length, example = windows.length[rows], windows.example_index[rows]
         real = np.arange(length.max(initial=0)) < length[:, None]
         start, end = (_padded(logits[tokens, side], real, -np.inf) for side in (0, 1))
@@ -159,16 +160,16 @@ def search(
         # float64: the sum of two float32 logits must not round, or different spans would tie.
         np.minimum.at(null_score, example, np.add(start[at_cls], end[at_cls], dtype=np.float64))
         window, score, s, e = _best_spans(start, end, char_start, char_end, n_best, max_answer_length)
-        found.append((example[window], score, char_start[window, s], char_end[window, e]))
-    return _collect(found, null_score, contexts, n_best)
+        chunks.append((example[window], score, char_start[window, s], char_end[window, e]))
+    return _collect(chunks, null_score, contexts, n_best)
 
 
 def candidate_scores(answers: Answers, null: bool) -> np.ndarray:
-    """Scores of all that might be answered, (examples, K), -inf where an example has fewer.
+    """Scores of all candidate answers, (examples, K), -inf where an example has fewer.
 
     Args:
-        null: whether "no answer" is among them (SQuAD v2.0), as the first column. The highest is then what is
-            predicted at threshold 0.
+        null: whether "no answer" is among them (SQuAD v2.0), as the first column. The highest is then the
+            prediction at threshold 0.
     """
     spans = answers.nbest.scores()
     return np.concatenate([answers.null_score[:, None], spans], axis=1) if null else spans
@@ -178,9 +179,9 @@ def predictions(answers: Answers, ids: Sequence[str], threshold: float | None) -
     """The official prediction format: id to text, "" where null_odds > threshold.
 
     Args:
-        answers: of the examples that `ids` name, in the same order.
+        answers: answers of the examples in `ids`, in the same order.
         ids: unique question ids.
-        threshold: on the null odds; None (SQuAD v1.1) keeps every answer.
+        threshold: threshold on the null odds; None (SQuAD v1.1) keeps every answer.
     """
     abstain = np.zeros(len(ids), bool) if threshold is None else answers.null_odds > threshold
     return {key: "" if no else text for key, text, no in zip(ids, answers.text, abstain, strict=True)}
@@ -189,10 +190,10 @@ def predictions(answers: Answers, ids: Sequence[str], threshold: float | None) -
 def tune_threshold(
     answers: Answers, ids: Sequence[str], references: Mapping[str, Sequence[str]]
 ) -> tuple[float, float]:
-    """The null-odds threshold with the highest SQuAD v2.0 F1: to be called on the selection split.
+    """The null-odds threshold with the highest SQuAD v2.0 F1, to be tuned on the selection split.
 
-    Between two neighbouring null odds F1 is constant. Each such interval is stood for by 0 if it
-    contains it, else by its middle (1 beyond the outermost odds). Among equally good intervals the
+    Between two neighbouring null odds F1 is constant. Each such interval is represented by 0 if
+    it contains 0, else by its middle (1 beyond the outermost odds). Among equally good intervals the
     smallest |threshold| wins, then the negative one.
 
     Args:
@@ -208,10 +209,10 @@ def tune_threshold(
     movable = np.flatnonzero(answers.score != -NO_SPAN)
     odds = answers.null_odds[movable]
     order = np.argsort(odds, kind="stable")
-    kept = [question_scores(golds[i], answers.text[i], True)[1] for i in movable[order]]
-    dropped = [question_scores(golds[i], "", True)[1] for i in movable[order]]
-    # gain[k]: F1 sum when the k answers of lowest odds are kept, over keeping none.
-    gain = np.concatenate([[0.0], np.cumsum(np.subtract(kept, dropped))])
+    answered = [question_scores(golds[i], answers.text[i], True)[1] for i in movable[order]]
+    abstained = [question_scores(golds[i], "", True)[1] for i in movable[order]]
+    # gain[k]: F1 sum with the k answers of lowest odds, over abstaining everywhere.
+    gain = np.concatenate([[0.0], np.cumsum(np.subtract(answered, abstained))])
 
     edges, count = np.unique(odds, return_counts=True)
     gain = gain[np.concatenate([[0], np.cumsum(count)])]
@@ -301,13 +302,13 @@ def _best_spans(
 
 
 def _collect(
-    found: list[tuple[np.ndarray, ...]],
+    chunks: list[tuple[np.ndarray, ...]],
     null_score: np.ndarray,
     contexts: Sequence[str],
     n_best: int,
 ) -> Answers:
     """Joins the windows' spans by example: falling score, each character span once."""
-    example, score, start, end = (np.concatenate(column) for column in zip(*found, strict=True))
+    example, score, start, end = (np.concatenate(column) for column in zip(*chunks, strict=True))
     order = np.lexsort((-score, example))  # Stable: equal scores stay in window order.
     example, score, start, end = (column[order] for column in (example, score, start, end))
     # Stable again: the first of equal spans is the one with the highest score.
@@ -316,12 +317,12 @@ def _collect(
     keep = np.sort(alike[np.append(True, ~same)[: len(alike)]])
     place = np.arange(len(keep)) - np.searchsorted(example[keep], example[keep])
     keep = keep[place < n_best]
-    first = np.searchsorted(example[keep], np.arange(len(null_score) + 1))
+    bounds = np.searchsorted(example[keep], np.arange(len(null_score) + 1))
     score, start, end = score[keep], start[keep], end[keep]
 
-    has = np.flatnonzero(np.diff(first))
+    has = np.flatnonzero(np.diff(bounds))
     best, text = np.full(len(null_score), -NO_SPAN), [""] * len(null_score)
-    best[has] = score[first[has]]
-    for row, a, b in zip(has.tolist(), start[first[has]].tolist(), end[first[has]].tolist(), strict=True):
+    best[has] = score[bounds[has]]
+    for row, a, b in zip(has.tolist(), start[bounds[has]].tolist(), end[bounds[has]].tolist(), strict=True):
         text[row] = contexts[row][a:b]
-    return Answers(text, best, null_score, NBest(contexts, first, score, start, end))
+    return Answers(text, best, null_score, NBest(contexts, bounds, score, start, end))

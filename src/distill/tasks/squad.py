@@ -70,15 +70,15 @@ def question_scores(golds: Sequence[str], prediction: str, version_2: bool) -> t
     """
     if not (version_2 or golds):
         raise ValueError("a question without gold answers: SQuAD v1.1 has none, use version_2")
-    said = normalize(prediction)
+    predicted = normalize(prediction)
     # Annotators often agree: each gold answer once.
     wanted = {normalize(gold) for gold in set(golds)}
     if version_2:
         wanted = wanted - {""} or {""}
-    if said and said in wanted:
+    if predicted and predicted in wanted:
         return 1, 1.0
-    tokens = said.split()
-    return int(said in wanted), max(_f1(gold.split(), tokens, version_2) for gold in wanted)
+    tokens = predicted.split()
+    return int(predicted in wanted), max(_f1(gold.split(), tokens, version_2) for gold in wanted)
 
 
 def scores(
@@ -127,9 +127,9 @@ def _scores_v1(predictions: Mapping[str, str], references: Mapping[str, Sequence
                 f"references: question {key!r} has no gold answer, which SQuAD v1.1 does not know; score it as v2.0"
             )
         if key in predictions:
-            exact_one, f1_one = question_scores(golds, predictions[key], version_2=False)
-            exact_sum += exact_one
-            f1_sum += f1_one
+            question_exact, question_f1 = question_scores(golds, predictions[key], version_2=False)
+            exact_sum += question_exact
+            f1_sum += question_f1
     count = len(references)
     return {"exact_match": 100.0 * exact_sum / count, "f1": 100.0 * f1_sum / count}
 
@@ -140,8 +140,8 @@ def _scores_v2(
     null_odds: Mapping[str, float] | None,
     threshold: float | None,
 ) -> dict[str, float]:
-    for name, given in (("predictions", predictions), ("null odds", null_odds)):
-        missing = [] if given is None else [key for key in references if key not in given]
+    for name, entries in (("predictions", predictions), ("null odds", null_odds)):
+        missing = [] if entries is None else [key for key in references if key not in entries]
         if missing:
             raise UserError(
                 f"{name}: {len(missing)} of {len(references)} questions are missing, the first is "

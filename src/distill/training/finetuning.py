@@ -1,4 +1,4 @@
-"""The objective of fine-tuning a model by itself."""
+"""The objective of fine-tuning a model without a teacher."""
 
 from __future__ import annotations
 

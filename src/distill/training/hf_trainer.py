@@ -32,7 +32,7 @@ class ObjectiveTrainer(Trainer):
         return EpochSampler(rows.lengths, size, self._group, self._sampler_seed)
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
-        """Trainer's own; of several processes, each gets its share of every batch."""
+        """Trainer's; with several processes, each gets its share of every batch."""
         if distributed.count() == 1:
             return super().get_train_dataloader()
         return sharding.loader(
@@ -55,7 +55,7 @@ class ObjectiveTrainer(Trainer):
             UserError: the loss is NaN or infinite; the last complete checkpoint stays.
         """
         objective: Objective = self.accelerator.unwrap_model(model)
-        # Trainer counts epochs as a fraction; a tiny bit more, so that 0.9999… is the epoch that begins.
+        # Trainer counts epochs as a fraction; adding 1e-6 makes 0.9999… the epoch that begins.
         epoch = int((self.state.epoch or 0.0) + 1e-6)
         objective.set_progress(Progress(self.state.global_step, self.state.max_steps, epoch))
         weight = inputs.get("weight", 1.0)  # of this process's share of the batch
@@ -83,7 +83,7 @@ class ObjectiveTrainer(Trainer):
         super().log(logs, start_time)
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """Parameters that the objective gives a learning rate of their own become groups of their own."""
+        """Parameters with their own learning rate (`Objective.learning_rates`) become separate groups."""
         optimizer = super().create_optimizer(*args, **kwargs)
         objective: Objective = self.accelerator.unwrap_model(self.model)
         for prefix, rate in objective.learning_rates().items():
@@ -104,7 +104,7 @@ class ObjectiveTrainer(Trainer):
 
 
 def _blame(terms: dict[str, Tensor], weights: dict[str, float]) -> str:
-    """The terms that are not finite; where all are, those that a weight makes so."""
+    """The terms that are not finite; where all are finite, those that are not after weighting."""
     values = {name: term.detach().float() for name, term in terms.items() if name != "loss"}
     bad = [f"{name} = {value.item():g}" for name, value in values.items() if not value.isfinite()]
     large = {name: weights[name] * value for name, value in values.items() if name in weights}

@@ -1,4 +1,4 @@
-"""What the trainer asks of a module that it trains, and what it tells it."""
+"""The interface between the trainer and a module that it trains."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Phase:
 
     Attributes:
         name: for progress bars; empty where there is only one.
-        share: of all updates, in (0, 1]; the shares of all phases add up to 1.
+        share: share of all updates, in (0, 1]; the shares of all phases add up to 1.
         changes: values of the training's section that differ in this phase (`keep`, `evaluations`, `learning_rate` …).
     """
 
@@ -50,9 +50,9 @@ class Phase:
 class Objective(nn.Module):
     """A module to train: its parameters that require gradients, by the loss that its forward gives.
 
-    A subclass writes `forward`; everything else has a default that asks for nothing. What an objective remembers
-    between updates is a parameter or a registered buffer, or follows from `Progress`: a training that was killed then
-    goes on as if it had not been.
+    A subclass writes `forward`; everything else has a default. What an objective remembers between updates is a
+    parameter or a registered buffer, or follows from `Progress`: a killed training then resumes as if it had never
+    stopped.
 
     Attributes:
         columns: ragged feature columns that a batch must have besides tokens and labels.
@@ -76,11 +76,11 @@ class Objective(nn.Module):
         return ()
 
     def weights(self) -> dict[str, float]:
-        """Present weight of each term in the loss, by the terms' names; terms without one count once."""
+        """Present weight of each term in the loss, by the terms' names; terms without a weight count once."""
         return {}
 
     def learning_rates(self) -> dict[str, float]:
-        """Learning rates other than the training's, by the beginning of the parameters' names."""
+        """Learning rates other than the training's, by prefix of the parameters' names."""
         return {}
 
     def phases(self, training: Training) -> list[Phase]:
@@ -91,11 +91,11 @@ class Objective(nn.Module):
         """Enter a phase, counted from 0; a training of a single phase without changes may leave this out."""
 
     def trainer_steps(self, updates: int) -> int:
-        """Steps of the trainer in the present phase in which the trained model gets so many updates.
+        """Steps of the trainer in the present phase in which the trained model gets `updates` updates.
 
         More than that where some steps update something else (a generator, say).
         """
         return updates
 
     def set_progress(self, progress: Progress) -> None:
-        """Told before every forward pass of the training: how far the present phase is."""
+        """Called before every forward pass of the training, with the progress of the present phase."""

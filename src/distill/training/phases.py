@@ -1,7 +1,7 @@
-"""Trainings of several phases: each with a fresh optimiser, on the weights that the one before it left.
+"""Trainings of several phases: each with a fresh optimiser, on the weights at the end of the phase before.
 
-Annealing KD, Combined KD and TinyBERT train in two. A phase that is over is kept as a sealed folder of weights, so that
-a killed run goes on in the phase in which it was.
+Annealing KD, Combined KD and TinyBERT train in two. The weights of a finished phase are kept in a sealed folder, so
+that a killed run resumes in its phase.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def train(run: TrainingRun) -> Result:
     phases, total = objective.phases(settings), updates(settings, len(Rows(run.features, ())))
     if len(phases) == 1 and not phases[0].changes and objective.trainer_steps(total) == total:
         return trainer.train(run)
-    # A number of updates is meant for the whole training: every phase warms up for the same share of its own.
+    # A warm-up in updates counts for the whole training: every phase warms up for the same share of its updates.
     warmup = settings.warmup if settings.warmup < 1 else min(settings.warmup / total, 0.99)
     results: list[Result] = []
     for number, (phase, count) in enumerate(zip(phases, divide(total, phases), strict=True)):
@@ -95,5 +95,5 @@ def _finished(done: Path, objective: Objective) -> Result | None:
         return None
     trainer.load_weights(objective, done / "weights.safetensors")
     result = Result.read(done / "result.json")
-    # Times are those of this process's part, which begins behind the phase.
+    # Times are those of this process, which starts after the phase.
     return replace(result, seconds=0.0, examples_per_second=0.0, resumed_from=result.steps)

@@ -1,4 +1,4 @@
-"""What a training works with, in one piece, and what it leaves behind."""
+"""The inputs of a training as one object, and its result."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from distill.training.objective import Objective
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A training to be run; `dataclasses.replace` makes another one of it, for a phase or a link of a sequence.
+    """A training to be run; `part` makes another one of it, for a phase or a link of a sequence.
 
     Attributes:
         objective: the module to train, in place.
         features: the training features: `input_ids`, `length`, `token_type_ids` where there are any, and labels.
-        pad_token_id: token that fills up the rows of a batch.
+        pad_token_id: id of the padding token.
         labels: names of the label columns, which batches have too.
         settings: hyper-parameters, a section of params.yaml.
-        runtime: what the machine may do.
-        seed: of dropout and of the order of the rows.
-        folder: scratch for checkpoints; belongs to this very training and nothing else.
-        label: of the progress bar.
+        runtime: section `runtime` of params.yaml.
+        seed: seed of dropout and of the order of the rows.
+        folder: scratch for checkpoints; for this training only.
+        label: label of the progress bar.
         main_metric: the score by which the best weights are chosen.
         evaluate: scores the objective's present weights on the selection split; None: they are not scored.
         on_log: called with (values, step) at every log entry.
@@ -48,12 +48,12 @@ class TrainingRun:
     on_log: Callable[[dict[str, float], int], None] | None = None
 
     def part(self, folder: Path, updates: int, **changes: Any) -> Self:
-        """A training that comes after others of a whole.
+        """A training that follows earlier ones of a sequence.
 
         Args:
-            folder: its scratch.
-            updates: steps of the trainings before it; the steps of its log entries are counted from there.
-            changes: fields that differ.
+            folder: scratch folder of this training.
+            updates: steps of the earlier trainings; the steps of its log entries are counted from there.
+            changes: new values of other fields.
         """
         on_log = self.on_log and _counted_from(updates, self.on_log)
         return replace(self, folder=folder, on_log=on_log, **changes)
@@ -70,7 +70,7 @@ def _counted_from(updates: int, on_log: Callable[[dict[str, float], int], None])
 
 @dataclass
 class Result:
-    """What a training left behind.
+    """The result of a training.
 
     Attributes:
         history: one row per log entry: step, loss, terms, learning_rate, grad_norm, and selection scores.
@@ -78,9 +78,9 @@ class Result:
         steps: number of updates.
         seconds: wall time of this process's part (a resumed run counts from the resume).
         examples_per_second: over the same part.
-        resumed_from: the step that training went on from, 0 for a fresh start.
-        padding: share of padded positions in the batches of the first epoch, 0 to 1; as one process
-            pads them.
+        resumed_from: step that the training resumed from, 0 for a fresh start.
+        padding: share of padded positions in the batches of the first epoch, 0 to 1, as padded by a
+            single process.
     """
 
     history: list[dict[str, float]]
@@ -93,7 +93,7 @@ class Result:
 
     @classmethod
     def nothing(cls) -> Self:
-        """The result where there was nothing to train."""
+        """The result where nothing is trained."""
         return cls([], {}, 0, 0.0, 0.0, 0, 0.0)
 
     def write(self, path: Path) -> None:
@@ -110,7 +110,7 @@ def join(results: Sequence[Result], column: str | None = None) -> Result:
     """Trainings, one after another, as one: steps go on counting, the scores are those of the last.
 
     Args:
-        column: where the history's entries note the number of their training, from 1; None: nowhere.
+        column: column of the history that gets the number of each entry's training, from 1; None: no column.
     """
     history, steps, resumed = [], 0, 0
     for number, result in enumerate(results, start=1):

@@ -1,7 +1,7 @@
-"""Sequences of trainings, each of a model that learns from the one which the training before it left.
+"""Sequences of trainings, in which each model learns from the one before it.
 
-Chains of assistants and born-again generations are such sequences. A link that is trained is kept as a sealed folder in
-the scratch: a killed process goes on in the link in which it was.
+Chains of assistants and born-again generations are such sequences. A trained link is kept as a sealed folder in the
+scratch folder: a killed process resumes in its link.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from distill.training.run import Result, TrainingRun
 
 @dataclass(frozen=True)
 class Link:
-    """A training of a sequence that is over.
+    """A finished training of a sequence.
 
     Attributes:
         number: its place in the sequence, from 1.
         model: folder of the trained model, a plain checkpoint.
-        result: of its training.
+        result: result of its training.
     """
 
     number: int
@@ -43,13 +43,13 @@ def train(
     begin: Callable[[int, Path], tuple[PreTrainedModel, TrainingRun]],
     on_trained: Callable[[Link], None] = lambda link: None,
 ) -> list[Link]:
-    """Train links 1 to `count`, or find them trained.
+    """Train links 1 to `count`, except those that are already trained.
 
     Of several processes all call this; the first one writes, and all return the same.
 
     Args:
         start: folder of the model before the first link.
-        folder: scratch; link n takes `link-<n>` in it, whatever its run says.
+        folder: scratch; link n uses `link-<n>` in it, not the folder of its run.
         tokenizer: saved with every model.
         begin: (number of the link, folder of the model before it) → the model before its first update, and its
             training; called only where there is something left to train.

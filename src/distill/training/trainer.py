@@ -28,7 +28,7 @@ from distill.runtime.progress import bar
 from distill.training.hf_trainer import ObjectiveTrainer
 from distill.training.run import Result, TrainingRun
 
-# Checkpoints then go by number, which is what is wanted anyway.
+# The warning announces that checkpoints are sorted by number, as they should be.
 logging.getLogger("transformers.trainer_utils").addFilter(lambda record: "mtime may not" not in record.getMessage())
 
 # Columns of the log that depend on time or machine; everything else is reproducible.
@@ -53,7 +53,7 @@ class _Hooks(TrainerCallback):
         if state.global_step in self.evaluate_at:
             check_weights(self.trainer.model, state.global_step)
             scores = distributed.from_first(self.run.evaluate)
-            # Everything that evaluating did must leave training as it was; logging clears the flag.
+            # Evaluation must leave the training unchanged; logging clears the flag.
             self.trainer.model.train()
             due = control.should_log
             self.trainer.log({f"selection_{name}": value for name, value in scores.items()})
@@ -83,13 +83,13 @@ class _Hooks(TrainerCallback):
 
 
 def train(run: TrainingRun) -> Result:
-    """Train `run.objective` in place, going on from the last complete checkpoint in `run.folder` if there is one.
+    """Train `run.objective` in place, resuming from the last complete checkpoint in `run.folder` if there is one.
 
     Of several processes (`distill.runtime.distributed`) all call this with the same run; the first one evaluates, logs
     and writes. At the end all of them have the same weights and the same result.
 
     Raises:
-        UserError: the loss or a weight is not finite; the batch cannot be dealt to the processes.
+        UserError: the loss or a weight is not finite; the batch cannot be divided among the processes.
     """
     objective, settings, seed = run.objective, run.settings, run.seed
     distributed.share_of(settings.batch_size, settings.gradient_accumulation)
@@ -102,7 +102,7 @@ def train(run: TrainingRun) -> Result:
     hooks = _Hooks(run)
     done = int(resume.name.split("-")[-1]) if resume else 0
     began = time.monotonic()
-    # Before Trainer sets the seed: what replaces a part of a model may draw weights that nobody keeps.
+    # Before Trainer sets the seed: replacing a part of a model may draw random weights.
     with acceleration.settings(objective, objective.companions(), run.runtime, int(rows.lengths.max())):
         trainer = ObjectiveTrainer(
             objective,
@@ -189,7 +189,7 @@ def _arguments(run: TrainingRun) -> TrainingArguments:
 
 
 def _begin_from(run: TrainingRun) -> Path | None:
-    """The checkpoint to go on from, or None; what cannot be used is removed."""
+    """The checkpoint to resume from, or None; unusable ones are removed."""
     resume = checkpoints.last_complete(run.folder / "checkpoints")
     if resume and run.settings.keep == "best" and _best_is_lost(run.folder, resume, run.main_metric):
         print("the best weights so far cannot be used: starting from the beginning", flush=True)
@@ -199,7 +199,7 @@ def _begin_from(run: TrainingRun) -> Path | None:
 
 
 def check_weights(model: nn.Module, step: int) -> None:
-    """Raise a UserError where an update has made weights NaN or infinite: the loss before it cannot tell."""
+    """Raise a UserError where an update has made weights NaN or infinite: the loss before it does not show it."""
     for name, weight in model.named_parameters():
         if weight.requires_grad and not weight.isfinite().all():
             raise UserError(
@@ -209,7 +209,7 @@ def check_weights(model: nn.Module, step: int) -> None:
 
 
 def _best_is_lost(folder: Path, resume: Path, metric: str) -> bool:
-    """Whether training scored weights before this checkpoint that are not, or not as good, in `best`."""
+    """Whether `best` lacks the best weights that training scored before this checkpoint."""
     history = json.loads((resume / "trainer_state.json").read_text())["log_history"]
     scores = [entry[f"selection_{metric}"] for entry in history if f"selection_{metric}" in entry]
     best = read_best(folder)
@@ -225,7 +225,7 @@ def read_best(folder: Path) -> tuple[dict, Path] | None:
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """All of the module's weights; those that share memory are written once each (safetensors refuses them else)."""
+    """All of the module's weights; those that share memory are written once per name, as safetensors demands."""
     weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     save_file({name: value.clone(memory_format=torch.contiguous_format) for name, value in weights.items()}, path)
 

@@ -129,7 +129,8 @@ def test_every_class_must_be_left_for_training():
     rows = texts_of(30, classes=3)
     check_classes(rows, ("a", "b", "c"))
     check_classes([], ())
-    with pytest.raises(UserError, match=r'class "c": has no example among the 20 left.*data.max_train_examples'):
+    message = r'class "c": has no example among the 20 of this split.*data.max_train_examples'
+    with pytest.raises(UserError, match=message):
         check_classes([row for row in rows if row["label"] != 2], ("a", "b", "c"))
 
 

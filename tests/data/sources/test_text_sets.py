@@ -211,7 +211,7 @@ def test_hub_training_rows_without_a_text_such_as_qqps_are_left_out_and_counted(
     columns = Columns("one", "two", "label", None, numeric=True, strip_html=False)
     found, _ = load_hub(name, None, None, NAMES, columns, None)
     assert [item["text"] for item in found["train"]] == ["a"]
-    assert "1 rows without a text out" in capsys.readouterr().out
+    assert "dropped 1 rows without a text" in capsys.readouterr().out
     with pytest.raises(UserError, match="is empty"):  # the reported rows are never touched
         load_hub(name, None, None, {"train": "validation", "validation": "train"}, columns, None)
 

@@ -38,7 +38,7 @@ def write(
     """Writes questions, their features, tokenizer and meta.json; the folder appears once all is written.
 
     Args:
-        folder: where to; replaced if it exists.
+        folder: target folder; replaced if it exists.
         splits: rows by the split's name.
         tokenizer: encodes them and is saved beside them.
         max_length: most tokens in a feature.
@@ -127,12 +127,12 @@ def _write(
     write_split: Callable[[Path, list[Row], Callable[[int], None] | None], dict[str, Any]],
     on_batch: Report | None,
 ) -> dict[str, Any]:
-    """Tokenizer, splits and meta.json into a folder beside, then all at once to its place."""
+    """Writes tokenizer, splits and meta.json into a neighbouring folder, then moves that into place."""
     building = folder.with_name(f".{folder.name}.building")
     shutil.rmtree(building, ignore_errors=True)  # left by a process that was killed in here
     try:
         building.mkdir(parents=True)
-        # The state of whatever was encoded last would be saved as part of tokenizer.json.
+        # Truncation and padding of the last call would be saved as part of tokenizer.json.
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
         tokenizer.save_pretrained(building / "tokenizer")
@@ -184,23 +184,23 @@ class _Count:
 
     def result(self) -> dict[str, int | float]:
         """The split's entry in meta.json."""
-        features_made = int(self.windows.sum())
+        features = int(self.windows.sum())
         return {
             "examples": len(self.rows),
             "answerable": int(self.answerable.sum()),
             "articles": len({row["title"] for row in self.rows}),
-            "features": features_made,
-            "extra_windows": features_made - len(self.rows),
+            "features": features,
+            "extra_windows": features - len(self.rows),
             "windowed_questions": int((self.windows > 1).sum()),
             "answers_in_no_window": int((self.answerable & ~self.labelled).sum()),
-            "tokens_mean": round(self.tokens / max(features_made, 1), 2),
+            "tokens_mean": round(self.tokens / max(features, 1), 2),
             "tokens_max": self.longest,
         }
 
 
 def _examples(rows: list[Row], schema: pa.Schema, batch_size: int = 1000) -> Iterable[pa.RecordBatch]:
-    for first in range(0, len(rows), batch_size):
-        part = rows[first : first + batch_size]
+    for start in range(0, len(rows), batch_size):
+        part = rows[start : start + batch_size]
         columns = [pa.array([row[field.name] for row in part], field.type) for field in schema]
         yield pa.RecordBatch.from_arrays(columns, schema=schema)
 

@@ -70,8 +70,8 @@ def encode(
         UserError: a question so long that its context must be cut but fewer than `doc_stride + 1` tokens fit.
     """
     encoder = _Encoder(tokenizer, max_length, doc_stride)
-    for first in range(0, len(rows), batch_size):
-        yield encoder.batch(rows[first : first + batch_size], first)
+    for start in range(0, len(rows), batch_size):
+        yield encoder.batch(rows[start : start + batch_size], start)
 
 
 class _Template:
@@ -79,16 +79,16 @@ class _Template:
 
     Attributes:
         ids, kinds: int64, (special tokens,): ids and token types of the special tokens, in order.
-        sizes: int64, (3,): how many of them stand before the question, between both texts and after the context.
+        sizes: int64, (3,): numbers of special tokens before the question, between both texts and after the context.
         question, context: token types of the two texts.
-        cls: the place of [CLS] among the special tokens.
+        cls: place of [CLS] among the special tokens.
     """
 
     def __init__(self, state: dict, cls_id: int):
         word = {"type": "WordLevel", "vocab": {"x": 0}, "unk_token": "x"}
         plain = state | {"model": word, "normalizer": None, "pre_tokenizer": None, "added_tokens": []}
-        one = Tokenizer.from_str(json.dumps(plain | {"post_processor": None})).encode("x")
-        pair = Tokenizer.from_str(json.dumps(plain)).post_process(one, one, add_special_tokens=True)
+        text = Tokenizer.from_str(json.dumps(plain | {"post_processor": None})).encode("x")
+        pair = Tokenizer.from_str(json.dumps(plain)).post_process(text, text, add_special_tokens=True)
         owner = np.array([-1 if number is None else number for number in pair.sequence_ids])
         first, second = np.flatnonzero(owner >= 0)
         if owner[first] == 1:
@@ -110,12 +110,13 @@ class _Texts:
 
     Attributes:
         ids: int64, (tokens,).
-        size, first: int64, (texts,): tokens of each text, and where they begin in `ids`.
+        size: int64, (texts,): number of tokens of each text.
+        offset: int64, (texts,): position in `ids` of each text's first token.
     """
 
     def __init__(self, ids: list[list[int]]):
         self.size = np.array([len(row) for row in ids], dtype=np.int64)
-        self.first = np.cumsum(self.size) - self.size
+        self.offset = np.cumsum(self.size) - self.size
         self.ids = np.fromiter(chain.from_iterable(ids), np.int64, int(self.size.sum()))
 
 
@@ -140,7 +141,7 @@ class _Contexts(_Texts):
         before = np.repeat(np.cumsum(characters) - characters, self.size)
         self.ends = spans[:, 1]
         self.starts = np.minimum(nearest[spans[:, 0] + before] - before, self.ends)
-        # Spans rise within a context: with so much added for each context before, in all of them.
+        # Spans rise within a context; with this much added per earlier context they rise over all contexts.
         self._room = int(characters.max(initial=0)) + 1
         added = np.repeat(np.arange(len(texts)) * self._room, self.size)
         self._starts, self._ends = self.starts + added, self.ends + added
@@ -153,7 +154,7 @@ class _Contexts(_Texts):
         added = context * self._room
         first = np.searchsorted(self._ends, start + added, side="right")
         last = np.searchsorted(self._starts, end + added, side="left") - 1
-        return first - self.first[context], last - self.first[context]
+        return first - self.offset[context], last - self.offset[context]
 
 
 class _Encoder:
@@ -168,9 +169,10 @@ class _Encoder:
     def batch(self, rows: list[Row], first_index: int) -> pa.RecordBatch:
         numbers = {text: i for i, text in enumerate(dict.fromkeys(row["context"] for row in rows))}
         contexts = _Contexts(list(numbers), self.splitter.encode_batch(list(numbers), add_special_tokens=False))
-        # "Fast" leaves out the offsets, which nobody asks of a question.
-        asked = self.splitter.encode_batch_fast([row["question"].lstrip() for row in rows], add_special_tokens=False)
-        questions = _Texts([encoding.ids for encoding in asked])
+        # "Fast" leaves out the offsets, which questions do not need.
+        texts = [row["question"].lstrip() for row in rows]
+        encodings = self.splitter.encode_batch_fast(texts, add_special_tokens=False)
+        questions = _Texts([encoding.ids for encoding in encodings])
         context = np.array([numbers[row["context"]] for row in rows])
 
         room = self.max_length - len(self.template.ids) - questions.size
@@ -227,19 +229,22 @@ class _Encoder:
         """The columns with a value per token, windows one after another, and the windows' lengths."""
         # All windows are put together from one pool of tokens: special ones, questions, contexts.
         before, between, after = self.template.sizes
-        special, asked = len(self.template.ids), len(questions.ids)
+        special, question_tokens = len(self.template.ids), len(questions.ids)
         parts = [
             (0, before),
-            (special + questions.first[row], questions.size[row]),
+            (special + questions.offset[row], questions.size[row]),
             (before, between),
-            (special + asked + contexts.first[context[row]] + low, high - low),
+            (special + question_tokens + contexts.offset[context[row]] + low, high - low),
             (before + between, after),
         ]
         starts, sizes = (np.stack(np.broadcast_arrays(*side, row)[:-1], axis=1) for side in zip(*parts, strict=True))
         ends = np.cumsum(sizes)
         index = np.arange(ends[-1]) + np.repeat(starts.ravel() - ends + sizes.ravel(), sizes.ravel())
-        no_context = np.full(special + asked, -1)
-        kinds = [np.full(asked, self.template.question), np.full(len(contexts.ids), self.template.context)]
+        no_context = np.full(special + question_tokens, -1)
+        kinds = [
+            np.full(question_tokens, self.template.question),
+            np.full(len(contexts.ids), self.template.context),
+        ]
         pools = {
             "input_ids": (self.template.ids, questions.ids, contexts.ids),
             "token_type_ids": (self.template.kinds, *kinds),
@@ -281,10 +286,11 @@ class _Answers:
         """The tokens of the windows that any answer touches: bool, (total,).
 
         Args:
-            windows: of each row.
-            low, high: of each window, the first token of the context in it and the one after the last.
-            shift: of each window, from a token's number in the context to its place among all windows' tokens.
-            total: tokens of all windows.
+            windows: number of windows of each row.
+            low, high: first token of the context in each window, and the one after its last.
+            shift: difference, for each window, between a token's place among all windows' tokens and its number in
+                the context.
+            total: number of tokens of all windows.
         """
         # Every answer meets each window of its row, which keeps what lies inside.
         count = windows[self.row]
@@ -292,10 +298,10 @@ class _Answers:
         window += np.repeat((np.cumsum(windows) - windows)[self.row], count)
         begin = np.maximum(np.repeat(self.first, count), low[window])
         end = np.minimum(np.repeat(self.last, count) + 1, high[window])
-        met = begin < end
+        overlap = begin < end
         edges = np.zeros(total + 1, np.int64)
-        np.add.at(edges, begin[met] + shift[window[met]], 1)
-        np.add.at(edges, end[met] + shift[window[met]], -1)
+        np.add.at(edges, begin[overlap] + shift[window[overlap]], 1)
+        np.add.at(edges, end[overlap] + shift[window[overlap]], -1)
         return np.cumsum(edges)[:total] > 0
 
 

@@ -39,7 +39,7 @@ def encode(
 ) -> Iterator[tuple[pa.RecordBatch, int]]:
     """Encodes texts into features.
 
-    A text is cut at its end; of a pair, tokens are dropped from the end of whichever text is longer at that time.
+    A text is cut at its end; of a pair, tokens are dropped one by one from the end of the longer text.
 
     Args:
         rows: texts (`distill.data.sources.text_sets`).
@@ -64,21 +64,21 @@ def encode(
     encoder = Tokenizer.from_str(json.dumps(json.loads(tokenizer.backend_tokenizer.to_str()) | {"padding": None}))
     encoder.enable_truncation(max_length, strategy="longest_first")
     columns = schema(tokenizer, numeric)
-    for first in range(0, len(rows), batch_size):
-        part = rows[first : first + batch_size]
+    for start in range(0, len(rows), batch_size):
+        part = rows[start : start + batch_size]
         texts = [(row["text"], row["text_pair"]) if pair else row["text"] for row in part]
         encodings = encoder.encode_batch_fast(texts)  # "fast" leaves out the offsets
         lengths = np.array([len(item) for item in encodings], np.int32)
         offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
-        made = {
+        arrays = {
             "input_ids": _flat(offsets, [item.ids for item in encodings], np.int32),
             "length": pa.array(lengths),
-            "example_index": pa.array(np.arange(first, first + len(part), dtype=np.int32)),
+            "example_index": pa.array(np.arange(start, start + len(part), dtype=np.int32)),
             "labels": pa.array([row["label"] for row in part], columns.field("labels").type),
         }
         if "token_type_ids" in columns.names:
-            made["token_type_ids"] = _flat(offsets, [item.type_ids for item in encodings], np.int8)
-        batch = pa.RecordBatch.from_arrays([made[name] for name in columns.names], schema=columns)
+            arrays["token_type_ids"] = _flat(offsets, [item.type_ids for item in encodings], np.int8)
+        batch = pa.RecordBatch.from_arrays([arrays[name] for name in columns.names], schema=columns)
         yield batch, sum(bool(item.overflowing) for item in encodings)
 
 

@@ -1,4 +1,4 @@
-"""From stored features (no padding) to padded batches, and in which order."""
+"""Padded batches of stored features (which have no padding), and their order."""
 
 from __future__ import annotations
 
@@ -97,9 +97,9 @@ def padding(order: Sequence[int] | np.ndarray, lengths: np.ndarray, batch_size: 
     ordered = np.asarray(lengths, dtype=np.int64)[np.asarray(order, dtype=np.int64)]
     if not len(ordered):
         return Padding(0, 0)
-    first = np.arange(0, len(ordered), batch_size)
-    longest = np.maximum.reduceat(ordered, first)
-    rows = np.diff(np.append(first, len(ordered)))
+    starts = np.arange(0, len(ordered), batch_size)
+    longest = np.maximum.reduceat(ordered, starts)
+    rows = np.diff(np.append(starts, len(ordered)))
     tokens = int(ordered.sum())
     return Padding(tokens, int((rows * (-(-longest // MULTIPLE) * MULTIPLE)).sum()) - tokens)
 

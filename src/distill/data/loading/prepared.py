@@ -6,8 +6,8 @@
     <folder>/<split>/features.arrow    columns of `distill.data.features.question_features.schema`, or of
     `text_features.schema`
 
-`distill.data.features.preparation` writes them. Reading stands apart, so that a change to the writer alone retrains
-nothing.
+`distill.data.features.preparation` writes them. Reading is a module of its own, so that a change to the writer
+alone retrains nothing.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ class Prepared:
     """Prepared data, opened for reading.
 
     Args:
-        folder: what `write` wrote.
+        folder: folder that `preparation.write` wrote.
 
     Raises:
         UserError: the folder or meta.json is missing or damaged.
@@ -81,7 +81,7 @@ class Prepared:
         return self._open(split, "features")
 
     def trained_on(self) -> str:
-        """Hash of the training features: what belongs to them carries it, and is refused with any others."""
+        """Hash of the training features; artifacts made from them store it and are refused with other features."""
         return tree_hash(self.folder / "train" / "features.arrow")
 
     def ragged(self, split: str) -> Ragged:

@@ -7,7 +7,7 @@ DDP averages the gradients of the processes. Terms that are means over rows are 
 rounding. A term that is a mean over tokens is the mean of the processes' means, as it is with gradient accumulation.
 
 accelerate's `BatchSamplerShard` cuts a batch, sorted by length, into slices of unequal work, and fills up the last one
-of an epoch with rows of the first one, which makes another update of it than in one process: so the dealing is ours.
+of an epoch with rows of the first one, which makes another update of it than in one process: hence this module.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Share(list):
     """Row numbers of one process in a batch.
 
     Attributes:
-        weight: of its loss, so that the mean over processes is the mean over the batch's rows: 1 where all processes
-            have as many rows; 0 where this one has none and works on another's row to stay in step.
+        weight: weight of its loss, by which the mean over processes is the mean over the batch's rows: 1 where all
+            processes have as many rows; 0 where this one has none and works on another's row to stay in step.
     """
 
     def __init__(self, rows: list[int], weight: float):
@@ -41,7 +41,8 @@ class Shares(torch.utils.data.Sampler[Share]):
     Args:
         sampler: the order of the rows, the same in all processes.
         batch_size: rows of a batch of all processes together.
-        rank, count: which process of how many.
+        rank: number of this process, from 0.
+        count: number of processes.
     """
 
     def __init__(self, sampler: EpochSampler, batch_size: int, rank: int, count: int):
@@ -56,8 +57,8 @@ class Shares(torch.utils.data.Sampler[Share]):
 
     def __iter__(self) -> Iterator[Share]:
         order = list(self.sampler)
-        for first in range(0, len(order), self.batch_size):
-            batch = order[first : first + self.batch_size]
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
             mine = batch[self.rank :: self.count]
             yield Share(mine or batch[:1], len(mine) * self.count / len(batch))
 
@@ -89,7 +90,7 @@ def loader(
 
     Args:
         batch_size: rows of a batch of all processes together.
-        options: of `DataLoaderShard`, among them `device`.
+        options: arguments of `DataLoaderShard`, among them `device`.
     """
     shares = Shares(sampler, batch_size, rank, count)
     return DataLoaderShard(_Dealt(rows), batch_sampler=shares, collate_fn=_Collate(collate), **options)

@@ -1,4 +1,4 @@
-"""The tokenizer: trained on one's own texts, or loaded from a folder or the hub; fast ones only."""
+"""The tokenizer: trained on the training texts, or loaded from a folder or the hub; fast ones only."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ def train(texts: Iterable[str], vocab_size: int, lowercase: bool) -> PreTrainedT
     a continuation ("##c"), is numbered beforehand in the order of its code point.
 
     Args:
-        texts: what to count words in, for example the contexts and questions of the training split.
+        texts: texts to count words in, for example the contexts and questions of the training split.
         vocab_size: number of entries, special tokens included; fewer if the texts do not hold as many.
         lowercase: lowercase and strip accents, as BERT's uncased vocabularies do.
 
@@ -73,7 +73,8 @@ def load(path: str, revision: str | None = None) -> PreTrainedTokenizerFast:
         The tokenizer.
 
     Raises:
-        UserError: it cannot be loaded, is not a fast one, or has no [CLS], separator or padding token, or no other.
+        UserError: it cannot be loaded, is not a fast one, lacks a [CLS], separator or padding token, or has only
+            special tokens.
     """
     field = f"features.tokenizer.path = {path} (revision {revision or 'default'})"
     try:
@@ -90,7 +91,7 @@ def load(path: str, revision: str | None = None) -> PreTrainedTokenizerFast:
     for token in ("cls_token", "sep_token", "pad_token"):
         if getattr(tokenizer, token) is None:
             raise UserError(f"{field}: has no {token}, which questions need; name an encoder's tokenizer")
-    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what comes of a folder without its vocabulary
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # loaded from a folder without its vocabulary
         raise UserError(f"{field}: has no vocabulary but special tokens; name a folder with tokenizer.json")
     return tokenizer
 
@@ -110,15 +111,15 @@ def fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
 def check_same(path: str, revision: str | None, prepared: PreTrainedTokenizerFast, field: str) -> None:
     """Raises a UserError where the model in `path` came with another tokenizer than the data was prepared with.
 
-    Teacher and student read the same token ids; a model that means other words by them would learn and teach nonsense.
+    Teacher and student read the same token ids; with another vocabulary a model would read other words.
     A model folder without a tokenizer passes: there is nothing to compare.
     """
     names = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
     if Path(path).is_dir() and not any((Path(path) / name).exists() for name in names):
         return
-    own = load(path, revision)
-    if own.get_vocab() != prepared.get_vocab():
+    tokenizer = load(path, revision)
+    if tokenizer.get_vocab() != prepared.get_vocab():
         raise UserError(
-            f"params.yaml: {field}: {path!r} has a vocabulary of {len(own)} tokens that differs from the data's"
+            f"params.yaml: {field}: {path!r} has a vocabulary of {len(tokenizer)} tokens that differs from the data's"
             f" ({len(prepared)}): teacher and student must share one tokenizer, the one in features.tokenizer.path"
         )

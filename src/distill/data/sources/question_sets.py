@@ -1,6 +1,6 @@
-"""Where questions come from: the embedded corpus, SQuAD files of one's own, or the Hugging Face hub.
+"""Sources of questions: the embedded corpus, the user's SQuAD files, or the Hugging Face hub.
 
-All give the same rows (`distill.data.sources.squad_json`), checked before anybody writes anything.
+All give the same rows (`distill.data.sources.squad_json`), checked before anything is written.
 """
 
 import hashlib
@@ -42,14 +42,14 @@ def load(
         name: hub id or local dataset folder; used by "hub" only, as are `subset`, `revision` and `splits`.
         subset: the dataset's configuration, or None.
         revision: commit, tag or branch to pin, or None.
-        splits: the hub's name of each split, by ours.
+        splits: name of each split on the hub, by its name here.
         version_2: False drops questions without an answer.
 
     Returns:
         Rows by split, in the order of `paths` or `splits`.
 
     Raises:
-        UserError: anything wrong with one of them, also an id that two use.
+        UserError: anything wrong with a split, also an id used in two splits.
     """
     if source in ("embedded", "files"):
         for key, path in paths.items():
@@ -60,11 +60,11 @@ def load(
     elif source == "hub":
         if not name:
             fail("params.yaml", "data.name", "is empty while data.source is hub", "name a dataset: rajpurkar/squad_v2")
-        labels = {split: _label(name, revision, own) for split, own in splits.items()}
-        rows = {split: load_hub(name, subset, revision, own, version_2) for split, own in splits.items()}
+        labels = {split: _label(name, revision, hub_split) for split, hub_split in splits.items()}
+        rows = {split: load_hub(name, subset, revision, hub_split, version_2) for split, hub_split in splits.items()}
     else:
         fail("params.yaml", "data.source", f"is {show(source)}", "choose embedded, files or hub")
-    # The same file given twice has one label, and must still be found out.
+    # The split in the label tells two splits of the same file apart.
     check_ids({f"{labels[split]} ({split})": rows[split] for split in rows})
     return rows
 
@@ -76,14 +76,14 @@ def load_hub(name: str, subset: str | None, revision: str | None, split: str, ve
         name: hub id ("rajpurkar/squad_v2") or a local dataset folder.
         subset: the dataset's configuration, or None.
         revision: commit, tag or branch, or None.
-        split: the dataset's own name of it, e.g. "train".
+        split: name of the split in the dataset, e.g. "train".
         version_2: False drops questions without an answer.
 
     Returns:
         Rows in the dataset's order; equal contexts share one string.
 
     Raises:
-        UserError: the dataset cannot be had, lacks a column, or holds a bad value.
+        UserError: the dataset cannot be loaded, lacks a column, or holds a bad value.
     """
     import datasets  # takes seconds to import, and only this source needs it
 
@@ -117,7 +117,7 @@ def limit(rows: list[Row], max_examples: int | None, seed: int) -> list[Row]:
 
     Args:
         rows: questions in the Hugging Face SQuAD schema, or texts (`distill.data.sources.text_sets`).
-        max_examples: how many to keep; None keeps all.
+        max_examples: largest number to keep; None keeps all.
         seed: another seed draws other paragraphs.
 
     Returns:

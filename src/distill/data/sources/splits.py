@@ -1,4 +1,4 @@
-"""The selection split, carved out of train, so that nothing is tuned on what it reports.
+"""The selection split, carved out of train, so that nothing is tuned on the reported split.
 
 Questions go by whole articles, texts (pairs of texts) by equal ones: no text stands on both sides.
 """
@@ -13,7 +13,7 @@ def carve(rows: list[Row], fraction: float, seed: int) -> tuple[list[Row], list[
     """Splits training rows into a smaller training part and a selection part.
 
     Groups, articles or rows of equal texts, are tried in the order of a seeded hash of their titles or texts, and each
-    is taken that brings the selection part nearer to `fraction` of all rows. The choice therefore does not depend on
+    that brings the selection part nearer to `fraction` of all rows joins it. The choice therefore does not depend on
     the rows' order.
 
     Args:
@@ -59,13 +59,13 @@ def carve(rows: list[Row], fraction: float, seed: int) -> tuple[list[Row], list[
 
 
 def check_classes(rows: list[Row], classes: Sequence[str]) -> None:
-    """Raise a UserError where a class has no row left in the training part `rows`: nothing could be learnt of it."""
-    there = {row["label"] for row in rows} if classes else set()
-    if missing := [name for i, name in enumerate(classes) if i not in there]:
+    """Raise a UserError where a class has no row in the training part `rows`: no model could learn it."""
+    present = {row["label"] for row in rows} if classes else set()
+    if missing := [name for i, name in enumerate(classes) if i not in present]:
         fail(
             "training split",
             f"class {show(missing[0])}",
-            f"has no example among the {len(rows)} left of it",
+            f"has no example among the {len(rows)} of this split",
             "add examples, raise data.max_train_examples, lower data.selection_fraction, or take it out of data.labels",
         )
 

@@ -67,17 +67,18 @@ def check_ids(sources: dict[str, list[Row]]) -> None:
     """Checks that no question id is used twice, within one source or across them.
 
     Args:
-        sources: rows by the name of the file or split that they came from.
+        sources: rows by name of their file or split.
     """
     seen: dict[str, tuple[str, Row]] = {}
     for file, rows in sources.items():
         for row in rows:
-            first = seen.setdefault(row["id"], (file, row))
-            if first[1] is not row:
+            earlier_file, earlier = seen.setdefault(row["id"], (file, row))
+            if earlier is not row:
+                question, article = show(earlier["question"]), show(earlier["title"])
                 fail(
                     file,
                     f"id = {show(row['id'])} (article {show(row['title'])})",
-                    f"already used in {first[0]} for {show(first[1]['question'])} (article {show(first[1]['title'])})",
+                    f"already used in {earlier_file} for {question} (article {article})",
                     "give every question an id of its own",
                 )
 
@@ -100,9 +101,9 @@ def check_answers(context: str, texts: list[str], starts: list[int], file: str, 
             fail(file, f"{at}.answers[{i}].text", f"is {show(answer)}, blank", "remove it or write the answer")
         if start >= 0 and context.startswith(answer, start):
             continue
-        found = [k for k in range(len(context)) if context.startswith(answer, k)]
-        if found:
-            nearest = min(found, key=lambda k: abs(k - start))
+        positions = [k for k in range(len(context)) if context.startswith(answer, k)]
+        if positions:
+            nearest = min(positions, key=lambda k: abs(k - start))
             fix = f"it occurs at {nearest}: set answer_start to {nearest}"
         else:
             fix = "it does not occur in the context: correct the answer or the context"

@@ -1,6 +1,6 @@
 """Files of texts with labels -> records, with every value checked on the way: TSV, CSV and JSON lines.
 
-TSV is GLUE's: a tab parts two values wherever it stands, and a quotation mark is a character like any other. CSV is
+TSV is GLUE's: every tab separates two values, and a quotation mark is a character like any other. CSV is
 RFC 4180's, with quotes. JSON lines has one object per line, with column names as keys.
 """
 
@@ -23,8 +23,8 @@ def records(path: Path, field: str) -> Iterator[Record]:
     """Reads a file record by record.
 
     Args:
-        path: its suffix tells the format; UTF-8.
-        field: the parameter that names the file, for error messages.
+        path: UTF-8 file, whose suffix tells the format.
+        field: name of the parameter that holds the path, for error messages.
 
     Yields:
         (place such as "line 7", column → value). Values are strings, in JSON lines anything.
@@ -39,9 +39,9 @@ def records(path: Path, field: str) -> Iterator[Record]:
     if path.suffix.lower() not in SUFFIXES:
         fail(str(path), "file", f"has the suffix {show(path.suffix)}", f"name a file with {', '.join(SUFFIXES)}")
     content = _decoded(path)
-    found = (_json_lines if "json" in path.suffix.lower() else _table)(content, path)
+    parsed = (_json_lines if "json" in path.suffix.lower() else _table)(content, path)
     empty = True
-    for record in found:
+    for record in parsed:
         yield record
         empty = False
     if empty:

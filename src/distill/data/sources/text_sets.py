@@ -1,7 +1,7 @@
-"""Where labelled texts come from: the embedded corpus, files of one's own, or the Hugging Face hub.
+"""Sources of labelled texts: the embedded corpus, the user's files, or the Hugging Face hub.
 
 A row is `{"id": str, "text": str, "text_pair": str | None, "label": int | float}`: the class's number, or the value for
-regression. All is checked before anybody writes anything.
+regression. All of it is checked before anything is written.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns hold what, and how values are read.
+    """The columns to read, and how their values are read.
 
     Attributes:
-        text, text_pair: of the text and, for pairs, of the second text.
-        label: of the class or the number.
-        id: of the row's name; None: the row's number, from 0.
+        text, text_pair: names of the columns of the text and, for pairs, of the second text.
+        label: name of the column of the class or the number.
+        id: name of the column of ids; None: the id is the row's number, from 0.
         numeric: labels are numbers (regression), not classes.
         strip_html: replace tags by a space and decode entities.
     """
@@ -52,15 +52,15 @@ def load_files(
     """Reads files of texts.
 
     Args:
-        paths: by split; "train" is read first, whatever the order.
-        columns: what to read.
-        classes: the classes in order; None takes the training file's, sorted (as numbers, where all are).
+        paths: file of each split, "train" among them.
+        columns: columns to read.
+        classes: names of the classes in order; None takes the training file's, sorted (as numbers, where all are).
 
     Returns:
         (rows by split in the order of `paths`, names of the classes; none for regression)
 
     Raises:
-        UserError: anything wrong with a file, a class that training does not know, or one file given twice.
+        UserError: anything wrong with a file, a class that training does not know, or the same file for two splits.
     """
     _check_different(paths)
     read = {
@@ -83,22 +83,22 @@ def load_hub(
         name: hub id ("nyu-mll/glue") or a local dataset folder.
         subset: the dataset's configuration ("sst2"), or None.
         revision: commit, tag or branch, or None.
-        splits: the hub's name of each split, by ours.
+        splits: name of each split on the hub, by its name here.
         columns, classes: as for `load_files`; None takes a ClassLabel's own names in their own order.
 
     Returns:
         As `load_files`.
 
     Raises:
-        UserError: the dataset cannot be had, lacks a column or labels, or holds a bad value.
+        UserError: the dataset cannot be loaded, lacks a column or labels, or holds a bad value.
     """
     import datasets  # takes seconds to import, and only this source needs it
 
     read, places = {}, {}
-    for split, own in splits.items():
-        place = places[split] = f"dataset {name}, revision {revision or 'default'}, split {own}"
+    for split, hub_split in splits.items():
+        place = places[split] = f"dataset {name}, revision {revision or 'default'}, split {hub_split}"
         try:
-            dataset = datasets.load_dataset(name, subset, revision=revision, split=own)
+            dataset = datasets.load_dataset(name, subset, revision=revision, split=hub_split)
         except Exception as error:
             # A missing dataset, a bad revision and a dead network each raise another library's exception.
             reason = (str(error).splitlines() or [""])[0].rstrip(".")
@@ -125,14 +125,14 @@ def load_hub(
     return _numbered(read, places, columns, classes)
 
 
-def shared_texts(one: Iterable[Row], other: Iterable[Row]) -> int:
-    """How many rows of `other` have a text (both texts, for pairs) that `one` has too."""
-    known = {(row["text"], row["text_pair"]) for row in one}
-    return sum((row["text"], row["text_pair"]) in known for row in other)
+def shared_texts(known: Iterable[Row], rows: Iterable[Row]) -> int:
+    """The number of `rows` whose text (both texts, for pairs) is also in `known`."""
+    texts = {(row["text"], row["text_pair"]) for row in known}
+    return sum((row["text"], row["text_pair"]) in texts for row in rows)
 
 
 def _with_texts(items: Iterable[text_files.Record], columns: Columns, file: str) -> Iterator[text_files.Record]:
-    """Leaves out, and counts aloud, training rows without a text: a data set of the hub (QQP) is not ours to mend."""
+    """Drops training rows without a text and prints their number: datasets of the hub have some (QQP)."""
     empty = 0
     for at, item in items:
         texts = [item[name] for name in (columns.text, columns.text_pair) if name is not None]
@@ -141,11 +141,11 @@ def _with_texts(items: Iterable[text_files.Record], columns: Columns, file: str)
         else:
             empty += 1
     if empty:
-        print(f"  left    {empty:,} rows without a text out: {file}", flush=True)
+        print(f"  dropped {empty:,} rows without a text: {file}", flush=True)
 
 
 def _rows(items: Iterable[text_files.Record], columns: Columns, file: str) -> list[Row]:
-    """Rows whose label is still the class's name; "at" tells where each came from."""
+    """Rows whose label is still the class's name; "at" is the row's place in the file."""
     rows: list[Row] = []
     seen: dict[str, str] = {}
     checked = None
@@ -172,7 +172,7 @@ def _rows(items: Iterable[text_files.Record], columns: Columns, file: str) -> li
 def _numbered(
     read: dict[str, list[Row]], places: dict[str, str], columns: Columns, classes: Sequence[str] | None
 ) -> tuple[dict[str, list[Row]], tuple[str, ...]]:
-    """Class names to class numbers; "at" is taken away."""
+    """Turns class names into class numbers, and drops "at"."""
     names: tuple[str, ...] = ()
     if not columns.numeric:
         names = tuple(classes) if classes else _sorted({row["label"] for row in read["train"]})
@@ -201,17 +201,17 @@ def _check_different(paths: Mapping[str, Path]) -> None:
     known: dict[bytes, str] = {}
     for split, path in paths.items():
         content = path.read_bytes() if path.is_file() else None
-        if content and (first := known.setdefault(content, split)) != split:
+        if content and (earlier := known.setdefault(content, split)) != split:
             fix = "name different files: a score on data that was trained on means nothing"
-            fail("params.yaml", f"data.{split} = {path}", f"is the same file as data.{first} = {paths[first]}", fix)
+            fail("params.yaml", f"data.{split} = {path}", f"is the same file as data.{earlier} = {paths[earlier]}", fix)
 
 
-def _check_columns(found: Iterable[str], columns: Columns, file: str, at: str = "header") -> None:
+def _check_columns(names: Iterable[str], columns: Columns, file: str, at: str = "header") -> None:
     fields = {"text": columns.text, "text_pair": columns.text_pair, "label": columns.label, "id": columns.id}
-    found = list(found)
+    names = list(names)
     for field, name in fields.items():
-        if name is not None and name not in found:
-            fix = f"set data.{field} to one of {', '.join(map(show, found))}"
+        if name is not None and name not in names:
+            fix = f"set data.{field} to one of {', '.join(map(show, names))}"
             fail(file, at, f"has no column {show(name)}", fix)
 
 

@@ -78,13 +78,13 @@ def generate(
             facts,
             distractors,
         )
-        data, left = [], questions[split]
+        data, remaining = [], questions[split]
         for number in range(articles[split]):
             draw = Random(f"{seed}/{split}/{number}")
-            count = min(QUESTIONS_PER_ARTICLE, left)
+            count = min(QUESTIONS_PER_ARTICLE, remaining)
             article = _Article(pool[number], pool, recipe, draw)
             data.append(article.write(f"atlas-{split}-{number:05d}", count))
-            left -= count
+            remaining -= count
         corpus[split] = {"version": "v2.0", "data": data}
     return corpus
 
@@ -114,7 +114,7 @@ def _check_range(name: str, value: int, low: int, high: int | None) -> None:
 
 @dataclass(frozen=True)
 class _Recipe:
-    """What the paragraphs and questions of a split are made of; the fields are `generate`'s."""
+    """Settings of a split's paragraphs and questions; the fields are arguments of `generate`."""
 
     unanswerable: float
     other_town: float
@@ -135,17 +135,17 @@ class _Article:
     def write(self, prefix: str, questions: int) -> dict:
         """Return the article in SQuAD's format; `prefix` begins each question's id."""
         paragraphs = []
-        for first in range(0, questions, QUESTIONS_PER_PARAGRAPH):
-            count = min(QUESTIONS_PER_PARAGRAPH, questions - first)
+        for start in range(0, questions, QUESTIONS_PER_PARAGRAPH):
+            count = min(QUESTIONS_PER_PARAGRAPH, questions - start)
             paragraphs.append(self._paragraph(f"{prefix}-{len(paragraphs)}", count))
         return {"title": self.town, "paragraphs": paragraphs}
 
     def _paragraph(self, prefix: str, questions: int) -> dict:
         stated = self.draw.sample(RELATIONS, self.recipe.facts)
-        sentences = [self._fact(relation, first=not i) for i, relation in enumerate(stated)]
+        sentences = [self._fact(relation, opening=not i) for i, relation in enumerate(stated)]
         for filler in self.draw.sample(FILLERS, self.recipe.distractors):
-            other = self.draw.random() < self.recipe.other_town
-            sentence = self._fact_of_another_town() if other else filler
+            of_another_town = self.draw.random() < self.recipe.other_town
+            sentence = self._fact_of_another_town() if of_another_town else filler
             # Never before the first fact, which introduces the town by its name.
             sentences.insert(self.draw.randint(1, len(sentences)), (None, sentence, 0))
         starts, length = {}, 0
@@ -183,9 +183,9 @@ class _Article:
             )
         return {"context": context, "qas": qas}
 
-    def _fact(self, relation: Relation, first: bool) -> tuple[str, str, int]:
+    def _fact(self, relation: Relation, opening: bool) -> tuple[str, str, int]:
         """A statement about the town: relation name, sentence, offset of the value in it."""
-        subject = self.town if first or self.draw.random() < 0.5 else "the town"
+        subject = self.town if opening or self.draw.random() < 0.5 else "the town"
         template = self.draw.choice(relation.statements)
         return relation.name, *_fill(template, subject, self.values[relation.name])
 
@@ -195,7 +195,7 @@ class _Article:
         return _fill(self.draw.choice(relation.statements), town, self._new_value(relation))[0]
 
     def _new_value(self, relation: Relation) -> str:
-        """A value that no relation of this town has, so that an answer has one source."""
+        """A value that no relation of this town has yet, so that each answer has a single source."""
         values = self.pool if relation.kind == "town" else VALUES[relation.kind]
         value = self.draw.choice(values)
         while value == self.town or value in self.values.values():

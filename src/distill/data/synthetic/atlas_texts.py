@@ -43,7 +43,7 @@ def generate(text_train: int, text_validation: int, seed: int, held_out: float) 
         often as each other, give or take one.
 
     Raises:
-        UserError: a value is out of range, or there are not that many different rows.
+        UserError: a value is out of range, or there are fewer different rows.
     """
     counts = {"train": text_train, "validation": text_validation}
     for split, count in counts.items():
@@ -88,14 +88,14 @@ def write(corpora: dict[str, dict[str, Table]], folder: Path) -> list[Path]:
     return paths
 
 
-# Texts in a row that are there already: then there are hardly any others.
+# Repeated texts in succession, after which new ones are too rare to wait for.
 PATIENCE = 1000
 # The second text of a pair speaks of the town that the first has named.
 HERE = "the town"
 
 
 class _Speaker:
-    """Makes rows of a split; `number` is the row's, and settles its class."""
+    """Makes rows of a split; `number`, the row's number, determines its class."""
 
     def __init__(self, towns: list[str], held_out: float, draw: Random):
         self.towns, self.held_out, self.draw = towns, held_out, draw
@@ -112,13 +112,13 @@ class _Speaker:
         """Premise, hypothesis, the class's name."""
         label = PAIR_CLASSES[number % 3]
         noun, another = self.draw.sample(NOUNS, 2)
-        (low, high), (other, _) = self._properties(2)
+        (low, high), (unrelated, _) = self._properties(2)
         # As in MNLI a denial speaks for contradiction, though not often enough to settle it.
         denied = self.draw.random() < {"entailment": 0.1, "neutral": 0.2, "contradiction": 0.4}[label]
         if label != "neutral":
             subject, claimed = noun, high if denied == (label == "entailment") else low
         elif self.draw.random() < 0.5:
-            subject, claimed = noun, other
+            subject, claimed = noun, unrelated
         else:
             subject, claimed = another, self.draw.choice((low, high))
         premise = self._say(noun, self.draw.choice(self.towns), low)
@@ -126,12 +126,12 @@ class _Speaker:
 
     def similarity(self, number: int) -> tuple[str, str, str]:
         """Two statements, points from 0 to 5."""
-        (low, high), (other, _) = self._properties(2)
+        (low, high), (unrelated, _) = self._properties(2)
         same, points = self.draw.random() < 0.5, number % 3
         noun, another = self.draw.sample(NOUNS, 2)
-        one = self._say(noun, self.draw.choice(self.towns), low)
-        two = self._say(noun if same else another, HERE, (other, high, low)[points])
-        return _finish(one), _finish(two), f"{3 * same + points}.0"
+        first_text = self._say(noun, self.draw.choice(self.towns), low)
+        second_text = self._say(noun if same else another, HERE, (unrelated, high, low)[points])
+        return _finish(first_text), _finish(second_text), f"{3 * same + points}.0"
 
     def _judgement(self, favourable: bool) -> str:
         denied = self.draw.random() < 0.5

@@ -1,4 +1,4 @@
-"""What the embedded corpus can say and ask: relations of towns, their wordings, their values.
+"""Vocabulary of the embedded corpus: relations of towns, their wordings, their values.
 
 The words of the held-out questions all occur in training questions; only their combination is new.
 """

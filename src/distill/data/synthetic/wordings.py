@@ -1,7 +1,7 @@
-"""What the embedded corpus's siblings can say: nouns, properties, wordings of statements.
+"""Vocabulary of the embedded text corpora: nouns, properties, wordings of statements.
 
-In the wordings ``{n}`` is a noun, ``{e}`` a town, ``{a}`` an adjective, ``{j}`` and ``{k}`` are statements. Those that
-are held out are used by the validation split only. Their words all occur in training; only the combination is new.
+In the wordings ``{n}`` is a noun, ``{e}`` a town, ``{a}`` an adjective, ``{j}`` and ``{k}`` are statements. Held-out
+wordings occur in the validation split only. Their words all occur in training; only the combination is new.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ def _words(text: str) -> tuple[str, ...]:
 
 NOUNS = _words("streets houses markets gardens bridges inns schools walls")
 
-#: Favourable and unfavourable adjectives, each side as many.
+#: Favourable and unfavourable adjectives, equally many.
 GOOD = _words("clean lovely excellent pleasant splendid charming safe cheerful tidy fine friendly delightful")
 BAD = _words("dirty ugly terrible unpleasant shabby gloomy dangerous dull filthy poor hostile dreary")
 
-#: Properties with two ends: what is one is not the other.
+#: Pairs of opposite properties, which exclude each other.
 OPPOSITES = tuple(
     tuple(pair.split("/")) for pair in _words("old/new wide/narrow dark/light quiet/loud full/empty cheap/costly")
 )
@@ -27,7 +27,7 @@ OPPOSITES = tuple(
 
 @dataclass(frozen=True)
 class Wordings:
-    """Ways to say one thing: `both` splits use the first, validation alone `held_out`."""
+    """Wordings of a statement: both splits use `both`, the validation split alone `held_out`."""
 
     both: tuple[str, ...]
     held_out: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ def _lines(text: str) -> tuple[str, ...]:
     return tuple(text.strip().splitlines())
 
 
-#: A noun has a property. All are clauses without a capital and a full stop.
+#: A noun has a property. Each wording is a clause without capital and full stop.
 AFFIRMED = Wordings(
     _lines("""
 the {n} of {e} are {a}
@@ -71,7 +71,7 @@ in {e} the {n} are far from {a}
 """),
 )
 
-#: Two statements of which the one in ``{j}`` decides: it is the main clause, or what holds now.
+#: Two statements, of which ``{j}`` decides the class: the main clause, or the one that holds now.
 DECIDED = Wordings(
     _lines("""
 although {k}, {j}

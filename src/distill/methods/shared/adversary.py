@@ -34,7 +34,7 @@ CLIMB = ScheduledWeight(value=-1.0, schedule="constant", warmup=0.0)
 
 @dataclass(frozen=True)
 class Cycle:
-    """Which steps of the trainer belong to whom: `generator` steps, then `student` steps, and again."""
+    """How the trainer's steps alternate: `generator` steps, then `student` steps, then again."""
 
     generator: int
     student: int
@@ -53,7 +53,7 @@ class Perturbed:
     """A changed batch.
 
     Attributes:
-        places: which tokens were drawn to be changed: bool, (B, L), n of them.
+        places: true at the tokens that were drawn to be changed: bool, (B, L), n of them.
         words: straight-through one-hot vectors of the words that now stand there, (n, V).
         input_ids: the changed texts, (B, L).
     """
@@ -69,7 +69,7 @@ class Adversary(nn.Module):
     Args:
         setup: supplies generator, tokenizer and task.
         method: for error messages.
-        share: of the tokens that may be changed, the share that is.
+        share: share of the tokens that are changed, among those that may be.
         temperature: τ of the Gumbel-softmax.
 
     Raises:
@@ -93,7 +93,7 @@ class Adversary(nn.Module):
         self.register_buffer("special", masked_lm.special_ids(setup.tokenizer), persistent=False)
 
     def eligible(self, batch: dict[str, Tensor]) -> Tensor:
-        """Tokens that may be changed: bool, (B, L). Real, not special, and left free by the task."""
+        """Tokens that may be changed: bool, (B, L). Real, not special, and editable (`Task.editable`)."""
         ordinary = ~torch.isin(batch["input_ids"], self.special)
         return self.task.editable(batch) & batch["attention_mask"].bool() & ordinary
 
@@ -122,9 +122,9 @@ class Adversary(nn.Module):
         perturbed = self.perturb(batch)
         with frozen(student), in_eval(student):
             embeddings = embed(student, batch["input_ids"], perturbed)
-            own = forward_pass(student, self.task, batch, embeddings=embeddings).logits
+            logits = forward_pass(student, self.task, batch, embeddings=embeddings).logits
         target = teacher.on_embeddings(batch, embed(teacher.model, batch["input_ids"], perturbed)).logits
-        return own, target
+        return logits, target
 
 
 def embed(model: PreTrainedModel, input_ids: Tensor, perturbed: Perturbed) -> Tensor:
@@ -135,10 +135,10 @@ def embed(model: PreTrainedModel, input_ids: Tensor, perturbed: Perturbed) -> Te
     table = model.get_input_embeddings()
     if table.weight.device != input_ids.device:  # a teacher that has not run yet
         model.to(input_ids.device)
-    kept = table(input_ids)
+    embeddings = table(input_ids)
     with torch.autocast(input_ids.device.type, enabled=False):  # a row of the table, not its rounding
         drawn = perturbed.words.to(table.weight.dtype) @ table.weight[: perturbed.words.shape[1]]
-    return kept.index_put((perturbed.places,), drawn.to(kept.dtype))
+    return embeddings.index_put((perturbed.places,), drawn.to(embeddings.dtype))
 
 
 @contextlib.contextmanager
@@ -168,7 +168,7 @@ def divergence(task: Task, student: Tensor, teacher: Tensor, batch: dict[str, Te
         A scalar.
     """
     if not task.has_classes:
-        return both_ways(lambda one, other: task.soft(one, other, batch, 1.0), student, teacher)
+        return both_ways(lambda logits, target: task.soft(logits, target, batch, 1.0), student, teacher)
     student, teacher = student.float(), teacher.float()
     if not task.per_token:
         return -(teacher.softmax(-1) * student.log_softmax(-1)).sum(-1).mean()

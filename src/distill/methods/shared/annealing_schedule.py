@@ -14,8 +14,8 @@ _ROUNDING = 1e-9
 def tau(share: float, tau_max: int) -> int:
     """The temperature at `share` of the phase, from `tau_max` at 0 to 1 at 1.
 
-    Every level gets equally many steps, give or take one; where there are fewer steps than levels some are left out,
-    but neither end.
+    Every level gets equally many steps, give or take one; with fewer steps than levels some levels are left
+    out, but neither the first nor the last.
     """
     return max(tau_max - int(share * tau_max + _ROUNDING), 1)
 

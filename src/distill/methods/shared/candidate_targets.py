@@ -30,7 +30,7 @@ class CandidateTargets(SoftTargets):
 
     @classmethod
     def check(cls, params: Params) -> None:
-        """Stage retrieve must find as many as are trained on."""
+        """Stage retrieve must find at least as many candidates as the method trains on."""
         candidates.check_params(params, cls.section, cls.count)
 
     def __init__(self, config: Section, setup: Setup):

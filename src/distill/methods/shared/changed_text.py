@@ -35,13 +35,13 @@ class ChangedText(Method):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What the task needs to know which tokens may be changed."""
+        """Columns that tell the task which tokens may be changed."""
         return self.task.extra_columns
 
     def trainer_steps(self, updates: int) -> int:
-        """The generator's steps come on top."""
+        """The student's updates and the generator's steps."""
         return self.cycle.trainer_steps(updates)
 
     def learning_rates(self) -> dict[str, float]:
-        """The generator's own."""
+        """The generator's learning rate."""
         return {"adversary.generator": self.config.generator_learning_rate}

@@ -98,7 +98,7 @@ def check_match(teacher: FilterBank, student: FilterBank) -> None:
 
 
 def check_params(params: Params, count: Counts) -> None:
-    """`check_match` as far as can be told already: hours before the filters are there."""
+    """`check_match` as far as the parameters allow, hours before the filters exist."""
     _check_widths(params.teacher_filters.filter_output_dim, params.student_filters.filter_output_dim)
     selected = [
         selected_layers(layers, getattr(params, f"{role}_filters").filter_interval, role)
@@ -135,9 +135,9 @@ class FilterTraining(Objective):
 
     Args:
         dropout: leaves the backbone's dropout on, as the official TED code does.
-        head_dropout: of the heads (`Task.head`).
-        states: kept hidden states of the training features, by which the backbone need not run in training; it still
-            does where the selection split is scored.
+        head_dropout: dropout of the heads (`Task.head`).
+        states: cached hidden states of the training features: the backbone then runs only where the selection split
+            is scored.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class FilterTraining(Objective):
         self._states = states
         if dropout:
             if states is not None:
-                raise ValueError("states that were kept have no dropout")
+                raise ValueError("cached states have no dropout")
             backbone.train()
 
     def companions(self) -> list[PreTrainedModel]:
