@@ -82,7 +82,7 @@ class Stage:
         self._prepared = paths.PREPARED if paths.PREPARED in definition.deps else None
         self._values = definition.values(params) if params else {}
         self._experiment = params.tracking.experiment if params and tracked else None
-        self._tags, self._wait_seconds = tags, wait_seconds
+        self._tags, self._wait_seconds = dict(tags or {}), wait_seconds
         self._figures: dict[str, Any] = {}
         self._record: dict[str, Any] | None = None
 
@@ -118,11 +118,11 @@ class Stage:
                     root=self.root,
                     experiment=self._experiment,
                     name=self.name,
-                    params=self._values,
+                    params=self._values | {key: self._tags[key] for key in self._tags.keys() & {"seed"}},
                     tags=self._tags,
                     state=self.scratch / "tracking.json",
                     details=functools.partial(
-                        tracking.details, self.name, dict(self._tags or {}), self._params, self._prepared
+                        tracking.details, self.name, self._tags, self._params, self._prepared
                     ),
                     curve_name=tracking.curve_name,
                     shared=self.name == "summarize",  # its figures are those of the whole pipeline

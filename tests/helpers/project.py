@@ -13,6 +13,7 @@ from tests.helpers import micro
 
 # One method that needs only logits and one that needs filters.
 SETTINGS = {"methods": ["kd", "ted"]}
+OFF = {"DISTILL_TRACKING": "off"}
 
 
 @dataclass
@@ -64,13 +65,13 @@ class Project:
         return self.run("git", *words).stdout
 
     def restore(self) -> str:
-        """Go back to the baseline, by `dvc repro`; what it printed."""
+        """Go back to the baseline, by `dvc repro` without tracking; what it printed."""
         self.git("checkout", "-q", "-f", ".")
-        return self.dvc("repro").stdout
+        return self.dvc("repro", env=OFF).stdout
 
-    def workspace(self, name: str, *settings: str) -> Ran:
+    def workspace(self, name: str, *settings: str, env: dict[str, str] | None = None) -> Ran:
         """`dvc exp run` in place; its results stay until `restore`."""
-        output = self.dvc("exp", "run", "--name", name, *_pairs(settings)).stdout
+        output = self.dvc("exp", "run", "--name", name, *_pairs(settings), env=env).stdout
         return self._ran(name, output)
 
     def temp(self, name: str, *settings: str) -> Ran:

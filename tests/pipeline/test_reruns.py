@@ -11,14 +11,13 @@ from safetensors.torch import load_file, save_file
 from distill.experiments import params_file
 from distill.runtime.files import tree_hash
 from tests.helpers import micro
-from tests.helpers.project import executed
+from tests.helpers.project import OFF, executed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 TED = ["distill@ted-1", "evaluate@ted-1", "summarize"]
 KD = ["distill@kd-1", "evaluate@kd-1", "summarize"]
 FILTERS = ["train_teacher_filters", "train_student_filters"]
-OFF = {"DISTILL_TRACKING": "off"}
 
 
 def test_the_first_run_runs_every_stage_and_the_second_none(project):
@@ -58,13 +57,13 @@ def test_a_further_seed_runs_that_seed_only(twice):
 
 
 def test_a_filters_parameter_reruns_filters_and_ted(project):
-    ran = project.workspace("filtered", "student_filters.learning_rate=2e-3")
+    ran = project.workspace("filtered", "student_filters.learning_rate=2e-3", env=OFF)
     assert ran.stages == [FILTERS[1], "signals", *TED]
     project.restore()
 
 
 def test_a_new_method_reruns_what_it_needs_and_its_own(project):
-    ran = project.workspace("pkd", "methods=[kd,ted,lwd]")
+    ran = project.workspace("pkd", "methods=[kd,ted,lwd]", env=OFF)
     # The states that lwd reads were kept for the filters already.
     assert ran.stages == ["plan", "predict_teacher", "signals", "distill@lwd-1", "evaluate@lwd-1", "summarize"]
     project.restore()
@@ -73,7 +72,7 @@ def test_a_new_method_reruns_what_it_needs_and_its_own(project):
 def test_a_students_rate_trains_no_teacher(project):
     stages = project.dvc("repro", "--dry", "-f", "-s", "finetune_student").stdout
     assert "finetune_student" in stages
-    ran = project.workspace("faster", "student.learning_rate=2e-3")
+    ran = project.workspace("faster", "student.learning_rate=2e-3", env=OFF)
     assert "finetune_student" in ran.stages and "finetune_teacher" not in ran.stages
     project.restore()
 
