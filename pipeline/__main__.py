@@ -1,4 +1,4 @@
-"""Runs a stage of dvc.yaml: `python -m pipeline distill ted 1`. Without words it lists the stages.
+"""Runs a stage of dvc.yaml: `python -m pipeline distill ted 1`. Without arguments it lists the stages.
 
 `dvc exp run --temp` and `--queue` run stages in a copy of the repository, while an installed package points at the
 original: the `src/` beside this folder goes first on the import path, so that a copy runs its own code.
@@ -15,14 +15,14 @@ SOURCE = str(Path(__file__).resolve().parents[1] / "src")
 
 
 def main(words: list[str]) -> None:
-    """Run the stage that the words name, and end the process with its exit code."""
+    """Run the stage that the arguments name, and end the process with its exit code."""
     sys.path[:] = [SOURCE, *(entry for entry in sys.path if entry != SOURCE)]
     from pipeline.launch.run import run_stage
     from pipeline.stage.definition import scripts
 
     def run(*arguments: str) -> None:
-        # What torch and transformers make while they are imported lives to the end: looking through it for garbage
-        # again and again takes a seventh of the time.
+        # Objects that torch and transformers make on import live to the end: collecting garbage among them again and
+        # again takes a seventh of the time.
         gc.disable()
         stage = importlib.import_module(f"pipeline.{words[0]}")
         gc.freeze()

@@ -19,14 +19,14 @@ from pipeline.stage import paths
 from pipeline.stage.definition import define
 from pipeline.stage.stage import Stage
 
-# Rows that are made, and kept, at a time.
+# Rows whose copies are made and saved at a time.
 _PART = 1000
 
 
 def main() -> None:
     """features.arrow: the originals in their order, then the copies of the first, of the second …
 
-    Part by part; a killed run goes on with the part that it was at.
+    Part by part; a killed run resumes with the part that it was making.
     """
     params = paths.params()
     section = params.augment
@@ -50,9 +50,9 @@ def main() -> None:
         parts.mkdir(exist_ok=True)
         replaced = 0
         with bar(len(table), "augment", unit="row") as progress:
-            for first in range(0, len(table), _PART):
-                rows = table.slice(first, _PART)
-                replaced += part(augmenter, rows, first, section.copies, parts / f"{first}.arrow")
+            for start in range(0, len(table), _PART):
+                rows = table.slice(start, _PART)
+                replaced += part(augmenter, rows, start, section.copies, parts / f"{start}.arrow")
                 progress.update(len(rows))
         folder = stage.fresh("augmented")
         total = write(folder / "features.arrow", table, parts)
@@ -69,11 +69,11 @@ def main() -> None:
         stage.record({"rows": total})
 
 
-def part(augmenter: word_replacement.Augmenter, rows: pa.Table, first: int, count: int, path: Path) -> int:
-    """Make the copies of some rows unless an earlier run has; how many words were replaced."""
+def part(augmenter: word_replacement.Augmenter, rows: pa.Table, start: int, count: int, path: Path) -> int:
+    """Make the copies of some rows unless an earlier run has; returns the number of replaced words."""
     done = path.with_suffix(".json")
     if not done.exists():
-        copies, replaced = augmenter.copies(rows, first, count)
+        copies, replaced = augmenter.copies(rows, start, count)
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, copies.schema) as stream:
             stream.write_table(copies)
         write_text(done, json.dumps({"replaced": replaced}))
@@ -81,7 +81,7 @@ def part(augmenter: word_replacement.Augmenter, rows: pa.Table, first: int, coun
 
 
 def write(path: Path, originals: pa.Table, parts: Path) -> int:
-    """One Arrow stream without metadata; the number of its rows."""
+    """Write one Arrow stream without metadata; returns the number of its rows."""
     schema = originals.schema.remove_metadata()
 
     def batches() -> Iterator[pa.RecordBatch]:

@@ -44,7 +44,7 @@ def main() -> None:
         sizes = {role: model_cost.size(built[role], task, round(length), folders[role]) for role in ROLES}
         pad = data.tokenizer().pad_token_id
         speeds = model_cost.speeds(built, task, features, pad, section, say=lambda text: stage.say("note", text))
-        found = {role: _rounded(asdict(sizes[role]) | asdict(speeds[role])) for role in ROLES}
+        results = {role: _rounded(asdict(sizes[role]) | asdict(speeds[role])) for role in ROLES}
         stage.write_json(
             file,
             {
@@ -52,12 +52,12 @@ def main() -> None:
                 "threads": torch.get_num_threads(),
                 "precision": section.precision,
                 "length": round(length, 2),
-                "models": found,
+                "models": results,
             },
         )
         shown = ("parameters", "checkpoint_mb", "latency_ms", "throughput")
-        stage.figures({role: {name: found[role][name] for name in shown} for role in ROLES})
-        stage.run.log_final({f"{role}.{name}": float(value) for role in ROLES for name, value in found[role].items()})
+        stage.figures({role: {name: results[role][name] for name in shown} for role in ROLES})
+        stage.run.log_final({f"{role}.{name}": float(value) for role in ROLES for name, value in results[role].items()})
         stage.record({"machine": model_cost.machine(), "threads": torch.get_num_threads()})
 
 

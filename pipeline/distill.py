@@ -1,6 +1,6 @@
 """Stage distill: one student of one method and seed. `python -m pipeline.distill ted 1`
 
-What its method is taught with comes from data/signals/<method> alone: see stage signals.
+The method's signals come from data/signals/<method> alone: see stage signals.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ STUDENT = paths.model("student")
 
 
 def main(method: str, seed: str) -> None:
-    """Distil, save a plain checkpoint; a born-again student keeps the generations before it in a folder beside."""
+    """Distil, save a plain checkpoint; beside a born-again student, a folder keeps the generations before it."""
     params = paths.params()
     method, number = paths.method_run(method, seed, params)
     target, curves = paths.distilled(method, number), paths.METRICS / "curves" / f"{method}-{number}.csv"
@@ -57,11 +57,11 @@ def main(method: str, seed: str) -> None:
 
 @dataclass
 class Run:
-    """What every student of a run is trained with.
+    """The inputs of every student of a run.
 
     Attributes:
-        seed: of the run; a method with several students seeds each with another number.
-        manifest: what the method is taught with.
+        seed: seed of the run; a method with several students seeds each with another number.
+        manifest: description of the method's signals.
     """
 
     stage: Stage
@@ -79,12 +79,12 @@ class Run:
 
     @property
     def signals(self) -> Path:
-        """The folder of what the method is taught with."""
+        """The folder of the method's signals."""
         return paths.signals(self.method)
 
     @functools.cached_property
     def identity(self) -> dict[str, str]:
-        """The content hashes by which cached outputs are known to belong to this run's data and teacher."""
+        """Content hashes of this run's data and teacher, which cached outputs must share."""
         return {
             "data": self.data.trained_on(),
             "tokenizer": self.data.meta["tokenizer"]["fingerprint"],
@@ -100,7 +100,7 @@ class Run:
 
 
 def train(run: Run, target: Path, curves: Path) -> None:
-    """A student of the teacher, of an assistant, of the fine-tuned student, or of labels alone."""
+    """Train a student, from the teacher, an assistant, the fine-tuned student or labels alone."""
     params, section, data = run.params, run.params.distill, run.data
     seed = run.kind.training_seed(params.sections[run.method], run.seed)
     student = run.student(seed)
@@ -112,12 +112,12 @@ def train(run: Run, target: Path, curves: Path) -> None:
     updates = phases.updates(section, rows)
     if run.manifest.copies:
         features = augmented(run)
-        # As many updates as without the copies: an epoch of them is longer.
+        # As many updates as without the copies, with which an epoch is longer.
         section = section.model_copy(update={"max_steps": updates})
     for remark in method.remarks(params, updates * section.batch_size / rows):
         run.stage.say("note", remark)
-    given, label = (run.stage, params, data, run.task, section), f"{run.method} seed {run.seed}"
-    result = phases.train(training.build_run(*given, objective, seed, label, features=features))
+    inputs, label = (run.stage, params, data, run.task, section), f"{run.method} seed {run.seed}"
+    result = phases.train(training.build_run(*inputs, objective, seed, label, features=features))
     folder = run.stage.fresh("model")
     loading.save(student, data.tokenizer(), folder)
     training.finish(run.stage, result, folder, target, curves, updates)
@@ -125,9 +125,9 @@ def train(run: Run, target: Path, curves: Path) -> None:
 
 
 def train_generations(run: Run, target: Path, curves: Path) -> None:
-    """Born-again students, each of the one before it; the last is the method's, the others go to `generations/<n>`.
+    """Train born-again students, each from the one before it; the last is published, the others in `generations/<n>`.
 
-    Generation 0, the fine-tuned student, is among them: the evaluation scores all of them together.
+    Generation 0, the fine-tuned student, is among them: the evaluation also scores their ensemble.
     """
     count, stage = run.params.sections[run.method].generations, run.stage
     checkpoints.load_check(STUDENT)
@@ -152,7 +152,7 @@ def begin_generation(run: Run, generation: int, before: Path) -> tuple[PreTraine
     """A generation before its first update, and its training.
 
     Args:
-        before: folder of the generation before it, which runs along.
+        before: folder of the generation before it, its teacher.
     """
     params, seed = run.params, run.kind.generation_seed(run.seed, generation)
     student = run.student(seed)
@@ -162,19 +162,19 @@ def begin_generation(run: Run, generation: int, before: Path) -> tuple[PreTraine
     method = build_method(run, student, loading.configuration(str(before), None))
     model = loading.from_pretrained(str(before), run.task)
     objective = Distillation(student, method, OnlineTeacher(model, run.task, False, params.predict.precision))
-    given = (run.stage, params, run.data, run.task, params.distill)
-    return student, training.build_run(*given, objective, seed, f"generation {generation}")
+    inputs = (run.stage, params, run.data, run.task, params.distill)
+    return student, training.build_run(*inputs, objective, seed, f"generation {generation}")
 
 
 def teacher_config(run: Run) -> PretrainedConfig | None:
-    """The configuration of the model that teaches; None where none does."""
+    """The configuration of the model that the student learns from; None without one."""
     folder = {"teacher": run.signals / "teacher", "assistant": run.signals / "teacher", "student": STUDENT}
     taught_by = run.manifest.taught_by
     return loading.configuration(str(folder[taught_by]), None) if taught_by else None
 
 
 def build_method(run: Run, student: PreTrainedModel, teacher: PretrainedConfig | None) -> Method:
-    """The method with its extra modules, on the shapes of both models and what other stages have made for it."""
+    """The method with its extra modules, for the shapes of both models, with the artifacts of other stages."""
     tokenizer = run.data.tokenizer()
     setup = Setup(task=run.task, student=student.config, teacher=teacher, seed=run.seed, tokenizer=tokenizer)
     wanted = run.kind.artifacts
@@ -190,7 +190,7 @@ def build_method(run: Run, student: PreTrainedModel, teacher: PretrainedConfig |
 
 
 def teacher(run: Run, method: Method, student: PreTrainedModel) -> Teacher | None:
-    """The cheapest source of what the method needs: nothing, a cache, or a model that runs along."""
+    """The cheapest source of the outputs that the method needs: none, a cache, or a model that runs along."""
     if not method.needs:
         return None
     taught_by, signals, stage = run.manifest.taught_by, run.signals, run.stage

@@ -40,9 +40,9 @@ def main(name: str, seed: str = "") -> None:
         report = score([folder], data, task, params, extra)
         if earlier := paths.generations(folder):
             stage.read(folder / "generations", f"{len(earlier)} generations, the fine-tuned student among them")
-            together = score([*earlier, folder], data, task, params, extra).scores
-            counts = {key for key, value in together.items() if isinstance(value, int)}
-            report.scores |= {f"ensemble_{key}": value for key, value in together.items() if key not in counts}
+            joint = score([*earlier, folder], data, task, params, extra).scores
+            counts = {key for key, value in joint.items() if isinstance(value, int)}
+            report.scores |= {f"ensemble_{key}": value for key, value in joint.items() if key not in counts}
         for suffix, content in report.files.items():
             stage.write_json(written[suffix], content)
         draft = stage.scratch / "examples.csv"
@@ -61,18 +61,18 @@ def main(name: str, seed: str = "") -> None:
 def score(
     folders: list[Path], data: Prepared, task: Task, params: Params, metrics: Mapping[str, extra_metrics.Compute]
 ) -> Report:
-    """The report of a model, or of several as one: the mean of their logits.
+    """The report of a model, or of an ensemble: the mean of several models' logits.
 
     Args:
-        metrics: the further ones, loaded; their scores stand after the task's own.
+        metrics: loaded functions of the extra metrics, whose scores follow the task's own.
     """
     parts = [part for part in ("selection", "validation", "mismatched") if part in data.meta["splits"]]
     split = {part: ensemble(_each(folders, data, task, params, part)) for part in parts}
     report = task.report(split["selection"], split["validation"], params.evaluate, split.get("mismatched"))
-    taken = set(report.scores)
+    names = set(report.scores)
     for beginning, inputs in report.inputs.items() if metrics else ():
         scores = extra_metrics.scores(metrics, inputs, task.name)
-        extra_metrics.check_names(scores, taken)
+        extra_metrics.check_names(scores, names)
         report.scores |= {f"{beginning}{name}": value for name, value in scores.items()}
     return report
 

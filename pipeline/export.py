@@ -37,7 +37,7 @@ from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
 from pipeline.stage.stage import Stage
 
-#: Whose scores the card shows beside the student's own.
+#: Models whose scores the card shows beside the student's own.
 ROLES = ("teacher", "student")
 LIBRARIES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
 
@@ -60,27 +60,27 @@ def main(method: str, seed: str) -> None:
         onnx.write(model, task.per_token, tokenizer.model_input_names, folder / ONNX)
         if params.export.int8:
             quantize.int8(folder / ONNX, folder / INT8)
-        part = First(data, params.export.max_examples)
-        found = compare(model, folder, part, task, params)
-        found["size_mb"] = {"pytorch": _megabytes(source / "model.safetensors")} | {
+        part = LimitedData(data, params.export.max_examples)
+        measured = compare(model, folder, part, task, params)
+        measured["size_mb"] = {"pytorch": _megabytes(source / "model.safetensors")} | {
             form: _megabytes(folder / file)
             for form, file in (("onnx", ONNX), ("int8", INT8))
-            if form in found["scores"]
+            if form in measured["scores"]
         }
         shutil.copyfile(source / "config.json", folder / "config.json")
         tokenizer.save_pretrained(folder)
-        settings = how_to_ask(params, data, runs[label])
+        settings = inference_settings(params, data, runs[label])
         write_text(folder / SETTINGS, to_json(settings.model_dump()))
-        facts = describe(params, method, number, model, data, task, runs, settings, found)
+        facts = describe(params, method, number, model, data, task, runs, settings, measured)
         write_text(folder / "README.md", card.render(facts))
         stage.publish(folder, target)
-        stage.write_json(metrics, found)
-        stage.figures({form: _row(found, form, task) for form in found["scores"]})
-        stage.figures({"parity, largest difference": found["parity_max"]})
+        stage.write_json(metrics, measured)
+        stage.figures({form: _row(measured, form, task) for form in measured["scores"]})
+        stage.figures({"parity, largest difference": measured["parity_max"]})
 
 
 @dataclass
-class First:
+class LimitedData:
     """Prepared data with no more than the first `limit` validation examples (None: all), for `predict_split`."""
 
     data: Prepared
@@ -88,11 +88,11 @@ class First:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """As of the whole."""
+        """The meta.json of all data."""
         return self.data.meta
 
     def tokenizer(self) -> Any:
-        """As of the whole."""
+        """The tokenizer of all data."""
         return self.data.tokenizer()
 
     def examples(self, split: str) -> Any:
@@ -101,14 +101,14 @@ class First:
         return examples if self.limit is None else examples.select(range(min(self.limit, len(examples))))
 
     def features(self, split: str) -> Any:
-        """The features of those examples: they stand in the same order, so the table stays in one piece."""
+        """The features of those examples: the first ones, so the table stays in one piece."""
         features = self.data.features(split)
         if self.limit is None:
             return features
         return features.select(range(int(np.searchsorted(features.data.column("example_index"), self.limit))))
 
 
-def compare(model: PreTrainedModel, folder: Path, data: First, task: Task, params: Params) -> dict[str, Any]:
+def compare(model: PreTrainedModel, folder: Path, data: LimitedData, task: Task, params: Params) -> dict[str, Any]:
     """Scores, parity and speed of the model's forms: contents of metrics/export/<label>.json but for sizes."""
     threads = torch.get_num_threads()
     runs = {"pytorch": torch_run(model, task), "onnx": onnx_run(onnx_session(folder / ONNX, threads))}
@@ -123,7 +123,7 @@ def compare(model: PreTrainedModel, folder: Path, data: First, task: Task, param
     return {
         "examples": len(reference.examples),
         "parity_max": parity,
-        "scores": {form: task.score(one, params.evaluate) for form, one in predicted.items()},
+        "scores": {form: task.score(output, params.evaluate) for form, output in predicted.items()},
         "machine": model_cost.machine(),
         "threads": threads,
         "batch_size": size,
@@ -131,7 +131,7 @@ def compare(model: PreTrainedModel, folder: Path, data: First, task: Task, param
     }
 
 
-def _predict(run: Run, data: First, task: Task, params: Params, label: str) -> Predicted:
+def _predict(run: Run, data: LimitedData, task: Task, params: Params, label: str) -> Predicted:
     def forward(batch: dict[str, torch.Tensor]) -> torch.Tensor:
         arrays = {name: value.numpy() for name, value in batch.items()}
         return torch.from_numpy(np.ascontiguousarray(run(arrays)))
@@ -141,12 +141,12 @@ def _predict(run: Run, data: First, task: Task, params: Params, label: str) -> P
 
 
 def scores(label: str) -> dict[str, dict[str, float]]:
-    """What stage evaluate found: of the teacher, of the fine-tuned student, and of this one."""
+    """The scores by stage evaluate of the teacher, the fine-tuned student and this student."""
     return {name: json.loads((paths.METRICS / "runs" / f"{name}.json").read_text()) for name in (*ROLES, label)}
 
 
-def how_to_ask(params: Params, data: Prepared, found: dict[str, float]) -> Settings:
-    """What the commands need to know: the lengths of the data, the answer search, what was tuned."""
+def inference_settings(params: Params, data: Prepared, scores: dict[str, float]) -> Settings:
+    """The settings that the commands need: the lengths of the data, the answer search, tuned values."""
     qa, evaluate = params.task == "qa", params.evaluate
     return Settings(
         task=params.task,
@@ -154,9 +154,9 @@ def how_to_ask(params: Params, data: Prepared, found: dict[str, float]) -> Setti
         doc_stride=data.meta["doc_stride"] if qa else None,
         n_best=evaluate.n_best if qa else None,
         max_answer_length=evaluate.max_answer_length if qa else None,
-        threshold=found.get("threshold"),
+        threshold=scores.get("threshold"),
         pairs=data.meta["pairs"],
-        temperature=None if params.task == "regression" else found.get("temperature", 1.0),
+        temperature=None if params.task == "regression" else scores.get("temperature", 1.0),
         labels=list(data.meta.get("labels", ())),
     )
 
@@ -201,9 +201,9 @@ def _megabytes(file: Path) -> float:
     return round(file.stat().st_size / 1e6, 3)
 
 
-def _row(found: dict[str, Any], form: str, task: Task) -> dict[str, float]:
-    shown = {name: value for name, value in found["scores"][form].items() if name in task.shown}
-    return shown | {name: found[name][form] for name in ("size_mb", "latency_ms", "throughput")}
+def _row(measured: dict[str, Any], form: str, task: Task) -> dict[str, float]:
+    shown = {name: value for name, value in measured["scores"][form].items() if name in task.shown}
+    return shown | {name: measured[name][form] for name in ("size_mb", "latency_ms", "throughput")}
 
 
 if __name__ == "__main__":

@@ -46,8 +46,8 @@ def main(role: str) -> None:
         if role == "teacher" and section.label_noise:
             features = label_noise.noised(features, task, section.label_noise, section.seed)
             stage.say("noise", f"{section.label_noise:.0%} of the training labels are replaced at random")
-        given, label = (stage, params, data, task, section), f"fine-tune {role}"
-        result = phases.train(training.build_run(*given, objective, section.seed, label, features=features))
+        inputs, label = (stage, params, data, task, section), f"fine-tune {role}"
+        result = phases.train(training.build_run(*inputs, objective, section.seed, label, features=features))
         folder = stage.fresh("model")
         loading.save(model, tokenizer, folder)
         training.finish(stage, result, folder, paths.model(role), curves)
@@ -58,7 +58,7 @@ def main(role: str) -> None:
 
 
 def warn_if_weaker(teacher: dict[str, float], student: dict[str, float], metric: str) -> None:
-    """Say loudly that the teacher has less to teach than the student knows, or that nobody can tell."""
+    """Print a warning where the teacher scores below the student, or where either has no score."""
     if unscored := [role for role, scores in (("teacher", teacher), ("student", student)) if metric not in scores]:
         fields = " and ".join(f"{role}.evaluations: 0" for role in unscored)
         print(

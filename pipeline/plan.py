@@ -1,10 +1,10 @@
 """Stage plan: what the listed methods need from earlier stages, and whether they can run. `python -m pipeline.plan`
 
-A file for each artifact says whether any method needs it; it does not change when a second method of the same kind is
+A file for each artifact says whether any method needs it; it does not change when a second method that needs it is
 listed, so that nothing is made twice. `states.json` says which of the teacher's hidden states the methods and the
 training of filters read, `signals.json` what each listed method asks stage signals for. Before anything is trained,
-the stage refuses pairs of models that a listed method cannot bring together, and models with a vocabulary of their
-own: what the parameters do not say, it asks the checkpoints.
+the stage refuses pairs of models that a listed method cannot combine, and models with another vocabulary; what the
+parameters do not say, it reads from the checkpoints.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def requests(params: Params, declared: Collection[str]) -> dict[str, Request]:
 
 
 class Counts(dict):
-    """Numbers of layers by role, each asked for when it is first read: a checkpoint of the hub may have to be asked."""
+    """Numbers of layers by role, each looked up when it is first read: that may load a configuration from the hub."""
 
     def __getitem__(self, role: str) -> int:
         value = super().__getitem__(role)
@@ -61,10 +61,10 @@ class Counts(dict):
 
 
 def check_pairs(params: Params) -> None:
-    """Refuse models that a listed method cannot bring together.
+    """Refuse pairs of models that a listed method cannot combine.
 
     Raises:
-        UserError: the method's own; or nothing says how many layers a model has.
+        UserError: the method refuses the pair, or the number of layers of a model is unknown.
     """
     count = functools.cache(functools.partial(number_of, params))
     for name in params.methods:
@@ -72,7 +72,7 @@ def check_pairs(params: Params) -> None:
 
 
 def check_vocabularies(params: Params) -> None:
-    """Refuse an assistant or a generator that reads other tokens, where a listed method needs it.
+    """Refuse an assistant or a generator with another vocabulary, where a listed method needs it.
 
     Stage prepare does so for teacher and student. Without `features.tokenizer.path` there are no checkpoints.
 
@@ -101,10 +101,10 @@ def check_vocabularies(params: Params) -> None:
 
 
 def readers(params: Params, asked: Mapping[str, Request]) -> dict[str, Reads]:
-    """What each method reads of the teacher's hidden states, and what the training of its filters does.
+    """The teacher's hidden states that each method reads, and those that the training of filters reads.
 
-    All methods that could read are named, with nothing where they are not listed: listing one that reads nothing then
-    changes nothing, and the teacher is not run again.
+    All methods that can read states are named, with none where they are not listed: to list one that reads nothing
+    then changes nothing, and the teacher is not run again.
 
     Args:
         asked: requests of the listed methods.
@@ -121,13 +121,13 @@ def readers(params: Params, asked: Mapping[str, Request]) -> dict[str, Reads]:
 
 
 def number_of(params: Params, role: str, what: str) -> int | None:
-    """A model's number of layers or heads before it is there; None for an architecture without heads.
+    """Number of layers or heads of a model that is not built yet; None for an architecture without heads.
 
     Args:
         what: `layers` or `heads`.
 
     Raises:
-        UserError: nothing says how many layers, or the checkpoint that would cannot be read.
+        UserError: the number of layers is unknown, or the checkpoint that has it cannot be read.
     """
     stated = layer_maps.stated(params, role, what)
     if stated is not None:

@@ -24,7 +24,7 @@ from pipeline.stage.stage import Stage
 
 
 def main() -> None:
-    """Batch by batch, in constant memory; goes on where a killed run had come to."""
+    """Batch by batch, in constant memory; resumes where a killed run ended."""
     params = paths.params()
     with Stage(define("predict"), params, tags={"role": "teacher"}) as stage:
         data, task = open_data(params)
@@ -63,21 +63,21 @@ def main() -> None:
 def filter_states(stage: Stage, folder: Path, reads: Reads, choice: Choice) -> Path:
     """The states that the teacher's filters train on, as second names of the files; none where they were not kept."""
     target = stage.fresh("filter_states")
-    kept = paths.FILTERS_READER in choice.methods
-    link_arrays(folder, target, reads.names() if kept else [])
+    names = reads.names() if paths.FILTERS_READER in choice.methods else []
+    link_arrays(folder, target, names)
     return target
 
 
 def planned() -> dict[str, Reads]:
-    """What stage plan says that methods read.
+    """The states that methods read, from stage plan.
 
     Raises:
-        UserError: its file cannot be read.
+        UserError: the file of stage plan cannot be read.
     """
     file = artifacts.STATES
     try:
         content = json.loads(file.read_text())
-        return {name: Reads(*(tuple(found[kind]) for kind in states.KINDS)) for name, found in content.items()}
+        return {name: Reads(*(tuple(layers[kind]) for kind in states.KINDS)) for name, layers in content.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: cannot be read ({error}): run `dvc repro plan`") from error
 

@@ -29,13 +29,14 @@ def main() -> None:
         noun = "questions" if params.task == "qa" else "rows"
         for split, rows in loaded.items():
             stage.read(paths.get(split) or data.name, f"{split}: {len(rows):,} {noun}")
-        kept = loaded["train"]
+        train = loaded["train"]
         if data.max_train_context:
-            kept = [row for row in kept if len(row["context"]) <= data.max_train_context]
+            train = [row for row in train if len(row["context"]) <= data.max_train_context]
             stage.say(
-                "kept", f"{len(kept):,} training questions on paragraphs of {data.max_train_context} characters at most"
+                "kept",
+                f"{len(train):,} training questions on paragraphs of {data.max_train_context} characters at most",
             )
-        rows, selection = splits.carve(kept, data.selection_fraction, data.seed)
+        rows, selection = splits.carve(train, data.selection_fraction, data.seed)
         parts = {
             "train": question_sets.limit(rows, data.max_train_examples, data.seed),
             "selection": question_sets.limit(selection, data.max_selection_examples, data.seed),
@@ -56,7 +57,7 @@ def main() -> None:
                         *arguments, params.task == "regression", meta, lambda _, count: progress.update(count)
                     )
                 )
-        except UserError as error:  # of one example, by the name of its split
+        except UserError as error:  # an error of one example begins with the name of its split
             source = data.name or paths.get(str(error).split()[0], paths.get("train"))
             raise UserError(f"{source}: {error}") from error
         stage.publish(stage.scratch / "prepared", common.PREPARED)
@@ -88,14 +89,14 @@ def _files(params: Params) -> dict[str, Path]:
 
 
 def _hub_splits(params: Params) -> dict[str, str]:
-    """The hub's names of the splits, by ours."""
+    """The hub's names of the splits, by the project's."""
     data = params.data
-    found = {"train": data.train_split, "validation": data.validation_split}
-    return found | ({"mismatched": data.mismatched_split} if data.mismatched_split else {})
+    names = {"train": data.train_split, "validation": data.validation_split}
+    return names | ({"mismatched": data.mismatched_split} if data.mismatched_split else {})
 
 
 def _load(params: Params, paths: dict[str, Path], names: dict[str, str]) -> tuple[dict[str, list[Row]], dict[str, Any]]:
-    """All rows by split, and what meta.json says of the task."""
+    """All rows by split, and the fields of meta.json that describe the task."""
     data, meta = params.data, {"task": params.task}
     hub = (data.name, data.subset, data.revision)
     if params.task == "qa":

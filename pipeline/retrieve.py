@@ -24,9 +24,9 @@ from pipeline.stage.stage import Stage
 
 
 def main() -> None:
-    """Look for neighbours, then ask the teacher batch by batch; goes on where a killed run had come to.
+    """Look for neighbours, then ask the teacher batch by batch; resumes where a killed run ended.
 
-    Constant memory but for the texts.
+    Memory is constant except for the texts.
     """
     params = paths.params()
     with Stage(define("retrieve"), params, tags={"role": "teacher"}) as stage:
@@ -61,33 +61,33 @@ def main() -> None:
 def search(stage: Stage, data: Prepared, params: Params, folder: Path) -> None:
     """Write features.arrow and neighbours.npy.
 
-    The pool is the training texts, or a file's, without the texts of the other splits: what scores are chosen by or
-    reported on is never retrieved.
+    The pool is the training texts, or a file's, without the texts of the other splits: no text that scores are chosen
+    or reported on is retrieved.
     """
     section, features, tokenizer = params.retrieve, data.features("train"), data.tokenizer()
     queries = retrieval.texts(data.examples("train"))
-    own_texts = section.pool == NO_FILE
-    if own_texts:
-        given = retrieval.unique(queries)
+    from_training = section.pool == NO_FILE
+    if from_training:
+        texts = retrieval.unique(queries)
     else:
-        given = retrieval.read_pool(Path(section.pool), queries[0][1] is not None, bool(data.meta.get("strip_html")))
+        texts = retrieval.read_pool(Path(section.pool), queries[0][1] is not None, bool(data.meta.get("strip_html")))
     scored = [split for split in data.meta["splits"] if split != "train"]
-    pool = retrieval.without(given, (text for split in scored for text in retrieval.texts(data.examples(split))))
-    left_out = f"; {len(given) - len(pool):,} of {' or '.join(scored)} left out" if len(pool) < len(given) else ""
-    stage.say("pool", f"{len(pool):,} different {'training ' if own_texts else ''}texts{left_out}")
+    pool = retrieval.without(texts, (text for split in scored for text in retrieval.texts(data.examples(split))))
+    left_out = f"; {len(texts) - len(pool):,} of {' or '.join(scored)} left out" if len(pool) < len(texts) else ""
+    stage.say("pool", f"{len(pool):,} different {'training ' if from_training else ''}texts{left_out}")
     with bar(len(retrieval.unique(queries)), "neighbours", unit="text") as progress:
-        found = retrieval.neighbours(queries, pool, section.candidates, progress.update)
+        nearest = retrieval.neighbours(queries, pool, section.candidates, progress.update)
     examples = features.data.column("example_index").to_numpy()
     if "offset_start" in features.column_names:
         swap = retrieval.QuestionSwap(tokenizer, data.meta["max_length"], data.meta["doc_stride"] + 1)
         rows = retrieval.write(
-            folder / "features.arrow", retrieval.schema(tokenizer), swap.candidates(features, pool, found)
+            folder / "features.arrow", retrieval.schema(tokenizer), swap.candidates(features, pool, nearest)
         )
         neighbours = np.arange(rows, dtype=np.int32).reshape(len(features), section.candidates)
     else:
         batches = retrieval.text_candidates(pool, tokenizer, data.meta["max_length"])
         retrieval.write(folder / "features.arrow", retrieval.schema(tokenizer), batches)
-        neighbours = found[examples]
+        neighbours = nearest[examples]
     np.save(folder / "neighbours.npy", neighbours)
 
 

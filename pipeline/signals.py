@@ -1,9 +1,9 @@
-"""Stage signals: hands each listed method what it is taught with. `python -m pipeline.signals`
+"""Stage signals: a folder of signals for each listed method. `python -m pipeline.signals`
 
-A folder for each method, data/signals/<method>, holds the teacher's outputs, the teacher itself and other artifacts as
-far as the method asks for them (`distill.signals.manifest`), by hard links. A student depends on the folder of its
-method alone: what other methods need can come, go and change without training it again, and `dvc repro --pull` fetches
-no more than that.
+The folder of a method, data/signals/<method>, holds hard links to the teacher's outputs, the teacher itself and other
+artifacts, as far as the method asks for them (`distill.signals.manifest`). A student depends on the folder of its
+method alone: it is not trained again when signals of other methods appear, go or change, and `dvc repro --pull` fetches
+no more than this folder.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ TEACHER = paths.model("teacher")
 
 
 def main() -> None:
-    """Nothing is computed: everything is checked to belong together, and linked."""
+    """Nothing is computed: the inputs are checked to belong together, and linked."""
     with Stage(define("signals")) as stage:
         requests = requested()
         checkpoints.load_check(TEACHER)
         hashes = TeacherHashes()
-        kept = set(read_meta(paths.STATES)["arrays"])
+        cached = set(read_meta(paths.STATES)["arrays"])
         built = stage.fresh("signals")
         for name, request in requests.items():
-            hand_over(request, built / name, kept, hashes)
-            over = set(request.states.names()) - kept
+            hand_over(request, built / name, cached, hashes)
+            over = set(request.states.names()) - cached
             why = "the teacher runs along: its states are over cache.max_gb" if over else request.why
             handed = ", ".join(sorted(path.name for path in (built / name).iterdir() if path.is_dir())) or "no signals"
             stage.say("hands", f"{name:<42} {handed}{f' ({why})' if why else ''}")
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 class TeacherHashes:
-    """Hashes of the teacher's weights: of the file, and of each tensor; computed when they are first asked for."""
+    """Hashes of the teacher's weights: of the file, and of each tensor; computed when they are first read."""
 
     def __init__(self) -> None:
         self._file: str | None = None
@@ -54,24 +54,24 @@ class TeacherHashes:
 
     @property
     def file(self) -> str:
-        """By which caches of its outputs are known."""
+        """Hash of the file, which caches of the teacher's outputs name."""
         if self._file is None:
             self._file = tree_hash(paths.WEIGHTS)
         return self._file
 
     @property
     def tensors(self) -> dict[str, str]:
-        """By which a student that is the teacher is recognised."""
+        """Hashes by tensor, from which a student that is the teacher is recognised."""
         if not self._tensors:
             self._tensors = checkpoints.tensor_hashes(TEACHER)
         return self._tensors
 
 
 def requested() -> dict[str, Request]:
-    """What stage plan says that the listed methods ask for.
+    """The requests of the listed methods, from stage plan.
 
     Raises:
-        UserError: its file cannot be read.
+        UserError: the file of stage plan cannot be read.
     """
     try:
         content = json.loads(artifacts.REQUESTS.read_text())
@@ -80,18 +80,18 @@ def requested() -> dict[str, Request]:
         raise UserError(f"{artifacts.REQUESTS}: cannot be read ({error}): run `dvc repro plan`") from error
 
 
-def hand_over(request: Request, folder: Path, kept: set[str], teacher: TeacherHashes) -> None:
+def hand_over(request: Request, folder: Path, available: set[str], teacher: TeacherHashes) -> None:
     """Make the folder of one method.
 
     Args:
-        kept: arrays of hidden states that stage predict_teacher kept.
+        available: names of the arrays of hidden states that stage predict_teacher kept.
     """
     folder.mkdir()
     weights, tensors = None, {}
-    taught = request.taught_by in ("teacher", "assistant")
+    by_teacher = request.taught_by in ("teacher", "assistant")
     states = set(request.states.names())
-    cached = bool(states) and states <= kept
-    model = request.model or (bool(states) and not cached)  # without its states a method runs the teacher along
+    cached = bool(states) and states <= available
+    model = request.model or (bool(states) and not cached)  # without cached states the teacher runs along
     if request.logits:
         link_checked(paths.PREDICTIONS, folder / "logits", None, teacher.file)
         weights = teacher.file
@@ -99,9 +99,9 @@ def hand_over(request: Request, folder: Path, kept: set[str], teacher: TeacherHa
         link_checked(paths.STATES, folder / "states", states, teacher.file)
     if model:
         link_tree(TEACHER, folder / "teacher")
-    elif taught:
+    elif by_teacher:
         link_tree(TEACHER / "config.json", folder / "teacher" / "config.json")
-    if taught or model:
+    if by_teacher or model:
         tensors = teacher.tensors
     names = (*request.artifacts, *(("augmented",) if request.copies else ()))
     for artifact in names:
@@ -111,13 +111,13 @@ def hand_over(request: Request, folder: Path, kept: set[str], teacher: TeacherHa
             link_tree(source, folder / name)
     if request.taught_by == "assistant":
         for checkpoint in (folder / "assistant").glob("[0-9]*"):
-            shutil.rmtree(checkpoint)  # its logits are what teaches
+            shutil.rmtree(checkpoint)  # the student learns from the logits
         weights = read_meta(paths.ASSISTANT / "logits", "train_assistants")["teacher"]
     Manifest(request.taught_by, model, request.copies, weights, tensors).write(folder)
 
 
 def read_meta(folder: Path, stage: str = "predict_teacher") -> dict[str, Any]:
-    """What a cache says of itself.
+    """The meta.json of a cache.
 
     Args:
         stage: name of the stage that makes it, for the error message.
@@ -138,7 +138,7 @@ def link_checked(source: Path, target: Path, names: set[str] | None, weights: st
     """Link a cache of the teacher's outputs.
 
     Args:
-        names: arrays of it; None: all.
+        names: names of arrays in it; None: all.
         weights: hash of the teacher's weights.
 
     Raises:

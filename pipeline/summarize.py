@@ -28,7 +28,7 @@ ANALYSIS, TRAINING = paths.METRICS / "analysis.json", paths.METRICS / "training.
 
 
 def main() -> None:
-    """Methods and seeds come from params.yaml, never from the files that happen to lie there."""
+    """Methods and seeds come from params.yaml, never from the files in metrics/."""
     params = paths.params()
     with Stage(define("summarize"), params, tags={"pipeline": "summary"}) as stage:
         data, task = open_data(params)
@@ -38,7 +38,7 @@ def main() -> None:
             for name, seeds in labels.items()
         }
         tables = read_tables(labels, task)
-        # The main scores; metrics/runs/ has all of them. On the selection split one tunes, without looking at the rest.
+        # The main scores; metrics/runs/ has all. The selection score is there to tune by, without the validation split.
         extra = extra_metrics.names_of(
             (run for seeds in scores.values() for run in seeds.values()), params.evaluate.extra
         )
@@ -50,15 +50,15 @@ def main() -> None:
             }
         )
         if "ft" in params.methods:
-            compared(table, tables, task, data, params)
-        looked_at, differing = analysed(table, tables, scores, task, data, params)
-        training = spent.everything(params)
-        contents = {SUMMARY: table, ANALYSIS: looked_at, TRAINING: training, reporting.DISAGREEMENTS: differing}
+            add_comparison(table, tables, task, data, params)
+        analysis, disagreeing = analyse(table, tables, scores, task, data, params)
+        training = spent.training_costs(params)
+        contents = {SUMMARY: table, ANALYSIS: analysis, TRAINING: training, reporting.DISAGREEMENTS: disagreeing}
         for path, content in contents.items():
             stage.write_json(path, content)
         summary.write_csv(table, task.main_metric, stage.scratch / "summary.csv")
         stage.publish(stage.scratch / "summary.csv", CSV)
-        reporting.write(stage, params, table, looked_at, training, differing)
+        reporting.write(stage, params, table, analysis, training, disagreeing)
         stage.figures({name: {k: row[k] for k in (*task.shown, *extra) if k in row} for name, row in table.items()})
         for name, row in table.items():
             stage.run.log_final({f"{name}.{k}": v for k, v in row.items() if isinstance(v, float)})
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def runs_of(params: Params) -> dict[str, dict[int | None, str]]:
-    """Model → seed → label, by which its files are called; teacher and student are trained once, with no seed here."""
+    """Model → seed → label in file names; the seed of teacher and student, which are trained once, is None."""
     once: dict[str, dict[int | None, str]] = {role: {None: role} for role in ("teacher", "student")}
     return once | {method: {seed: f"{method}-{seed}" for seed in params.seeds} for method in params.methods}
 
@@ -85,18 +85,19 @@ def read_tables(labels: dict[str, dict[int | None, str]], task: Task) -> dict[st
     return {name: {seed: tables[label] for seed, label in seeds.items()} for name, seeds in labels.items()}
 
 
-def compared(
+def add_comparison(
     table: dict[str, dict[str, Any]], tables: breakdown.Tables, task: Task, data: Prepared, params: Params
 ) -> None:
     """Put the differences to ft, their intervals and the verdicts into the summary."""
     runs = [(name, seed) for name in params.methods for seed in params.seeds]
     classes = data.meta.get("labels", ())
     score = bootstrap.score_of(task.main_metric, [tables[name][seed] for name, seed in runs], classes)
-    found = significance.differences(score, runs, "ft", params.compare)
-    summary.add_comparison(table, found, significance.verdicts(found, params.compare.confidence), task.main_metric)
+    differences = significance.differences(score, runs, "ft", params.compare)
+    verdicts = significance.verdicts(differences, params.compare.confidence)
+    summary.add_comparison(table, differences, verdicts, task.main_metric)
 
 
-def analysed(
+def analyse(
     table: dict[str, dict[str, Any]],
     tables: breakdown.Tables,
     scores: dict[str, dict[int | None, dict[str, float]]],
@@ -104,31 +105,35 @@ def analysed(
     data: Prepared,
     params: Params,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What goes into metrics/analysis.json and data/disagreements.json."""
+    """The contents of metrics/analysis.json and data/disagreements.json."""
     rows, labels = data.examples("validation"), runs_of(params)
     answers = {
-        name: {seed: _answers(labels[name][seed], own) for seed, own in seeds.items()} for name, seeds in tables.items()
+        name: {seed: _answers(labels[name][seed], examples) for seed, examples in seeds.items()}
+        for name, seeds in tables.items()
     }
     best = breakdown.best_method(table, params.methods, task.main_metric)
     models = ["teacher", *(name for name in ("ft", best) if name in params.methods)]
-    first, said = ({name: next(iter(part[name].values())) for name in models} for part in (tables, answers))
-    counts, chosen = disagreements.find(first, best)
-    looked_at = {
+    first_tables, first_answers = (
+        {name: next(iter(part[name].values())) for name in models} for part in (tables, answers)
+    )
+    counts, chosen = disagreements.find(first_tables, best)
+    analysis = {
         "slices": breakdown.by_slice(tables, slices.of(task.name, rows, data.meta), task.main_metric),
         "calibration": breakdown.calibrated(tables, scores),
         "oracle": breakdown.oracle(scores),
         "agreement": breakdown.agreement(answers, squad.normalize if task.name == "qa" else str),
         "disagreements": {"models": models, "counts": counts},
     }
-    return looked_at, {"models": models, "examples": disagreements.describe(chosen, rows, first, said)}
+    examples = disagreements.describe(chosen, rows, first_tables, first_answers)
+    return analysis, {"models": models, "examples": examples}
 
 
 def _answers(label: str, table: pd.DataFrame) -> list[Any]:
-    """What a model says of each example: a text, the name of a class, or a number."""
+    """A model's answer to each example: a text, the name of a class, or a number."""
     if "predicted" in table:
         return table["predicted"].tolist()
-    said = _read(PREDICTIONS / f"{label}.json")
-    return [said[key] for key in table.index]
+    texts = _read(PREDICTIONS / f"{label}.json")
+    return [texts[key] for key in table.index]
 
 
 def _read(path: Path) -> dict[str, Any]:

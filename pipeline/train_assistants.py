@@ -77,7 +77,7 @@ def begin(
 
     Args:
         before: folder of the model before it in the chain.
-        logits: that model's, over the training features.
+        logits: folder of that model's logits over the training features.
 
     Raises:
         UserError: the assistant cannot read the data, or is the model before it.
@@ -96,8 +96,8 @@ def begin(
     cache = Cache.open(logits, writer.identity(data, before / "model.safetensors"))
     method = AssistedDistillation(assistants_config(params), setup)
     objective = Distillation(assistant, method, CachedTeacher(cache))
-    given = (stage, params, data, task, section)
-    return assistant, training.build_run(*given, objective, seed, f"assistant {number}")
+    inputs = (stage, params, data, task, section)
+    return assistant, training.build_run(*inputs, objective, seed, f"assistant {number}")
 
 
 def predict(logits: Path, assistant: Link, params: Params, data: Prepared, task: Task) -> None:

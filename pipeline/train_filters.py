@@ -64,10 +64,10 @@ def main(role: str) -> None:
             layers, backbone.config.hidden_size, section.filter_output_dim, section.nonlinear, section.activation
         )
         if role == "student":
-            kept = own_states(stage, backbone, data, task, layers, section, params)
-        elif kept := kept_states(data, layers, section):
+            cached = student_states(stage, backbone, data, task, layers, section, params)
+        elif cached := teacher_states(data, layers, section):
             stage.read(paths.FILTER_STATES, "its states; it runs for the selection split only")
-        objective = FilterTraining(backbone, bank, task, section.backbone_dropout, section.head_dropout, kept)
+        objective = FilterTraining(backbone, bank, task, section.backbone_dropout, section.head_dropout, cached)
 
         def score(predicted: Predicted) -> dict[str, float]:
             flat: dict[str, float] = {}
@@ -77,8 +77,8 @@ def main(role: str) -> None:
             mains = [flat[f"layer_{layer}_{task.main_metric}"] for layer in layers]
             return {task.main_metric: sum(mains) / len(mains), **flat}
 
-        given, label = (stage, params, data, task, section), f"{role} filters"
-        result = phases.train(training.build_run(*given, objective, section.seed, label, score))
+        inputs, label = (stage, params, data, task, section), f"{role} filters"
+        result = phases.train(training.build_run(*inputs, objective, section.seed, label, score))
         folder = stage.fresh("filters")
         bank.cpu().save(folder)
         training.finish(stage, result, folder, paths.filters(role), curves)
@@ -91,17 +91,17 @@ def main(role: str) -> None:
         stage.figures(by_layer)
 
 
-def kept_states(data: Prepared, layers: list[int], section: Filters) -> CachedStates | None:
-    """The teacher's states as stage predict_teacher kept them; None where it would give others here."""
+def teacher_states(data: Prepared, layers: list[int], section: Filters) -> CachedStates | None:
+    """The teacher's states that stage predict_teacher kept; None where they are missing, or would differ here."""
     reads = Reads.of("hidden", layers)
     if section.backbone_dropout:
         return None
     cache = Cache.open(paths.FILTER_STATES, writer.identity(data, paths.WEIGHTS))
-    kept = set(reads.names()) <= set(cache.arrays) and cache.meta["precision"] == section.precision
-    return CachedStates(cache, reads) if kept else None
+    usable = set(reads.names()) <= set(cache.arrays) and cache.meta["precision"] == section.precision
+    return CachedStates(cache, reads) if usable else None
 
 
-def own_states(
+def student_states(
     stage: Stage,
     backbone: PreTrainedModel,
     data: Prepared,
@@ -110,10 +110,10 @@ def own_states(
     section: Filters,
     params: Params,
 ) -> CachedStates | None:
-    """The frozen student's states over the training features, computed once, in the scratch; a killed run goes on.
+    """The frozen student's states over the training features, computed once, in the scratch; a killed run resumes.
 
-    None where it had better run along: the filters see the data at most once, `cache.max_gb` has no room, no two passes
-    are the same, or several machines would write into the same files.
+    None where the student runs along instead: the filters see the data at most once, `cache.max_gb` has no room, no two
+    passes are the same, or several machines would write into the same files.
     """
     features, width = data.features("train"), backbone.config.hidden_size
     wanted = Reads.of("hidden", layers)
@@ -138,7 +138,7 @@ def own_states(
         "student states",
         states=(folder, arrays),
     )
-    distributed.wait()  # until the first one has finished the files
+    distributed.wait()  # until rank 0 has finished the files
     size = choice.sizes["hidden"] / 1e6
     stage.say("keeps", f"its states over the training features ({size:.1f} MB), read {updates / epoch:.1f} times")
     return CachedStates(Cache.open(folder, writer.identity(data, start)), wanted)

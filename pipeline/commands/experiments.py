@@ -1,8 +1,8 @@
 """DVC's experiments on the last commit: their parameters, their scores, and what else differs in them.
 
-Files are read with `dvc.api.read`: a few hundredths of a second each and no lock, also while the queue runs. Of its
-siblings, `exp_show` looks at every output of every stage (0.7 s an experiment), and `metrics_show` leaves out lists and
-nulls, such as the seeds of a score.
+Files are read with `dvc.api.read`: a few hundredths of a second each and no lock, also while the queue runs. Its
+siblings change types: `exp_show` turns lists into text, and `metrics_show` drops lists and nulls, such as the seeds of
+a score.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from distill.experiments.sweeps import Run
 PARAMS = Path("params.yaml")
 SUMMARY = Path("metrics/summary.json")
 LOCK = Path("dvc.lock")
-#: No experiment can be called so: DVC's names have no spaces.
+#: No experiment can have this name: DVC's names have no spaces.
 BASELINE = "last commit"
 
 
@@ -47,13 +47,13 @@ def on_baseline() -> Iterator[Run]:
     with Repo() as repo:
         names = {revision: name for listed in repo.experiments.ls().values() for name, revision in listed}
     for revision in sorted(names, key=lambda revision: (_commit_time(revision), names[revision])):
-        others = [path for path in _changed_files(revision) if not _is_written_by_run(path)]
-        problem = f"differs in {', '.join(others[:3])} too" if others else ""
+        changed = [path for path in _changed_files(revision) if not _is_written_by_run(path)]
+        problem = f"differs in {', '.join(changed[:3])} too" if changed else ""
         yield Run(names[revision], _params(revision), _summary(revision), problem)
 
 
 def overrides(values: Mapping[str, Any]) -> list[str]:
-    """Parameters by dotted name, as words for `dvc exp run`: `-S`, `ted.mse_alpha=100`, …
+    """Parameters by dotted name, as arguments for `dvc exp run`: `-S`, `ted.mse_alpha=100`, …
 
     Values that params.yaml has already are left out.
 
@@ -72,7 +72,7 @@ def overrides(values: Mapping[str, Any]) -> list[str]:
 
 
 def check_committed() -> None:
-    """Raise a UserError if a tracked file has changes: experiments take them along, and then differ in them."""
+    """Raise a UserError if a tracked file has changes: experiments would include them, and differ in them too."""
     if changed := [line[3:] for line in _git("status", "--porcelain", "--untracked-files=no").splitlines()]:
         raise UserError(
             f"{', '.join(changed[:3])}: changed since the last commit, on which the experiments build: commit the"
@@ -122,7 +122,7 @@ def _numbers(value: Any) -> Any:
 
 
 def _outdated(params: Mapping[str, Any]) -> list[str]:
-    """Names of parameters whose values are not those that the stages in the committed dvc.lock ran with.
+    """Names of parameters whose values differ from those in the committed dvc.lock, with which the stages ran.
 
     Stages of methods and seeds that are not listed any more do not count.
     """
@@ -147,7 +147,7 @@ def _is_written_by_run(path: str) -> bool:
 
 
 def _commit_time(revision: str) -> int:
-    """Unix time in seconds, by which DVC's list is not sorted."""
+    """Unix time in seconds: DVC's list is not sorted by time."""
     return int(_git("show", "--no-patch", "--format=%ct", revision))
 
 

@@ -1,7 +1,7 @@
 """Put a preset's values into params.yaml: `python -m pipeline.commands.preset squad_v2-deberta_v3`.
 
 `--diff` shows what would change, `--print` gives the same as `-S` pairs for an experiment:
-`python -m pipeline.commands.preset NAME --print | xargs -r dvc exp run`. `--list` shows what there is.
+`python -m pipeline.commands.preset NAME --print | xargs -r dvc exp run`. `--list` shows all presets.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ def _apply(options: argparse.Namespace) -> None:
         text = options.params.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{options.params}: no such file: run from the project's root") from None
-    found = presets.changes(text, preset, label)
+    changes = presets.changes(text, preset, label)
     merged = presets.merge(text, preset, label)
-    # Before anything is written or printed: what comes out must be a file that the stages accept.
+    # Before anything is written or printed: the stages must accept the merged file.
     parameters.parse(reading.parse(merged, options.params), Path(f"{options.params} with {label}"))
     if options.print:
         pairs = presets.as_overrides(text, preset, label)
@@ -70,10 +70,10 @@ def _apply(options: argparse.Namespace) -> None:
         name = str(options.params)
         sys.stdout.writelines(difflib.unified_diff(before, after, name, f"{name} with {label}"))
     else:
-        if found:
+        if changes:
             _write(options.params, merged)
-        print(f"{options.params}: {len(found)} values changed by {label}")
-        for change in found:
+        print(f"{options.params}: {len(changes)} values changed by {label}")
+        for change in changes:
             print(f"  {change}")
 
 

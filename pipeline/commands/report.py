@@ -1,4 +1,4 @@
-"""Makes the report again from the metrics files that are there, sweeps and exports that came later included.
+"""Makes the report again from the metrics files, with sweeps and exports that were made after the run.
 
     python -m pipeline.commands.report
 
@@ -21,7 +21,7 @@ PAGE = Path("dvc_plots/report.html")
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Make the page again.
+    """Make the report again.
 
     Raises:
         UserError: there is no finished run.

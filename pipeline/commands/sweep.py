@@ -2,8 +2,8 @@
 
     python -m pipeline.commands.sweep ted.mse_alpha
 
-Writes it to metrics/sweeps/<parameter>.csv too. `--apply` takes the experiment with the best score on the selection
-split into the workspace. docs/sweeps.md says how to run sweeps.
+Also writes the table to metrics/sweeps/<parameter>.csv. `--apply` takes the experiment with the best score on the
+selection split into the workspace. docs/sweeps.md says how to run sweeps.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def say_left_out(sweep: Sweep) -> None:
 
 
 def file(sweep: Sweep) -> Path:
-    """Where the table goes: `ted.mse_alpha.csv`; with the model's name where the parameter is not the model's own."""
+    """The table's file: `ted.mse_alpha.csv`; with the model's name where the parameter is not in its section."""
     in_section = all(name.startswith(f"{sweep.model}.") for name in sweep.parameters)
     return FOLDER / f"{'+'.join(sweep.parameters)}{'' if in_section else f'@{sweep.model}'}.csv"
 
@@ -83,8 +83,8 @@ def file(sweep: Sweep) -> Path:
 def command(sweep: Sweep) -> list[str]:
     """The command that takes the best run into the workspace; empty if that is the baseline.
 
-    An experiment with another list of methods than the baseline's (`pipeline.commands.tune` leaves out what would run
-    in vain) is not taken as it is: all the listed methods run with its values.
+    An experiment with another list of methods than the baseline's (`pipeline.commands.tune` leaves out methods that it
+    does not search) is not applied: the command runs all the listed methods with its values.
     """
     best = sweep.best
     base = experiments.baseline()

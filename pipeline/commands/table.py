@@ -2,7 +2,6 @@
 
     python -m pipeline.commands.table [folder]
 
-
 docs/results.md holds its output, so that no figure there is typed by hand.
 """
 
@@ -31,7 +30,7 @@ SCORES = (
     ("selection_accuracy", "selection accuracy"),
     ("selection_pearson", "selection Pearson"),
 )
-# Of these the first that a run has is compared with `ft`.
+# The first of these that a run has is compared with `ft`.
 MAIN = ("accuracy", "pearson", "f1")
 
 

@@ -2,7 +2,7 @@
 
 python -m pipeline.commands.tune ted --trials 20 --space ted.mse_alpha=log:10:10000 --space ted.kl_alpha=log:0.1:10
 
-Each trial is a DVC experiment. What is known is read from the experiments, so the same command goes on where it was
+Each trial is a DVC experiment. The trials are read from the experiments, so the same command goes on where it was
 stopped, and experiments of a sweep count too.
 """
 
@@ -21,7 +21,7 @@ from distill.experiments.search import Known, Space
 from distill.experiments.sweeps import Point, Run, Sweep
 from pipeline.commands import experiments, sweep
 
-_FAILURES = 3  # in a row: it is not the values
+_FAILURES = 3  # in a row: the values are not the cause
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,13 +62,13 @@ class Tuning:
         method: name of the method.
         spaces: ranges, one per parameter.
         seed: seed of the draws.
-        other: trials of this process that left no experiment: failures, and values that were known already.
+        unrecorded: trials of this process without an experiment: failures, and values that were known already.
     """
 
     method: str
     spaces: list[Space]
     seed: int
-    other: list[Known] = field(default_factory=list)
+    unrecorded: list[Known] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Raise a UserError if there is nothing to build on."""
@@ -82,7 +82,7 @@ class Tuning:
         self.names = [space.name for space in self.spaces]
 
     def run(self, trials: int) -> None:
-        """Try values until there are so many trials, and print the table."""
+        """Try values until there are `trials` trials, and print the table."""
         results = self.collect()
         print(f"{self.tried(results)} of {trials} trials are there", flush=True)
         failed = 0
@@ -93,7 +93,7 @@ class Tuning:
             if values in [tested for tested, _ in known]:
                 score = next(score for tested, score in known if tested == values)
                 print(f"\n{described}: proposed again, and known already", flush=True)
-                self.other.append((values, score))
+                self.unrecorded.append((values, score))
                 continue
             name = self.next_name()
             print(f"\n{name}: {described}", flush=True)
@@ -105,7 +105,7 @@ class Tuning:
                 continue
             reason = results.left_out.get(name, "DVC's error is above")
             print(f"{name}: failed (dvc ended with {code}): {reason}", flush=True)
-            self.other.append((values, None))
+            self.unrecorded.append((values, None))
             failed += 1
             if failed == _FAILURES:
                 raise UserError(f"{failed} trials in a row failed: mend what DVC says above; the same command goes on")
@@ -123,7 +123,7 @@ class Tuning:
     def known(self, results: Sweep) -> list[Known]:
         """Values in the searched ranges and their scores on the selection split."""
         points = [(point.values, point.scores[results.selection]) for point in results.points if self.inside(point)]
-        return [*points, *self.other]
+        return [*points, *self.unrecorded]
 
     def inside(self, point: Point) -> bool:
         """Whether the search could have proposed these values."""
@@ -131,7 +131,8 @@ class Tuning:
 
     def tried(self, results: Sweep) -> int:
         """Trials so far; the baseline is none."""
-        return sum(self.inside(point) and point.name != self.base.name for point in results.points) + len(self.other)
+        recorded = sum(self.inside(point) and point.name != self.base.name for point in results.points)
+        return recorded + len(self.unrecorded)
 
     def next_name(self) -> str:
         """`tune-ted-1`, or the next that is free."""
@@ -140,11 +141,11 @@ class Tuning:
         return f"tune-{self.method}-{max(numbers, default=0) + 1}"
 
     def overrides(self, values: tuple[Any, ...]) -> list[str]:
-        """What a trial sets. A parameter that other methods have too would run them all: they are left out."""
+        """Arguments of a trial for DVC; where a parameter is shared by other methods, they leave those methods out."""
         settings = dict(zip(self.names, values, strict=True))
         if not all(name.startswith(f"{self.method}.") for name in self.names):
             settings["methods"] = [self.method]
-            # These may name only methods that run.
+            # The following lists may name only methods that run.
             if copies := self.base.params.get("augment", {}).get("methods"):
                 settings["augment.methods"] = [self.method] if self.method in copies else []
             if "export" in self.base.params:

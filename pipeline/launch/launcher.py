@@ -2,16 +2,16 @@
 
 | setting | such a stage then runs |
 |---|---|
-| torchrun itself, or whatever else sets RANK and WORLD_SIZE | as one of those processes |
+| torchrun itself, or another launcher that sets RANK and WORLD_SIZE | as one of those processes |
 | `DISTILL_LAUNCH="srun torchrun --nnodes 2 …"` | as `srun torchrun --nnodes 2 … -m pipeline distill ted 1` |
 | `DISTILL_PROCESSES=4` | as 4 processes on this machine, one for each GPU |
 | accelerate's config file, made by `accelerate config` | as `num_processes` processes on this machine |
 
 The first that is set counts. For `predict`, `DISTILL_LAUNCH` does not: it then runs as `DISTILL_PROCESSES` says, or as
-one process. Other stages run as one process whatever is set.
+one process. Other stages always run as one process.
 
-Processes on this machine are started and watched by accelerate's launcher, which is torchrun. How its end is told to
-the user is ours, because it ends with a traceback of itself and exit code 1 whatever the stage said.
+Processes on this machine are started and watched by accelerate's launcher, which is torchrun. This module prints
+the message at its end, because torchrun ends with its own traceback and exit code 1 after every error of a stage.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pathlib import Path
 from distill.errors import UserError
 from distill.runtime import distributed
 
-# Scripts that train one model, and so have work to share.
+# Scripts that train one model, whose work several processes share.
 TRAININGS = frozenset({"distill", "finetune", "train_generator", "train_filters"})
 # This one runs a model over the training features. Its processes write into the same files, which several machines
 # cannot do through a network's file system.
@@ -89,14 +89,14 @@ def _accelerates() -> int:
     """
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     file = Path(home).expanduser() / "accelerate" / "default_config.yaml"
-    if not os.path.isfile(file):  # what cannot be looked at is none either, as for accelerate
+    if not os.path.isfile(file):  # false also for an unreadable folder, as in accelerate
         return 1
     from accelerate.commands.config import load_config_from_file
 
     try:
         config = load_config_from_file(str(file))
         machines = int(getattr(config, "num_machines", 1))
-    except Exception as error:  # accelerate checks little: a file by hand may end in a TypeError or an AttributeError
+    except Exception as error:  # accelerate checks little: a hand-written file may raise a TypeError
         reason = " ".join(str(error).split())
         fix = "run `accelerate config`, or set DISTILL_PROCESSES"
         raise UserError(f"{file}: cannot be read ({reason}): {fix}") from error
@@ -111,10 +111,10 @@ def _accelerates() -> int:
 def run(how: int | list[str], script: str, words: Sequence[str]) -> int:
     """Run the stage in several processes, and wait for them.
 
-    Whatever ends one of them ends all; nothing is started again.
+    If one of them ends early, all end; nothing is started again.
 
     Args:
-        how: what `wanted` gave: 2 processes or more, or the words of a launcher.
+        how: result of `wanted`: a number of processes, 2 or more, or the words of a launcher.
         words: words of the command line, after the script's name.
 
     Returns:
@@ -126,7 +126,7 @@ def run(how: int | list[str], script: str, words: Sequence[str]) -> int:
 
 
 def _through(launcher: list[str], stage: list[str]) -> int:
-    # What it starts may be one process, which is not to launch again.
+    # The launcher may start a single process, which must not launch again.
     environment = os.environ | {"DISTILL_LAUNCH": "", "DISTILL_PROCESSES": "1"}
     try:
         process = subprocess.Popen([*launcher, *stage], env=environment)
@@ -146,7 +146,7 @@ def _here(count: int, stage: list[str]) -> int:
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    # They repeat what is said below.
+    # Their messages would repeat the one below.
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed")]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a warning of each process about what DDP might save
@@ -159,8 +159,8 @@ def _here(count: int, stage: list[str]) -> int:
         ]
     )
     options.num_cpu_threads_per_process = os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // count)
-    # Options of torchrun that accelerate hands on: no port that another stage may take in the meantime, and no name of
-    # the machine, which need not resolve.
+    # Options of torchrun that accelerate passes on: no fixed port, which another stage may take meanwhile, and no name
+    # of the machine, which need not resolve.
     options.standalone, options.local_addr = True, "localhost"
     try:
         # Not `launch_command`, which reads accelerate's file also where DISTILL_PROCESSES counts. It needs no GPU.
@@ -168,7 +168,7 @@ def _here(count: int, stage: list[str]) -> int:
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode > 0:
-            return failure.exitcode  # it has said why
+            return failure.exitcode  # it has printed the reason
         name = signal.Signals(-failure.exitcode).name
         print(
             f"error: process {rank} of {count} was ended by {name}, which ended the others too"

@@ -1,4 +1,4 @@
-"""A stage's process: how it begins and ends, and an end for stages whose DVC has died.
+"""A stage's process: how it begins and ends, also where its DVC has died.
 
 `kill -9` or SIGTERM of `dvc` leaves the stage it started running, and the next `dvc repro` starts a second one on the
 same files. So a stage under DVC watches the processes that started it, and every stage holds locks.
@@ -33,8 +33,8 @@ def run_stage(main: Callable[..., None], script: str | None = None, words: Seque
     Exit codes: 0 done, 2 something the user can mend, 130 interrupted. Any other exception is a bug and keeps its
     traceback. A stage that makes an artifact which no listed method needs writes empty outputs instead of running.
 
-    A training stage starts its processes itself where the machine is set so (`pipeline.launch.launcher`); each of them
-    comes here again.
+    A training stage starts several processes itself where the machine's settings ask for it
+    (`pipeline.launch.launcher`); each of them calls this function again.
 
     Args:
         main: The stage. Its parameters are positional and of type str.
@@ -56,7 +56,7 @@ def run_stage(main: Callable[..., None], script: str | None = None, words: Seque
             main(*words)
     except UserError as error:
         if distributed.rank():
-            distributed.give_way()  # to the first one, which most often says the same
+            distributed.give_way()  # to rank 0, which most often prints the same
         _end(f"error: {' '.join(str(error).split())}", 2)
     except KeyboardInterrupt:
         _end("" if launcher.is_worker() else "stopped; run the same command to go on", 130)
@@ -69,7 +69,7 @@ def run_stage(main: Callable[..., None], script: str | None = None, words: Seque
 
 
 def _work(script: str) -> None:
-    """Begin as one of several processes; a stage that has no work to share is done by the first of them."""
+    """Begin as one of several processes; a stage that has no work to share is run by the first alone."""
     if launcher.shares(script):
         distributed.join()
     elif distributed.launched()[0]:
@@ -135,7 +135,7 @@ def _is_adopter(process: psutil.Process) -> bool:
 
 def _alive(process: psutil.Process) -> bool:
     try:
-        # is_running compares creation times, so a pid that was given to somebody else does not count.
+        # is_running compares creation times, so a pid that the system has reused does not count.
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
@@ -163,5 +163,5 @@ def _end(line: str, code: int) -> NoReturn:
         print(line, file=sys.stderr, flush=True)
     if launcher.is_worker():
         sys.stdout.flush()
-        os._exit(code)  # the launcher is to see at once who failed first: taking torch down lasts seconds
+        os._exit(code)  # the launcher must see at once which process failed: a regular exit of torch lasts seconds
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""A full disk, whoever reports it."""
+"""A full disk, as several libraries report it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pipeline.process.lines import shown_path
 
 
 def disk_full(error: BaseException | None, where: Path) -> str | None:
-    """Says, for an exception that a full disk caused, what to do; None for any other.
+    """The message and fix for an exception that a full disk caused; None for any other.
 
     safetensors reports a full disk in the words of its own exception, torch.save only as a position that it did not
-    expect (measured with torch 2.13): the latter counts where the disk is indeed full.
+    expect (measured with torch 2.13): the latter counts only where the disk is full.
 
     Args:
         error: The exception; its causes are looked at too.

@@ -43,7 +43,7 @@ def size(path: Path) -> str:
 
 
 def shown_path(path: Path | str) -> str:
-    """The path relative to cwd where it lies below, so that copies of the repository name it alike."""
+    """The path relative to cwd where it lies below, so that copies of the repository print the same path."""
     path = Path(path)
     inside = path.is_absolute() and path.is_relative_to(Path.cwd())
     return (path.relative_to(Path.cwd()) if inside else path).as_posix()

@@ -19,11 +19,11 @@ def exclusive(path: Path, stage: str, wait_seconds: float | None = 60.0) -> Iter
     """Holds a lock file, and says in `<path>.holder` who holds it.
 
     The kernel frees the lock however the process ends. Both files are removed at the end, while the lock is still
-    held: whoever waits on the removed file sees that it has no name any more and takes the new one (filelock does).
+    held: a process that waits on a removed file sees that it was removed, and takes the new one (filelock does).
 
     Args:
         path: The lock file; its folder is made.
-        stage: What the holder is called when others wait for it.
+        stage: Name of the holder in the messages of waiting processes.
         wait_seconds: How long to wait for another holder; None waits for as long as it lives.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What stages leave about their runs: data/runs/*.json, which differ from run to run."""
+"""Records of the stages' runs: data/runs/*.json, which differ from run to run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 RUNS = Path("data/runs")
-#: The bytes of a result hang on these: a checkpoint of another version is not resumed.
+#: The bytes of a result depend on these: a checkpoint of another version is not resumed.
 LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "numpy")
 
 
@@ -24,12 +24,12 @@ def record_file(name: str) -> Path:
 
 
 def file_name(name: str) -> str:
-    """The name of a stage as that of a file."""
+    """The name of a stage as part of a file name."""
     return re.sub(r"[^A-Za-z0-9._+-]", "-", name)
 
 
 def to_json(content: Any) -> str:
-    """JSON text as all of the project's files have it: two spaces, UTF-8, the order given, a newline at the end."""
+    """JSON text as in all of the project's files: two spaces, UTF-8, order kept, a newline at the end."""
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 

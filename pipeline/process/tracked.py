@@ -1,4 +1,4 @@
-"""What MLflow is told about a stage besides what its result depends on: for people who browse and compare runs.
+"""Details of a stage's MLflow run that its result does not depend on: for people who browse and compare runs.
 
 Nothing here changes a result, and no stage depends on this file. A run belongs to the pipeline's parent run: that of
 the DVC experiment, else of the Git commit, with the parameters that count. It carries tags to search by, and the data
@@ -35,7 +35,7 @@ SCORES = View(
 _CORPUS = Path("data/raw/atlas")
 # Sections that change no result.
 _MACHINE = ("runtime", "tracking")
-# Kind of stage -> the splits that it reads, and what for. Stages that train score on the selection split.
+# Kind of stage -> split that it reads -> use of the split. Stages that train score on the selection split.
 _TRAINING = {"train": "training", "selection": "selection"}
 _SPLITS = {
     **dict.fromkeys(("finetune", "train", "distill"), _TRAINING),
@@ -53,11 +53,11 @@ def curve_name(name: str) -> str:
 
 
 def details(name: str, tags: Mapping[str, Any], params: Params, prepared: Path | None) -> Details:
-    """What a stage's run carries on top of the stage's own parameters and tags.
+    """Parameters, tags and data sets of a stage's run, besides the stage's own parameters and tags.
 
     Args:
-        name: of the stage.
-        tags: its own: `method`, `role`, `seed`, as far as they apply.
+        name: name of the stage.
+        tags: tags of the stage: `method`, `role`, `seed`, as far as they apply.
         params: all parameters.
         prepared: folder of the prepared data; None where the stage reads none.
     """
@@ -82,7 +82,7 @@ def kind_of(name: str) -> str:
 
 
 def parent(params: Params) -> Parent:
-    """The run of the whole pipeline, with all parameters but those of this machine and of methods that are not run."""
+    """The run of the whole pipeline, with all parameters but those of the machine and of methods that are not run."""
     listed = [*params.methods, *(n for n in type(params).model_fields if n not in (*_MACHINE, "sections"))]
     tags = {"stage": "pipeline", "task": params.task}
     return Parent(os.environ.get("DVC_EXP_NAME"), pick(params, listed), tags)
@@ -101,7 +101,7 @@ def _datasets(params: Params, splits: Mapping[str, str], prepared: Path) -> Iter
         origin, kind, source = _source(params, split)
         yield Dataset(
             name=f"{origin}/{split}",
-            digest=dvc_md5(file),  # by which DVC's cache lists it
+            digest=dvc_md5(file),  # its name in DVC's cache
             context=context,
             source_type=kind,
             source=source,

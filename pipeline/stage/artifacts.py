@@ -1,7 +1,7 @@
 """Artifacts that only some methods need, and the stages that make them.
 
 DVC runs every stage of dvc.yaml. A stage that depends on a file of data/plan which says `needed: false` writes empty
-outputs and a note. Nothing here imports a library that takes its time.
+outputs and a note. Nothing here imports a slow library.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pipeline.stage.definition import Definition
 from pipeline.stage.stage import Stage
 
 PLAN = Path("data/plan")
-#: What each method asks for, and which hidden states of the teacher are read.
+#: Files of the methods' requests, and of the teacher's hidden states that are read.
 REQUESTS, STATES = PLAN / "signals.json", PLAN / "states.json"
 NOTE = "not-needed.json"
-#: Artifact → the folder of its files, below the folder of its method's signals, and where its stage leaves them.
+#: Artifact → folder of its files below the folder of the method's signals → output of its stage.
 FOLDERS = {
     "filters": {"filters/teacher": paths.filters("teacher"), "filters/student": paths.filters("student")},
     "assistant": {"assistant": paths.ASSISTANT},
@@ -60,7 +60,7 @@ def _needed(path: Path) -> bool:
 
 
 def leave_empty(definition: Definition, artifact: str) -> None:
-    """Write the outputs of a stage that nobody needs: folders with a note, `{}`, tables of a header."""
+    """Write the outputs of a stage that no method needs: folders with a note, `{}`, tables with only a header."""
     with Stage(Definition(definition.name, deps=(file(artifact),), outs=definition.outs)) as stage:
         for path in definition.outs:
             if path == record_file(definition.name):

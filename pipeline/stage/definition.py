@@ -1,6 +1,6 @@
 """A stage as dvc.yaml defines it: its name, the parameters it depends on, what it reads and what it writes.
 
-dvc.yaml is the one place that says so. A script names itself and its words, and is told the rest:
+dvc.yaml is the only place for these. A script passes its name and its arguments, and gets the rest:
 
     define("finetune", "teacher")    →  finetune_teacher, params [task, training, teacher, …], deps […], outs […]
     define("distill", "ted", "1")    →  distill@ted-1
@@ -30,11 +30,11 @@ _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 @dataclass(frozen=True)
 class Definition:
-    """What dvc.yaml says of one stage.
+    """One stage of dvc.yaml.
 
     Attributes:
-        name: as DVC prints it, `distill@ted-1`.
-        declared: dotted names of its parameters.
+        name: name as DVC prints it, `distill@ted-1`.
+        declared: dotted names of the parameters that it depends on.
         deps: files and folders that it reads, relative to the repository's root; code among them.
         outs: files and folders that it writes, metrics and plots among them.
     """
@@ -53,7 +53,7 @@ def define(script: str, *words: str) -> Definition:
     """The stage of dvc.yaml whose command runs `script` with these words.
 
     Raises:
-        UserError: there is none, or dvc.yaml or params.yaml cannot be read.
+        UserError: there is no such stage, or dvc.yaml or params.yaml cannot be read.
     """
     command = " ".join((COMMAND, script, *words))
     for name, entry in _stages().items():

@@ -1,4 +1,4 @@
-"""What the stages after `prepare` begin with: the prepared data and its task."""
+"""Inputs of the stages after `prepare`: the prepared data and its task."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from distill.tasks.base import Task
 from distill.tasks.registry import load_task
 from pipeline.stage import paths
 
-#: Parameters that scores on the selection split hang on.
+#: Parameters that scores on the selection split depend on.
 SCORED = ["evaluate.metric", "evaluate.n_best", "evaluate.max_answer_length"]
 
 

@@ -1,4 +1,4 @@
-"""Where things are."""
+"""Paths of inputs and outputs, relative to the repository's root."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CORPUS = Path("data/raw/atlas")
 PREPARED = Path("data/prepared")
 PREDICTIONS = Path("data/teacher")
 STATES = Path("data/states")
-#: The states that the teacher's filters are trained on, and what stage plan calls their reader.
+#: The states that the teacher's filters are trained on, and stage plan's name for their reader.
 FILTER_STATES, FILTERS_READER = Path("data/filter_states"), "teacher_filters"
 SIGNALS = Path("data/signals")
 ASSISTANT = Path("data/assistant")
@@ -36,26 +36,26 @@ def role_of(name: str) -> str:
 
 
 def model(role: str) -> Path:
-    """The fine-tuned teacher or student."""
+    """The folder of the fine-tuned teacher or student."""
     return Path("data/models") / role
 
 
-#: The fine-tuned teacher's weights, by whose hash caches of its outputs are known.
+#: The fine-tuned teacher's weights, whose hash caches of its outputs name.
 WEIGHTS = model("teacher") / "model.safetensors"
 
 
 def filters(role: str) -> Path:
-    """The filters of teacher or student."""
+    """The folder of the teacher's or student's filters."""
     return Path("data/models/filters") / role
 
 
 def signals(method: str) -> Path:
-    """What a method is taught with (`distill.signals.manifest`)."""
+    """The folder of a method's signals (`distill.signals.manifest`)."""
     return SIGNALS / method
 
 
 def distilled(method: str, seed: int) -> Path:
-    """A distilled student."""
+    """The folder of a distilled student."""
     return Path("data/models/distill") / method / str(seed)
 
 
@@ -64,14 +64,14 @@ def generations(folder: Path) -> list[Path]:
     return sorted((folder / "generations").glob("[0-9]*"), key=lambda path: int(path.name))
 
 
-def method_run(method: str, seed: str, members: Params) -> tuple[str, int]:
+def method_run(method: str, seed: str, checked: Params) -> tuple[str, int]:
     """Method and seed from the command line.
 
     Raises:
         UserError: the method has no section in params.yaml, or the seed is no number.
     """
-    if method not in members.sections:
-        raise UserError(f"method {method!r}: {PARAMS} has no such section: known are {', '.join(members.sections)}")
+    if method not in checked.sections:
+        raise UserError(f"method {method!r}: {PARAMS} has no such section: known are {', '.join(checked.sections)}")
     if not seed.lstrip("-").isdigit():
         raise UserError(f"seed {seed!r}: expected a whole number")
     return method, int(seed)

@@ -1,4 +1,4 @@
-"""The folder in which a stage works, named by all that its result hangs on: an interrupted stage finds it again."""
+"""A stage's working folder, named by a hash of all that its result depends on: an interrupted stage finds it again."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ FOLDER = ".scratch"
 
 
 def fingerprint(definition: Definition, values: Mapping[str, Any]) -> str:
-    """Hashes all that a stage's result hangs on: 16 hex digits.
+    """Hashes all that a stage's result depends on: 16 hex digits.
 
     That is what its entry in dvc.yaml declares (its name, its parameters, the content of the code and the data that it
-    depends on) and the versions of the libraries that calculate.
+    depends on) and the versions of `LIBRARIES`.
 
     Args:
         definition: The stage.
@@ -37,7 +37,7 @@ def fingerprint(definition: Definition, values: Mapping[str, Any]) -> str:
 
 
 def remove_leftovers(folder: Path, name: str) -> None:
-    """Removes what interrupted runs left and nobody holds: this stage's scratch folders, and locks of no scratch."""
+    """Removes unlocked leftovers of interrupted runs: this stage's scratch folders, and locks without a scratch."""
     pattern = re.compile(re.escape(file_name(name)) + r"-[0-9a-f]{16}")
     for scratch in [path for path in folder.glob("*") if pattern.fullmatch(path.name)]:
         remove_unheld(lock_of(scratch), contents=scratch)

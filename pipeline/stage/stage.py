@@ -1,4 +1,4 @@
-"""What every stage shares: its scratch, its locks, its outputs in one step, its run.
+"""The frame of every stage: its scratch, its locks, its outputs in one step, its run.
 
 def main(method: str, seed: str) -> None:
     params = paths.params()
@@ -41,14 +41,14 @@ class Stage:
     """A stage at work; use it in a `with` statement around everything that takes time or writes.
 
     Leaving it without an error checks that the outputs are there, ends the run and removes the scratch. After an
-    error or a kill the scratch stays, and the same command finds it again: its name is made of all that the result
-    hangs on (`pipeline.stage.scratch`).
+    error or a kill the scratch stays, and the same command finds it again: its name is a hash of all that the
+    result depends on (`pipeline.stage.scratch`).
 
-    Of several processes that train together, the first does all this. The others come along silently and end where an
-    output is to be built (`alone`, `fresh`, `publish`, `write_json`): from there on the first one is by itself.
+    Of several processes that train together, the first does all this. The others print nothing and end where an
+    output is to be built (`alone`, `fresh`, `publish`, `write_json`): from there the first one runs alone.
 
     Attributes:
-        name: As in dvc.yaml, `distill@ted-1`.
+        name: Name as in dvc.yaml, `distill@ted-1`.
         root: The repository that lasts: DVC_ROOT, because under `dvc exp run --temp` cwd is a throw-away copy.
         scratch: Folder for checkpoints and unfinished outputs, below root.
         resumed: Whether an interrupted run left something in the scratch.
@@ -70,7 +70,7 @@ class Stage:
             definition: Its entry in dvc.yaml.
             params: All parameters; the stage takes those that it declares. None: it depends on none.
             tags: Tags of its MLflow run.
-            tracked: Whether it has one.
+            tracked: Whether it has an MLflow run.
             wait_seconds: How long to wait for another process that runs this stage here.
         """
         self.name = definition.name
@@ -106,7 +106,7 @@ class Stage:
         with contextlib.ExitStack() as stack:
             stack.callback(scratch.remove_empty, folder)
             stack.enter_context(exclusive(folder / f"{safe}.{here}.lock", self.name, self._wait_seconds))
-            # Somebody who runs the same in another copy of the repository is waited for as long as it takes.
+            # A process that runs the same stage in another copy of the repository is waited for without a limit.
             stack.enter_context(exclusive(scratch.lock_of(self.scratch), self.name, wait_seconds=None))
             self.resumed = self.scratch.is_dir() and any(self.scratch.iterdir())
             self.scratch.mkdir(parents=True, exist_ok=True)
@@ -160,11 +160,11 @@ class Stage:
             print(f"  {verb:<7} {text}".rstrip(), flush=True)
 
     def alone(self) -> None:
-        """Of several processes, lets the first one go on by itself; the others end here."""
+        """Of several processes, lets the first one go on alone; the others end here."""
         _go_on_alone()
 
     def fresh(self, name: str) -> Path:
-        """Makes an empty folder in the scratch, for an output that is built anew after an interruption."""
+        """Makes an empty folder in the scratch, for an output that is rebuilt after an interruption."""
         _go_on_alone()
         folder = self.scratch / name
         if folder.exists():
@@ -235,7 +235,7 @@ class Stage:
 
 
 def _go_on_alone() -> None:
-    first = distributed.is_first()
+    is_first = distributed.is_first()
     distributed.leave()
-    if not first:
+    if not is_first:
         sys.exit(0)

@@ -1,4 +1,4 @@
-"""What the training stages share: how a training is prepared, and how a finished one is handed over."""
+"""Shared by the training stages: the setup of a training, and the publication of a finished one."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def build_run(
     """A training on prepared data in the stage's scratch, with live curves and selection scores.
 
     Args:
-        section: its hyper-parameters.
-        seed: of dropout and of the order of the rows.
-        label: of the progress bar.
-        score: scores of its logits on the selection split; None: the task's.
-        features: what to train on; None: the features of the training split.
+        section: hyper-parameters.
+        seed: seed of dropout and of the order of the rows.
+        label: label of the progress bar.
+        score: function from logits on the selection split to scores; None: the task's.
+        features: rows to train on; None: the features of the training split.
     """
 
     def scores_of(predicted: Predicted) -> dict[str, float]:
@@ -69,12 +69,12 @@ def build_run(
 
 
 def finish(stage: Stage, result: Result, built: Path, artifact: Path, curves: Path, updates: int | None = None) -> None:
-    """Publish the artifact and its curves, link them in the run, note what it cost.
+    """Publish the artifact and its curves, link them in the run, record the cost.
 
     Args:
         built: the finished folder in the scratch.
-        artifact: where it goes.
-        updates: of the model, where the trainer made further steps for something else; None: all were the model's.
+        artifact: output to publish it as.
+        updates: updates of the model, where the trainer also made steps for something else; None: all steps.
     """
     stage.publish(built, artifact)
     draft = stage.scratch / "curves.csv"

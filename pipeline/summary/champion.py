@@ -1,7 +1,7 @@
 """Which student is registered in MLflow as the champion, and why: at the end of stage summarize.
 
-It is chosen by the score on the selection split, among the methods that are surely better than `ft` (verdict "better",
-which a single seed never gets). Where there is none, nothing is registered.
+It is chosen by the score on the selection split, among the methods with the verdict "better" than `ft`, which a single
+seed never gets. Where there is none, nothing is registered.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def register(
     table: Mapping[str, Mapping[str, Any]],
     runs: Mapping[str, Mapping[int | None, Mapping[str, float]]],
 ) -> None:
-    """Say who has won, on the terminal and in the run, and register it under `tracking.registered_model`."""
+    """Print the champion, tag the run with it, and register it under `tracking.registered_model`."""
     best = winner(table, runs, metric)
     if best is None:
         stage.say("champion", "none: no method is surely better than ft; nothing is registered")

@@ -1,7 +1,7 @@
 """The report of a run: metrics/report.html, metrics/report.md and metrics/plots/, made by stage summarize.
 
-`python -m pipeline.report` makes the page from the metrics files that are there, sweeps and exports that came later
-included, without DVC. It writes beside DVC's own pages, so that the page that DVC keeps stays as it is.
+`python -m pipeline.commands.report` makes the page from the metrics files, with sweeps and exports that were made after
+the run, without DVC. It writes beside DVC's own pages, so that the page that DVC keeps stays as it is.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TABLES = {name: PLOTS / f"{name}.csv" for name in plot_data.COLUMNS}
 #: What `write` writes.
 OUTPUTS = [HTML, MARKDOWN, *TABLES.values()]
 DISAGREEMENTS = Path("data/disagreements.json")
-# What a result hangs on besides the data.
+# Paths that a result depends on besides the data.
 _CODE = ("params.yaml", "dvc.yaml", "pipeline", "src")
 
 
@@ -73,7 +73,7 @@ def gather(
     """What the report is made of: the arguments, and the files in metrics/ of the methods and seeds of `params`.
 
     Args:
-        later: take in sweeps and exports, which are made after the run: no stage's page may depend on them.
+        later: whether to include sweeps and exports, which are made after the run: no stage's page may depend on them.
     """
     task = load_task(params.task, params.evaluate.metric)
     labels = [*FINE_TUNED, *(f"{method}-{seed}" for method in params.methods for seed in params.seeds)]
@@ -86,7 +86,7 @@ def gather(
         }
         for method in params.methods
     }
-    runs = {label: found for label in labels if (found := read_json(metrics / "runs" / f"{label}.json"))}
+    runs = {label: scores for label in labels if (scores := read_json(metrics / "runs" / f"{label}.json"))}
     return Results(
         metric=task.main_metric,
         shown=tuple(task.shown),
@@ -99,7 +99,7 @@ def gather(
         cost=read_json(metrics / "cost.json"),
         runs=runs,
         curves={method: seeds for method, seeds in curves.items() if seeds},
-        filters={role: found for role in FINE_TUNED if (found := read_json(metrics / "filters" / f"{role}.json"))},
+        filters={role: scores for role in FINE_TUNED if (scores := read_json(metrics / "filters" / f"{role}.json"))},
         **(_later(params) if later else {}),
         settings=_settings(params),
         commands=_commands(params),
@@ -138,12 +138,12 @@ def _settings(params: Params) -> dict[str, Any]:
 
 
 def _commands(params: Params) -> dict[str, str]:
-    """The command that makes each row of the summary again."""
+    """The command that reproduces each row of the summary."""
     commands = {role: f"dvc repro evaluate_{role}" for role in FINE_TUNED}
     for method in params.methods:
         stage = f"evaluate@{method}"
-        one = len(params.seeds) == 1
-        commands[method] = f"dvc repro {stage}-{params.seeds[0]}" if one else f"dvc repro --glob '{stage}-*'"
+        single = len(params.seeds) == 1
+        commands[method] = f"dvc repro {stage}-{params.seeds[0]}" if single else f"dvc repro --glob '{stage}-*'"
     return commands
 
 
@@ -152,7 +152,7 @@ def _about(params: Params) -> dict[str, str]:
     records = list(spent.records(params).values())
     versions = {f"{name} {version}" for record in records for name, version in record.get("versions", {}).items()}
     changed = [line[3:] for line in _git("status", "--porcelain", "--", *_CODE).splitlines()]
-    found = {
+    facts = {
         "commit": provenance.commit() or "",
         "changes": ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else ""),
         "experiment": os.environ.get("DVC_EXP_NAME", ""),
@@ -160,7 +160,7 @@ def _about(params: Params) -> dict[str, str]:
         "versions": ", ".join(sorted(versions)),
         "machine": "; ".join(sorted({record["device"] for record in records if "device" in record})),
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in facts.items() if value}
 
 
 def _data_md5() -> str:

@@ -1,4 +1,4 @@
-"""What the training of every model took: which stages' records belong to it."""
+"""The cost of every model's training, from the records of its stages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.process.records import record_file
 from pipeline.stage.artifacts import MADE_BY
 
 
-def everything(params: Params) -> dict[str, dict[str, Any]]:
+def training_costs(params: Params) -> dict[str, dict[str, Any]]:
     """`training_cost` of teacher, student and every listed method."""
     costs = {role: training_cost([record(f"finetune_{role}")], [[]]) for role in ("teacher", "student")}
     for method in params.methods:
@@ -23,7 +23,7 @@ def everything(params: Params) -> dict[str, dict[str, Any]]:
 
 
 def records(params: Params) -> dict[str, Record]:
-    """What the stages of this run recorded, by stage: not those of methods and seeds that are no longer listed."""
+    """The records of this run's stages by stage, without methods and seeds that are no longer listed."""
     names = [f"{stage}_{role}" for stage in ("finetune", "evaluate") for role in ("teacher", "student")]
     names += ["predict_teacher", *(stage for stages in MADE_BY.values() for stage in stages)]
     runs = [f"{method}-{seed}" for method in params.methods for seed in params.seeds]
@@ -33,18 +33,18 @@ def records(params: Params) -> dict[str, Record]:
 
 
 def upstream(method: str, params: Params) -> list[str]:
-    """The stages that ran so that this method can learn: none for one that learns from labels alone."""
+    """The stages whose outputs this method learns from: none for one that learns from labels alone."""
     kind = registry.load(method)
     if not kind.needs:
         return []
     if kind.taught_by not in ("teacher", "assistant"):
         return ["finetune_student"]
     cached = method not in params.augment.methods and "model" not in kind.needs
-    made = [stage for artifact in requirements.artifacts(method, params) for stage in MADE_BY[artifact]]
-    return ["finetune_teacher", *(["predict_teacher"] if cached else []), *made]
+    makers = [stage for artifact in requirements.artifacts(method, params) for stage in MADE_BY[artifact]]
+    return ["finetune_teacher", *(["predict_teacher"] if cached else []), *makers]
 
 
 def record(stage: str) -> Record | None:
-    """What a stage recorded about its run; None where it is not there."""
+    """The record of a stage's run; None where there is none."""
     path = record_file(stage)
     return json.loads(path.read_text()) if path.exists() else None

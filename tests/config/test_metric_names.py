@@ -37,7 +37,7 @@ def test_names_and_mappings_are_taken(project):
         ("no such", ("'no such' is no metric", "an id on the hub")),
         ("", ("'' is no metric",)),
         ("selection", ("begin with selection_ are the project's own",)),
-        ({"name": "bleu", "args": {"references": []}}, ("evaluate.extra.0.args", "'references' is what the task")),
+        ({"name": "bleu", "args": {"references": []}}, ("evaluate.extra.0.args", "'references' is an argument that")),
         ({"name": "bleu", "arg": {}}, ("evaluate.extra.0.arg: unknown parameter",)),
         ({"config": "x"}, ("evaluate.extra.0.name",)),
         (3, ("evaluate.extra.0",)),

@@ -28,7 +28,7 @@ def checkpoint(tmp_path_factory) -> str:
 
 
 def loaded(checkpoint: str, **given) -> Model:
-    return load(checkpoint, False, SETTINGS | given, answer._USUAL)
+    return load(checkpoint, False, SETTINGS | given, answer._DEFAULTS)
 
 
 def searched(checkpoint: str, question: str, context: str) -> tuple[dict[tuple[int, int], float], float]:
@@ -118,7 +118,7 @@ def test_a_context_without_a_token_has_no_answer(checkpoint):
 
 def test_the_command_prints_text_and_json(checkpoint, capsys):
     words = [*SHORT, "--model", checkpoint, "--always"]
-    (found,) = answer.answer(load(checkpoint, False, {"threshold": None}, answer._USUAL), [SHORT])
+    (found,) = answer.answer(load(checkpoint, False, {"threshold": None}, answer._DEFAULTS), [SHORT])
     answer.main(words)
     shown = capsys.readouterr().out.splitlines()
     assert shown[0] == found.text and f"characters {found.start}–{found.end}" in shown[1]

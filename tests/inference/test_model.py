@@ -50,7 +50,7 @@ def table(rows: int = 37) -> pa.Table:
 
 
 def test_logits_of_every_row_are_those_of_the_row_alone(folders):
-    task, checkpoint = load_task("qa"), load(str(folders / "checkpoint"), usual=SETTINGS)
+    task, checkpoint = load_task("qa"), load(str(folders / "checkpoint"), defaults=SETTINGS)
     exported, features = load(str(folders / "exported")), table()
     found, offsets = checkpoint.logits(features)
     assert found.dtype == np.float32 and offsets.tolist() == [0, *np.cumsum(features.column("length"))]
@@ -81,15 +81,15 @@ def test_batches_hold_every_row_once_longest_first_and_padded(size):
 
 
 def test_an_exported_folder_knows_how_it_is_asked(folders):
-    model = load(str(folders / "exported"), usual={"n_best": 99})
+    model = load(str(folders / "exported"), defaults={"n_best": 99})
     assert model.settings.model_dump() == SETTINGS
-    assert load(str(folders / "exported"), given={"threshold": None}).settings.threshold is None
+    assert load(str(folders / "exported"), overrides={"threshold": None}).settings.threshold is None
     assert model.tokenizer.cls_token_id == tiny.tokenizer().cls_token_id
 
 
 def test_a_checkpoint_is_asked_as_usual_and_no_longer_than_it_can_read(folders):
     usual = SETTINGS | {"max_length": 500}
-    settings = load(str(folders / "checkpoint"), usual=usual, given={"n_best": 9}).settings
+    settings = load(str(folders / "checkpoint"), defaults=usual, overrides={"n_best": 9}).settings
     assert settings.model_dump() == usual | {"max_length": 64, "n_best": 9}
 
 

@@ -68,7 +68,7 @@ def test_answers_are_those_of_evaluate(questions, folder):
     section = yaml.safe_load((questions / "params.yaml").read_text())
     given = {name: section["evaluate"][name] for name in ("n_best", "max_answer_length")}
     given |= {name: section["features"][name] for name in ("max_length", "doc_stride")}
-    model = load(str(questions / folder), given={"threshold": 0.0}, usual=answer._USUAL | given)
+    model = load(str(questions / folder), overrides={"threshold": 0.0}, defaults=answer._DEFAULTS | given)
     examples = Prepared(questions / "data/prepared").examples("validation")
     found = answer.answer(model, list(zip(examples["question"], examples["context"], strict=True)))
     predictions, odds = (read(questions, f"data/predictions/kd-1{name}.json") for name in ("", ".null_odds"))
@@ -78,7 +78,7 @@ def test_answers_are_those_of_evaluate(questions, folder):
 
 @pytest.mark.parametrize("folder", ["data/export/kd/1", "data/models/distill/kd/1"])
 def test_classes_are_those_of_evaluate(texts, folder):
-    model = load(str(texts / folder), given={"temperature": 1.0}, usual={"max_length": 128})
+    model = load(str(texts / folder), overrides={"temperature": 1.0}, defaults={"max_length": 128})
     examples = Prepared(texts / "data/prepared").examples("validation")
     found = classify.classify(model, [(first, None) for first in examples["text"]])
     predictions = read(texts, "data/predictions/kd-1.json")

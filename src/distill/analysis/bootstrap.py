@@ -1,7 +1,7 @@
 """Scores on resampled examples, for many runs and many resamples at once, and exactly: no score is approximated.
 
-A resample is known by how often it holds each example. Counts are float64, (n, R): examples × resamples. A score takes
-them and gives (runs, R); a column of ones is the split as it is. Means, Pearson's correlation, F1 and Matthews
+A resample is given by how often it holds each example. Counts are float64, (n, R): examples × resamples. A score maps
+counts to (runs, R); a column of ones is the whole split. Means, Pearson's correlation, F1 and Matthews
 correlation follow from sums over the resample, which are matrix products; Spearman's needs ranks within each resample.
 """
 
@@ -24,7 +24,7 @@ class Score(Protocol):
     """A score of several runs on the same examples.
 
     Attributes:
-        examples: n.
+        examples: number of examples, n.
     """
 
     examples: int
@@ -40,8 +40,8 @@ def draws(examples: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """
     generator = np.random.default_rng(seed)
     most = max(1, _CHUNK // examples)
-    for first in range(0, resamples, most):
-        count = min(most, resamples - first)
+    for start in range(0, resamples, most):
+        count = min(most, resamples - start)
         drawn = generator.integers(0, examples, (examples, count))
         place = (drawn * count + np.arange(count)).ravel()
         yield np.bincount(place, minlength=examples * count).reshape(examples, count).astype(np.float64)
@@ -54,7 +54,7 @@ def score_of(metric: str, tables: Sequence[pd.DataFrame], classes: Sequence[str]
         classes: names of the classes in order, which F1 and Matthews correlation of classification need.
 
     Raises:
-        UserError: the tables cannot give it.
+        UserError: the tables lack the columns for this score.
     """
     if all(metric in table for table in tables):
         return Mean(np.array([table[metric] for table in tables]))
@@ -106,8 +106,8 @@ class Pearson:
         covariance = (predicted * gold) @ counts / n - mean * mean_gold
         variance_gold = gold**2 @ counts / n - mean_gold**2
         variance = predicted**2 @ counts / n - mean**2
-        there = (variance_gold > self._least[0]) & (variance > self._least[1])
-        return _ratio(100 * covariance, np.sqrt(np.maximum(variance * variance_gold, 0)), there)
+        exists = (variance_gold > self._least[0]) & (variance > self._least[1])
+        return _ratio(100 * covariance, np.sqrt(np.maximum(variance * variance_gold, 0)), exists)
 
 
 class Spearman:
@@ -126,16 +126,16 @@ class Spearman:
     def __call__(self, counts: np.ndarray) -> np.ndarray:
         """(n, R) → (runs, R)."""
         n = self.examples
-        both = n * ((n + 1) / 2) ** 2  # n · (mean rank)²
+        centre = n * ((n + 1) / 2) ** 2  # n · (mean rank)²
         gold, squares_gold = self._gold(counts)
         weighted = counts * gold
-        found = []
-        for ranks in self._predicted:
-            own, squares = ranks(counts)
-            product = np.einsum("nr,nr->r", weighted, own) - both
-            spread = (squares - both) * (squares_gold - both)
-            found.append(_ratio(100 * product, np.sqrt(np.maximum(spread, 0)), spread > 0.1))
-        return np.array(found)
+        correlations = []
+        for ranks_in in self._predicted:
+            ranks, squares = ranks_in(counts)
+            product = np.einsum("nr,nr->r", weighted, ranks) - centre
+            spread = (squares - centre) * (squares_gold - centre)
+            correlations.append(_ratio(100 * product, np.sqrt(np.maximum(spread, 0)), spread > 0.1))
+        return np.array(correlations)
 
 
 class _Ranks:
@@ -144,13 +144,13 @@ class _Ranks:
     def __init__(self, values: np.ndarray):
         _, self._group = np.unique(values, return_inverse=True)
         self._order = np.argsort(self._group, kind="stable")
-        self._first = np.flatnonzero(np.diff(self._group[self._order], prepend=-1))
+        self._starts = np.flatnonzero(np.diff(self._group[self._order], prepend=-1))
 
     def __call__(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(n, R) → each example's rank (n, R), and the sum of squared ranks over the resample (R,)."""
         size = counts[self._order]
-        if len(self._first) < len(size):
-            size = np.add.reduceat(size, self._first, axis=0)
+        if len(self._starts) < len(size):
+            size = np.add.reduceat(size, self._starts, axis=0)
         rank = size.copy()
         for before, row in pairwise(rank):  # numpy's own cumsum down the columns takes several times as long
             row += before
@@ -162,7 +162,7 @@ class _Confusion:
     """Counts of classes within resamples, from which F1 and Matthews correlation follow.
 
     Args:
-        gold: (n,) numbers of classes. predicted: (runs, n). classes: how many there are.
+        gold: (n,) numbers of classes. predicted: (runs, n). classes: number of classes.
     """
 
     def __init__(self, gold: np.ndarray, predicted: np.ndarray, classes: int):
@@ -189,7 +189,7 @@ class _Confusion:
 
 
 class ClassF1(_Confusion):
-    """F1 as `glue.classification` has it: of class 1 where there are two, else the mean over classes."""
+    """F1 as in `glue.classification`: that of class 1 where there are two, else the mean over classes."""
 
     def __call__(self, counts: np.ndarray) -> np.ndarray:
         """(n, R) → (runs, R)."""
@@ -210,7 +210,7 @@ class Mcc(_Confusion):
         return _ratio(100 * covariance, np.sqrt(spread))
 
 
-def _ratio(above: np.ndarray, below: np.ndarray, there: np.ndarray | None = None) -> np.ndarray:
-    """above / below; 0 where there is none."""
-    there = below > 0 if there is None else there
-    return np.divide(above, below, out=np.zeros(np.broadcast(above, below).shape), where=there)
+def _ratio(above: np.ndarray, below: np.ndarray, exists: np.ndarray | None = None) -> np.ndarray:
+    """above / below; 0 where the ratio does not exist."""
+    exists = below > 0 if exists is None else exists
+    return np.divide(above, below, out=np.zeros(np.broadcast(above, below).shape), where=exists)

@@ -1,7 +1,7 @@
 """Where models differ: scores by slice, calibration, agreement with the teacher, the examples they disagree on.
 
 `Tables` are the tables of `distill.analysis.example_table` by model and seed; teacher and student, which are trained
-once, have the one seed None. All have the same rows.
+once, have the single seed None. All tables have the same rows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from distill.tasks import calibration
 Tables = Mapping[str, Mapping[int | None, pd.DataFrame]]
 
 
-def by_slice(tables: Tables, found: Sequence[Slice], metric: str) -> list[dict[str, Any]]:
+def by_slice(tables: Tables, groupings: Sequence[Slice], metric: str) -> list[dict[str, Any]]:
     """Mean over seeds of a score in every group that has examples.
 
     Args:
@@ -29,24 +29,24 @@ def by_slice(tables: Tables, found: Sequence[Slice], metric: str) -> list[dict[s
             squared error in the labels' own unit, lower is better (regression: a correlation within a narrow range of
             gold values says little).
     """
-    metric, values = _each(tables, metric)
+    metric, values = _example_scores(tables, metric)
     parts = []
-    for part in found:
-        grouped = values.groupby(part.groups, observed=True)
+    for grouping in groupings:
+        grouped = values.groupby(grouping.groups, observed=True)
         means, sizes = grouped.mean(), grouped.size()
         groups = [
             {"group": group, "examples": int(size), "scores": means.loc[group].to_dict()}
             for group, size in sizes.items()
         ]
-        parts.append({"name": part.name, "title": part.title, "metric": metric, "groups": groups})
+        parts.append({"name": grouping.name, "title": grouping.title, "metric": metric, "groups": groups})
     return parts
 
 
-def _each(tables: Tables, metric: str) -> tuple[str, pd.DataFrame]:
+def _example_scores(tables: Tables, metric: str) -> tuple[str, pd.DataFrame]:
     """A score of every example, mean over seeds: (its name, a column per model)."""
-    first = next(iter(next(iter(tables.values())).values()))
-    if metric not in first:
-        metric = "accuracy" if "accuracy" in first else "mse"
+    columns = next(iter(next(iter(tables.values())).values())).columns
+    if metric not in columns:
+        metric = "accuracy" if "accuracy" in columns else "mse"
 
     def values(table: pd.DataFrame) -> np.ndarray:
         error = (lambda: (table["predicted"] - table["gold"]) ** 2) if metric == "mse" else (lambda: table[metric])
@@ -60,13 +60,13 @@ def calibrated(tables: Tables, scores: Mapping[str, Mapping[int | None, Mapping[
     """Calibration of every model before and after temperature scaling; {} where there is no confidence (regression).
 
     Args:
-        scores: of metrics/runs, by model and seed: ece, ece_calibrated, temperature; their means over seeds are given.
+        scores: scores of metrics/runs by model and seed; ece, ece_calibrated and temperature are averaged over seeds.
 
     Returns:
         model → those three and `bins`, over all seeds' rows together: examples (per seed), mean confidence (0–1) and
         accuracy (0–1), None where a bin is empty; `calibrated_…` is the same with the calibrated confidence.
     """
-    found = {}
+    by_model = {}
     for name, seeds in tables.items():
         rows = pd.concat(seeds.values(), ignore_index=True)
         if "confidence" not in rows:
@@ -77,8 +77,8 @@ def calibrated(tables: Tables, scores: Mapping[str, Mapping[int | None, Mapping[
         edges = np.linspace(0, 1, calibration.BINS + 1).round(6).tolist()
         after = [{f"calibrated_{key}": value for key, value in part.items()} for part in after]
         bins = [{"from": edges[k], "to": edges[k + 1], **before[k], **after[k]} for k in range(calibration.BINS)]
-        found[name] = means | {"bins": bins}
-    return found
+        by_model[name] = means | {"bins": bins}
+    return by_model
 
 
 def _bins(rows: pd.DataFrame, column: str, seeds: int) -> list[dict[str, float | None]]:
@@ -99,43 +99,44 @@ def _bins(rows: pd.DataFrame, column: str, seeds: int) -> list[dict[str, float |
 
 def oracle(scores: Mapping[str, Mapping[int | None, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
     """The scores whose threshold is tuned on the reported split itself: model → score → mean over seeds; {} if none."""
-    found = {}
+    by_model = {}
     for name, seeds in scores.items():
         runs = list(seeds.values())
         keys = [key for key in runs[0] if key.startswith("best_") and key.endswith("_oracle")]
         if keys:
-            found[name] = {key: fmean(run[key] for run in runs) for key in keys}
-    return found
+            by_model[name] = {key: fmean(run[key] for run in runs) for key in keys}
+    return by_model
 
 
 def agreement(
-    answers: Mapping[str, Mapping[int | None, Sequence[Any]]], plain: Callable[[str], str]
+    answers: Mapping[str, Mapping[int | None, Sequence[Any]]], normalize: Callable[[str], str]
 ) -> dict[str, float]:
-    """How often each model says what the teacher says, right or wrong: percent of the examples, mean over seeds.
+    """How often each model gives the teacher's answer, right or wrong: percent of the examples, mean over seeds.
 
     Args:
-        answers: by model and seed, one per example: texts, names of classes, or numbers, for which it is Pearson's
-            correlation with the teacher's (-100 to 100).
-        plain: what of a text is compared.
+        answers: answers by model and seed, one per example: texts, names of classes, or numbers, for which the
+            agreement is Pearson's correlation with the teacher's numbers (-100 to 100).
+        normalize: function of a text; texts with the same result are the same answer.
     """
-    wanted = next(iter(answers["teacher"].values()))
-    numbers = isinstance(wanted[0], float)
-    plain = cache(plain)
+    reference = next(iter(answers["teacher"].values()))
+    numbers = isinstance(reference[0], float)
+    normalize = cache(normalize)
 
-    def share(said: Sequence[Any]) -> float:
+    def share(values: Sequence[Any]) -> float:
         if numbers:
-            return float(Pearson(np.array(wanted), np.array([said]))(np.ones((len(said), 1)))[0, 0])
-        same = sum(one == other or plain(one) == plain(other) for one, other in zip(said, wanted, strict=True))
-        return 100 * same / len(said)
+            return float(Pearson(np.array(reference), np.array([values]))(np.ones((len(values), 1)))[0, 0])
+        pairs = zip(values, reference, strict=True)
+        same = sum(value == wanted or normalize(value) == normalize(wanted) for value, wanted in pairs)
+        return 100 * same / len(values)
 
-    return {name: fmean(share(said) for said in seeds.values()) for name, seeds in answers.items() if name != "teacher"}
+    return {name: fmean(map(share, seeds.values())) for name, seeds in answers.items() if name != "teacher"}
 
 
 def best_method(table: Mapping[str, Mapping[str, Any]], methods: Sequence[str], metric: str) -> str | None:
-    """The method other than ft with the highest score on the selection split, which no reported figure hangs on.
+    """The method other than ft with the highest score on the selection split, from which no reported score comes.
 
     Args:
-        table: the summary, means over seeds. methods: those of the run. metric: the main score.
+        table: the summary, means over seeds. methods: methods of the run. metric: the main score.
     """
-    others = [name for name in methods if name != "ft" and f"selection_{metric}" in table[name]]
-    return max(others, key=lambda name: table[name][f"selection_{metric}"], default=None)
+    rivals = [name for name in methods if name != "ft" and f"selection_{metric}" in table[name]]
+    return max(rivals, key=lambda name: table[name][f"selection_{metric}"], default=None)

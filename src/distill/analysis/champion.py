@@ -1,4 +1,4 @@
-"""Which student is the best of those that are surely better than fine-tuning alone."""
+"""The best student among the methods with the verdict "better" than fine-tuning alone."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class Winner(NamedTuple):
 def winner(
     table: Mapping[str, Mapping[str, Any]], runs: Mapping[str, Mapping[int | None, Mapping[str, float]]], metric: str
 ) -> Winner | None:
-    """The method with the best mean selection score of those that are better than ft, and its best seed on that split.
+    """Of the methods that are better than ft, the one with the best mean selection score, and its best seed there.
 
     Args:
         table: metrics/summary.json: model → scores and `verdict`.
         runs: model → seed → scores.
-        metric: the task's main one.
+        metric: main score of the task.
     """
     name = f"selection_{metric}"
-    sure = [model for model, row in table.items() if row.get("verdict") == significance.BETTER]
-    method = breakdown.best_method(table, sure, metric)
+    better = [model for model, row in table.items() if row.get("verdict") == significance.BETTER]
+    method = breakdown.best_method(table, better, metric)
     if method is None:
         return None
     seeds = {seed: scores[name] for seed, scores in runs[method].items()}

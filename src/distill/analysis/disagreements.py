@@ -12,10 +12,10 @@ MOST = 60
 
 
 def find(tables: Mapping[str, pd.DataFrame], best: str | None) -> tuple[list[dict[str, Any]], list[int]]:
-    """Counts, and the rows to show, the telling ones first.
+    """Counts, and the rows to show, the most informative first.
 
     Kinds, in this order: ft wrong and the best method right; the reverse; the teacher alone right; any other where some
-    are right and some wrong. Each kind gets an equal part of `MOST`, what is left goes to the first ones; within a kind
+    are right and some wrong. Each kind gets an equal part of `MOST`, and the first kinds get the rest; within a kind
     the rows are spread evenly over the data.
 
     Where answers are numbers, neither right nor wrong, there are no counts, and the rows are those whose error changes
@@ -30,7 +30,7 @@ def find(tables: Mapping[str, pd.DataFrame], best: str | None) -> tuple[list[dic
     """
     names = list(tables)
     if "correct" not in next(iter(tables.values())):
-        return [], _changed(list(tables.values()))
+        return [], _largest_changes(list(tables.values()))
     right = np.array([table["correct"] for table in tables.values()], bool)
     patterns, pattern, sizes = np.unique(right.T, axis=0, return_inverse=True, return_counts=True)
     counts = [
@@ -44,7 +44,7 @@ def find(tables: Mapping[str, pd.DataFrame], best: str | None) -> tuple[list[dic
             kind = _kind({name: bool(yes) for name, yes in zip(names, row, strict=True)}, best)
             kinds.setdefault(kind, []).append(number)
     groups = [np.flatnonzero(np.isin(pattern.ravel(), kinds[kind])) for kind in sorted(kinds)]
-    return counts, _chosen(groups)
+    return counts, _picked(groups)
 
 
 def _kind(right: dict[str, bool], best: str | None) -> int:
@@ -53,7 +53,7 @@ def _kind(right: dict[str, bool], best: str | None) -> int:
     return 2 if [name for name, yes in right.items() if yes] == ["teacher"] else 3
 
 
-def _chosen(groups: list[np.ndarray]) -> list[int]:
+def _picked(groups: list[np.ndarray]) -> list[int]:
     sizes = [min(len(group), MOST // len(groups)) for group in groups]
     for k, group in enumerate(groups):
         sizes[k] += min(MOST - sum(sizes), len(group) - sizes[k])
@@ -63,36 +63,36 @@ def _chosen(groups: list[np.ndarray]) -> list[int]:
     return [int(row) for group, places in zip(groups, spread, strict=True) for row in group[places]]
 
 
-def _changed(tables: list[pd.DataFrame]) -> list[int]:
+def _largest_changes(tables: list[pd.DataFrame]) -> list[int]:
     if len(tables) < 2:
         return []
-    one, other = ((table["predicted"] - table["gold"]).abs().to_numpy() for table in tables[-2:])
-    order = np.argsort(other - one, kind="stable")  # most gained first
+    before, after = ((table["predicted"] - table["gold"]).abs().to_numpy() for table in tables[-2:])
+    order = np.argsort(after - before, kind="stable")  # most gained first
     half = MOST // 2
-    gained = [row for row in order[:half] if other[row] < one[row]]
-    lost = [row for row in order[::-1][:half] if other[row] > one[row]]
+    gained = [row for row in order[:half] if after[row] < before[row]]
+    lost = [row for row in order[::-1][:half] if after[row] > before[row]]
     return [int(row) for row in (*gained, *lost)]
 
 
 def describe(
     rows: Iterable[int], examples: Any, tables: Mapping[str, pd.DataFrame], answers: Mapping[str, Sequence[Any]]
 ) -> list[dict[str, Any]]:
-    """Examples as a page shows them: id, texts, gold answers, what each model says, and which models are right.
+    """Examples as a page shows them: id, texts, gold answers, each model's answer, and which models are right.
 
     Args:
         rows: numbers of the examples. examples: the validation split (`datasets.Dataset`).
-        tables: as of `find`. answers: model → what it says of every example.
+        tables: model → table, see `find`. answers: model → its answer to every example.
     """
     rows, shown = list(rows), []
     for row, example in zip(rows, examples.select(rows), strict=True):
         names = ("question", "context") if "question" in example else ("text", "text_pair")
-        own = next(iter(tables.values())).iloc[row]
+        values = next(iter(tables.values())).iloc[row]
         shown.append(
             {
                 "id": example["id"],
                 "text": {name: example[name] for name in names if example[name] is not None},
-                "gold": own["gold"] if "gold" in own else list(dict.fromkeys(example["answers"]["text"])),
-                "answers": {name: said[row] for name, said in answers.items()},
+                "gold": values["gold"] if "gold" in values else list(dict.fromkeys(example["answers"]["text"])),
+                "answers": {name: by_row[row] for name, by_row in answers.items()},
                 "right": [name for name, table in tables.items() if "correct" in table and table["correct"].iloc[row]],
             }
         )

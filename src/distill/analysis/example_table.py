@@ -1,4 +1,4 @@
-"""data/predictions/<label>.examples.csv: a row per validation example, what the run got right, how sure it was.
+"""data/predictions/<label>.examples.csv: a row per validation example: what the model got right, and how sure it was.
 
 Columns: `id`; then, where the task's score is a mean over examples, one per such score (0–100, named as in
 metrics/runs); `gold` and `predicted` (classification: names, regression: numbers); where answers are right or wrong,
@@ -23,7 +23,7 @@ FIX = "run `dvc repro`, which evaluates every method and seed of params.yaml"
 
 def write(columns: Mapping[str, Sequence[Any]], path: Path) -> None:
     """Write a table; the same columns give the same bytes, and numbers lose no digit."""
-    # Texts in quotes: a lone carriage return ends a line for readers, and nothing asks for quotes around it.
+    # All texts quoted: minimal quoting leaves a lone carriage return bare, at which readers end the line.
     pd.DataFrame(columns).to_csv(path, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
 
 
@@ -50,7 +50,7 @@ def read(path: Path, numbers: bool = False) -> pd.DataFrame:
 
 def check_same(tables: Mapping[str, pd.DataFrame]) -> None:
     """Raise a UserError that names the first table (by its file) whose rows are not those of the first one."""
-    first, *others = tables.items()
-    for name, table in others:
-        if not table.index.equals(first[1].index):
-            raise UserError(f"{name}: has other examples than {first[0]}: {FIX}")
+    (reference_name, reference), *remaining = tables.items()
+    for name, table in remaining:
+        if not table.index.equals(reference.index):
+            raise UserError(f"{name}: has other examples than {reference_name}: {FIX}")

@@ -29,21 +29,21 @@ from distill.tasks.base import Task
 Batch = dict[str, Tensor]
 Forward = Callable[[Batch], Any]
 
-# Batches that one setting is measured on: few enough to come round again within `seconds`, enough to stand for all
-# lengths. Those of one row are many, because their percentiles are reported.
+# Least and most batches that one batch size is measured on: few enough to be repeated within `seconds`, enough to
+# represent all lengths. Batches of one row are many, because their percentiles are reported.
 _SINGLE, _LARGER = (30, 300), (3, 16)
 
 
 @dataclass(frozen=True)
 class Size:
-    """What does not hang on the machine.
+    """The figures that do not depend on the machine.
 
     Attributes:
-        parameters: all numbers that the model learnt.
-        parameters_without_embeddings: without the tables of `nn.Embedding`: words, positions, token types, DeBERTa's
-            relative positions.
-        flops_per_token: of the forward pass over one row of `tokens` tokens.
-        checkpoint_mb: its safetensors in MB (10^6 bytes).
+        parameters: number of all parameters.
+        parameters_without_embeddings: number without the tables of `nn.Embedding`: words, positions, token types,
+            DeBERTa's relative positions.
+        flops_per_token: FLOPs per token of the forward pass over one row of `tokens` tokens.
+        checkpoint_mb: size of the safetensors files in MB (10^6 bytes).
     """
 
     parameters: int
@@ -60,7 +60,7 @@ class Speed:
         latency_ms, latency_ms_p10, latency_ms_p90: median and percentiles over rows that are run one by one.
         throughput: rows per second at the best batch size (1 is always tried); a row is a text, in question answering
             a window.
-        throughput_batch: that batch size.
+        throughput_batch: batch size of `throughput`.
     """
 
     latency_ms: float
@@ -109,16 +109,16 @@ def speeds(
     say: Callable[[str], None] = print,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Speed]:
-    """Time models on the same batches, in turns, so that a machine that is busy for a while slows all of them.
+    """Time models on the same batches, in turns, so that other work on the machine slows all of them equally.
 
-    Rows are put together as evaluation does it, by length; the batches that are run are spread evenly over the lengths.
+    Batches hold rows of similar length, as in evaluation; the batches that are run are spread evenly over the lengths.
     Throughput counts the median time of each batch.
 
     Args:
         candidates: frozen models by name, on the device that is measured.
         features: a `datasets.Dataset` of feature rows.
         section: batch sizes, seconds of each, precision.
-        say: told in one line where a batch size was too large for a model; larger ones are then not tried with it.
+        say: function for one line of text where a batch size is too large for a model; larger ones are not tried then.
         clock: seconds, for tests.
 
     Raises:
@@ -152,14 +152,14 @@ def speeds(
         times = measure(forwards, [load(batch) for batch in spread(order, number)], section.seconds, clock)
         if count == 1:
             latency = times
-        for name, taken in times.items():
-            throughput[name][count] = rows_per_second(taken, count)
+        for name, durations in times.items():
+            throughput[name][count] = rows_per_second(durations, count)
     return {name: _speed(latency[name], throughput[name]) for name in candidates}
 
 
 def gauge(forwards: Mapping[str, Forward], batch: Batch, clock: Callable[[], float]) -> dict[str, float]:
     """Seconds that each model takes for a batch; those for which it does not fit in memory are left out."""
-    found = {}
+    durations = {}
     for name, forward in forwards.items():
         began = clock()
         try:
@@ -168,8 +168,8 @@ def gauge(forwards: Mapping[str, Forward], batch: Batch, clock: Callable[[], flo
             if not out_of_memory(error):
                 raise
         else:
-            found[name] = clock() - began
-    return found
+            durations[name] = clock() - began
+    return durations
 
 
 def measure(
@@ -178,30 +178,30 @@ def measure(
     seconds: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, np.ndarray]:
-    """Run all batches again and again, the models in turns at each; who has had its seconds drops out.
+    """Run all batches again and again, the models in turns at each; a model drops out after its `seconds`.
 
     Returns:
         Seconds by model, float64, (rounds, batches).
     """
-    taken: dict[str, list[float]] = {name: [] for name in forwards}
-    left = dict(forwards)
-    while left:
+    durations: dict[str, list[float]] = {name: [] for name in forwards}
+    running = dict(forwards)
+    while running:
         for batch in batches:
-            for name, forward in left.items():
+            for name, forward in running.items():
                 began = clock()
                 forward(batch)
-                taken[name].append(clock() - began)
-        left = {name: forward for name, forward in left.items() if sum(taken[name]) < seconds}
-    return {name: np.reshape(times, (-1, len(batches))) for name, times in taken.items()}
+                durations[name].append(clock() - began)
+        running = {name: forward for name, forward in running.items() if sum(durations[name]) < seconds}
+    return {name: np.reshape(times, (-1, len(batches))) for name, times in durations.items()}
 
 
-def rows_per_second(taken: np.ndarray, count: int) -> float:
-    """Throughput by the median time of each batch: `taken` as of `measure`, (rounds, batches), `count` rows a batch."""
-    return count * taken.shape[1] / float(np.median(taken, axis=0).sum())
+def rows_per_second(durations: np.ndarray, count: int) -> float:
+    """Throughput by the median time of each batch: seconds (rounds, batches) from `measure`, `count` rows a batch."""
+    return count * durations.shape[1] / float(np.median(durations, axis=0).sum())
 
 
 def spread(order: Sequence[Any], number: int) -> list[Any]:
-    """As many of the entries, evenly spaced: the middles of equal parts; all where there are no more."""
+    """`number` of the entries, evenly spaced: the middles of equal parts; all where there are not more."""
     if number >= len(order):
         return list(order)
     return [order[int((i + 0.5) * len(order) / number)] for i in range(number)]
@@ -213,17 +213,17 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def machine() -> str:
-    """What computes: `cpu x86_64, 2 cores, AMD EPYC`, or the GPU's name and the processor's."""
+    """The hardware: `cpu x86_64, 2 cores, AMD EPYC`, or the GPU's name and the processor's."""
     if torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()}, {processor()}"
     return f"cpu {platform.machine()}, {os.cpu_count()} cores, {processor()}"
 
 
 def processor() -> str:
-    """The processor's name; where the system does not tell it, its architecture."""
+    """The processor's name; its architecture where the system does not name it."""
     path = Path("/proc/cpuinfo")
-    found = re.search(r"^model name\s*: (.*)$", path.read_text(), flags=re.MULTILINE) if path.exists() else None
-    return found[1].strip() if found else platform.processor() or platform.machine()
+    match = re.search(r"^model name\s*: (.*)$", path.read_text(), flags=re.MULTILINE) if path.exists() else None
+    return match[1].strip() if match else platform.processor() or platform.machine()
 
 
 def _forward(model: PreTrainedModel, task: Task, precision: str) -> Forward:
@@ -232,7 +232,7 @@ def _forward(model: PreTrainedModel, task: Task, precision: str) -> Forward:
         with autocast(model.device, precision):
             forward_pass(model, task, batch)
         if model.device.type == "cuda":
-            torch.cuda.synchronize()  # kernels run on while Python is told that they have been started
+            torch.cuda.synchronize()  # launching a kernel returns before the kernel has ended
 
     return forward
 

@@ -1,7 +1,7 @@
 """Is a method better than another? The difference of a score with an interval over examples and seeds, and a verdict.
 
 d[s] is the difference of two methods that were run with the same seed s and scored on the same examples. Two things
-make it differ from what one wants to know, the difference on all examples and over all seeds:
+make it differ from the quantity of interest, the difference on all examples and over all seeds:
 
 - The examples are a draw. A bootstrap resamples them, the same draw for both methods and all seeds (Efron and
   Tibshirani 1993, chapters 8 and 13); the score is computed anew from each resample.
@@ -14,8 +14,8 @@ shrunk to what all seeds share, the covariance of the resampled d[s] between see
 readers and cases, here seeds and examples. The sum of both draws is the Behrens–Fisher distribution (Fisher 1935): with
 few seeds its intervals cover the truth as often as they say, or somewhat more often.
 
-The teacher, the start of the students and the training data are those of the run: what others would give is not in
-the interval. Examples count as independent, also where several questions are about one text.
+The teacher, the start of the students and the training data are fixed: the interval does not cover their variation.
+Examples count as independent, also where several questions are about one text.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def differences(
     """Every method against `baseline`.
 
     Args:
-        score: of the runs.
+        score: score of the runs, in their order.
         runs: method and seed of each; all methods have the same seeds.
 
     Returns:
@@ -63,16 +63,16 @@ def differences(
     whole = score(np.ones((score.examples, 1)))[:, 0]
     parts = [score(counts) for counts in draws(score.examples, settings.resamples, settings.seed)]
     resampled = np.concatenate(parts, axis=1)
-    row = {run: k for k, run in enumerate(runs)}
+    row_of = {run: k for k, run in enumerate(runs)}
     seeds = list(dict.fromkeys(seed for _, seed in runs))
-    base = [row[baseline, seed] for seed in seeds]
-    found = {}
+    base_rows = [row_of[baseline, seed] for seed in seeds]
+    by_method = {}
     for method in dict.fromkeys(name for name, _ in runs if name != baseline):
-        own = [row[method, seed] for seed in seeds]
+        rows = [row_of[method, seed] for seed in seeds]
         # Sums of the same numbers may differ in their last digits: runs that are the same differ by 0.
-        parts = ((values[own] - values[base]).round(9) for values in (whole, resampled))
-        found[method] = difference(*parts, settings)
-    return found
+        parts = ((values[rows] - values[base_rows]).round(9) for values in (whole, resampled))
+        by_method[method] = difference(*parts, settings)
+    return by_method
 
 
 def difference(whole: np.ndarray, resampled: np.ndarray, settings: Compare) -> Difference:
@@ -113,28 +113,28 @@ def _seeds_part(whole: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     return whole.std(ddof=1) / np.sqrt(count) * quantiles[order]
 
 
-def verdicts(found: Mapping[str, Difference], confidence: float) -> dict[str, str]:
-    """`better` or `worse` where the difference is real, else `cannot tell`; `one seed` where there is no other.
+def verdicts(by_method: Mapping[str, Difference], confidence: float) -> dict[str, str]:
+    """`better` or `worse` where the difference is significant, else `cannot tell`; `one seed` where p is None.
 
-    Real: p, corrected by Holm (1979) for the number of methods, is at most 1 − confidence. The chance that any verdict
-    of a run is wrong because nothing differs is then 1 − confidence at most. A method whose interval leaves out 0 may
-    therefore be one of which it cannot be told.
+    Significant: p, corrected by Holm (1979) for the number of methods, is at most 1 − confidence. The chance of any
+    false `better` or `worse` in a run is then 1 − confidence at most. A method whose interval leaves out 0 may
+    therefore still get `cannot tell`.
     """
-    tested = {name: item.p for name, item in found.items() if item.p is not None}
+    tested = {name: item.p for name, item in by_method.items() if item.p is not None}
     corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-    said = {}
-    for name, item in found.items():
+    texts = {}
+    for name, item in by_method.items():
         if item.p is None:
-            said[name] = ONE_SEED
+            texts[name] = ONE_SEED
         elif corrected[name] > 1 - confidence + 1e-12:
-            said[name] = CANNOT_TELL
+            texts[name] = CANNOT_TELL
         else:
-            said[name] = BETTER if item.value > 0 else WORSE
-    return said
+            texts[name] = BETTER if item.value > 0 else WORSE
+    return texts
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: the k-th smallest of m values (k from 0) times m − k, never falling, at most 1."""
+    """Holm's step-down correction: the k-th smallest of m values (k from 0) times m − k, made monotone, at most 1."""
     order = np.argsort(p, kind="stable")
     factors = len(p) - np.arange(len(p))
     corrected = np.empty(len(p))

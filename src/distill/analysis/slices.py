@@ -1,4 +1,4 @@
-"""Groups of validation examples that a score is looked at in: where a model is good, and where it is not."""
+"""Groups of validation examples, whose scores show where a model is good and where it is not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pandas as pd
 QUESTION_WORDS = ("what", "who", "when", "where", "which", "how", "why")
 _OTHER_FORMS = {"whom": "who", "whose": "who"}
 _WORD = re.compile(rf"\b({'|'.join([*QUESTION_WORDS, *_OTHER_FORMS])})\b")
-# Of the first gold answer, in words: up to and including.
+# Upper bounds, included, of the groups by words of the first gold answer.
 _ANSWER_WORDS = (1, 2, 4, 8)
 
 
@@ -23,7 +23,7 @@ class Slice:
 
     Attributes:
         name: a short key.
-        title: what the groups are, with their unit.
+        title: name for readers, with the unit of the groups.
         groups: each example's group, (n,), groups in the order to show; missing where an example is in none.
     """
 
@@ -54,15 +54,15 @@ def _of_questions(examples: Any, meta: dict[str, Any]) -> list[Slice]:
     answerable = ["NoAns" if text is None else "HasAns" for text in firsts]
     lengths = np.array([np.nan if text is None else len(text.split()) for text in firsts])
     words = pd.Categorical([question_word(text) for text in questions], [*QUESTION_WORDS, "other"])
-    found = [
+    groupings = [
         Slice("question_word", "Question word", words),
         Slice("answer_length", "Length of the first gold answer (words)", up_to(lengths, _ANSWER_WORDS)),
         Slice("context_length", "Length of the context (words)", quarters(word_counts(contexts))),
     ]
     if meta["version_2"]:
         groups = pd.Categorical(answerable, ["HasAns", "NoAns"])
-        found.insert(0, Slice("answerable", "Questions with and without an answer", groups))
-    return found
+        groupings.insert(0, Slice("answerable", "Questions with and without an answer", groups))
+    return groupings
 
 
 def _of_classes(examples: Any, meta: dict[str, Any]) -> list[Slice]:
@@ -78,14 +78,14 @@ def _of_numbers(examples: Any, meta: dict[str, Any]) -> list[Slice]:
 
 def _text_length(examples: Any) -> Slice:
     table = examples.select_columns(["text", "text_pair"]).with_format("arrow")[:]
-    one, other = (word_counts(table.column(name).to_pylist()) for name in ("text", "text_pair"))
-    return Slice("text_length", "Length of the text, or of both together (words)", quarters(one + other))
+    counts, pair_counts = (word_counts(table.column(name).to_pylist()) for name in ("text", "text_pair"))
+    return Slice("text_length", "Length of the text, or of both together (words)", quarters(counts + pair_counts))
 
 
 def question_word(question: str) -> str:
     """The first question word in it, wherever it stands ("In what year …"); whom and whose are who; `other`: none."""
-    found = _WORD.search(question.lower())
-    return _OTHER_FORMS.get(found[1], found[1]) if found else "other"
+    match = _WORD.search(question.lower())
+    return _OTHER_FORMS.get(match[1], match[1]) if match else "other"
 
 
 def word_counts(texts: list[str | None]) -> np.ndarray:
@@ -99,7 +99,7 @@ def quarters(counts: np.ndarray) -> pd.Categorical:
 
 
 def up_to(counts: np.ndarray, edges: Any) -> pd.Categorical:
-    """Whole numbers (n,) in groups that end with each of `edges`, and one above; named by the numbers found in them.
+    """Whole numbers (n,) in groups that end with each of `edges`, and one above; named by their lowest and highest.
 
     Args:
         counts: nan where an example is in no group.
@@ -116,7 +116,7 @@ def up_to(counts: np.ndarray, edges: Any) -> pd.Categorical:
 
 
 def between(values: np.ndarray, edges: np.ndarray) -> pd.Categorical:
-    """Numbers (n,) by the interval that they lie in, `0–1.75`; the one all values share where there is no interval."""
+    """Numbers (n,) by the interval that they lie in, `0–1.75`; a single group where all values are equal."""
     if len(edges) < 2:
         return pd.Categorical.from_codes(np.zeros(len(values), int), [f"{edges[0]:g}"])
     shown = [f"{edge:g}" for edge in edges]

@@ -36,29 +36,29 @@ def summarize(runs: dict[str, dict[int | None, dict[str, float]]]) -> dict[str, 
 
 
 def add_comparison(
-    table: dict[str, dict[str, Any]], found: Mapping[str, Difference], said: Mapping[str, str], metric: str
+    table: dict[str, dict[str, Any]], differences: Mapping[str, Difference], verdicts: Mapping[str, str], metric: str
 ) -> None:
-    """Put what `distill.analysis.significance` found about each method into its row.
+    """Put the results of `distill.analysis.significance` into each method's row.
 
     Args:
-        table: as of `summarize`, with the teacher and ft.
-        found: method → its difference to ft. said: method → verdict.
+        table: result of `summarize`, with the teacher and ft.
+        differences: method → its difference to ft. verdicts: method → verdict.
         metric: the score that was compared, main_metric of the task.
     """
     teacher, baseline = table["teacher"][metric], table["ft"][metric]
-    for name, item in found.items():
+    for name, item in differences.items():
         table[name] |= {
             f"{metric}_vs_ft": item.value,
             f"{metric}_vs_ft_low": item.low,
             f"{metric}_vs_ft_high": item.high,
             f"{metric}_vs_ft_p": item.p,
             "gap_closed": gap_closed(table[name][metric], baseline, teacher),
-            "verdict": said[name],
+            "verdict": verdicts[name],
         }
 
 
 def write_csv(table: dict[str, dict[str, Any]], metric: str, path: Path) -> None:
-    """The table for a spreadsheet: a row per model, a column per score; `score` is the main one, whatever its name."""
+    """The table for a spreadsheet: a row per model, a column per score; `score` repeats the main one."""
     scores = dict.fromkeys(key for row in table.values() for key in row if key != "seeds")
     columns = ["model", "score", *scores, "seeds"]
     with path.open("w", newline="") as file:
@@ -69,7 +69,7 @@ def write_csv(table: dict[str, dict[str, Any]], metric: str, path: Path) -> None
 
 
 def weaker_teacher(table: dict[str, dict[str, Any]], metric: str) -> str | None:
-    """What to say where the teacher scores below the fine-tuned student, else None."""
+    """A warning where the teacher scores below the fine-tuned student, else None."""
     teacher, student = table["teacher"].get(metric), table["student"].get(metric)
     if teacher is None or student is None or teacher >= student:
         return None

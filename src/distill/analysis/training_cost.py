@@ -10,18 +10,18 @@ Record = Mapping[str, Any]
 
 
 def training_cost(runs: Sequence[Record | None], before: Sequence[Sequence[Record | None]]) -> dict[str, Any]:
-    """Means over the runs of one model; None where a record does not say, or is not there.
+    """Means over the runs of one model; None where records lack the value.
 
-    A run that went on from a checkpoint knows the seconds of its last part only: it has no part in `seconds`, nor in
-    the speed where there are other runs.
+    A run that resumed from a checkpoint knows the seconds of its last part only: it does not count for `seconds`, nor
+    for the speed where other runs were not interrupted.
 
     Args:
         runs: the record of each seed.
-        before: for each seed, the records of the stages that make what the model is taught with: teacher, cache, …
+        before: for each seed, the records of the stages that the training depends on: teacher, cache, …
 
     Returns:
-        runs: how many; seconds: wall time; examples_per_second; updates; peak_memory_mb and peak_gpu_memory_mb: 10⁶
-        bytes; teacher_seconds: wall time of `before`, 0 where nothing is needed.
+        runs: number of runs; seconds: wall time; examples_per_second; updates; peak_memory_mb and peak_gpu_memory_mb:
+        10⁶ bytes; teacher_seconds: wall time of `before`, 0 where nothing is needed.
     """
     known = [run for run in runs if run is not None]
     whole = [run for run in known if not interrupted(run)]
@@ -40,7 +40,7 @@ def training_cost(runs: Sequence[Record | None], before: Sequence[Sequence[Recor
 
 
 def interrupted(record: Record) -> bool:
-    """Whether its seconds leave out what was done before an interruption."""
+    """Whether its seconds leave out the time before an interruption."""
     return bool(record.get("resumed_from", record.get("resumed", False)))
 
 

@@ -1,4 +1,4 @@
-"""Which data goes with which task: combinations of parameters that cannot be, found before anything runs."""
+"""Which data goes with which task: impossible combinations of parameters, found before anything runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from distill.config.params import Params
 
-#: data.mismatched where there is no second validation file: DVC wants a file to exist.
+#: data.mismatched where there is no second validation file: DVC needs a file that exists.
 NO_FILE = "data/none"
 #: The embedded corpora of each task.
 EMBEDDED = {"qa": ("questions",), "classification": ("sentences", "pairs"), "regression": ("similarity",)}
@@ -46,11 +46,11 @@ def _check_questions(params: Params) -> None:
         raise ValueError(
             f"features: doc_stride {features.doc_stride} must be smaller than max_length {features.max_length}"
         )
-    for name, idle in (("text_pair", None), ("labels", None), ("strip_html", False)):
-        if (value := getattr(data, name)) != idle:
+    for name, unused in (("text_pair", None), ("labels", None), ("strip_html", False)):
+        if (value := getattr(data, name)) != unused:
             raise ValueError(
                 f"data.{name} is {value!r} but task is 'qa', which does not read it: set it to"
-                f" {'null' if idle is None else 'false'}"
+                f" {'null' if unused is None else 'false'}"
             )
 
 
@@ -66,8 +66,8 @@ def _check_texts(params: Params) -> None:
         if pair != (data.text_pair is not None):
             fix = "name its column of second texts, sentence2" if pair else "set it to null"
             raise ValueError(f"data.text_pair is {data.text_pair!r} but data.embedded is {data.embedded!r}: {fix}")
-    named = [name for name in (data.text, data.text_pair, data.label, data.id) if name is not None]
-    if twice := sorted({name for name in named if named.count(name) > 1}):
+    columns = [name for name in (data.text, data.text_pair, data.label, data.id) if name is not None]
+    if twice := sorted({name for name in columns if columns.count(name) > 1}):
         raise ValueError(
             f"data: two of text, text_pair, label and id name the column {twice[0]!r}: name each column once"
         )

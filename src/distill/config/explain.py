@@ -12,12 +12,12 @@ MISSING = "missing: every parameter stands in the file, see the one that came wi
 
 
 def explain(error: ValidationError, schema: type[BaseModel], prefix: str, sections: Sequence[str] = ()) -> list[str]:
-    """A line for each thing that is wrong: field, value and fix.
+    """A line for each error: field, value and fix.
 
     Args:
-        schema: what was validated.
-        prefix: the section's name; empty for all of params.yaml.
-        sections: names at the top level that `schema` does not have as fields: those of the methods.
+        schema: type that the values were validated against.
+        prefix: name of the section; empty for all of params.yaml.
+        sections: names of the methods' sections, which stand at the top level and are no fields of `schema`.
     """
     lines = []
     for item in error.errors():

@@ -6,9 +6,9 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-#: Where local metrics lie: a dependency of the stages that score models, so that a change of a script scores anew.
+#: Folder of local metrics. The stages that score models depend on it, so they run again when a script changes.
 FOLDER = "extra_metrics"
-#: Beginnings of names that the project's own scores have.
+#: Prefixes in the names of the project's own scores.
 RESERVED = (
     "best",
     "ece",
@@ -24,17 +24,17 @@ RESERVED = (
 
 
 def prefix(name: str) -> str:
-    """What names of a metric's scores begin with: extra_metrics/overlap → overlap, evaluate-metric/rouge → rouge."""
+    """The prefix of a metric's scores: extra_metrics/overlap → overlap, evaluate-metric/rouge → rouge."""
     return PurePosixPath(name).name.removesuffix(".py")
 
 
 def is_local(name: str) -> bool:
-    """Whether a name is a path: in the folder of local metrics, or of a form that no id on the hub has."""
+    """Whether a name is a path: in the folder of local metrics, or of a form that no hub id has."""
     return name.startswith((f"{FOLDER}/", ".", "/", "~")) or name.endswith(".py") or name.count("/") > 1
 
 
 def script(name: str) -> Path:
-    """The file that a local name stands for: a script, or the one in a folder that is called like the folder."""
+    """The file that a local name stands for: a script, or the script in a folder that has the folder's name."""
     path = Path(name)
     return path if path.suffix == ".py" else path / f"{path.name}.py"
 
@@ -45,7 +45,7 @@ def as_mapping(entry: Any) -> Any:
 
 
 def check(name: str) -> str:
-    """The name; a ValueError where it cannot be loaded or its scores could not be told from others."""
+    """The name; a ValueError where it cannot be loaded, or other scores could have the same names."""
     if is_local(name) or script(name).is_file():
         parts = PurePosixPath(name).parts
         if not parts or parts[0] != FOLDER or ".." in parts or len(parts) < 2:
@@ -67,14 +67,14 @@ def check(name: str) -> str:
 
 
 def check_args(args: dict[str, Any]) -> dict[str, Any]:
-    """The keyword arguments of `compute`; a ValueError where they hold what the task hands over."""
-    if given := [name for name in ("predictions", "references") if name in args]:
-        raise ValueError(f"{given[0]!r} is what the task hands over: take it out")
+    """The keyword arguments of `compute`; a ValueError where they hold arguments that the task passes."""
+    if reserved := [name for name in ("predictions", "references") if name in args]:
+        raise ValueError(f"{reserved[0]!r} is an argument that the task passes: take it out")
     return args
 
 
 def check_all(entries: list[Any]) -> list[Any]:
-    """The entries (with a `name` each); a ValueError where two metrics' scores would have the same names."""
+    """The entries, each with a `name`; a ValueError where two metrics' scores would have the same names."""
     prefixes = [prefix(entry.name) for entry in entries]
     if twice := [text for text in prefixes if prefixes.count(text) > 1]:
         raise ValueError(f"two metrics are called {twice[0]!r}, and so would be their scores: list one of them")

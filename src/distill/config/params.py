@@ -101,7 +101,7 @@ class Params(Section):
                 " student.model.path to null, or choose another init"
             )
         if self.features.tokenizer.path is None:
-            # Methods that train a generator say so themselves.
+            # Methods that train a generator check theirs themselves.
             for role in ("teacher", "student", *(["generator"] if self.augment.methods else [])):
                 if path := getattr(self, role).model.path:
                     raise ValueError(

@@ -22,12 +22,12 @@ from distill.config import metric_names
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Init = Literal["finetuned", "pretrained", "teacher_layers", "random"]
-# The tags choose one alternative, so that an error speaks of that one only.
+# The tags choose one alternative, so that an error names only that one.
 LayerMap = Annotated[
     Annotated[Literal["uniform", "last", "skip"], Tag("<name>")] | Annotated[list[Count], Tag("<list>")],
     Discriminator(lambda value: "<list>" if isinstance(value, list) else "<name>"),
 ]
-# A number or a schedule, as of the methods' weights; takd, whose weights they are, checks what a schedule says.
+# A number or a schedule, as in the methods' weights; method takd checks its schedules.
 LinkWeight = Annotated[
     Annotated[float, Field(ge=0), Tag("<number>")] | Annotated[dict[str, Any], Tag("<schedule>")],
     Discriminator(lambda value: "<schedule>" if isinstance(value, dict) else "<number>"),
@@ -156,7 +156,7 @@ class _SharedTraining(Section):
 
 
 class TrainingDefaults(_SharedTraining):
-    """Section `training`: what a section of a single training takes where it says nothing else."""
+    """Section `training`: values for the sections of single trainings, which may set their own."""
 
     seed: int
 
@@ -180,7 +180,7 @@ class Training(_SharedTraining):
 
 
 class Teacher(Training):
-    """The model that is learnt from."""
+    """The model that students learn from."""
 
     model: Model
     label_noise: Annotated[float, Field(ge=0, le=1)]
@@ -219,7 +219,7 @@ class Student(Training):
 
 
 class Link(Section):
-    """An assistant in the chain from teacher to student; its `init` speaks of the model before it."""
+    """An assistant in the chain from teacher to student; its `init` refers to the model before it."""
 
     model: Model
     layers: LayerMap

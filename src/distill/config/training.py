@@ -1,4 +1,4 @@
-"""Section `training`: what all trainings share, and how the sections of single trainings take it over."""
+"""Section `training`: values that all trainings share, and how the sections of single trainings inherit them."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ SECTIONS: dict[str, type[Training]] = {
 
 
 def shared(section: str) -> list[str]:
-    """The values that a section may leave to `training`; none for a section that trains nothing."""
+    """Names of the values that a section may leave to `training`; none for a section that trains nothing."""
     fields = SECTIONS[section].model_fields if section in SECTIONS else {}
     return [name for name in TrainingDefaults.model_fields if name in fields]
 
 
 def complete(sections: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections of params.yaml, each training's with the values of `training` that it does not set for itself."""
+    """The sections of params.yaml, those of trainings with the values of `training` that they do not set."""
     completed = dict(sections)
     values = sections.get(NAME)
     for name in SECTIONS:
         if isinstance(values, Mapping) and isinstance(sections.get(name), Mapping):
-            taken = {field: values[field] for field in shared(name) if field in values}
-            completed[name] = taken | dict(sections[name])
+            defaults = {field: values[field] for field in shared(name) if field in values}
+            completed[name] = defaults | dict(sections[name])
     return completed

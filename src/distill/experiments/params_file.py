@@ -1,8 +1,8 @@
-"""Changing values in params.yaml: what comes out is what DVC writes, so that one change is one line.
+"""Changing values in params.yaml: the text is as DVC writes it, so that one change is one line.
 
 ruamel.yaml's round trip, as DVC uses it, keeps comments and order. Three things are done by hand: floats get a point,
 because YAML 1.1 takes 1e-05 for text; a new value goes before its section's last, behind which the comments of the next
-section hang; and an item that is taken out leaves such comments to the item before it.
+section hang; and such comments of a removed item move to the item before it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def literal(value: Any, quote: Callable[[str], str] | None = None) -> str:
 
     Args:
         value: text, number, bool, None, or lists and mappings of those.
-        quote: how to write text that cannot stand bare; the default is JSON's way.
+        quote: function that quotes text which cannot stand bare; by default as JSON does.
 
     Raises:
         UserError: the value is of another type (a date, for instance), or not finite.
@@ -70,18 +70,18 @@ def literal(value: Any, quote: Callable[[str], str] | None = None) -> str:
 
 
 def replace(text: str, values: Mapping[tuple[str, ...], Any], removed: Iterable[tuple[str, ...]] = ()) -> str:
-    """Set values, and take some out.
+    """Set values, and remove some.
 
     Args:
         text: a YAML mapping.
         values: path of keys to value, as ``{("ted", "mse_alpha"): 100}``. The last key of a path may be new.
-        removed: paths to take out.
+        removed: paths of keys to remove.
 
     Returns:
         The text with those values changed. Comments inside a list or mapping that is replaced go.
 
     Raises:
-        KeyError: the section of a path is not in `text`, or what is to be taken out is not.
+        KeyError: `text` lacks the section of a path, or a key that is to be removed.
     """
     if not values and not (removed := list(removed)):
         return text
@@ -101,7 +101,7 @@ def replace(text: str, values: Mapping[tuple[str, ...], Any], removed: Iterable[
         section = _section(data, path)
         if path[-1] not in section:
             raise KeyError(".".join(path))
-        _take_out(section, path[-1])
+        _remove(section, path[-1])
     stream = io.StringIO()
     yaml.dump(data, stream)
     return stream.getvalue()
@@ -116,7 +116,7 @@ def _section(data: CommentedMap, path: tuple[str, ...]) -> CommentedMap:
     return data
 
 
-def _take_out(section: CommentedMap, key: str) -> None:
+def _remove(section: CommentedMap, key: str) -> None:
     """Delete a key and the comment on its line; the lines of comment after it stay."""
     keys = list(section)
     place = keys.index(key)

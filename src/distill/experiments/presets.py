@@ -11,12 +11,11 @@ It may give any part of the sections in params.yaml, and nothing that is not the
 merged key by key, lists and values are replaced, and so is `config` as a whole: its keys are fields
 of a transformers configuration, and those of one architecture mean nothing to another.
 
-What it gives in `training` holds for all trainings: the value that a section (`teacher`, say) has for
-itself goes, unless the preset gives that one too. So a preset means the same after any other.
+What it gives in `training` holds for all trainings: a value that a section (`teacher`, say) sets for
+itself is removed, unless the preset sets that one too. So a preset means the same after any other.
 
-With `extends: other` it begins with the values of `other.yaml` beside it and has its own on top, by
-the same rules. What several presets share and is none by itself stands in `presets/shared/`
-(`extends: shared/name`).
+With `extends: other` its values are merged into those of `other.yaml` beside it, by the same rules.
+Values that several presets share stand in `presets/shared/` (`extends: shared/name`).
 """
 
 from __future__ import annotations
@@ -70,18 +69,18 @@ def find(name_or_path: str | Path, folder: Path = FOLDER) -> Path:
     Raises:
         UserError: there is no such file; the message has the nearest name.
     """
-    given = Path(name_or_path)
-    is_path = given.suffix in (".yaml", ".yml") or len(given.parts) > 1
-    path = given if is_path else folder / f"{given}.yaml"
+    name = Path(name_or_path)
+    is_path = name.suffix in (".yaml", ".yml") or len(name.parts) > 1
+    path = name if is_path else folder / f"{name}.yaml"
     if path.is_file():
         return path
     if is_path:
         raise UserError(f"{path}: no such preset file: give an existing path, or a name from --list")
-    raise UserError(f"presets: no preset {str(given)!r}{_nearest(str(given), names(folder))}")
+    raise UserError(f"presets: no preset {str(name)!r}{_nearest(str(name), names(folder))}")
 
 
 def load(name_or_path: str | Path, folder: Path = FOLDER) -> dict[str, Any]:
-    """Read a preset as plain values, on top of those that it extends.
+    """Read a preset as plain values, merged into those that it extends.
 
     Raises:
         UserError: there is no such preset, it is not a YAML mapping of names, it holds something
@@ -114,12 +113,12 @@ def _on_top(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any
 
 def _superseded(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, list[str]]:
     """Section → its values in `lower` that give way to those of section `training` in `upper`."""
-    given = upper.get(training.NAME)
+    defaults = upper.get(training.NAME)
     superseded = {}
-    for name in training.SECTIONS if isinstance(given, Mapping) else ():
-        section, kept = lower.get(name), upper.get(name, {})
-        if isinstance(section, Mapping) and isinstance(kept, Mapping):
-            keys = [key for key in training.shared(name) if key in given and key in section and key not in kept]
+    for name in training.SECTIONS if isinstance(defaults, Mapping) else ():
+        old, new = lower.get(name), upper.get(name, {})
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            keys = [key for key in training.shared(name) if key in defaults and key in old and key not in new]
             superseded |= {name: keys} if keys else {}
     return superseded
 
@@ -162,7 +161,7 @@ def changes(params_text: str, preset: Mapping[str, Any], source: str | Path = "p
     Args:
         params_text: the params file's text.
         preset: partial parameters, see :func:`load`.
-        source: what errors call the preset.
+        source: name of the preset in errors.
 
     Raises:
         UserError: the preset names a parameter that the file lacks (the message has the nearest
@@ -185,7 +184,7 @@ def merge(params_text: str, preset: Mapping[str, Any], source: str | Path = "pre
     different = changes(params_text, preset, source)
     values = {change.path: change.new for change in different if change.new is not ABSENT}
     merged = params_file.replace(params_text, values, [c.path for c in different if c.new is ABSENT])
-    # A value behind an alias has several places: read the result back, so that no wrong file comes out.
+    # A value behind an alias has several places: the result is read back, so that no wrong file is written.
     params = reading.parse(params_text, "params.yaml")
     if reading.parse(merged, "params.yaml") != _on_top(params, preset):
         raise UserError(
@@ -198,9 +197,9 @@ def merge(params_text: str, preset: Mapping[str, Any], source: str | Path = "pre
 def as_overrides(params_text: str, preset: Mapping[str, Any], source: str | Path = "preset") -> list[str]:
     """The preset's changes in Hydra's override grammar, each an argument for `dvc exp run -S`.
 
-    ``a.b=value`` for values and lists, ``+a.b=value`` for one that params.yaml does not have yet, and ``~a.b`` to take
-    one out. A mapping that comes or goes as a whole takes two, ``~a.b`` and ``+a.b={...}``, because Hydra merges
-    mappings. Arguments and errors as in :func:`changes`.
+    ``a.b=value`` for values and lists, ``+a.b=value`` for one that params.yaml does not have yet, and ``~a.b`` to
+    remove one. A mapping that replaces a value, or is replaced, takes two, ``~a.b`` and ``+a.b={...}``, because Hydra
+    merges mappings. Arguments and errors as in :func:`changes`.
     """
     overrides = []
     for path, old, new in changes(params_text, preset, source):

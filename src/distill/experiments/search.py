@@ -1,7 +1,7 @@
 """Which values to try next: Optuna's tree-structured Parzen estimator, as a function of what is known so far.
 
 J. Bergstra and others, Algorithms for Hyper-Parameter Optimization, NeurIPS 2011. Nothing is kept between two calls:
-whoever keeps the results (DVC's experiments) can stop and go on, and gets the proposal that would have come anyway.
+a caller that keeps the results (DVC's experiments) can stop and resume, and gets the same proposals.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import yaml
 from distill.errors import UserError
 
 KINDS = ("log", "float", "int", "choice")
-_DIGITS = 4  # of proposed numbers: no score hangs on a fifth, and people read and type them
+_DIGITS = 4  # significant digits of proposed numbers: no score depends on a fifth, and people read and type them
 
 Known = tuple[tuple[Any, ...], float | None]
 
@@ -49,10 +49,10 @@ class Space:
 
 
 def parse(text: str) -> Space:
-    """`ted.mse_alpha=log:10:10000`, `…=float:0:1`, `…=int:1:8`, `…=choice:uniform,last` → what it says.
+    """`ted.mse_alpha=log:10:10000`, `…=float:0:1`, `…=int:1:8`, `…=choice:uniform,last` → a `Space`.
 
     Raises:
-        UserError: the text says something else, or an impossible range.
+        UserError: the text has another form, or an impossible range.
     """
     name, equals, described = text.partition("=")
     kind, colon, rest = described.partition(":")
@@ -105,7 +105,7 @@ def propose(spaces: Sequence[Space], known: Sequence[Known], seed: int) -> tuple
             distributions[space.name] = IntDistribution(int(space.low), int(space.high))
         else:
             distributions[space.name] = FloatDistribution(space.low, space.high, log=space.kind == "log")
-    # A sampler with the same seed begins its draws anew, so each trial has a seed of its own.
+    # A sampler of the same seed repeats its draws, so each trial has another seed.
     drawn = int(np.random.SeedSequence([seed, len(known)]).generate_state(1)[0])
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=drawn))
     for values, score in known:

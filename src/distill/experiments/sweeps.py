@@ -1,4 +1,4 @@
-"""Experiments that differ in one parameter or a few, as one table: which value to take, by the selection split."""
+"""Experiments that differ in one parameter or a few, as one table: the best value, by the selection split."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from distill.config import training
 from distill.config.values import flatten
 from distill.errors import UserError
 
-#: Sections that change no score: they may differ. `methods` may, where the model's own list still names it.
+#: Sections that change no score and may differ between runs; `methods` may where it still names the model.
 WITHOUT_EFFECT = ("compare", "cost", "export", "methods", "runtime", "tracking")
 _SELECTION = "selection_"
 
@@ -27,7 +27,7 @@ class Run:
         name: name of the experiment.
         params: params.yaml as plain values.
         summary: metrics/summary.json; empty if there is none.
-        problem: why its scores are no answer to what its parameters ask; empty: they are one.
+        problem: reason why its scores do not belong to its parameters; empty: they do.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Sweep:
         parameters: dotted names.
         model: name of the model whose scores are compared: `teacher`, `student` or a method.
         points: the runs in their order, the baseline first.
-        left_out: name of a run → why it is not among them.
+        left_out: name of a run → reason why it is not among the points.
     """
 
     parameters: tuple[str, ...]
@@ -64,7 +64,7 @@ class Sweep:
 
     @property
     def selection(self) -> str:
-        """The name of the score on the selection split, by which one chooses: `selection_f1`."""
+        """The name of the score on the selection split, by which the best point is chosen: `selection_f1`."""
         names = [key for key in self.points[0].scores if key.startswith(_SELECTION) and not key.endswith("_std")]
         if not names:
             raise UserError(f"metrics/summary.json: {self.model} has no score on the selection split: run `dvc repro`")
@@ -86,7 +86,7 @@ class Sweep:
 
 
 def model_of(parameters: Sequence[str], models: Iterable[str]) -> str:
-    """The model whose section all the parameters stand in.
+    """The model whose section has all the parameters.
 
     Raises:
         UserError: there is no such model, or there are several.
@@ -102,7 +102,7 @@ def model_of(parameters: Sequence[str], models: Iterable[str]) -> str:
 
 
 def value_of(params: Mapping[str, Any], name: str) -> Any:
-    """The value at a dotted name; what the section of a training does not set is that of section `training`.
+    """The value at a dotted name; the section of a training falls back on section `training`.
 
     Raises:
         UserError: there is none; the message has the nearest name.
@@ -148,15 +148,15 @@ def _misfit(run: Run, baseline: Run, parameters: Sequence[str], model: str) -> s
         return f"no scores of {model}"
     changed = differences(baseline.params, run.params)
     swept = [name for name in changed if any(_is_below(name, parameter) for parameter in parameters)]
-    others = [name for name in changed if name not in swept and name.partition(".")[0] not in WITHOUT_EFFECT]
+    unwanted = [name for name in changed if name not in swept and name.partition(".")[0] not in WITHOUT_EFFECT]
     copies = [model in values.get("augment", {}).get("methods", []) for values in (baseline.params, run.params)]
-    if copies[0] == copies[1] and "augment.methods" in others:
-        others.remove("augment.methods")
+    if copies[0] == copies[1] and "augment.methods" in unwanted:
+        unwanted.remove("augment.methods")
     if run is not baseline and not swept:
         return f"does not change {' or '.join(parameters)}"
-    if others:
-        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-        return f"differs in {', '.join(others[:3])}{more} too"
+    if unwanted:
+        more = f" and {len(unwanted) - 3} more" if len(unwanted) > 3 else ""
+        return f"differs in {', '.join(unwanted[:3])}{more} too"
     return ""
 
 
@@ -187,8 +187,8 @@ def table(sweep: Sweep) -> list[str]:
 def write_csv(sweep: Sweep, path: Path) -> None:
     """The same for plots: `experiment`, `value` (of several parameters their names), `model`, `seeds`, then the scores.
 
-    `score` is the reported score by which one compares, and `selection_score` the same on the selection split, whatever
-    the task calls them; they stand there by their own names too.
+    `score` repeats the reported score by which runs are compared, and `selection_score` the same score on the selection
+    split, so that plots of every task find them.
     """
     columns = ["value"] if len(sweep.parameters) == 1 else list(sweep.parameters)
     known = dict.fromkeys(key for point in sweep.points for key in point.scores if key != "seeds")
@@ -204,7 +204,7 @@ def write_csv(sweep: Sweep, path: Path) -> None:
 
 
 def shown(value: Any) -> str:
-    """A value on one line; what is no text as JSON has it."""
+    """A value on one line: texts as they are, all others as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

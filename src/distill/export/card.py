@@ -1,7 +1,7 @@
-"""The model card (README.md) of an exported student, from the figures that its run has written.
+"""The model card (README.md) of an exported student, from the figures that its run wrote.
 
 Front matter as the Hugging Face hub reads it (`huggingface_hub.ModelCardData`). The language and the licence of the
-training data are unknown here: whoever publishes a model adds them.
+training data are unknown here: add them before a model is published.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from distill.report import templates
 from distill.report.results import title
 
 TEMPLATE = Path(__file__).with_name("card.md.j2")
-#: Our scores by the names that the hub has for them.
+#: Score → the hub's name of it.
 HUB_METRICS = {
     "em": "exact_match",
     "f1": "f1",

@@ -1,4 +1,4 @@
-"""A model as ONNX, for any number of rows and any length, and whether it computes the same."""
+"""A model as ONNX, for any number of rows and any length, and the check that it computes the same."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from distill.errors import UserError
 #: Largest difference of a logit that is taken for rounding: float32 in another order of operations.
 TOLERANCE = 1e-3
 
-# Two or more of each, because the exporter takes a 1 for a constant; different numbers, or both axes would be one.
+# Above 1, because the exporter takes a 1 for a constant; different, because it takes equal numbers for one axis.
 _ROWS, _TOKENS = 2, 11
 
 
@@ -35,22 +35,22 @@ class _Logits(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         kinds = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        found = self.model(input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **kinds)
-        return tuple(found[name] for name in self.outputs)
+        values = self.model(input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **kinds)
+        return tuple(values[name] for name in self.outputs)
 
 
-def inputs(model: PreTrainedModel, made: Sequence[str]) -> list[str]:
+def inputs(model: PreTrainedModel, tokenized: Sequence[str]) -> list[str]:
     """The inputs of the exported model: token types only where the tokenizer makes them and the model reads them.
 
     Args:
-        made: what the tokenizer makes (`tokenizer.model_input_names`).
+        tokenized: names of what the tokenizer makes (`tokenizer.model_input_names`).
     """
     takes = "token_type_ids" in inspect.signature(type(model).forward).parameters
     reads = takes and (getattr(model.config, "type_vocab_size", 0) or 0) > 0
-    return ["input_ids", "attention_mask", *(["token_type_ids"] if reads and "token_type_ids" in made else [])]
+    return ["input_ids", "attention_mask", *(["token_type_ids"] if reads and "token_type_ids" in tokenized else [])]
 
 
-def write(model: PreTrainedModel, per_token: bool, made: Sequence[str], file: Path) -> None:
+def write(model: PreTrainedModel, per_token: bool, tokenized: Sequence[str], file: Path) -> None:
     """Write the model as ONNX in float32.
 
     Its inputs are those of `inputs`, int64 (batch, length), its outputs `start_logits` and `end_logits`, float32
@@ -58,16 +58,16 @@ def write(model: PreTrainedModel, per_token: bool, made: Sequence[str], file: Pa
     path of this machine.
 
     Args:
-        model: on the CPU, in evaluation mode, float32.
-        per_token: a row of logits per token (question answering).
-        made: what the tokenizer makes.
+        model: model on the CPU, in evaluation mode, float32.
+        per_token: whether there is a row of logits per token (question answering).
+        tokenized: names of what the tokenizer makes.
 
     Raises:
         UserError: torch cannot export this architecture.
     """
-    names = inputs(model, made)
+    names = inputs(model, tokenized)
     outputs = ["start_logits", "end_logits"] if per_token else ["logits"]
-    # A tensor of its own for each input: the exporter takes one that is given twice for one input.
+    # A separate tensor for each input: the exporter takes two inputs that are the same tensor for one.
     example = tuple(torch.ones(_ROWS, _TOKENS, dtype=torch.int64) for _ in names)
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
     try:
@@ -81,7 +81,7 @@ def write(model: PreTrainedModel, per_token: bool, made: Sequence[str], file: Pa
                 dynamo=True,
                 verbose=False,
             )
-    except Exception as error:  # whatever torch's exporter, or the model's code under it, may raise
+    except Exception as error:  # torch's exporter and the model's code raise exceptions of many types
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"params.yaml: export.methods: torch.onnx.export cannot export a {model.config.model_type} ({reason}): take"
@@ -93,7 +93,7 @@ def write(model: PreTrainedModel, per_token: bool, made: Sequence[str], file: Pa
 
 
 def _strip(proto: onnx.ModelProto) -> None:
-    """Without what the exporter notes of the code that each node came from: paths of this machine."""
+    """Remove the exporter's notes on the source code of each node, which hold paths of this machine."""
     del proto.metadata_props[:]
     graph = proto.graph
     parts = [graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer]
@@ -107,7 +107,7 @@ def _strip(proto: onnx.ModelProto) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks: what matters of them becomes an error or shows in the parity."""
+    """Silence the exporter's remarks: what matters becomes an error or shows in the parity check."""
     names = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
     levels = {name: logging.getLogger(name).level for name in names}
     with warnings.catch_warnings():
@@ -125,7 +125,7 @@ def check_parity(exported: np.ndarray, reference: np.ndarray, file: Path) -> flo
     """The largest absolute difference of two models' logits over the same rows.
 
     Raises:
-        UserError: it is above `TOLERANCE`, or no number.
+        UserError: it is above `TOLERANCE`, or NaN.
     """
     largest = float(np.abs(exported.astype(np.float64) - reference.astype(np.float64)).max())
     if not largest <= TOLERANCE:

@@ -1,7 +1,7 @@
 """int8 by dynamic quantization: weights are stored as int8, activations are quantized while the model runs.
 
-By onnxruntime's `quantize_dynamic`, without calibration data. Matrix products and embeddings are quantized; what is
-done between them stays float32.
+By onnxruntime's `quantize_dynamic`, without calibration data. Matrix products and embeddings are quantized; all
+other operations stay float32.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import onnx
 def int8(source: Path, target: Path) -> None:
     """Write the int8 model of an ONNX model in float32.
 
-    A scale for each output channel of a weight costs nothing when the model runs and loses less than one for all.
+    A scale for each output channel of a weight costs no time when the model runs and loses less than a single scale.
     Weights use 7 of the 8 bits: processors without VNNI add products in 16 bits, which 8 overflow (onnxruntime's
-    documentation of quantization on x86), and the model is to be taken to other machines.
+    documentation of quantization on x86), and the model must work on other machines too.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -35,6 +35,6 @@ def int8(source: Path, target: Path) -> None:
 
 
 def _without_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Without noted shapes in between: the quantizer transposes weights and would find the old ones beside them."""
+    """Remove the shapes of intermediate values: the quantizer transposes weights, and they would be wrong."""
     del model.graph.value_info[:]
     return model

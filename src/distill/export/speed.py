@@ -1,4 +1,4 @@
-"""How fast the forms of one model are on this machine's CPU, timed in turns so that a busy machine hurts all alike."""
+"""Speed of a model's forms on this machine's CPU, timed in turns so that other work slows all of them equally."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 from distill.analysis import model_cost
 from distill.inference.model import Run, batches
 
-# Batches that are timed, spread evenly over the lengths; every one of them counts as often as the others.
+# Batches that are timed, spread evenly over the lengths; all are run equally often.
 _SINGLE, _LARGER = 64, 4
 
 
@@ -26,9 +26,9 @@ def measure(
     """Latency and throughput of each form; reading texts, tokenizing and the search for answers are not in it.
 
     Args:
-        features: rows to run (see `inference.batches`).
-        batch_size: of throughput; fewer where there are fewer rows.
-        seconds: of timing for each form and size, at least.
+        features: rows to run (see `inference.model.batches`).
+        batch_size: rows of a batch for throughput; fewer where there are fewer rows.
+        seconds: least time of measurement for each form and size.
 
     Returns:
         `latency_ms` (median over rows that are run one by one) and `throughput` (rows per second), by form.

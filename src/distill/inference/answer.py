@@ -22,9 +22,9 @@ from distill.inference import cli
 from distill.inference.model import Model, load
 from distill.tasks import spans as answers
 
-# For checkpoints, which do not say how they are asked: what transformers' own examples for SQuAD take.
-_USUAL = {"max_length": 384, "doc_stride": 128, "n_best": 20, "max_answer_length": 30}
-_USUAL |= {"threshold": 0.0, "pairs": True, "temperature": 1.0}
+# Settings for checkpoints, which hold none: those of transformers' own examples for SQuAD.
+_DEFAULTS = {"max_length": 384, "doc_stride": 128, "n_best": 20, "max_answer_length": 30}
+_DEFAULTS |= {"threshold": 0.0, "pairs": True, "temperature": 1.0}
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,15 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says to a question.
+    """A model's answer to a question.
 
     Attributes:
-        text: of the answer, "" where the context has none.
-        start, end: its characters in the context, None where there is none.
-        confidence: 0–1, that this is the answer: softmax over the scores of the candidates and of "no answer", each
-            divided by the model's temperature.
+        text: text of the answer, "" where the context has none.
+        start, end: characters in the context, from `start` to before `end`; None where it has no answer.
+        confidence: confidence (0–1) that this is the answer: softmax over the scores of the candidates and of "no
+            answer", each divided by the model's temperature.
         null_odds: score of "no answer" minus that of the best candidate; above the threshold there is no answer.
-        candidates: the best places, best first, whatever the threshold says.
+        candidates: the best places, best first, also where the threshold says that there is no answer.
     """
 
     text: str
@@ -62,7 +62,7 @@ def answer(model: Model, questions: Sequence[tuple[str, str]]) -> list[Answer]:
     """Answers to (question, context) pairs.
 
     Raises:
-        UserError: a question or context is empty, a question too long, or the model is none for questions.
+        UserError: a question or context is empty, a question too long, or the model answers no questions.
     """
     settings = model.settings
     if settings.task != "qa":
@@ -70,47 +70,47 @@ def answer(model: Model, questions: Sequence[tuple[str, str]]) -> list[Answer]:
     for number, (question, context) in enumerate(questions, start=1):
         if not question.strip() or not context.strip():
             raise UserError(f"question {number}: {'context' if question.strip() else 'question'}: is empty")
-    none = {"text": [], "answer_start": []}
-    rows = [{"id": str(i + 1), "question": q, "context": c, "answers": none} for i, (q, c) in enumerate(questions)]
+    no_gold = {"text": [], "answer_start": []}
+    rows = [{"id": str(i + 1), "question": q, "context": c, "answers": no_gold} for i, (q, c) in enumerate(questions)]
     table = pa.Table.from_batches(
         list(question_features.encode(rows, model.tokenizer, settings.max_length, settings.doc_stride))
     )
     logits, offsets = model.logits(table)
     windows, contexts = answers.Windows.from_table(table), [context for _, context in questions]
-    found = answers.search(windows, contexts, logits, offsets, settings.n_best, settings.max_answer_length)
-    scores = answers.candidate_scores(found, settings.threshold is not None)
-    scores[~np.isfinite(scores).any(1)] = 0  # nothing that could be answered: softmax would give NaN
+    best = answers.search(windows, contexts, logits, offsets, settings.n_best, settings.max_answer_length)
+    scores = answers.candidate_scores(best, settings.threshold is not None)
+    scores[~np.isfinite(scores).any(1)] = 0  # no candidate at all: softmax would give NaN
     shares = softmax(scores / settings.temperature, axis=1)
-    rows = zip(found.nbest, found.null_odds.tolist(), shares.tolist(), strict=True)
+    rows = zip(best.nbest, best.null_odds.tolist(), shares.tolist(), strict=True)
     return [_answer(spans, odds, share, settings.threshold) for spans, odds, share in rows]
 
 
 def _answer(spans: list[answers.Span], odds: float, shares: list[float], threshold: float | None) -> Answer:
     """One answer; `shares` begin with that of "no answer" where there is a threshold."""
-    none = [0.0]  # SQuAD v1.1: every question has an answer, so none found is none believed
+    no_answer = 0.0  # SQuAD v1.1: every question has an answer, so an empty one has no confidence
     if threshold is not None:
-        none, shares = shares[:1], shares[1:]
+        no_answer, *shares = shares
     candidates = [Candidate(s.text, s.start, s.end, share) for s, share in zip(spans, shares, strict=False)]
     if not spans or (threshold is not None and odds > threshold):
-        return Answer("", None, None, none[0], odds, candidates)
+        return Answer("", None, None, no_answer, odds, candidates)
     best = candidates[0]
     return Answer(best.text, best.start, best.end, best.confidence, odds, candidates)
 
 
-def _described(found: Answer, shown: int) -> dict[str, Any]:
-    """As JSON, with as many candidates as are asked for."""
-    described = asdict(found)
+def _described(result: Answer, shown: int) -> dict[str, Any]:
+    """An answer as JSON values, with `shown` candidates at most."""
+    described = asdict(result)
     return described | {"candidates": described["candidates"][:shown]}
 
 
-def _lines(found: Answer, shown: int) -> list[str]:
-    """As text for people."""
-    place = f", characters {found.start}–{found.end} of the context" if found.text else ""
-    lines = [found.text or "(the context has no answer)", f"confidence {found.confidence:.2f}{place}"]
+def _lines(result: Answer, shown: int) -> list[str]:
+    """An answer as text for people, with `shown` candidates at most."""
+    place = f", characters {result.start}–{result.end} of the context" if result.text else ""
+    lines = [result.text or "(the context has no answer)", f"confidence {result.confidence:.2f}{place}"]
     if shown > 1:
         lines += [
-            f"{rank}. {one.text}  (confidence {one.confidence:.2f}, characters {one.start}–{one.end})"
-            for rank, one in enumerate(found.candidates[:shown], start=1)
+            f"{rank}. {span.text}  (confidence {span.confidence:.2f}, characters {span.start}–{span.end})"
+            for rank, span in enumerate(result.candidates[:shown], start=1)
         ]
     return lines
 
@@ -128,23 +128,23 @@ def main(words: Sequence[str]) -> None:
         parser.error("give a question and its context, or - alone")
     if options.n_best < 1:
         parser.error("--n-best: give 1 or more")
-    model = load(cli.model_path(options.model), options.int8, _given(options), _USUAL)
+    model = load(cli.model_path(options.model), options.int8, _overrides(options), _DEFAULTS)
     if options.question == "-":
 
         def ask(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            found = answer(model, [(row["question"], row["context"]) for row in rows])
-            return [_described(one, options.n_best) for one in found]
+            results = answer(model, [(row["question"], row["context"]) for row in rows])
+            return [_described(result, options.n_best) for result in results]
 
         cli.stream(cli.json_lines(sys.stdin, ("question", "context"), ("id",)), ask)
         return
-    (found,) = answer(model, [(options.question, options.context)])
+    (result,) = answer(model, [(options.question, options.context)])
     if options.json:
-        print(json.dumps(_described(found, options.n_best), ensure_ascii=False, indent=2))
+        print(json.dumps(_described(result, options.n_best), ensure_ascii=False, indent=2))
     else:
-        print("\n".join(_lines(found, options.n_best)))
+        print("\n".join(_lines(result, options.n_best)))
 
 
-def _given(options: argparse.Namespace) -> dict[str, Any]:
+def _overrides(options: argparse.Namespace) -> dict[str, Any]:
     if options.always:
         return {"threshold": None}
     return {} if options.threshold is None else {"threshold": options.threshold}

@@ -1,6 +1,6 @@
 """Classify a text or a pair: `python -m distill.classify "text" ["second text"] [--model data/export/kd/1]`.
 
-A model of a regression task gives its number.
+A model of a regression task gives a number.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from distill.errors import UserError
 from distill.inference import cli
 from distill.inference.model import Model, load
 
-# A checkpoint does not say how many texts it takes.
-_USUAL = {"temperature": 1.0}
+# Settings for checkpoints, which hold none; whether they take one text or two stays unknown.
+_DEFAULTS = {"temperature": 1.0}
 
 
 def classify(model: Model, texts: Sequence[tuple[str, str | None]]) -> list[dict[str, Any]]:
-    """What a model says to texts or pairs of texts.
+    """A model's classes, or numbers, for texts or pairs of texts.
 
     Returns:
-        for each `{"label": class, "confidence": 0–1, "probabilities": {class: 0–1}}`, the softmax of the logits divided
-        by the model's temperature; or `{"value": number}` in regression.
+        for each text `{"label": class, "confidence": 0–1, "probabilities": {class: 0–1}}`, the softmax of the logits
+        divided by the model's temperature; or `{"value": number}` in regression.
 
     Raises:
-        UserError: a text is empty, one text where two are needed or the reverse, or the model is one for questions.
+        UserError: a text is empty, one text where two are needed or the reverse, or the model answers questions.
     """
     settings = model.settings
     if settings.task == "qa":
@@ -63,12 +63,12 @@ def _check(texts: Sequence[tuple[str, str | None]], pairs: bool | None) -> None:
             raise UserError(f"text {number}: is empty")
 
 
-def _lines(found: dict[str, Any]) -> list[str]:
-    """As text for people: likely classes first."""
-    if "value" in found:
-        return [f"{found['value']:.4f}"]
-    shares = sorted(found["probabilities"].items(), key=lambda item: -item[1])
-    return [found["label"], *(f"{share:.3f}  {name}" for name, share in shares)]
+def _lines(result: dict[str, Any]) -> list[str]:
+    """A result as text for people: likely classes first."""
+    if "value" in result:
+        return [f"{result['value']:.4f}"]
+    shares = sorted(result["probabilities"].items(), key=lambda item: -item[1])
+    return [result["label"], *(f"{share:.3f}  {name}" for name, share in shares)]
 
 
 def main(words: Sequence[str]) -> None:
@@ -79,7 +79,7 @@ def main(words: Sequence[str]) -> None:
     options = parser.parse_args(words)
     if options.text == "-" and options.text_pair is not None:
         parser.error("give a text or two, or - alone")
-    model = load(cli.model_path(options.model), options.int8, usual=_USUAL)
+    model = load(cli.model_path(options.model), options.int8, defaults=_DEFAULTS)
     if options.text == "-":
 
         def ask(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -87,5 +87,5 @@ def main(words: Sequence[str]) -> None:
 
         cli.stream(cli.json_lines(sys.stdin, ("text",), ("text_pair", "id")), ask)
         return
-    (found,) = classify(model, [(options.text, options.text_pair)])
-    print(json.dumps(found, ensure_ascii=False, indent=2) if options.json else "\n".join(_lines(found)))
+    (result,) = classify(model, [(options.text, options.text_pair)])
+    print(json.dumps(result, ensure_ascii=False, indent=2) if options.json else "\n".join(_lines(result)))

@@ -1,7 +1,7 @@
-"""A model that is ready to be asked: a transformers checkpoint, or what stage export has made of one (ONNX, int8).
+"""A model for inference: a transformers checkpoint, or a folder that stage export made from one (ONNX, int8).
 
 An ONNX model runs without torch: nothing imports it before a transformers checkpoint is loaded. (transformers' Auto
-classes import it too; of an exported folder the tokenizer is read by itself.)
+classes import it too, so the tokenizer of an exported folder is loaded without them.)
 """
 
 from __future__ import annotations
@@ -26,22 +26,23 @@ if TYPE_CHECKING:
 #: What an exported folder holds besides configuration and tokenizer.
 SETTINGS, ONNX, INT8 = "task.json", "model.onnx", "model.int8.onnx"
 
-# Rows of a forward pass: more of them gain little on a CPU.
+# Rows of a forward pass: more gain little on a CPU.
 _BATCH = 16
 
 Run = Callable[[dict[str, np.ndarray]], np.ndarray]
 
 
 class Settings(BaseModel):
-    """How a model is asked: `task.json` of an exported folder. Fields that mean nothing in a task are null.
+    """How a model is run: `task.json` of an exported folder. Fields that a task does not use are null.
 
     Attributes:
         max_length: most tokens in a row, special tokens included.
-        doc_stride, n_best, max_answer_length: question answering; see `data.features` and `tasks.answers`.
-        threshold: question answering: on the null odds, above which the answer is that there is none; null: there is
-            always an answer (SQuAD v1.1).
-        pairs: whether two texts are taken; null: unknown.
-        temperature: by which scores are divided before they become confidences; 1: as they are.
+        doc_stride, n_best, max_answer_length: question answering; see `data.features.question_features` and
+            `tasks.spans`.
+        threshold: bound on the null odds in question answering, above which there is no answer; null: there always is
+            one (SQuAD v1.1).
+        pairs: whether the model takes two texts; null: unknown.
+        temperature: divisor of the scores before they become confidences; 1: none.
         labels: names of the classes.
     """
 
@@ -60,10 +61,11 @@ class Settings(BaseModel):
 
 @dataclass
 class Model:
-    """A model with all that is needed to ask it.
+    """A model with its settings and its tokenizer.
 
     Attributes:
-        run: a padded batch (int64 arrays (B, L)) → float32 logits, (B, L, 2) in question answering, else (B, C).
+        run: function from a padded batch (int64 arrays (B, L)) to float32 logits, (B, L, 2) in question answering, else
+            (B, C).
     """
 
     settings: Settings
@@ -74,7 +76,7 @@ class Model:
         """The logits of all rows, in their order.
 
         Args:
-            features: columns of `data.features.schema` or `data.text_features.schema`.
+            features: columns of `question_features.schema` or `text_features.schema` in `data.features`.
 
         Returns:
             (float32 logits (tokens, 2), one row of features after another, or (rows, C); int64 offsets (rows + 1,))
@@ -82,11 +84,11 @@ class Model:
         lengths = features.column("length").to_numpy().astype(np.int64)
         per_token = self.settings.task == "qa"
         offsets = np.concatenate([[0], np.cumsum(lengths if per_token else np.ones_like(lengths))])
-        found: list[np.ndarray | None] = [None] * len(lengths)
+        parts: list[np.ndarray | None] = [None] * len(lengths)
         for rows, batch in batches(features, self.tokenizer.pad_token_id, _BATCH):
             for row, values in zip(rows, self.run(batch), strict=True):
-                found[row] = values[: lengths[row]] if per_token else values[None]
-        return np.concatenate(found).astype(np.float32, copy=False), offsets
+                parts[row] = values[: lengths[row]] if per_token else values[None]
+        return np.concatenate(parts).astype(np.float32, copy=False), offsets
 
 
 def batches(features: pa.Table, pad_token_id: int, size: int) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
@@ -100,8 +102,8 @@ def batches(features: pa.Table, pad_token_id: int, size: int) -> Iterator[tuple[
         if name in features.column_names
     }
     order = np.argsort(-lengths, kind="stable")
-    for first in range(0, len(order), size):
-        rows = order[first : first + size]
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
         place = np.arange(lengths[rows].max())
         real = place < lengths[rows][:, None]
         index = np.where(real, starts[rows][:, None] + place, 0)
@@ -122,7 +124,7 @@ def onnx_session(file: Path, threads: int | None = None) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
-    options.log_severity_level = 3  # its remarks on single operators are of no use to whoever asks a question
+    options.log_severity_level = 3  # errors only: remarks on single operators do not help the user
     try:
         return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class of its own for every fault
@@ -158,23 +160,23 @@ def torch_run(model: Any, task: Any) -> Run:
 
 
 def load(
-    path: str, int8: bool = False, given: Mapping[str, Any] | None = None, usual: Mapping[str, Any] | None = None
+    path: str, int8: bool = False, overrides: Mapping[str, Any] | None = None, defaults: Mapping[str, Any] | None = None
 ) -> Model:
-    """Load what `path` holds.
+    """Load a model.
 
     Args:
         path: an exported folder, a transformers checkpoint with a head for questions or classes, or a hub id.
-        int8: the quantized model of an exported folder.
-        given: fields of `Settings` in place of the model's own.
-        usual: fields for a checkpoint, which says nothing but its task and classes. `max_length` is lowered to what
-            the model has positions for, and is that number where it is not given.
+        int8: whether to load the quantized model of an exported folder.
+        overrides: fields of `Settings` in place of the model's own.
+        defaults: fields for a checkpoint, which holds only its task and classes. `max_length` is lowered to the number
+            of the model's positions, and is that number where it is not given.
 
     Raises:
         UserError: it cannot be loaded, or is no such model.
     """
     folder = Path(path)
     if (folder / SETTINGS).is_file():
-        settings = _settings({**_read(folder / SETTINGS), **(given or {})}, folder / SETTINGS)
+        settings = _settings({**_read(folder / SETTINGS), **(overrides or {})}, folder / SETTINGS)
         file = folder / (INT8 if int8 else ONNX)
         if not file.is_file():
             fix = "set export.int8 and run `dvc repro`, or leave out --int8" if int8 else f"`dvc checkout {folder}`"
@@ -183,18 +185,18 @@ def load(
         return Model(settings, exported_tokenizer(folder, session), onnx_run(session))
     if int8:
         raise UserError(f"{path}: is no exported folder, and only those have an int8 model: leave out --int8")
-    return _load_checkpoint(path, given or {}, usual or {})
+    return _load_checkpoint(path, overrides or {}, defaults or {})
 
 
-def _load_checkpoint(path: str, given: Mapping[str, Any], usual: Mapping[str, Any]) -> Model:
+def _load_checkpoint(path: str, overrides: Mapping[str, Any], defaults: Mapping[str, Any]) -> Model:
     config, tokenizer = _configuration(path), _tokenizer(path)
     positions = getattr(config, "max_position_embeddings", 512)
-    if config.model_type in ("roberta", "xlm-roberta", "camembert"):  # they count positions from behind the padding's
+    if config.model_type in ("roberta", "xlm-roberta", "camembert"):  # their positions begin after that of the padding
         positions -= config.pad_token_id + 1
     longest = min(tokenizer.model_max_length, positions)
-    known = dict.fromkeys(Settings.model_fields) | {**usual, **_head(config, path)}
+    known = dict.fromkeys(Settings.model_fields) | {**defaults, **_head(config, path)}
     known["max_length"] = min(known["max_length"] or longest, longest)
-    settings = _settings({**known, **given}, path)
+    settings = _settings({**known, **overrides}, path)
 
     from distill.models import loading
     from distill.models.forward import default_device, freeze
@@ -221,7 +223,7 @@ def _head(config: PretrainedConfig, path: str) -> dict[str, Any]:
 
 
 def exported_tokenizer(folder: Path, session: Any) -> PreTrainedTokenizerFast:
-    """The tokenizer of an exported folder: tokenizer.json, which makes what the session takes."""
+    """The tokenizer of an exported folder: tokenizer.json, set to make the session's inputs."""
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     except Exception as error:  # broken files surface as exceptions of several libraries
@@ -269,6 +271,6 @@ def _settings(values: dict[str, Any], source: str | Path) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise UserError(f"{source}: {field}: {first.get('input')!r}: {first['msg'].lower()}") from error
+        problem = error.errors()[0]
+        field = ".".join(map(str, problem["loc"]))
+        raise UserError(f"{source}: {field}: {problem.get('input')!r}: {problem['msg'].lower()}") from error

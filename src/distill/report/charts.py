@@ -11,9 +11,9 @@ from distill.report import formatting
 from distill.report.results import BASELINE, Results, axis, heading, title
 from distill.report.svg import BLUE, GRID, INK, MUTED, ORANGE, PAPER, PURPLE, Picture, apart, draw
 
-# Colour and mark say the same, for those who do not see one of them.
+# Colour and mark show the same, for readers who cannot tell one of them.
 VERDICTS = {"better": (BLUE, "^"), "worse": (ORANGE, "v"), "cannot tell": (MUTED, "o"), "one seed": (MUTED, "o")}
-OWN = {"teacher": (INK, "s"), "student": (MUTED, "D"), BASELINE: (PURPLE, "D")}
+REFERENCES = {"teacher": (INK, "s"), "student": (MUTED, "D"), BASELINE: (PURPLE, "D")}
 ROW = 21  # height of a line of text in a list of models
 
 
@@ -39,13 +39,13 @@ def differences(results: Results) -> Picture | None:
         axes.grid(axis="y", visible=False)
         axes.set(xlabel=f"{metric} minus ft's (points)", ylabel="Method")
 
-    said = "; ".join(
+    listing = "; ".join(
         f"{name} {formatting.number(results.versus(name), signed=True)}"
         f" {formatting.interval(results.versus(name, 'low'), results.versus(name, 'high'))}"
         for name in reversed(rows)
     )
     scope = "examples only, one seed" if len(results.seeds) == 1 else "examples and seeds"
-    text = f"Difference to ft in {metric} with {level} intervals over {scope}: {said}"
+    text = f"Difference to ft in {metric} with {level} intervals over {scope}: {listing}"
     above = f"Difference to ft, with {level} intervals over {scope}"
     return draw("differences", above, text, 64 + ROW * len(rows), paint)
 
@@ -74,17 +74,17 @@ def scores(results: Results) -> Picture | None:
         axes.grid(axis="y", visible=False)
         axes.set(xlabel=axis(results.metric), ylabel="Model")
 
-    said = "; ".join(
+    listing = "; ".join(
         f"{name} {formatting.spread(results.score(name), results.summary[name].get(f'{results.metric}_std'))}"
         for name in reversed(rows)
     )
     several = len(results.seeds) > 1
     above = heading(results.metric) + (": mean, standard deviation and single seeds" if several else ", one seed")
-    return draw("scores", above, f"{metric} of every model: {said}", 64 + ROW * len(rows), paint)
+    return draw("scores", above, f"{metric} of every model: {listing}", 64 + ROW * len(rows), paint)
 
 
 def quality_cost(results: Results) -> Picture | None:
-    """Score over throughput. Students have one shape, so that they stand above each other."""
+    """Score over throughput. All students have one shape and so one throughput: their points lie above each other."""
     models = results.cost.get("models", {})
     speed = {role: models.get(role, {}).get("throughput") for role in ("teacher", "student")}
     points = {
@@ -137,18 +137,18 @@ def _against_cost(
         if frontier:
             front = sorted(p for p in known.values() if not any(_beats(q, p) for q in known.values()))
             axes.plot(*zip(*front, strict=True), color=GRID, linewidth=4, zorder=1, solid_capstyle="round")
-        left = axes.get_xlim()[0]
+        width = right - axes.get_xlim()[0]
         for key, (x, y) in known.items():
             colour, mark = _look(results, key)
             axes.plot(x, y, mark, color=colour, markersize=7, zorder=3)
-            stop = right + (right - left) * 0.03
+            stop = right + width * 0.03
             axes.plot([x, stop], [y, places[key]], color=MUTED, linewidth=0.5, clip_on=False, zorder=1)
             axes.text(stop, places[key], f" {key}", color=colour, va="center", fontsize=11)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set(xlabel=label, ylabel=axis(results.metric))
 
-    said = "; ".join(f"{key} {formatting.number(x, 1)}, {formatting.number(y)}" for key, (x, y) in known.items())
-    return draw(name, above, f"{metric} over {label[0].lower()}{label[1:]}: {said}", height, paint)
+    listing = "; ".join(f"{key} {formatting.number(x, 1)}, {formatting.number(y)}" for key, (x, y) in known.items())
+    return draw(name, above, f"{metric} over {label[0].lower()}{label[1:]}: {listing}", height, paint)
 
 
 def slices(results: Results, models: Sequence[str]) -> list[Picture]:
@@ -163,9 +163,9 @@ def _slice(part: Mapping[str, Any], models: Sequence[str]) -> Picture:
 
     def paint(axes: Any) -> None:
         for name in models:
-            colour, mark = OWN.get(name, (BLUE, "o"))
-            found = [(group["scores"].get(name), y) for group, y in zip(groups, rows, strict=True)]
-            known = [(score, y) for score, y in found if score is not None]
+            colour, mark = REFERENCES.get(name, (BLUE, "o"))
+            points = [(group["scores"].get(name), y) for group, y in zip(groups, rows, strict=True)]
+            known = [(score, y) for score, y in points if score is not None]
             if known:
                 axes.plot(*zip(*known, strict=True), mark, color=colour, markersize=7, label=name, alpha=0.9)
         axes.set(yticks=rows, ylim=(0.6 - len(groups), 0.6))
@@ -175,12 +175,12 @@ def _slice(part: Mapping[str, Any], models: Sequence[str]) -> Picture:
         axes.set(xlabel=axis(part["metric"]), ylabel="Group (examples)")
         _legend(axes, len(models))
 
-    said = "; ".join(
+    listing = "; ".join(
         f"{group['group']} ({formatting.plural(group['examples'], 'example')}): "
         + ", ".join(f"{name} {formatting.number(group['scores'].get(name))}" for name in models)
         for group in groups
     )
-    text = f"{metric} by {part['title']}: {said}"
+    text = f"{metric} by {part['title']}: {listing}"
     return draw(f"slice-{part['name']}", part["title"], text, 90 + 24 * len(groups), paint)
 
 
@@ -210,12 +210,12 @@ def _reliability(name: str, row: Mapping[str, Any]) -> Picture:
     return draw(f"reliability-{name}", f"Calibration of {name}", text, 300, paint, width=340)
 
 
-def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    return one != other and one[0] >= other[0] and one[1] >= other[1]
+def _beats(rival: tuple[float, float], point: tuple[float, float]) -> bool:
+    return rival != point and rival[0] >= point[0] and rival[1] >= point[1]
 
 
 def _look(results: Results, name: str) -> tuple[str, str]:
-    return OWN.get(name) or VERDICTS.get(results.verdict(name)) or (MUTED, "o")
+    return REFERENCES.get(name) or VERDICTS.get(results.verdict(name)) or (MUTED, "o")
 
 
 def _legend(axes: Any, columns: int) -> None:

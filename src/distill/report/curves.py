@@ -28,20 +28,20 @@ def losses(results: Results) -> list[Picture]:
 
 
 def _losses(method: str, seeds: Sequence[pd.DataFrame]) -> Picture | None:
-    first = seeds[0]
-    terms = [name for name in first.columns if name not in NO_TERM and _numbers(first, name).notna().any()]
-    if not terms or "step" not in first:
+    main_seed = seeds[0]
+    terms = [name for name in main_seed.columns if name not in NO_TERM and _numbers(main_seed, name).notna().any()]
+    if not terms or "step" not in main_seed:
         return None
 
     def paint(axes: Any) -> None:
-        others = [term for term in terms if term not in TERMS and term != "loss"]
+        further = [term for term in terms if term not in TERMS and term != "loss"]
         looks = {term: TERMS[term] for term in TERMS if term in terms}
-        looks |= dict(zip(others, cycle(LINES[len(TERMS) :]), strict=False))
-        if "loss" in terms and len(looks) != 1:  # of one term, the loss is that term
+        looks |= dict(zip(further, cycle(LINES[len(TERMS) :]), strict=False))
+        if "loss" in terms and len(looks) != 1:  # with one term, the loss is that term
             looks["loss"] = (INK, "-")
         for term, (colour, line) in looks.items():
             for frame in [frame for frame in seeds if term in frame]:
-                more = {"linewidth": 1.6, "label": term} if frame is first else {"linewidth": 0.7, "alpha": 0.55}
+                more = {"linewidth": 1.6, "label": term} if frame is main_seed else {"linewidth": 0.7, "alpha": 0.55}
                 axes.plot(*_thinned(frame, term), color=colour, linestyle=line, **more)
         if all(line.get_ydata().min() > 0 for line in axes.get_lines() if len(line.get_ydata())):
             axes.set_yscale("log")
@@ -50,7 +50,7 @@ def _losses(method: str, seeds: Sequence[pd.DataFrame]) -> Picture | None:
         axes.set(xlabel="Updates", ylabel="Loss (terms unweighted)")
         _legend(axes, 3)
 
-    last = ", ".join(f"{term} {formatting.number(_numbers(first, term).dropna().iloc[-1], 3)}" for term in terms)
+    last = ", ".join(f"{term} {formatting.number(_numbers(main_seed, term).dropna().iloc[-1], 3)}" for term in terms)
     text = f"Loss of {method} over updates, {formatting.plural(len(seeds), 'seed')}; last values of the first: {last}"
     return draw(f"loss-{method}", method, text, 240 + 16 * ((len(terms) - 1) // 3), paint, width=320)
 
@@ -72,11 +72,11 @@ def filters(results: Results) -> Picture | None:
         axes.set(xlabel="Layer that the filter reads", ylabel=axis(f"selection_{results.metric}"))
         _legend(axes, 2)
 
-    said = "; ".join(
+    listing = "; ".join(
         f"{role}: " + ", ".join(f"layer {layer} {formatting.number(score)}" for layer, score in pairs)
         for role, pairs in points.items()
     )
-    return draw("filters", "Filters by layer", f"{metric} of each filter's head: {said}", 280, paint)
+    return draw("filters", "Filters by layer", f"{metric} of each filter's head: {listing}", 280, paint)
 
 
 def filter_scores(results: Results, role: str) -> list[tuple[int, float]]:
@@ -87,23 +87,23 @@ def filter_scores(results: Results, role: str) -> list[tuple[int, float]]:
 
 
 def sweeps(results: Results) -> list[Picture]:
-    """Selection and reported score over the value of a swept parameter; of two, a line per value of the second."""
-    found = []
+    """Selection and reported score over a swept parameter; of two parameters, a line per value of the second."""
+    pictures = []
     for name, frame in results.sweeps.items():
-        metric, chosen, swept = results.metric, f"selection_{results.metric}", parameters(frame)
+        metric, selection, swept = results.metric, f"selection_{results.metric}", parameters(frame)
         if metric not in frame or len(swept) not in (1, 2):
             continue
         frame = frame.assign(x=_numbers(frame, swept[0])).dropna(subset=["x", metric]).sort_values("x")
         if frame["x"].nunique() < 2:
             continue
-        key = metric if len(swept) == 1 else chosen
+        key = metric if len(swept) == 1 else selection
         if key not in frame:
             continue
         if len(swept) == 1:
-            label, lines = name, {"validation": (metric, frame), "selection, to choose by": (chosen, frame)}
+            label, lines = name, {"validation": (metric, frame), "selection, to choose by": (selection, frame)}
         else:
             label = swept[0]
-            lines = {f"{swept[1]} {value}": (chosen, part) for value, part in frame.groupby(swept[1])}
+            lines = {f"{swept[1]} {value}": (selection, part) for value, part in frame.groupby(swept[1])}
         lines = {line: (score, part) for line, (score, part) in lines.items() if score in part}
 
         def paint(axes: Any, label: str = label, lines: Any = lines, frame: Any = frame, key: str = key) -> None:
@@ -117,13 +117,13 @@ def sweeps(results: Results) -> list[Picture]:
             _legend(axes, 2)
 
         score = title(key)
-        said = "; ".join(f"{row['x']:g}: {formatting.number(row[key])}" for row in frame.to_dict("records"))
-        found.append(draw(f"sweep-{name}", f"{score} over {name}", f"{score} over {label}: {said}", 290, paint))
-    return found
+        listing = "; ".join(f"{row['x']:g}: {formatting.number(row[key])}" for row in frame.to_dict("records"))
+        pictures.append(draw(f"sweep-{name}", f"{score} over {name}", f"{score} over {label}: {listing}", 290, paint))
+    return pictures
 
 
 def _plain_log(axis: Any) -> None:
-    """Ticks at 1, 2, 5 and their tenfolds, written out: exponents are for readers of formulas."""
+    """Ticks at 1, 2, 5 and their tenfolds, written as plain numbers, without exponents."""
     low, high = axis.get_view_interval()
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,), numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
@@ -139,7 +139,7 @@ def _numbers(frame: pd.DataFrame, column: str) -> pd.Series:
 
 
 def _thinned(frame: pd.DataFrame, term: str) -> tuple[np.ndarray, np.ndarray]:
-    """At most POINTS points: means over equal stretches, so that nothing between the points is lost from sight."""
+    """At most POINTS points: means over equal stretches, so that every value counts."""
     known = pd.DataFrame({"x": _numbers(frame, "step"), "y": _numbers(frame, term)}).dropna()
     if len(known) > POINTS:
         known = known.groupby(np.arange(len(known)) * POINTS // len(known)).mean()

@@ -1,4 +1,4 @@
-"""Numbers as people read them. A value that is not there is a dash."""
+"""Numbers as people read them. A missing value is a dash."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def interval(low: float | None, high: float | None) -> str:
 
 
 def probability(value: float | None) -> str:
-    """Three digits, no fewer than were resampled."""
+    """0.012 with three digits; < 0.001 for smaller values."""
     return NONE if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
@@ -66,7 +66,7 @@ def plural(count: int, word: str) -> str:
 
 
 def listed(names: list[Any], most: int = 6) -> str:
-    """a, b and c; of many the first ones and how many more."""
+    """a, b and c; of more than `most`, the first ones and the number of the rest."""
     words = [str(name) for name in names]
     if len(words) > most:
         words = [*words[: most - 1], f"{len(words) - most + 1} more"]

@@ -11,7 +11,7 @@ from distill.report.verdict import sentences
 
 FOLDER = Path(__file__).parent
 TASKS = {"qa": "question answering", "classification": "classification", "regression": "regression"}
-#: Parameters that say what was compared; the others are folded away.
+#: Parameters that say what was compared; the page folds all others away.
 MATTER = ("task", "data.source", "data.embedded", "data.name", "data.subset", "data.train", "data.validation")
 MATTER += ("teacher.model.path", "student.model.path", "distill.init", "distill.epochs", "distill.max_steps")
 MATTER += ("distill.learning_rate", "distill.batch_size", "distill.precision", "seeds", "compare.resamples")
@@ -19,7 +19,7 @@ MATTER += ("distill.learning_rate", "distill.batch_size", "distill.precision", "
 
 def html(results: Results) -> str:
     """The whole page. Text from data and parameters is escaped."""
-    few = _few(results)
+    featured = _featured(results)
     return templates.load(FOLDER / "page.html.j2").render(
         results=results,
         heading=f"Distillation report: {TASKS.get(results.settings.get('task'), 'one run')}",
@@ -40,14 +40,13 @@ def html(results: Results) -> str:
         counts=tables.disagreements(results),
         sweep_tables=tables.sweeps(results),
         commands=tables.commands(results),
-        score_pictures=_there(charts.differences(results), charts.scores(results)),
-        cost_pictures=_there(charts.quality_cost(results), charts.quality_training(results)),
-        slice_pictures=charts.slices(results, few),
-        reliability_pictures=charts.reliability(results, few),
+        score_pictures=_drawn(charts.differences(results), charts.scores(results)),
+        cost_pictures=_drawn(charts.quality_cost(results), charts.quality_training(results)),
+        slice_pictures=charts.slices(results, featured),
+        reliability_pictures=charts.reliability(results, featured),
         loss_pictures=curves.losses(results),
-        filter_pictures=_there(curves.filters(results)),
+        filter_pictures=_drawn(curves.filters(results)),
         sweep_pictures=curves.sweeps(results),
-        few=few,
         notes=notes(results),
         matter=_settings(results),
     )
@@ -67,38 +66,38 @@ def markdown(results: Results) -> str:
 
 def notes(results: Results) -> list[str]:
     """How to read the comparison."""
-    found = []
+    lines = []
     if any(results.versus(name) is not None for name in results.rivals):
         draws = results.settings.get("compare.resamples")
         source = "a paired bootstrap over examples" + (f" ({draws:,} draws)" if draws else "")
         source += ", one seed" if len(results.seeds) == 1 else " and the spread over seeds"
-        found.append(
+        lines.append(
             "Differences are to ft, which has the same start, updates and data. Intervals:"
             f" {results.confidence * 100:g}%, from {source}. They and p hold for each method by itself; verdicts are"
             " corrected for the number of methods (Holm)."
         )
     if any(row.get("gap_closed") is not None for row in results.summary.values()):
-        found.append("Gap closed: share of the difference between teacher and ft.")
+        lines.append("Gap closed: share of the difference between teacher and ft.")
     if results.chosen:
-        found.append(
+        lines.append(
             f"{results.chosen} stands in the foreground because it has the highest {title(results.metric)} on the"
             " selection split; nothing is chosen on the validation split."
         )
-    return found
+    return lines
 
 
-def _few(results: Results) -> list[str]:
-    """The models that pictures of parts show."""
+def _featured(results: Results) -> list[str]:
+    """The models that pictures of slices and calibration show."""
     wanted = ("teacher", BASELINE if BASELINE in results.summary else "student", results.chosen)
     return [name for name in wanted if name in results.summary]
 
 
-def _there(*pictures: Any) -> list[Any]:
+def _drawn(*pictures: Any) -> list[Any]:
     return [picture for picture in pictures if picture is not None]
 
 
 def _settings(results: Results) -> list[tuple[str, Any]]:
     """The parameters that matter: those above, and the sections of the methods."""
-    kept = [(name, value) for name, value in results.settings.items() if name in MATTER and value is not None]
-    own = [(name, value) for name, value in results.settings.items() if name.split(".")[0] in results.methods]
-    return kept + own
+    shared = [(name, value) for name, value in results.settings.items() if name in MATTER and value is not None]
+    of_methods = [(name, value) for name, value in results.settings.items() if name.split(".")[0] in results.methods]
+    return shared + of_methods

@@ -17,7 +17,7 @@ COLUMNS = {
 
 
 def tables(results: Results) -> dict[str, pd.DataFrame]:
-    """Name → table, with the columns of `COLUMNS`; one that has nothing to show has no rows.
+    """Name → table, with the columns of `COLUMNS`; without rows where there is nothing to show.
 
     scores: a row per model; low and high bound the difference to ft. cost: a row per model that has a cost.
     slices: a row per group and model; `place` is "slice: group". reliability: a row per bin, before and after
@@ -69,10 +69,10 @@ def _cost(results: Results) -> list[dict]:
     rows = []
     for name in results.summary:
         shape = models.get("teacher" if name == "teacher" else "student", {})
-        own = {key: shape.get(key) for key in ("throughput", "flops_per_token", "parameters")}
-        own["train_seconds"] = results.training.get(name, {}).get("seconds")
-        if any(value is not None for value in own.values()):
-            rows.append({"model": name, "score": results.score(name), **own})
+        figures = {key: shape.get(key) for key in ("throughput", "flops_per_token", "parameters")}
+        figures["train_seconds"] = results.training.get(name, {}).get("seconds")
+        if any(value is not None for value in figures.values()):
+            rows.append({"model": name, "score": results.score(name), **figures})
     return rows
 
 

@@ -1,4 +1,4 @@
-"""What a report is made of: the contents of the metrics files, and what is asked of them more than once."""
+"""What a report is made of: the contents of the metrics files, and what several of its parts take from them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Results:
         metric: the score by which methods are compared.
         shown: the scores of the comparison, in order; those that a row lacks are left out.
         extra: the scores of the metrics in evaluate.extra, in order, in units of their own.
-        confidence: of the intervals, in (0, 1).
+        confidence: level of the intervals, in (0, 1).
         summary: metrics/summary.json. analysis: metrics/analysis.json. training: metrics/training.json.
         cost: metrics/cost.json; empty where it was not measured.
         disagreements: data/disagreements.json, with the texts.
@@ -46,8 +46,8 @@ class Results:
         sweeps: parameter → metrics/sweeps/<parameter>.csv.
         exports: label → metrics/export/<label>.json.
         settings: every parameter by its dotted name.
-        commands: model → the command that makes its row again.
-        about: what else produced the run, by name: commit, experiment, data, versions, machine.
+        commands: model → the command that reproduces its row.
+        about: origin of the run, by name: commit, experiment, data, versions, machine.
     """
 
     metric: str
@@ -70,7 +70,7 @@ class Results:
 
     @property
     def methods(self) -> list[str]:
-        """The distilled students of the run, ft among them where it is there."""
+        """The methods of the run, ft included where it was run."""
         return [name for name in self.summary if name not in FINE_TUNED]
 
     @property
@@ -93,7 +93,7 @@ class Results:
         return self.summary.get(model, {}).get(metric or self.metric)
 
     def versus(self, method: str, what: str = "") -> Any:
-        """Of the difference to ft: itself, or its "low", "high", "p"; None where there is none."""
+        """The difference to ft, or its "low", "high" or "p"; None where there is none."""
         return self.summary[method].get(f"{self.metric}_vs_{BASELINE}" + (f"_{what}" if what else ""))
 
     def verdict(self, method: str) -> str | None:
@@ -112,13 +112,13 @@ def title(score: str) -> str:
 
 
 def heading(score: str) -> str:
-    """The same at the head of a column."""
+    """A score at the head of a column: `title` with a capital."""
     name = title(score)
     return name[0].upper() + name[1:]
 
 
 def scale(score: str) -> str:
-    """The unit of a score: of correlations times 100, of shares in percent, of errors in the labels' own unit."""
+    """The unit of a score: correlations times 100, shares in percent, errors in the labels' own unit."""
     name = score.rpartition("_")[2]
     if name == "mse":
         return "labels' unit, squared"

@@ -1,7 +1,7 @@
 """A drawing as inline SVG: the same bytes each time, colours and type from the page around it.
 
-Text stays text, so that it takes the page's font, can be searched and is read aloud. Colours are drawn as marks that
-become CSS variables with a fallback: one picture serves light and dark pages, and is still right when it is cut out.
+Text stays text, so that it takes the page's font, can be searched and is read aloud. Colours are drawn as placeholders
+that become CSS variables with a fallback: one picture serves light and dark pages, and needs no page around it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ matplotlib.use("svg")
 
 from matplotlib import pyplot as plt
 
-# Role → what stands for it while drawing, and its colour on white. Hues are Okabe and Ito's, which people with any
+# Role → its placeholder while drawing, and its colour on white. Hues are Okabe and Ito's, which people with any
 # colour vision tell apart (https://jfly.uni-koeln.de/color/); the page has lighter ones for a dark ground.
 ROLES = {
     "ink": ("#010101", "#1f2328"),
@@ -76,9 +76,9 @@ class Picture:
     """A picture of the page.
 
     Attributes:
-        name: its id on the page.
-        title: what it shows; the page sets it above.
-        text: the same for those who do not see it.
+        name: id on the page.
+        title: title, which the page sets above the picture.
+        text: description for readers who do not see the picture.
         svg: an `<svg>` element without a fixed size.
     """
 
@@ -94,8 +94,8 @@ def draw(
     """A picture of one pair of axes.
 
     Args:
-        paint: draws on a `matplotlib.axes.Axes` and labels both axes.
-        height, width: of the drawing, in its own units; the page scales it.
+        paint: function that draws on a `matplotlib.axes.Axes` and labels both axes.
+        height, width: size of the drawing, in its own units; the page scales it.
 
     Raises:
         ValueError: an axis has no label.
@@ -114,14 +114,14 @@ def draw(
 
 
 def _inline(svg: str, text: str) -> str:
-    """The element alone, named for screen readers, without ids that other pictures have too."""
+    """The `<svg>` element alone, named for screen readers, without ids that other pictures have too."""
     svg = svg[svg.index("<svg") :]
     # A style sheet within the picture would hold for the whole page.
     svg = re.sub(r"<(metadata|style)\b.*?</\1>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r' id="[a-zA-Z]+[\w.]*_\d+"', "", svg)
     view = re.search(r'viewBox="[^"]+"', svg)[0]
     head = f'<svg {NAMESPACES} {view} stroke-linejoin="round" role="img" aria-label="{_attribute(text)}">'
-    svg = re.sub(r"<svg[^>]*>", lambda _: head, svg, count=1)  # no template: a name may have a backslash
+    svg = re.sub(r"<svg[^>]*>", lambda _: head, svg, count=1)  # a function, because a name may have a backslash
     for role, (mark, colour) in ROLES.items():
         svg = svg.replace(mark, f"var(--{role}, {colour})")
     svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
@@ -135,7 +135,7 @@ def _attribute(text: str) -> str:
 def apart(wanted: Sequence[float], gap: float) -> np.ndarray:
     """Places near the wanted ones, in the same order, at least `gap` apart: labels that do not cover each other.
 
-    Of all such places those of least squared distance: isotonic regression of the wanted places less `gap` per rank.
+    They have the least squared distance to the wanted ones: isotonic regression of those less `gap` per rank.
 
     Returns:
         float64, as long as `wanted`.

@@ -14,9 +14,9 @@ class Cell:
     """A table's cell.
 
     Attributes:
-        text: what people read.
-        value: what it is sorted by, in full precision; None: nothing, sorted last.
-        kind: how it is set: "" | "better" | "worse" | "cannot-tell" | "one-seed".
+        text: text that people read.
+        value: sort key, in full precision; None: no value, sorted last.
+        kind: CSS class: "" | "better" | "worse" | "cannot-tell" | "one-seed".
     """
 
     text: str
@@ -47,14 +47,14 @@ def _score(row: Any, score: str) -> Cell:
     return Cell(formatting.spread(row.get(score), row.get(f"{score}_std")), row.get(score))
 
 
-def _kept(name: str, caption: str, columns: list[tuple[str, str]], rows: list[list[Cell]]) -> Table:
-    """Without columns that no row fills."""
-    kept = [i for i in range(len(columns)) if i == 0 or any(row[i].value is not None for row in rows)]
-    return Table(name, caption, [columns[i] for i in kept], [[row[i] for i in kept] for row in rows])
+def _filled(name: str, caption: str, columns: list[tuple[str, str]], rows: list[list[Cell]]) -> Table:
+    """A table without columns that no row fills."""
+    filled = [i for i in range(len(columns)) if i == 0 or any(row[i].value is not None for row in rows)]
+    return Table(name, caption, [columns[i] for i in filled], [[row[i] for i in filled] for row in rows])
 
 
 def comparison(results: Results) -> Table:
-    """A row per model: the main score, against ft difference, interval, p, share of the gap, verdict."""
+    """A row per model: the main score, its difference to ft with interval and p, share of the gap, verdict."""
     shown = [score for score in results.shown if score != results.metric and not score.startswith("tuned_")]
     level = f"{results.confidence * 100:g}% interval"
     columns = [
@@ -89,7 +89,7 @@ def comparison(results: Results) -> Table:
             ]
         )
     spread = ", mean ± standard deviation over seeds" if len(results.seeds) > 1 else ""
-    return _kept("comparison", f"Scores on the validation split{spread}", columns, rows)
+    return _filled("comparison", f"Scores on the validation split{spread}", columns, rows)
 
 
 def tuned(results: Results) -> Table | None:
@@ -110,18 +110,18 @@ def tuned(results: Results) -> Table | None:
             gain = row[score] - row[plain] if row.get(score) is not None and row.get(plain) is not None else None
             cells += [_score(row, plain), _score(row, score), _number(gain, signed=True)]
         rows.append(cells)
-    return _kept("tuned", "Null threshold 0, and tuned on the selection split", columns, rows)
+    return _filled("tuned", "Null threshold 0, and tuned on the selection split", columns, rows)
 
 
 def oracle(results: Results) -> Table | None:
     """The official evaluator's best_exact and best_f1: tuned on the reported split itself."""
-    found = results.analysis.get("oracle")
-    if not found:
+    by_model = results.analysis.get("oracle")
+    if not by_model:
         return None
-    keys = list(next(iter(found.values())))
-    rows = [[_name(name), *(_number(row.get(key)) for key in keys)] for name, row in found.items()]
+    keys = list(next(iter(by_model.values())))
+    rows = [[_name(name), *(_number(row.get(key)) for key in keys)] for name, row in by_model.items()]
     columns = [("Model", ""), *((f"Best {heading(key[5:-7])} (oracle)", "mean over seeds") for key in keys)]
-    return _kept("oracle", "Oracle: threshold tuned on the reported split itself; no fair result", columns, rows)
+    return _filled("oracle", "Oracle: threshold tuned on the reported split itself; no fair result", columns, rows)
 
 
 def cost(results: Results) -> Table | None:
@@ -190,12 +190,12 @@ def training(results: Results) -> Table | None:
                 _number(row.get("peak_gpu_memory_mb"), 0),
             ]
         )
-    return _kept("training", "What training cost, means over seeds", columns, rows)
+    return _filled("training", "What training cost, means over seeds", columns, rows)
 
 
 def slices(results: Results) -> list[Table]:
     """A table per slice: models by groups."""
-    found = []
+    tables = []
     for part in results.analysis.get("slices", []):
         groups = part["groups"]
         columns = [
@@ -207,10 +207,10 @@ def slices(results: Results) -> list[Table]:
             for name in results.summary
             if any(name in group["scores"] for group in groups)
         ]
-        found.append(
+        tables.append(
             Table(part["name"], f"{part['title']}: {heading(part['metric'])}, {scale(part['metric'])}", columns, rows)
         )
-    return found
+    return tables
 
 
 def calibration(results: Results) -> Table | None:
@@ -236,16 +236,16 @@ def agreement(results: Results) -> Table | None:
 
 def disagreements(results: Results) -> Table | None:
     """Which of teacher, ft and the chosen method are right, and how often."""
-    found = results.analysis.get("disagreements", {})
-    if not found.get("counts"):
+    content = results.analysis.get("disagreements", {})
+    if not content.get("counts"):
         return None
-    models = found["models"]
+    models = content["models"]
     rows = [
         [
             *(Cell("right" if name in line["right"] else "wrong", int(name in line["right"])) for name in models),
             _number(line["examples"], 0),
         ]
-        for line in found["counts"]
+        for line in content["counts"]
     ]
     columns = [*((name, "") for name in models), ("Examples", "")]
     return Table("disagreements", "Who is right, first seed", columns, rows)
@@ -268,15 +268,15 @@ def exports(results: Results) -> Table | None:
         ("Latency at batch 1", "ms"),
         ("Throughput", "examples/s"),
     ]
-    return _kept("exports", "Exported students", columns, rows)
+    return _filled("exports", "Exported students", columns, rows)
 
 
 def sweeps(results: Results) -> list[Table]:
-    """A table per sweep: the selection score, by which one chooses, and the reported one."""
-    found = []
+    """A table per sweep: the selection score, by which the value is chosen, and the reported one."""
+    tables = []
     for name, frame in results.sweeps.items():
         scores = [score for score in (f"selection_{results.metric}", results.metric) if score in frame]
-        if not scores:  # of another task
+        if not scores:  # a sweep of another task
             continue
         values = parameters(frame)
         columns = [(column if column != "value" else name, "") for column in values]
@@ -289,8 +289,8 @@ def sweeps(results: Results) -> list[Table]:
             ]
             for row in frame.to_dict("records")
         ]
-        found.append(Table(f"sweep-{name}", name, columns, rows))
-    return found
+        tables.append(Table(f"sweep-{name}", name, columns, rows))
+    return tables
 
 
 def parameters(frame: Any) -> list[str]:
@@ -301,7 +301,7 @@ def parameters(frame: Any) -> list[str]:
 
 
 def commands(results: Results) -> Table | None:
-    """What makes each row of the comparison again."""
+    """The commands that reproduce the rows of the comparison."""
     if not results.commands:
         return None
     rows = [[_name(name), Cell(command, command, "code")] for name, command in results.commands.items()]

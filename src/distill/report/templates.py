@@ -8,9 +8,9 @@ import jinja2
 
 
 def load(path: Path) -> jinja2.Template:
-    """The template of a file; one for HTML escapes what it is given.
+    """The template in a file; templates for HTML escape their values.
 
-    A name that is not given is an error. A line that holds a block only leaves no line behind.
+    An undefined name is an error. A line with nothing but a block tag gives no line.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(path.parent),

@@ -1,4 +1,4 @@
-"""The run in a few sentences: what won, by how much, at what cost; or why that cannot be said."""
+"""The run in a few sentences: what won, by how much, at what cost; or why neither can be told."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ MORE_SEEDS = "dvc exp run -S 'seeds=[1,2,3]'"
 
 
 def sentences(results: Results) -> list[tuple[str, str]]:
-    """The verdict, each sentence with the command that it names, or ""; the first one is the decision itself.
+    """(sentence, the command that it names or ""), …; the first is the verdict itself.
 
-    The method that is put forward is the one with the highest score on the selection split. The reported split only
-    says whether it is better than ft: who is picked from many by the score that is reported looks better than it is.
+    The featured method is the one with the highest score on the selection split. The reported split only says whether
+    it is better than ft: a method that is picked from many by its reported score looks better than it is.
     """
-    found = [_decision(results), *_cost(results)]
+    lines = [_decision(results), *_cost(results)]
     teacher, base = results.score("teacher"), results.score(BASELINE)
     if teacher is not None and base is not None and teacher <= base:
         scores = f"{formatting.number(teacher)} against {formatting.number(base)}"
-        found.append((f"The teacher is not above ft ({scores}): there is no gap to close.", ""))
-    return found
+        lines.append((f"The teacher is not above ft ({scores}): there is no gap to close.", ""))
+    return lines
 
 
 def _decision(results: Results) -> tuple[str, str]:
@@ -40,8 +40,8 @@ def _decision(results: Results) -> tuple[str, str]:
     better = [name for name in results.rivals if verdicts[name] == "better"]
     worse = [name for name in results.rivals if verdicts[name] == "worse"]
     if chosen in better:
-        others = [name for name in better if name != chosen]
-        also = f" Also better than ft: {formatting.listed(others)}." if others else ""
+        further = [name for name in better if name != chosen]
+        also = f" Also better than ft: {formatting.listed(further)}." if further else ""
         return f"{chosen} wins: {_gain(results, chosen).removeprefix(f'{chosen} scores ')}{also}", ""
     if better:
         return (
@@ -80,16 +80,16 @@ def _gain(results: Results, method: str | None) -> str:
 
 def _cost(results: Results) -> list[tuple[str, str]]:
     """What the chosen method costs in training, and what any student saves."""
-    found = []
+    lines = []
     chosen, training = results.chosen, results.training
-    if chosen and (own := training.get(chosen, {}).get("seconds")) is not None:
+    if chosen and (seconds := training.get(chosen, {}).get("seconds")) is not None:
         base = training.get(BASELINE, {}).get("seconds")
-        text = f"Training {chosen} takes {formatting.duration(own)} a seed"
-        if (more := formatting.ratio(own, base)) is not None:
+        text = f"Training {chosen} takes {formatting.duration(seconds)} a seed"
+        if (more := formatting.ratio(seconds, base)) is not None:
             text += f", {formatting.times(more)} the time of ft"
         if teacher := training[chosen].get("teacher_seconds"):
             text += f", after {formatting.duration(teacher)} for the teacher's part"
-        found.append((text + ".", ""))
+        lines.append((text + ".", ""))
     models = results.cost.get("models", {})
     teacher, student = models.get("teacher", {}), models.get("student", {})
     size = formatting.ratio(student.get("parameters"), teacher.get("parameters"))
@@ -97,5 +97,5 @@ def _cost(results: Results) -> list[tuple[str, str]]:
     if size is not None and speed is not None:
         parameters, throughput = f"{size * 100:.0f}%", formatting.times(speed)
         text = f"Every student has {parameters} of the teacher's parameters and {throughput} its throughput"
-        found.append((f"{text} ({results.cost['machine']}).", ""))
-    return found
+        lines.append((f"{text} ({results.cost['machine']}).", ""))
+    return lines

@@ -1,4 +1,4 @@
-"""How the C library hands memory out: tensors on a CPU come and go by the hundred in every update."""
+"""Settings of the C library's allocator: every update makes and frees hundreds of tensors on a CPU."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import ctypes
 import functools
 import platform
 
-# mallopt(3). One block from the system for each large tensor: none. Free memory at the heap's end that is given back:
-# from 2 GB. What is taken from the system on top of what is asked for: 64 MiB.
+# mallopt(3). M_MMAP_MAX, blocks of their own for large tensors: none. M_TRIM_THRESHOLD, free memory at the heap's end
+# that is given back: from 2 GB. M_TOP_PAD, memory that is taken in advance: 64 MiB.
 _OPTIONS = {-4: 0, -1: 2**31 - 1, -2: 1 << 26}
 
 
 @functools.cache
 def keep_freed() -> bool:
-    """Have glibc keep what tensors free for the tensors to come.
+    """Have glibc keep freed memory for later tensors.
 
     By default it returns every block above 32 MiB, and the heap's end, to the system as soon as they are free, and gets
     them back for the next batch page by page, each of which the system fills with zeros. The price is memory: what lies

@@ -72,10 +72,10 @@ def last_complete(folder: Path) -> Path | None:
     Returns:
         The checkpoint's folder, or None where training starts from the beginning.
     """
-    found = [(int(match[1]), path) for path in folder.glob("*") if (match := _step(path))]
+    numbered = [(int(match[1]), path) for path in folder.glob("*") if (match := _step(path))]
     removed: list[tuple[Path, str]] = []
     last = None
-    for _, path in sorted(found, reverse=True):
+    for _, path in sorted(numbered, reverse=True):
         reason = fault(path)
         if reason is None:
             last = path
@@ -147,7 +147,7 @@ def _step(path: Path) -> re.Match[str] | None:
 
 
 def tensor_hashes(folder: Path) -> dict[str, str]:
-    """The hash of each tensor of a checkpoint that a stage has made (float32); no model is built."""
+    """The hash of each tensor (as float32) of a checkpoint that a stage has made; no model is built."""
     from safetensors import safe_open
 
     with safe_open(folder / "model.safetensors", framework="np") as file:

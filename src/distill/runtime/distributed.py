@@ -1,13 +1,13 @@
-"""Several processes that train one model together: which of them this is, and what they tell one another.
+"""Several processes that train one model together: the rank of this one, and what they exchange.
 
-accelerate's `PartialState` meets the others and says which process this is; Trainer uses the same one. One process is
-the rule: nothing here then imports torch or accelerate, waits or sends anything. Rank 0 owns the terminal, the locks,
-the files and MLflow; the others calculate their share of every batch.
+accelerate's `PartialState` joins the processes and gives each its rank; Trainer uses the same one. With one process, as
+usual, nothing here imports torch or accelerate, waits or sends anything. Rank 0 owns the terminal, the locks, the files
+and MLflow; the others calculate their share of every batch.
 
 Two things are done by hand. `launched` reads the launcher's variables, because `PartialState` needs seconds of imports
-before it says that there is one process. `wait` and `from_first` use a process group with a timeout of a week, because
+even where there is one process. `wait` and `from_first` use a process group with a timeout of a week, because
 accelerate's `wait_for_everyone` and `broadcast_object_list` use that of the gradients: its 10 (NCCL) or 30 minutes
-(gloo) are to end a training whose GPU hangs, not one whose rank 0 waits for a lock or scores a large selection split.
+(gloo) must end a training whose GPU hangs, but not one whose rank 0 waits for a lock or scores a large split.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")  # some launchers leave the last one out
-# Time that a process may wait for what another one does alone.
+# Time that a process may wait for work that another one does alone.
 _PATIENCE = timedelta(days=7)
 _state: PartialState | None = None  # None: there is one process
 _patient: ProcessGroup | None = None  # gloo with a timeout of `_PATIENCE`
@@ -37,7 +37,7 @@ def launched() -> tuple[int, int]:
     """(rank, number of processes) that a launcher gave this process: (0, 1) where there was none.
 
     Raises:
-        UserError: the launcher's variables are set, but not to those of a process; they are then forgotten.
+        UserError: the launcher's variables have impossible values; they are then cleared.
     """
     if not set(_LAUNCHERS[:3]) <= set(os.environ):
         return 0, 1
@@ -60,7 +60,7 @@ def count() -> int:
 
 
 def rank() -> int:
-    """Number of this process among them, from 0."""
+    """Rank of this process among them, from 0."""
     return _state.process_index if _state is not None else 0
 
 
@@ -96,7 +96,7 @@ def join() -> None:
 
 
 def leave() -> None:
-    """Part from the others, when all have come here: what follows is done by one process alone."""
+    """Leave the group once all processes are here: each is then a single process."""
     global _state, _patient
     if _state is None:
         return
@@ -113,13 +113,13 @@ def leave() -> None:
 
 
 def forget() -> None:
-    """Be a process by itself, whatever the launcher said."""
+    """Clear the launcher's variables: this is then a single process."""
     for name in _LAUNCHERS:
         os.environ.pop(name, None)
 
 
 def wait() -> None:
-    """Go on when all processes have come here."""
+    """Return once all processes are here."""
     if _state is not None:
         from torch import distributed
 
@@ -127,10 +127,10 @@ def wait() -> None:
 
 
 def from_first(make: Callable[[], T]) -> T:
-    """What `make` returns in rank 0, in all processes; it is called there only.
+    """The value that `make` returns in rank 0, in all processes; only rank 0 calls it.
 
     Args:
-        make: gives anything that pickle knows. An error in it ends the other processes too.
+        make: function whose value can be pickled. An error in it ends the other processes too.
     """
     if _state is None:
         return make()
@@ -171,7 +171,7 @@ def share_of(batch_size: int, gradient_accumulation: int) -> int:
         batch_size: examples per update, of all processes together.
 
     Raises:
-        UserError: they cannot be dealt out evenly.
+        UserError: they cannot be divided evenly.
     """
     parts = gradient_accumulation * count()
     if batch_size % parts:

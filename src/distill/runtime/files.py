@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def publish(source: Path, target: Path) -> None:
-    """Moves a finished file or folder to where others look for it, replacing what is there.
+    """Moves a finished file or folder to its place, replacing what is there.
 
     The target is never half-written: what is there stays until the new content lies beside it, whole. Where renaming
     is impossible (another filesystem) the content is copied first.
@@ -84,8 +84,8 @@ def write_text(path: Path, text: str) -> None:
 
 def files_below(folder: Path) -> Iterator[tuple[str, Path]]:
     """Yields (relative POSIX name, path) of all files below a folder, in the order of their names."""
-    found = ((file.relative_to(folder), file) for file in folder.rglob("*") if file.is_file())
-    yield from sorted((name.as_posix(), file) for name, file in found if "__pycache__" not in name.parts)
+    files = ((file.relative_to(folder), file) for file in folder.rglob("*") if file.is_file())
+    yield from sorted((name.as_posix(), file) for name, file in files if "__pycache__" not in name.parts)
 
 
 def file_hash(file: Path) -> str:

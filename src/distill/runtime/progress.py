@@ -20,24 +20,24 @@ class _Lines:
 
 
 def bar(total: int, label: str, initial: int = 0, unit: str = "step", shown: bool = True) -> tqdm:
-    """A tqdm bar; where nobody watches, a line every quarter of a minute and none for what is done sooner.
+    """A tqdm bar; without a terminal a line every 15 seconds, and none for work that ends sooner.
 
     Args:
-        shown: false: a bar that says nothing, for all but the first of several processes.
+        shown: whether to print anything; false for all but the first of several processes.
     """
-    watched = sys.stderr.isatty()
+    on_terminal = sys.stderr.isatty()
     return tqdm(
         total=total,
         disable=not shown,
-        desc=f"  {label}" if watched else label,
+        desc=f"  {label}" if on_terminal else label,
         initial=initial,
         unit=f" {unit}",
-        file=sys.stderr if watched else _Lines(),
-        mininterval=0.3 if watched else 15,
-        maxinterval=10 if watched else 60,
-        delay=0 if watched else 15,
-        dynamic_ncols=watched,
-        ncols=None if watched else 100,
-        position=None if watched else 0,  # a bar within a bar moves the cursor, which a log has none of
+        file=sys.stderr if on_terminal else _Lines(),
+        mininterval=0.3 if on_terminal else 15,
+        maxinterval=10 if on_terminal else 60,
+        delay=0 if on_terminal else 15,
+        dynamic_ncols=on_terminal,
+        ncols=None if on_terminal else 100,
+        position=None if on_terminal else 0,  # a bar within a bar moves the cursor, which a log has none of
         leave=False,
     )

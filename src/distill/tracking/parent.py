@@ -1,4 +1,4 @@
-"""The run of a whole pipeline, above those of its stages: joined if its key is known, else made."""
+"""The run of a whole pipeline, above those of its stages: joined if its key is in the store, else created."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ KEY = "pipeline.key"
 
 
 def key_of(parent: Parent, commit: str) -> str:
-    """Hash of what stages of one pipeline agree in (its name, its params and the commit): 32 hex digits."""
+    """Hash of what the stages of one pipeline share (its name, its params and the commit): 32 hex digits."""
     identity = json.dumps([parent.name, commit, parent.params], sort_keys=True, default=str)
     return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
 
@@ -29,7 +29,7 @@ def join(client: "MlflowClient", experiment_id: str, parent: Parent, tags: Mappi
     """
     commit = tags.get("git.commit", "")
     key = key_of(parent, commit)
-    # Two machines on one server could each have made a run: everybody takes the older.
+    # Two machines on one server may each have made a run: all stages take the older.
     runs = client.search_runs(
         [experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1, order_by=["attributes.start_time ASC"]
     )
@@ -41,6 +41,6 @@ def join(client: "MlflowClient", experiment_id: str, parent: Parent, tags: Mappi
         tags = {**tags, **parent.tags, KEY: key, "mlflow.source.name": "dvc"}
         run = client.create_run(experiment_id, run_name=name, tags={k: shorten(v, TAG_LENGTH) for k, v in tags.items()})
         params = {}
-    # To a run that was there, too: whoever made it may have been killed at once.
+    # To an existing run, too: the process that made it may have been killed before it logged them.
     log_batch(client, run.info.run_id, params={k: v for k, v in flatten(parent.params).items() if k not in params})
     return run.info.run_id

@@ -1,4 +1,4 @@
-"""What a run is described with besides its name: plain values, known before MLflow is imported."""
+"""Descriptions of runs, data and models: plain values, made before MLflow is imported."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -50,7 +50,7 @@ class Parent:
 
 @dataclass(frozen=True)
 class Details:
-    """What is read about a run in the background, while the stage is at work.
+    """Facts about a run that are read in the background, while the stage is at work.
 
     Attributes:
         params, tags: values on top of those that the run was started with, which win.
@@ -75,7 +75,7 @@ class Champion:
         path: path of its folder in the project, with forward slashes.
         md5: DVC's hash of that folder. The same md5 is registered once.
         score: score by which it was chosen; higher is better.
-        judged_on: name of what was scored; only scores of the same are compared.
+        judged_on: name of the data and score; only scores with the same name are compared.
         tags: tags of the version.
         description: description of the version, Markdown.
         run_id: id of the run that evaluated it.

@@ -1,4 +1,4 @@
-"""The model registry: a version for each champion, pointing to what DVC keeps, and the alias on the best of them."""
+"""The model registry: a version for each champion, pointing to the files that DVC keeps, and an alias for the best."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -18,8 +18,8 @@ MD5, SCORE, JUDGED_ON = "dvc.md5", "score", "judged_on"
 def register(client: "MlflowClient", champion: Champion, origin: Mapping[str, str]) -> str:
     """Register a model and give it the alias `champion`; the caller holds the store's lock.
 
-    A model of the same md5 keeps its version. The alias stays where a champion that was judged on the same has a higher
-    score: a weaker run does not take it over.
+    A model of the same md5 keeps its version. The alias stays where the present champion has a higher score on
+    the same data: a weaker run does not take it over.
 
     Args:
         origin: further tags of a new version: `git.commit`, `dvc.exp_name`.
@@ -49,7 +49,7 @@ def _create(client: "MlflowClient", champion: Champion, origin: Mapping[str, str
     tags |= {SCORE: repr(champion.score), JUDGED_ON: champion.judged_on}
     return client.create_model_version(
         champion.name,
-        # MLflow copies nothing, and a server refuses paths of files: the address says whose file it is.
+        # MLflow copies nothing, and a server refuses paths of files: the address says that DVC keeps the file.
         source=f"dvc:///{champion.path}",
         run_id=champion.run_id,
         tags={clean_key(key): shorten(str(value), TAG_LENGTH) for key, value in tags.items()},
@@ -67,6 +67,6 @@ def _is_better(holder: "ModelVersion", champion: Champion) -> bool:
     """Whether the present champion has a higher score of the same kind."""
     try:
         score = float(holder.tags[SCORE])
-    except (KeyError, ValueError):  # registered by somebody else
+    except (KeyError, ValueError):  # registered by another program
         return False
     return holder.tags.get(JUDGED_ON) == champion.judged_on and score > champion.score

@@ -4,9 +4,9 @@ Every call puts a small tuple into a bounded queue and returns; a daemon thread 
 sends (`distill.tracking.session`). The first failure (server away, answer too late, database broken) prints one line on
 stderr and ends tracking for this run: a circuit breaker, because a client that retries holds a stage up for minutes.
 
-MLflow's asynchronous logging is no substitute: it needs the import and an open run first, tries every batch anew on a
-server that fails, and joins its threads at exit without a limit (after ten seconds of curves to a server that never
-answers, the process ended 92 s later).
+MLflow's asynchronous logging is no substitute: it needs the import and an open run first, retries every batch on a
+server that fails, and joins its threads at exit without a limit. With a server that never answers, the process ends
+minutes later, and the more points wait, the later.
 """
 
 import concurrent.futures.thread  # noqa: F401 - its fork hooks must be registered before ours
@@ -64,7 +64,7 @@ def start_run(
         tags: added to `git.commit`, `mlflow.source.git.commit`, `dvc.stage` and `dvc.exp_name`.
         state: file that remembers the run's id, so that a killed and restarted stage goes on in the
             same run. Its folder must outlive the `with` block.
-        details: function that reads what takes a moment (the parent run, datasets); called in the background. It should
+        details: function that reads the slow part (the parent run, datasets); called in the background. It should
             import nothing: a process forked meanwhile could wait for ever on the same module.
         curve_name: name of a value given to `log` → its name in MLflow.
         shared: whether the parent run gets what `log_final`, `tag` and `artifact` log, too.
@@ -95,7 +95,7 @@ def start_run(
         )
         run._curve_name = curve_name
         run._start(spec, details)
-    except Exception as error:  # the training must not pay for it, whatever it is
+    except Exception as error:  # no error of tracking may end the training
         run._fail(error)
     return run
 
@@ -103,7 +103,7 @@ def start_run(
 class Run:
     """A tracked run, or a shell that ignores every call.
 
-    Whatever the store does, no method raises, and only `close` waits.
+    Also where the store fails, no method raises, and only `close` waits.
 
     Attributes:
         run_id: MLflow's id; None until the background thread knows it, and for good if nothing is tracked. Read it
@@ -126,7 +126,7 @@ class Run:
         self._warnings: set[str] = set()
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
-        """Log one point of each curve; tensors and numpy scalars are read here and now."""
+        """Log one point of each curve; tensors and numpy scalars are read before it returns."""
         if self._open and (values := self._floats(metrics)):
             named = {self._curve_name(name): value for name, value in values.items()}
             self._put("metrics", named, int(step), time.time_ns() // 1_000_000)
@@ -251,5 +251,5 @@ class Run:
     def _print(self, text: str) -> None:
         from tqdm import tqdm  # its `write` leaves a progress bar whole
 
-        with contextlib.suppress(OSError, ValueError):  # stderr gone: nobody is left to tell
+        with contextlib.suppress(OSError, ValueError):  # stderr is closed: nobody reads it
             tqdm.write(f"tracking of {self._name} {text}", file=sys.stderr)

@@ -24,7 +24,7 @@ class View:
         key: last part of the view's address: `#/experiments/1/runs?viewStateShareKey=<key>`.
         name: name in the menu Views.
         search: filter of runs, as in MLflow's search field.
-        order: tag by which they are sorted. Sorted by date, as they are else, they are folded away below their parents.
+        order: tag by which runs are sorted. Sorted by date, the default, they are folded below their parents.
         tags, metrics: columns, in this order; those that no run has are not shown.
     """
 
@@ -36,14 +36,14 @@ class View:
     metrics: Sequence[str]
 
     def state(self) -> str:
-        """What MLflow keeps of a view, without its name."""
+        """The JSON that MLflow keeps of a view, without its name."""
         columns = [f"tags.`{name}`" for name in self.tags] + [f"metrics.`{name}`" for name in self.metrics]
         state = {"searchFilter": self.search, "orderByKey": f"tags.`{self.order}`", "orderByAsc": True}
         return json.dumps(state | {"selectedColumns": ["attributes.`Dataset`", *columns]})
 
 
 def save(client: "MlflowClient", experiment: "Experiment", view: View) -> None:
-    """Save the view where the experiment has none of this key: what a person has changed stays."""
+    """Save the view where the experiment has none of this key: changes by a person stay."""
     if PREFIX + view.key in experiment.tags:
         return
     now = time.time_ns() // 1_000_000

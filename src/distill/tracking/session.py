@@ -46,7 +46,7 @@ class Session:
         run_id: MLflow's id of the run.
 
     Raises:
-        Exception: whatever MLflow, SQLAlchemy or requests raise; every method may.
+        Exception: every method may raise any exception of MLflow, SQLAlchemy or requests.
     """
 
     def __init__(self, spec: RunSpec, details: Details) -> None:
@@ -54,7 +54,7 @@ class Session:
 
         self._spec = spec
         tags = _commit_tags(spec.root) | {key: str(value) for key, value in details.tags.items()} | spec.tags
-        # What all runs of the pipeline and the models that come out of it share.
+        # Tags that all runs of the pipeline and its registered models share.
         origin = ("git.commit", "mlflow.source.git.commit", "dvc.exp_name")
         self._origin = {key: tags[key] for key in origin if key in tags}
         self._parent: str | None = None
@@ -75,7 +75,7 @@ class Session:
             self._last_step: dict[str, int] = {}
         else:
             self._client.update_run(run.info.run_id, status="RUNNING")
-            # The store is the truth: a state file is always behind when the process is killed.
+            # Read from the store: a state file would be behind after a kill.
             self._last_step = {
                 key: max(m.step for m in self._client.get_metric_history(run.info.run_id, key))
                 for key in run.data.metrics
@@ -110,7 +110,7 @@ class Session:
                 problems += self._register(*values)
             elif kind == "end":
                 self._client.set_terminated(self.run_id, status=values[0])
-                if self._parent:  # as its last stage ended, until the next one begins
+                if self._parent:  # the status of its last stage, until the next stage begins
                     self._client.set_terminated(self._parent, status=values[0])
         return problems
 
@@ -138,7 +138,7 @@ class Session:
     def _points(
         self, values: Mapping[str, float], step: int | None, timestamp: int
     ) -> Iterator[tuple[str, float, int, int]]:
-        """(key, value, milliseconds, step) of what an earlier life of this run has not logged."""
+        """(key, value, milliseconds, step) of the points that an earlier process has not logged in this run."""
         for name, value in values.items():
             key = clean_key(name)
             if step is None:
@@ -165,7 +165,7 @@ class Session:
         try:
             self._client.create_experiment(name, artifact_location=None if remote else folder.as_uri())
         except MlflowException:
-            if self._client.get_experiment_by_name(name) is None:  # no other machine was quicker
+            if self._client.get_experiment_by_name(name) is None:  # no other machine has made it meanwhile
                 raise
         return self._client.get_experiment_by_name(name)
 
@@ -177,7 +177,7 @@ class Session:
         try:
             state = json.loads(self._spec.state.read_text(encoding="utf-8"))
             run_id, uri = state["run_id"], state["uri"]
-        except (ValueError, KeyError, TypeError):  # somebody else's file, or cut off: a new run loses nothing
+        except (ValueError, KeyError, TypeError):  # a file of another program, or cut off: a new run loses nothing
             return None
         if uri != redact(self._spec.uri):
             return None
@@ -193,7 +193,7 @@ class Session:
     def _remember(self, run_id: str) -> None:
         path = self._spec.state
         if path is None or not path.parent.is_dir():
-            return  # its folder is gone: the stage is over and must not find it made anew
+            return  # the stage is over and has removed its folder, which must not come back
         uri = redact(self._spec.uri)
         partial = path.with_name(path.name + ".partial")
         partial.write_text(json.dumps({"run_id": run_id, "uri": uri}) + "\n", encoding="utf-8")
@@ -225,7 +225,7 @@ def _input(dataset: Dataset) -> Any:
 
 
 def _commit_tags(root: Path) -> dict[str, str]:
-    """The commit that runs, under our name and MLflow's."""
+    """The commit of the code, under the project's name of the tag and MLflow's."""
     commit = provenance.commit(root)
     if commit is None:
         return {}

@@ -1,4 +1,4 @@
-"""MLflow's store: where it is, how it is opened and written without harm, and what to say when it fails.
+"""MLflow's store: its address, safe ways to open and write it, and messages for when it fails.
 
 Importing this module is cheap; `import_mlflow` is not.
 """
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 LOCK_SECONDS = 60
 THREAD = "tracking"  # the name of the thread that talks to the store
 
-# Only where the user has not chosen: by its own settings a client tries a dead server for minutes,
-# prints each run's address and reports its use to a third party.
+# Only where the user has set nothing: by default a client tries a dead server for minutes, prints each
+# run's address and reports its use to a third party.
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -130,7 +130,7 @@ def log_batch(
 
 
 def lock(uri: str) -> FileLock:
-    """One process of this machine at a time: two that make the same database, experiment or parent make two of it."""
+    """A lock of this machine: two processes at once would each make the same database, experiment or parent."""
     if database := _database(uri):
         return FileLock(f"{database}.lock", LOCK_SECONDS)
     mark = hashlib.blake2b(redact(uri).encode(), digest_size=8).hexdigest()
@@ -145,5 +145,5 @@ def _database(uri: str) -> Path | None:
 
 
 def _is_foreign(record: logging.LogRecord) -> bool:
-    """urllib3 warns of each retry: silence it for our requests, and for nobody else's."""
+    """False for urllib3's warnings of each retry in the tracking thread, so that only those are silenced."""
     return record.threadName != THREAD
