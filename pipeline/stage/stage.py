@@ -121,9 +121,7 @@ class Stage:
                     params=self._values | {key: self._tags[key] for key in self._tags.keys() & {"seed"}},
                     tags=self._tags,
                     state=self.scratch / "tracking.json",
-                    details=functools.partial(
-                        tracking.details, self.name, self._tags, self._params, self._prepared
-                    ),
+                    details=functools.partial(tracking.details, self.name, self._tags, self._params, self._prepared),
                     curve_name=tracking.curve_name,
                     shared=self.name == "summarize",  # its figures are those of the whole pipeline
                 )
