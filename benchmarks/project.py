@@ -92,6 +92,7 @@ def short_training(batch_size: int, precision: str) -> dict[str, Any]:
 def make(folder: Path, filters: bool = True) -> None:
     """Run the stages before distillation: prepared data, both models, the teacher's predictions, filters."""
     if "source: embedded" in (folder / "params.yaml").read_text():
+        run(folder, "inputs")
         run(folder, "corpus")
     run(folder, "plan")
     run(folder, "prepare")

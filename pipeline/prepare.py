@@ -76,8 +76,7 @@ def _files(params: Params) -> dict[str, Path]:
     if data.source == "hub":
         return {}
     if data.source == "embedded":
-        folder, suffix = (common.CORPUS, ".json") if params.task == "qa" else (common.CORPUS / data.embedded, ".tsv")
-        return {split: folder / f"{split}{suffix}" for split in ("train", "validation")}
+        return {split: common.corpus_file(data.embedded, split) for split in ("train", "validation")}
     chosen = {"train": data.train, "validation": data.validation}
     if data.mismatched != NO_FILE:
         chosen["mismatched"] = data.mismatched

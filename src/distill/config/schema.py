@@ -33,6 +33,8 @@ LinkWeight = Annotated[
     Discriminator(lambda value: "<schedule>" if isinstance(value, dict) else "<number>"),
 ]
 Precision = Literal["fp32", "bf16"]
+# What all generators of random numbers take: NumPy's takes no more.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 def _name(value: Any) -> Any:
@@ -68,7 +70,7 @@ class Atlas(Section):
     held_out: Annotated[float, Field(ge=0, le=1)]
     facts: Count
     distractors: Annotated[int, Field(ge=0)]
-    seed: int
+    seed: Seed
 
 
 class Data(Section):
@@ -97,7 +99,7 @@ class Data(Section):
     max_train_examples: Count | None
     max_selection_examples: Count | None
     max_validation_examples: Count | None
-    seed: int
+    seed: Seed
 
     @model_validator(mode="after")
     def _hub_needs_a_name(self) -> Data:
@@ -158,7 +160,7 @@ class _SharedTraining(Section):
 class TrainingDefaults(_SharedTraining):
     """Section `training`: values for the sections of single trainings, which may set their own."""
 
-    seed: int
+    seed: Seed
 
 
 class Training(_SharedTraining):
@@ -184,7 +186,7 @@ class Teacher(Training):
 
     model: Model
     label_noise: Annotated[float, Field(ge=0, le=1)]
-    seed: int
+    seed: Seed
 
     @model_validator(mode="after")
     def _has_a_shape(self) -> Teacher:
@@ -210,7 +212,7 @@ class Student(Training):
     layers: LayerMap
     num_layers: Count | None
     init: Literal["pretrained", "teacher_layers", "random"]
-    seed: int
+    seed: Seed
 
     @model_validator(mode="after")
     def _start_is_possible(self) -> Student:
@@ -246,7 +248,7 @@ class Assistant(Training):
     task_weight: LinkWeight
     kl_alpha: LinkWeight
     temperature: Annotated[float, Field(gt=0)]
-    seed: int
+    seed: Seed
 
 
 class Filters(Training):
@@ -258,7 +260,7 @@ class Filters(Training):
     activation: Literal["gelu", "relu", "tanh"]
     backbone_dropout: bool
     head_dropout: Fraction
-    seed: int
+    seed: Seed
 
 
 class Generator(Training):
@@ -267,7 +269,7 @@ class Generator(Training):
     model: Model
     train: bool
     mask_probability: Annotated[float, Field(gt=0, lt=1)]
-    seed: int
+    seed: Seed
 
     @model_validator(mode="after")
     def _can_be_had(self) -> Generator:
@@ -316,7 +318,7 @@ class Augment(Section):
     candidates: Count
     batch_size: Count
     precision: Precision
-    seed: int
+    seed: Seed
 
 
 class ExtraMetric(Section):
@@ -360,7 +362,7 @@ class Export(Section):
     """Students to take away as ONNX."""
 
     methods: list[str]
-    seeds: list[int]
+    seeds: list[Seed]
     int8: bool
     max_examples: Count | None
 
