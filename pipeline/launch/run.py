@@ -19,7 +19,7 @@ from distill.errors import UserError
 from distill.runtime import distributed
 from pipeline.launch import launcher
 from pipeline.process.disk import disk_full
-from pipeline.stage import artifacts, snapshot
+from pipeline.stage import artifacts, paths, snapshot
 from pipeline.stage.definition import define, plain
 
 _SHELLS = {"ash", "bash", "busybox", "dash", "fish", "ksh", "sh", "zsh"}
@@ -49,6 +49,7 @@ def run_stage(main: Callable[..., None], script: str | None = None, words: Seque
             _work(script)
         definition = define(script, *words)
         if distributed.is_first():
+            snapshot.begin((paths.PARAMS,))
             snapshot.begin(definition.deps)
         if artifact := artifacts.unneeded(definition):
             artifacts.leave_empty(definition, artifact)

@@ -103,6 +103,7 @@ class Stage:
         safe, folder = file_name(self.name), self.root / scratch.FOLDER
         here = hashlib.blake2b(os.getcwd().encode(), digest_size=8).hexdigest()
         self._snapshot = snapshot.of(self._definition.deps)
+        self._params_file = snapshot.of((paths.PARAMS,))
         self._folders = self._read_folders()
         self.scratch = folder / (
             f"{safe}-{scratch.fingerprint(self._definition, self._values, self._snapshot.contents)}"
@@ -227,7 +228,7 @@ class Stage:
         if not distributed.is_first():
             return
         changed = [shown_path(path) for path in (*self._snapshot.changed(), *self._folders.changed())]
-        if self._values:
+        if self._values and self._params_file.changed():
             values = self._definition.values(paths.params())
             changed += [f"{paths.PARAMS}: {name}" for name in self._values if values[name] != self._values[name]]
         if changed:

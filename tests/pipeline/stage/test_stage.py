@@ -104,6 +104,7 @@ IN_FILE = []
 
 def settings(rate):
     """Parameters with one section, `tuning`; from now on the file has them."""
+    Path("params.yaml").write_text(f"tuning: {{rate: {rate}}}\n")
     IN_FILE.append(
         SimpleNamespace(sections={"tuning": {"rate": rate}}, tracking=SimpleNamespace(experiment="distillation"))
     )
