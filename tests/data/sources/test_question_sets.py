@@ -136,7 +136,6 @@ def test_json_that_is_not_squad(tmp_path, content):
 @pytest.mark.parametrize(
     ("owner", "key", "place"),
     [
-        ("article", "title", "data[0]: "),
         ("article", "paragraphs", 'data[0] (article "Zürich"): '),
         ("paragraph", "context", 'data[0].paragraphs[0] (article "Zürich"): '),
         ("paragraph", "qas", 'data[0].paragraphs[0] (article "Zürich"): '),
@@ -171,6 +170,53 @@ def test_missing_key(tmp_path, owner, key, place):
 )
 def test_value_of_the_wrong_type(tmp_path, change, parts):
     refused(save(tmp_path, document(question("a"), question("b") | change)), *parts)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("[" * 100_000, "file: brackets are nested too deep"),
+        ('{"data": ' + '[{"paragraphs": ' * 3_000, "file: brackets are nested too deep"),
+        ('{"data": ' + "1" * 5_000 + "}", "file: has a number of more than 4,300 digits"),
+        ('{"data": [], "data": []}', 'file: key "data" stands twice in one object'),
+        ('{"data": ' + "1" * 4_000 + "}", "top level.data: is 1111"),
+    ],
+)
+def test_json_that_python_cannot_read(tmp_path, content, problem):
+    refused(save(tmp_path, content), f"train.json: {problem}")
+
+
+def test_a_value_at_the_edge_of_what_python_nests_is_shown_or_refused(tmp_path):
+    for depth in range(900, 1000, 7):
+        content = '{"data": [{"title": "a", "paragraphs": ' + '{"a": ' * depth + "1" + "}" * depth + "}]}"
+        refused(save(tmp_path, content), "train.json: ")
+
+
+@pytest.mark.parametrize("title", [None, "", " "])
+def test_articles_may_have_no_title(tmp_path, title):
+    bare = document(question("a"))
+    del bare["data"][0]["title"]
+    blank = document(question("b"), title=title)
+    rows = question_sets.load_squad_json(save(tmp_path, {"data": bare["data"] + blank["data"]}), version_2=True)
+    assert [(row["id"], row["title"]) for row in rows] == [("a", ""), ("b", "")]
+    refused(save(tmp_path, document(question("a"), title=7)), "data[0].title: is 7", "it must be a string")
+    del bare["data"][0]["paragraphs"][0]["context"]
+    refused(save(tmp_path, bare), 'data[0].paragraphs[0]: key "context" is missing')
+
+
+def test_an_id_used_twice_is_named_with_its_context_where_there_is_no_title(tmp_path):
+    content = document(question("a"), question("a"), title="")
+    refused(save(tmp_path, content), 'id = "a" (context "Zürich lies', "already used")
+
+
+def test_questions_that_nobody_has_answered_are_left_out_and_counted(tmp_path, capsys):
+    unanswered = question("b") | {"answers": None}
+    impossible = question("c") | {"answers": None, "is_impossible": True}
+    path = save(tmp_path, document(question("a"), unanswered, impossible))
+    rows = question_sets.load_squad_json(path, version_2=True)
+    assert [(row["id"], row["answers"]["text"]) for row in rows] == [("a", ["Limmat"]), ("c", [])]
+    assert f"dropped 1 questions whose answers are null: {path}" in capsys.readouterr().out
+    refused(save(tmp_path, document(unanswered)), "1 of 1 questions have null for their answers")
 
 
 def test_answer_elsewhere_says_where(tmp_path):
@@ -324,6 +370,19 @@ def test_hub_gives_the_same_rows_as_files(tmp_path, hub_folder, kind):
     assert rows == load_files(train, validation)
     assert rows["train"][0]["context"] is rows["train"][1]["context"]
     assert [row["id"] for row in question_sets.load_hub(name, None, None, "train", version_2=False)] == ["a"]
+
+
+def test_hub_sets_without_titles_or_answers(hub_folder, capsys):
+    rows = [hub_row("a", title=None), hub_row("b", title=" "), hub_row("c"), hub_row("d", answers=None)]
+    loaded = question_sets.load_hub(hub_folder(rows, rows), None, None, "train", version_2=True)
+    assert [(row["id"], row["title"]) for row in loaded] == [("a", ""), ("b", ""), ("c", "Zürich")]
+    assert "dropped 1 questions whose answers are null" in capsys.readouterr().out
+
+
+def test_hub_sets_without_the_column_of_titles(hub_folder):
+    untitled = [{key: value for key, value in hub_row(id_).items() if key != "title"} for id_ in "ab"]
+    rows = question_sets.load("hub", {}, hub_folder(untitled[:1], untitled[1:]), None, None, NAMES, version_2=True)
+    assert [(row["id"], row["title"]) for part in rows.values() for row in part] == [("a", ""), ("b", "")]
 
 
 @pytest.mark.parametrize(
