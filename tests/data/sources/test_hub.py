@@ -96,6 +96,12 @@ def test_a_pinned_commit_is_that_commit_also_where_the_hub_cannot_be_reached(tmp
         read("mine", "b" * 40)
 
 
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, cache):
+    cache.write_text("a file in its place")
+    with pytest.raises(UserError, match=f"{cache}: the cache of datasets: cannot be written .* HF_DATASETS_CACHE"):
+        read(write(tmp_path / "mine", "one"))
+
+
 def test_a_broken_file_is_named_by_its_cause(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "train.jsonl").write_text('{"x": ' + "[" * 100_000)

@@ -62,10 +62,18 @@ def opened(name: str, subset: str | None, revision: str | None) -> Iterator[Call
     if not Path(name).is_dir():
         yield lambda split: load(split, None)
         return
-    kept = Path(datasets.config.HF_DATASETS_CACHE)
-    kept.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="local-", dir=kept) as cache:
+    with _folder_in(Path(datasets.config.HF_DATASETS_CACHE)) as cache:
         yield lambda split: load(split, cache)
+
+
+def _folder_in(cache: Path) -> tempfile.TemporaryDirectory:
+    """A folder that is removed at the end, on the disk that the user has chosen for data sets."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix="local-", dir=cache)
+    except OSError as error:
+        fix = "set HF_DATASETS_CACHE to a folder that can be written"
+        fail(str(cache), "the cache of datasets", f"cannot be written ({error.strerror})", fix)
 
 
 def place(name: str, revision: str | None, split: str) -> str:
