@@ -38,8 +38,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 def _name(value: Any) -> Any:
-    """0 and 1 are usual names of classes, and numbers to YAML."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    """0 and 1, true and false are usual names of classes, and other types to YAML."""
+    return str(value).lower() if isinstance(value, int) else value
 
 
 ClassName = Annotated[str, BeforeValidator(_name)]
