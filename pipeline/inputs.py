@@ -7,6 +7,7 @@ trained, and a model or data folder whose files were replaced is another input t
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ def main() -> None:
         for field, name in references.files(params).items():
             if not Path(name).exists():
                 raise UserError(absent(field, name))
+        if removed := remove_leftovers():
+            stage.say("removed", f"{removed} files of students that params.yaml does not list")
         for role in ROLES:
             before = origins.read(role)
             entries = {item.field: resolve(item, before.get(item.field)) for item in listed if item.role == role}
@@ -98,6 +101,27 @@ def refuse_outputs(local: dict[str, str]) -> None:
                     f"params.yaml: {field}: {name}: shares a folder with {output}, an output of the pipeline, which DVC"
                     " deletes and makes anew: move your files elsewhere, e.g. to data/raw/mine"
                 )
+
+
+#: Folders that summarize reads as a whole, and the names of a student's files in them.
+SHARED = ("data/predictions", "data/runs", "metrics/curves", "metrics/runs")
+STUDENTS = re.compile(r"((distill|evaluate)-)?[a-z]\w*-\d+\..+")
+
+
+def remove_leftovers() -> int:
+    """Removes files of methods and seeds that are listed no longer from the folders that summarize reads.
+
+    DVC leaves them, and would record them with the summary: a clone, which lacks them, would have another one.
+
+    Returns:
+        Number of files. DVC's cache keeps their content.
+    """
+    outputs = set(definition.outputs())
+    files = [file for folder in SHARED for file in Path(folder).glob("*") if STUDENTS.fullmatch(file.name)]
+    leftovers = [file for file in files if file not in outputs]
+    for file in leftovers:
+        file.unlink()
+    return len(leftovers)
 
 
 if __name__ == "__main__":

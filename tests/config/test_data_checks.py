@@ -69,7 +69,8 @@ def test_classes_given_as_numbers_are_names():
         (SIMILARITY | {"data.labels": ["a", "b"]}, ("data.labels", "'regression'", "no classes")),
         (SENTENCES | {"data.labels": ["a"]}, ("data.labels is ['a']", "two classes or more")),
         (SENTENCES | {"data.labels": ["a", "a"]}, ("each once",)),
-        (SENTENCES | {"data.labels": [True, False]}, ("data.labels", "string")),
+        (SENTENCES | {"data.labels": [True, "true"]}, ("each once",)),
+        (SENTENCES | {"data.labels": [1.5, "a"]}, ("data.labels", "string")),
         (SENTENCES | {"data.source": "hub"}, ("data.name",)),
     ],
 )

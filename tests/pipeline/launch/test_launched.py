@@ -59,7 +59,7 @@ ENTRY = """
 stages:
   finetune:
     matrix: {how: [wait]}
-    cmd: python -m pipeline finetune ${item.how}
+    cmd: python -m pipeline finetune ${item}
 """
 
 

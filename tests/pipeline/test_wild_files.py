@@ -1,0 +1,114 @@
+"""Damaged and hostile files, through whole stages and commands: exit code 0, or 2 with one line; never a traceback."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from distill.experiments import params_file
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+WILD_JSON = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.sampled_from([-1, 0, 2**63, -(2**70), 1e308, float("nan"), "", "x", "\ud800", "\x00", "=1+1", "../../x"]),
+        st.text(max_size=4),
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+MARKERS = b"<<<<<<< HEAD\n{}\n=======\n{}\n>>>>>>> other\n"
+# What happens to a file: content → other content, or None: it is gone.
+DAMAGES = {
+    "gone": lambda content, wild: None,
+    "empty": lambda content, wild: b"",
+    "cut": lambda content, wild: content[: len(content) // 2],
+    "markers": lambda content, wild: MARKERS + content,
+    "deep": lambda content, wild: b"[" * 100_000,
+    "digits": lambda content, wild: b'{"a": ' + b"1" * 5000 + b"}",
+    "latin": lambda content, wild: "{é: 1}".encode("latin-1"),
+    "zeros": lambda content, wild: b"\0" * len(content),
+    "other": lambda content, wild: json.dumps(wild).encode(),
+    "value": lambda content, wild: with_value(content, wild),
+}
+
+
+def with_value(content: bytes, wild: object) -> bytes:
+    """JSON with one of its values replaced, the same for the same content; other files as they are."""
+    try:
+        values = json.loads(content)
+    except ValueError:
+        return content + b"\n"
+    node = values
+    while isinstance(node, (dict, list)) and node:
+        key = sorted(node)[len(str(wild)) % len(node)] if isinstance(node, dict) else len(str(wild)) % len(node)
+        if not isinstance(node[key], (dict, list)) or not node[key] or len(str(wild)) % 3 == 0:
+            node[key] = wild
+            break
+        node = node[key]
+    return json.dumps(values).encode()
+
+
+# Stage and words → the files that it reads, which may be damaged.
+STAGES = {
+    "prepare": ["data/raw/mine/train.json", "data/raw/mine/validation.json", "data/inputs/data.json"],
+    "plan": ["data/inputs/teacher.json", "data/inputs/data.json"],
+    "evaluate student": ["data/models/student/config.json", "data/models/student/model.safetensors"]
+    + ["data/prepared/meta.json", "data/prepared/tokenizer/tokenizer.json"],
+    "export kd 1": ["metrics/runs/teacher.json", "metrics/runs/student.json", "metrics/runs/kd-1.json"]
+    + ["data/models/distill/kd/1/config.json", "data/prepared/meta.json"],
+    "summarize": ["metrics/runs/kd-1.json", "metrics/cost.json", "metrics/curves/kd-1.csv"]
+    + ["data/runs/distill-kd-1.json", "data/predictions/kd-1.json", "data/predictions/kd-1.examples.csv"],
+    "signals": ["data/plan/signals.json", "data/teacher/meta.json", "data/states/meta.json"],
+}
+CASES = [(command, file) for command, files in STAGES.items() for file in files]
+
+
+@pytest.fixture(scope="module")
+def whole(base, stages, tmp_path_factory) -> Path:
+    """A repository in which everything has run that the commands need."""
+    repo = shutil.copytree(base, tmp_path_factory.mktemp("wild") / "repo")
+    shutil.copytree(repo / "data/raw/atlas", repo / "data/raw/mine")
+    changes = {("methods",): ["kd"], ("export", "methods"): ["kd"], ("data", "source"): "files"}
+    changes |= {("data", split): f"data/raw/mine/{split}.json" for split in ("train", "validation")}
+    (repo / "params.yaml").write_text(params_file.replace((repo / "params.yaml").read_text(), changes))
+    for words in ("inputs", "plan", "signals", "distill kd 1", "evaluate teacher", "evaluate student"):
+        stages.run(repo, *words.split())
+    for words in ("evaluate kd 1", "cost", "summarize"):
+        stages.run(repo, *words.split())
+    return repo
+
+
+@pytest.mark.parametrize("command", STAGES)
+def test_a_stage_reads_what_is_damaged_or_refuses_it_in_one_line(whole, stages, command):
+    files = STAGES[command]
+
+    @given(st.sampled_from(files), st.sampled_from(sorted(DAMAGES)), WILD_JSON)
+    @settings(max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @example(files[0], "markers", None)
+    @example(files[0], "deep", None)
+    @example(files[-1], "digits", None)
+    @example(files[-1], "latin", None)
+    def refuses(file, damage, wild):
+        path = whole / file
+        content = path.read_bytes()
+        shutil.copy(path, whole / "kept")
+        try:
+            path.unlink()
+            if (damaged := DAMAGES[damage](content, wild)) is not None:
+                path.write_bytes(damaged)
+            done = stages.run(whole, *command.split(), check=False)
+            assert done.code in (0, 2), done.err[-3000:]
+            lines = [line for line in done.err.splitlines() if "Traceback" in line or line.startswith("error: ")]
+            assert len(lines) == (1 if done.code else 0) and not any("Traceback" in line for line in lines), done.err
+        finally:
+            path.unlink(missing_ok=True)
+            shutil.move(whole / "kept", path)
+
+    refuses()
+    stages.run(whole, *command.split())
