@@ -22,6 +22,7 @@ from distill.config.values import flatten, pick
 from distill.errors import UserError
 from distill.report import page, plot_data
 from distill.report.results import FINE_TUNED, Results
+from distill.runtime import csv_files
 from distill.tasks import extra_metrics
 from distill.tasks.registry import load_task
 from pipeline.process.hashes import dvc_md5
@@ -58,7 +59,7 @@ def write(
         (stage.scratch / path.name).write_text(text, encoding="utf-8")
         stage.publish(stage.scratch / path.name, path)
     for name, table in plot_data.tables(results).items():
-        table.to_csv(stage.scratch / f"{name}.csv", index=False, lineterminator="\n")
+        csv_files.write_frame(table, stage.scratch / f"{name}.csv")
         stage.publish(stage.scratch / f"{name}.csv", TABLES[name])
 
 
