@@ -142,7 +142,10 @@ def _predict(run: Run, data: LimitedData, task: Task, params: Params, label: str
 
 def scores(label: str) -> dict[str, dict[str, float]]:
     """The scores by stage evaluate of the teacher, the fine-tuned student and this student."""
-    return {name: json.loads((paths.METRICS / "runs" / f"{name}.json").read_text()) for name in (*ROLES, label)}
+    return {
+        name: json.loads((paths.METRICS / "runs" / f"{name}.json").read_text(encoding="utf-8"))
+        for name in (*ROLES, label)
+    }
 
 
 def inference_settings(params: Params, data: Prepared, scores: dict[str, float]) -> Settings:

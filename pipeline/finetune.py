@@ -54,7 +54,7 @@ def main(role: str) -> None:
         stage.write_json(scores_file, result.scores)
         stage.figures({"updates": result.steps, **({"selection": result.scores} if result.scores else {})})
         if role == "student":
-            warn_if_weaker(json.loads(teacher_scores.read_text()), result.scores, task.main_metric)
+            warn_if_weaker(json.loads(teacher_scores.read_text(encoding="utf-8")), result.scores, task.main_metric)
 
 
 def warn_if_weaker(teacher: dict[str, float], student: dict[str, float], metric: str) -> None:

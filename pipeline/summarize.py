@@ -139,7 +139,7 @@ def _answers(label: str, table: pd.DataFrame) -> list[Any]:
 def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f"{path}: missing: {example_table.FIX}")
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

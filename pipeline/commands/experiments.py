@@ -157,7 +157,7 @@ def _git(*words: str) -> str:
     Raises:
         UserError: Git fails, for instance because this is no repository.
     """
-    done = subprocess.run(["git", *words], text=True, capture_output=True, check=False)
+    done = subprocess.run(["git", *words], text=True, capture_output=True, check=False, encoding="utf-8")
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise UserError(f"git {words[0]}: {reason}: run from the root of a repository with a commit")

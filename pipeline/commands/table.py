@@ -87,10 +87,12 @@ def tables(folder: Path) -> str:
         UserError: the folder holds no finished run.
     """
     try:
-        summary = json.loads((folder / "metrics" / "summary.json").read_text())
+        summary = json.loads((folder / "metrics" / "summary.json").read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{folder}/metrics/summary.json: {error.strerror}: run `dvc repro` first") from None
-    records = [json.loads(path.read_text()) for path in sorted((folder / "data" / "runs").glob("*.json"))]
+    records = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / "data" / "runs").glob("*.json"))
+    ]
     return "\n".join([*scores(summary), *(["", *costs(records)] if records else [])])
 
 

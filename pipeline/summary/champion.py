@@ -35,7 +35,9 @@ def register(
     label, folder = f"{best.method}-{best.seed}", paths.distilled(best.method, best.seed)
     stage.say("champion", f"{label}: {metric} {best.score:.2f} on the selection split, mean over seeds")
     stage.run.tag("champion", label)
-    facts = json.loads(record.read_text()) if (record := record_file(f"evaluate@{label}")).is_file() else {}
+    facts = (
+        json.loads(record.read_text(encoding="utf-8")) if (record := record_file(f"evaluate@{label}")).is_file() else {}
+    )
     if params.tracking.registered_model is None or "artifact_md5" not in facts:
         return
     row = table[best.method]

@@ -167,7 +167,7 @@ def _about(params: Params) -> dict[str, str]:
 def _data_md5() -> str:
     """The prepared data's md5 as DVC knows it: from dvc.lock, else from the files."""
     lock = Path("dvc.lock")
-    stages = (yaml.safe_load(lock.read_text()) or {}).get("stages", {}) if lock.is_file() else {}
+    stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {}) if lock.is_file() else {}
     for out in stages.get("prepare", {}).get("outs", []):
         if out["path"] == paths.PREPARED.as_posix() and "md5" in out:
             return out["md5"]
@@ -176,7 +176,7 @@ def _data_md5() -> str:
 
 def _git(*words: str) -> str:
     try:
-        done = subprocess.run(["git", *words], capture_output=True, text=True, check=True, timeout=30)
+        done = subprocess.run(["git", *words], capture_output=True, text=True, check=True, timeout=30, encoding="utf-8")
     except (OSError, subprocess.SubprocessError):  # no git, no repository, no commit yet
         return ""
     return done.stdout

@@ -47,4 +47,4 @@ def upstream(method: str, params: Params) -> list[str]:
 def record(stage: str) -> Record | None:
     """The record of a stage's run; None where there is none."""
     path = record_file(stage)
-    return json.loads(path.read_text()) if path.exists() else None
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
