@@ -42,17 +42,22 @@ def read(path: Path, numbers: bool = False) -> pd.DataFrame:
         options = pyarrow.csv.ConvertOptions(column_types=texts)
         lines = pyarrow.csv.ParseOptions(newlines_in_values=True)
         table = pyarrow.csv.read_csv(path, parse_options=lines, convert_options=options).to_pandas()
+        for name in table.columns.difference(list(texts)):
+            if table[name].dtype.kind not in "biuf" or table[name].isnull().any():
+                raise ValueError(f"column {name}: expected a number in every row")
         texts = {name: table[name].map(csv_files.unescape) for name in texts if name in table}
         return table.assign(**texts).set_index("id")
     except FileNotFoundError:
         raise UserError(f"{path}: missing: {FIX}") from None
-    except (ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path}: not a table of examples ({str(error).splitlines()[0]}): {FIX}") from None
 
 
 def check_same(tables: Mapping[str, pd.DataFrame]) -> None:
-    """Raise a UserError that names the first table (by its file) whose rows are not those of the first one."""
+    """Raise a UserError that names the first table (by its file) whose rows or columns are not those of the first."""
     (reference_name, reference), *remaining = tables.items()
     for name, table in remaining:
         if not table.index.equals(reference.index):
             raise UserError(f"{name}: has other examples than {reference_name}: {FIX}")
+        if set(table) != set(reference):
+            raise UserError(f"{name}: has other columns than {reference_name}: {FIX}")
