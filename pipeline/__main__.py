@@ -37,4 +37,8 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except KeyboardInterrupt:  # while the stage was being looked up
+        print("stopped; run the same command to go on", file=sys.stderr)
+        sys.exit(130)

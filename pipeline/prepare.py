@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from distill.config.data_checks import NO_FILE
 from distill.config.params import Params
 from distill.data.features import preparation
 from distill.data.loading import tokenizer as tokenizers
-from distill.data.sources import question_sets, splits, text_sets
+from distill.data.sources import labels, overlap, question_sets, splits, text_sets
 from distill.data.sources.squad_json import Row
 from distill.errors import UserError
 from distill.runtime.progress import bar
@@ -36,6 +38,8 @@ def main() -> None:
                 "kept",
                 f"{len(train):,} training questions on paragraphs of {data.max_train_context} characters at most",
             )
+        if params.task == "qa" and splits.grouping(train) == "context":
+            stage.say("split", "by contexts: the training data has fewer than two articles with a title")
         rows, selection = splits.carve(train, data.selection_fraction, data.seed)
         parts = {
             "train": question_sets.limit(rows, data.max_train_examples, data.seed),
@@ -44,8 +48,11 @@ def main() -> None:
         splits.check_classes(parts["train"], meta["labels"])
         for split in list(loaded)[1:]:
             parts[split] = question_sets.limit(loaded[split], data.max_validation_examples, data.seed)
-            if params.task != "qa" and (shared := text_sets.shared_texts(parts["train"], parts[split])):
-                stage.say("shared", f"{shared:,} of {len(parts[split]):,} {split} texts are training texts too")
+        for line in _shared(parts):
+            stage.say("shared", line)
+        for split, examples in parts.items() if meta["labels"] else ():
+            counts = np.bincount([row["label"] for row in examples])
+            stage.say("classes", f"{split}: {labels.describe(meta['labels'], counts.tolist())}")
         tokenizer = _tokenizer(params, parts["train"])
         try:
             with bar(sum(map(len, parts.values())), "tokenize", unit="example") as progress:
@@ -76,8 +83,7 @@ def _files(params: Params) -> dict[str, Path]:
     if data.source == "hub":
         return {}
     if data.source == "embedded":
-        folder, suffix = (common.CORPUS, ".json") if params.task == "qa" else (common.CORPUS / data.embedded, ".tsv")
-        return {split: folder / f"{split}{suffix}" for split in ("train", "validation")}
+        return {split: common.corpus_file(data.embedded, split) for split in ("train", "validation")}
     chosen = {"train": data.train, "validation": data.validation}
     if data.mismatched != NO_FILE:
         chosen["mismatched"] = data.mismatched
@@ -116,6 +122,23 @@ def _load(params: Params, paths: dict[str, Path], names: dict[str, str]) -> tupl
         "pairs": data.text_pair is not None,
         "strip_html": data.strip_html,
     }
+
+
+def _shared(parts: dict[str, list[Row]]) -> list[str]:
+    """Lines on the rows of other splits that are training rows too, whatever their ids."""
+    lines = []
+    for split in list(parts)[1:]:
+        rows = f"of {len(parts[split]):,} {split}"
+        if "context" not in parts[split][0]:
+            if texts := overlap.shared_texts(parts["train"], parts[split]):
+                lines.append(f"{texts:,} {rows} texts are training texts too")
+            continue
+        questions, contexts = overlap.shared_questions(parts["train"], parts[split])
+        if questions:
+            lines.append(f"{questions:,} {rows} questions are training questions too, on the same contexts")
+        if contexts > questions:
+            lines.append(f"{contexts:,} {rows} questions are on contexts of the training data")
+    return lines
 
 
 def _tokenizer(params: Params, rows: list[Row]) -> Any:

@@ -340,3 +340,11 @@ def test_flatten_gives_dotted_names(text):
     assert flat["student.model.config.hidden_size"] == 16 and flat["student.model.path"] is None
     assert flatten({"a": {"b": {1: 2}}, "c": []}) == {"a.b.1": 2, "c": []}
     assert flatten(3, "x") == {"x": 3}
+
+
+def test_classes_may_be_numbers_and_truths(text):
+    """As YAML reads `labels: [false, true]` and `labels: [0, 1]`; data files have them as words."""
+    for labels, names in (([False, True], ["false", "true"]), ([0, 1], ["0", "1"]), (["No", "yes"], ["No", "yes"])):
+        sentences = {"task": "classification", "data.embedded": "sentences"}
+        params = read(text, sentences | {"data.labels": labels})
+        assert params.data.labels == names

@@ -2,7 +2,7 @@
 
 python -m pipeline.commands.tune ted --trials 20 --space ted.mse_alpha=log:10:10000 --space ted.kl_alpha=log:0.1:10
 
-Each trial is a DVC experiment. The trials are read from the experiments, so the same command goes on where it was
+Each trial is a DVC experiment. The trials are read from the experiments, so the same command resumes where it was
 stopped, and experiments of a sweep count too.
 """
 

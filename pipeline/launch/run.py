@@ -19,8 +19,8 @@ from distill.errors import UserError
 from distill.runtime import distributed
 from pipeline.launch import launcher
 from pipeline.process.disk import disk_full
-from pipeline.stage import artifacts
-from pipeline.stage.definition import define
+from pipeline.stage import artifacts, paths, snapshot
+from pipeline.stage.definition import define, plain
 
 _SHELLS = {"ash", "bash", "busybox", "dash", "fish", "ksh", "sh", "zsh"}
 _ADOPTERS = {"docker-init", "dumb-init", "init", "launchd", "systemd", "tini"}  # take over orphans
@@ -42,12 +42,15 @@ def run_stage(main: Callable[..., None], script: str | None = None, words: Seque
         words: Arguments for `main`; by default those of the command line.
     """
     script = Path(sys.argv[0]).stem if script is None else script
-    words = sys.argv[1:] if words is None else words
+    words = plain(sys.argv[1:] if words is None else words)
     try:
         watch_starter()
         if launcher.is_worker():
             _work(script)
         definition = define(script, *words)
+        if distributed.is_first():
+            snapshot.begin((paths.PARAMS,))
+            snapshot.begin(definition.deps)
         if artifact := artifacts.unneeded(definition):
             artifacts.leave_empty(definition, artifact)
         elif (how := launcher.wanted(script)) != 1:

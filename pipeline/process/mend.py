@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
+from typing import Any
 
+import psutil
 import yaml
 from filelock import FileLock
 
@@ -72,5 +75,90 @@ def _is_cut(stage: object) -> bool:
     return any("md5" in entry and len(str(entry["md5"])) < 32 for entry in entries)
 
 
+def free_stale_locks(root: Path) -> None:
+    """Removes entries of .dvc/tmp/rwlock whose DVC has ended, also where its pid belongs to another process today.
+
+    DVC 3.67 takes an entry for held as long as any process has its pid. In a container, where pids start from 1 again,
+    that is for good. An entry counts here while the process of that pid has the command of the entry, and began before
+    the file was last written.
+    """
+    folder = root / ".dvc" / "tmp"
+    file = folder / "rwlock"
+    guard = FileLock(folder / "rwlock.lock")
+    if not file.is_file() or not acquire(guard, folder / "rwlock.lock", 5.0):
+        return
+    try:
+        entries, written = json.loads(file.read_text(encoding="utf-8")), file.stat().st_mtime
+        readers = {path: [info for info in infos if _runs(info, written)] for path, infos in entries["read"].items()}
+        writers = {path: info for path, info in entries["write"].items() if _runs(info, written)}
+        held = {"write": writers, "read": {path: infos for path, infos in readers.items() if infos}}
+        if held != {"write": entries["write"], "read": entries["read"]}:
+            file.write_text(json.dumps(held), encoding="utf-8")
+            print(".dvc/tmp/rwlock: removed the locks of a dvc that was killed")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return  # another format: DVC's own to judge
+    finally:
+        guard.release()
+
+
+def _runs(info: dict[str, Any], written: float) -> bool:
+    try:
+        process = psutil.Process(int(info["pid"]))
+        return process.create_time() <= written + 1.0 and str(info["cmd"]) in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+def reattach(root: Path) -> None:
+    """Goes back to the branch that a killed `dvc exp run` has left.
+
+    While an experiment runs in the workspace, DVC detaches HEAD, stages what `-S` has changed, and keeps refs under
+    refs/exps/exec. Killed, it leaves all three: the next commits would be on no branch. Files are left as they are.
+    Does nothing while a DVC runs in the repository.
+    """
+    names = _git(root, "for-each-ref", "--format=%(refname)", "refs/exps/exec").split()
+    if not any(name.endswith("/EXEC_HEAD") for name in names) or _dvc_runs(root):
+        return
+    if not _git(root, "symbolic-ref", "-q", "HEAD"):
+        head = _git(root, "rev-parse", "HEAD")
+        branches = _git(root, "for-each-ref", "--format=%(refname:short)", f"--points-at={head}", "refs/heads").split()
+        if head != _git(root, "rev-parse", "refs/exps/exec/EXEC_HEAD") or len(branches) != 1:
+            choice = " or ".join(f"`git switch {name}`" for name in branches) or "`git switch -c NAME`"
+            print(f"A killed `dvc exp run` has left HEAD on no branch: choose one yourself: {choice}")
+            return
+        _git(root, "symbolic-ref", "HEAD", f"refs/heads/{branches[0]}")
+        _git(root, "reset", "-q")
+        print(
+            f"A killed `dvc exp run` had left HEAD on no branch: back on {branches[0]}. Files are as it left them:"
+            " `git diff params.yaml` shows its parameters, `git checkout params.yaml` takes them back"
+        )
+    for name in names:
+        _git(root, "update-ref", "-d", name)
+
+
+def _dvc_runs(root: Path) -> bool:
+    for process in psutil.process_iter():
+        try:
+            words = [os.path.basename(word) for word in process.cmdline()[:3]]
+            if "dvc" in words and Path(process.cwd()).is_relative_to(root.resolve()):
+                return True
+        except psutil.Error:
+            continue
+    return False
+
+
+def _git(root: Path, *words: str) -> str:
+    """What Git prints; empty where it fails, or where there is no repository."""
+    try:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
 if __name__ == "__main__":
     mend_dvc(Path.cwd())
+    free_stale_locks(Path.cwd())
+    reattach(Path.cwd())

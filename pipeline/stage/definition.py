@@ -4,13 +4,17 @@ dvc.yaml is the only place for these. A script passes its name and its arguments
 
     define("finetune", "teacher")    →  finetune_teacher, params [task, training, teacher, …], deps […], outs […]
     define("distill", "ted", "1")    →  distill@ted-1
+
+The command of a matrix ends with ${item}: DVC writes it as `--method ted --seed 1`, and quotes for the shell what
+params.yaml says.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,7 @@ from pipeline.stage import paths
 
 FILE = Path("dvc.yaml")
 COMMAND = "python -m pipeline"
+ITEM = "${item}"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
@@ -50,21 +55,46 @@ class Definition:
 
 
 def define(script: str, *words: str) -> Definition:
-    """The stage of dvc.yaml whose command runs `script` with these words.
+    """The stage of dvc.yaml whose command runs `script` with these words (`plain` or as DVC writes them).
 
     Raises:
         UserError: there is no such stage, or dvc.yaml or params.yaml cannot be read.
     """
+    words = tuple(plain(words))
     command = " ".join((COMMAND, script, *words))
     for name, entry in _stages().items():
-        pattern = re.sub(r"\\\$\\\{item\\\.(\w+)\\\}", r"(?P<\1>\\S+)", re.escape(entry["cmd"]))
-        if match := re.fullmatch(pattern, command):
-            item = match.groupdict()
-            return _resolve(name, entry, {key: item[key] for key in entry.get("matrix", {})})
-    commands = [re.sub(r"\$\{item\.(\w+)\}", r"<\1>", entry["cmd"]) for entry in _stages().values()]
+        keys = list(entry.get("matrix", {}))
+        if entry["cmd"] == command:
+            return _resolve(name, entry, {})
+        if keys and entry["cmd"] == f"{COMMAND} {script} {ITEM}" and len(words) == len(keys):
+            return _resolve(name, entry, dict(zip(keys, words, strict=True)))
+    commands = [
+        entry["cmd"].replace(ITEM, " ".join(f"<{key}>" for key in entry.get("matrix", {})))
+        for entry in _stages().values()
+    ]
     similar = " or ".join(f"`{known}`" for known in commands if known.split()[:4] == command.split()[:4])
     expected = f"expected {similar}" if similar else f"its scripts are {', '.join(scripts())}"
     raise UserError(f"{FILE}: no stage runs `{command}`: {expected}")
+
+
+def plain(words: Sequence[str]) -> list[str]:
+    """The words of a command without the names that DVC puts before them: `--method ted --seed 1` → `ted 1`."""
+    named = bool(words) and len(words) % 2 == 0 and all(word.startswith("--") for word in words[::2])
+    return list(words[1::2] if named else words)
+
+
+def outputs() -> list[Path]:
+    """All outputs of all stages, for the methods and seeds of params.yaml.
+
+    Raises:
+        UserError: dvc.yaml or params.yaml cannot be read.
+    """
+    paths: list[Path] = []
+    for name, entry in _stages().items():
+        matrix = {key: _parameter(values[2:-1]) for key, values in entry.get("matrix", {}).items()}
+        for values in itertools.product(*matrix.values()):
+            paths += _resolve(name, entry, dict(zip(matrix, map(str, values), strict=True))).outs
+    return paths
 
 
 def scripts() -> list[str]:

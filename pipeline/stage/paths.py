@@ -7,6 +7,7 @@ from pathlib import Path
 from distill import parameters
 from distill.config.params import Params
 from distill.errors import UserError
+from pipeline.stage import origins
 
 PARAMS = Path("params.yaml")
 CORPUS = Path("data/raw/atlas")
@@ -23,9 +24,19 @@ AUGMENTED = Path("data/augmented")
 METRICS = Path("metrics")
 
 
-def params() -> Params:
-    """The checked parameters of this checkout."""
-    return parameters.load(PARAMS)
+def params(pinned: bool = True) -> Params:
+    """The checked parameters of this checkout.
+
+    Args:
+        pinned: Whether branches of the hub are replaced by the commits that stage inputs has looked up.
+    """
+    loaded = parameters.load(PARAMS)
+    return origins.pinned(loaded) if pinned else loaded
+
+
+def corpus_file(corpus: str, split: str) -> Path:
+    """A file of the embedded corpus."""
+    return CORPUS / f"{split}.json" if corpus == "questions" else CORPUS / corpus / f"{split}.tsv"
 
 
 def role_of(name: str) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distill.runtime.files import tree_hash
 from pipeline.process.locks import remove_unheld
 from pipeline.process.records import LIBRARIES, file_name, versions
 from pipeline.stage.definition import Definition
@@ -18,7 +17,7 @@ from pipeline.stage.definition import Definition
 FOLDER = ".scratch"
 
 
-def fingerprint(definition: Definition, values: Mapping[str, Any]) -> str:
+def fingerprint(definition: Definition, values: Mapping[str, Any], contents: Mapping[Path, str]) -> str:
     """Hashes all that a stage's result depends on: 16 hex digits.
 
     That is what its entry in dvc.yaml declares (its name, its parameters, the content of the code and the data that it
@@ -27,12 +26,13 @@ def fingerprint(definition: Definition, values: Mapping[str, Any]) -> str:
     Args:
         definition: The stage.
         values: Its declared parameters, any JSON content.
+        contents: Hash of each dependency (`pipeline.stage.snapshot`).
     """
     total = hashlib.blake2b(digest_size=8)
     libraries = {name: version for name, version in versions().items() if name in LIBRARIES}
     total.update(json.dumps([definition.name, values, libraries], sort_keys=True, default=str).encode())
     for path in definition.deps:
-        total.update(f"\0{path.as_posix()}\0{tree_hash(path)}".encode())
+        total.update(f"\0{path.as_posix()}\0{contents[path]}".encode())
     return total.hexdigest()
 
 

@@ -33,7 +33,7 @@ from pipeline.process.disk import disk_full
 from pipeline.process.lines import shown_path, size, table
 from pipeline.process.locks import exclusive
 from pipeline.process.records import device, file_name, peak_memory, record_file, to_json, versions
-from pipeline.stage import paths, scratch
+from pipeline.stage import origins, paths, scratch, snapshot
 from pipeline.stage.definition import Definition
 
 
@@ -102,7 +102,12 @@ class Stage:
                 )
         safe, folder = file_name(self.name), self.root / scratch.FOLDER
         here = hashlib.blake2b(os.getcwd().encode(), digest_size=8).hexdigest()
-        self.scratch = folder / f"{safe}-{scratch.fingerprint(self._definition, self._values)}"
+        self._snapshot = snapshot.of(self._definition.deps)
+        self._params_file = snapshot.of((paths.PARAMS,))
+        self._folders = self._read_folders()
+        self.scratch = folder / (
+            f"{safe}-{scratch.fingerprint(self._definition, self._values, self._snapshot.contents)}"
+        )
         with contextlib.ExitStack() as stack:
             stack.callback(scratch.remove_empty, folder)
             stack.enter_context(exclusive(folder / f"{safe}.{here}.lock", self.name, self._wait_seconds))
@@ -137,8 +142,10 @@ class Stage:
         else:
             try:
                 with self._stack:
+                    self._check_unchanged()
                     self._check_outputs()
                     self._keep_artifacts()
+                self._check_unchanged()  # again: the end of the run may have waited for a slow server
             except Exception as closing:
                 failed = closing
         if line := disk_full(failed, self.scratch.parent):
@@ -202,6 +209,34 @@ class Stage:
         _go_on_alone()
         if not any(path == output or output in path.parents for output in self._definition.outs):
             raise ValueError(f"{self.name} writes {path}, which is not among its outputs")
+
+    def _read_folders(self) -> snapshot.Snapshot:
+        """The user's own model and data folders that the stage reads.
+
+        Raises:
+            UserError: One has changed since stage inputs has looked at it.
+        """
+        listed = origins.folders(self._definition.deps)
+        here = snapshot.Snapshot({path for path, _ in listed.values()})
+        for field, (path, content) in listed.items():
+            if here.contents.get(path, content) != content:
+                raise UserError(f"params.yaml: {field}: {path}: changed since stage inputs ran: run `dvc repro` again")
+        return here
+
+    def _check_unchanged(self) -> None:
+        """DVC would record the result under what dependencies and parameters are now (`pipeline.stage.snapshot`)."""
+        if not distributed.is_first():
+            return
+        changed = [shown_path(path) for path in (*self._snapshot.changed(), *self._folders.changed())]
+        if self._values and self._params_file.changed():
+            values = self._definition.values(paths.params())
+            changed += [f"{paths.PARAMS}: {name}" for name in self._values if values[name] != self._values[name]]
+        if changed:
+            raise UserError(
+                f"{', '.join(changed)}: changed while {self.name} ran, whose result would be recorded as made with"
+                " what is there now: put it back and run the same command, which resumes at the end; or run `dvc repro`"
+                " to train with the change"
+            )
 
     def _check_outputs(self) -> None:
         missing = [str(path) for path in self._definition.outs if path != record_file(self.name) and not path.exists()]

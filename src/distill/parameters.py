@@ -56,6 +56,8 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> Params:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file: run from the project's root") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 ({error}): save it in that encoding") from None
     raw = reading.parse(text, path)
     for name, value in (overrides or {}).items():
         *parents, leaf = name.split(".")

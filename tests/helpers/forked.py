@@ -69,7 +69,7 @@ class Server:
         self._count += 1
         folder = self.folder / str(self._count)
         folder.mkdir(parents=True)
-        environment = micro.environment(DVC_ROOT=str(repo), **(env or {}))
+        environment = micro.environment(**{"DVC_ROOT": str(repo)} | (env or {}))
         process = forkserver.start(_run, str(repo), stage, words, environment, folder, kill_at, outside, setup)
         return Started(process.pid, folder, process)
 

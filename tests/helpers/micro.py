@@ -30,7 +30,11 @@ COPIED = (
 )
 
 # In this order each stage finds what it needs.
-TAUGHT = (("corpus",), ("prepare",), ("finetune", "teacher"), ("finetune", "student"), ("plan",), ("predict",))
+TAUGHT = (
+    *((name,) for name in ("inputs", "corpus", "prepare")),
+    *(("finetune", role) for role in ("teacher", "student")),
+    *((name,) for name in ("plan", "predict")),
+)
 # Where no listed method needs what they make, they write empty outputs.
 OPTIONAL = (
     *(("train_filters", role) for role in ("teacher", "student")),

@@ -116,13 +116,15 @@ def test_an_exported_model_runs_without_torch(folders):
         ({"more": 1}, r"task.json: more: 1"),
         ({"max_length": 0}, r"task.json: max_length: 0"),
         ({"temperature": 0}, r"task.json: temperature: 0"),
-        (None, r"task.json: cannot be read"),
+        ("{", r"task.json: cannot be read"),
+        ("[" * 100_000, r"task.json: cannot be read \(brackets are nested too deep\)"),
+        ('{"n_best": ' + "2" * 5_000 + "}", r"task.json: cannot be read \(has a number of more than 4,300 digits\)"),
         ([], r"task.json: no JSON object"),
     ],
 )
 def test_damaged_settings_are_refused(folders, tmp_path, changes, message):
     folder = shutil.copytree(folders / "exported", tmp_path / "exported")
-    content = "{" if changes is None else json.dumps(changes and SETTINGS | changes)
+    content = changes if isinstance(changes, str) else json.dumps(changes and SETTINGS | changes)
     (folder / "task.json").write_text(content)
     with pytest.raises(UserError, match=message):
         load(str(folder))

@@ -146,3 +146,12 @@ def test_a_local_checkpoint_states_what_the_parameters_do_not(tmp_path, names):
     model = model.model_copy(update={"config": {names[0]: 5}})
     local = params.model_copy(update={"teacher": params.teacher.model_copy(update={"model": model})})
     assert [stated(local, "teacher", what) for what in ("layers", "heads")] == [5, 3]
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"num_hidden_layers": ' + "6" * 5_000 + "}", "{", "[1]"])
+def test_a_local_checkpoint_that_cannot_be_read_states_nothing(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    params = load("lwd", (2, 4))
+    model = params.teacher.model.model_copy(update={"path": str(tmp_path), "config": {}})
+    local = params.model_copy(update={"teacher": params.teacher.model_copy(update={"model": model})})
+    assert stated(local, "teacher", "layers") is None

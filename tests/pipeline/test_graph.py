@@ -2,6 +2,7 @@
 
 import functools
 import re
+import shlex
 import shutil
 import subprocess
 from typing import Any
@@ -44,7 +45,7 @@ def imported(entry: dict[str, Any], method: str = "ted") -> set[str]:
     """The project's files that a stage's code imports and that its result may hang on."""
     start = [f"pipeline/{script(entry)}.py"]
     start += TASKS if "src/distill/tasks/registry.py" in imports.closure(*start) else []
-    if "${item.method}" in entry["cmd"] and script(entry) == "distill":
+    if "${item}" in entry["cmd"] and script(entry) == "distill":
         start.append(f"src/distill/methods/{method}.py")
     elif script(entry) in ("plan", "summarize"):
         start += [f"src/distill/methods/{name}.py" for name in registry.available()]
@@ -161,10 +162,26 @@ def test_git_ignores_what_dvc_keeps_and_keeps_what_dvc_does_not(resolved, tmp_pa
         ["git", "-C", tmp_path, "check-ignore", "--stdin"], input="\n".join(outs), capture_output=True, text=True
     )
     assert set(check.stdout.split()) == {name for name, cached in outs.items() if cached}
-    assert all(name.startswith(("data/", "metrics/report.")) == cached for name, cached in outs.items())
+    kept = {name for name, cached in outs.items() if not cached}
+    assert all(name.startswith(("data/inputs/", "metrics/")) and "report" not in name for name in kept)
+    assert all(name.startswith(("data/", "metrics/report.")) for name in set(outs) - kept)
 
 
-def test_no_command_of_the_file_runs_what_params_say():
-    """Only names of methods and seeds are put into commands."""
+EVIL = ["1; touch pwned #", "$(touch pwned)", "`touch pwned`", "x' | touch pwned '", 'a" && touch pwned "', "a b\nc"]
+
+
+def test_no_command_of_the_file_runs_what_params_say(tmp_path):
+    """Only matrix items are put into commands, as a whole: DVC quotes them for the shell."""
+    from dvc.repo import Repo
+
     used = {name for entry in entries().values() for name in re.findall(r"\$\{([\w.]+)\}", entry["cmd"])}
-    assert used == {"item.method", "item.seed"}
+    assert used == {"item"}
+    Repo.init(str(tmp_path), no_scm=True).close()
+    shutil.copyfile(ROOT / "dvc.yaml", tmp_path / "dvc.yaml")
+    raw = yaml.safe_load(micro.params()) | {"methods": EVIL, "seeds": EVIL}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw | {name: {} for name in EVIL}))
+    with Repo(str(tmp_path)) as repo:
+        commands = [shlex.split(stage.cmd) for stage in repo.index.stages if "@" in stage.addressing]
+    words = {tuple(definition.plain(command[4:])) for command in commands}
+    assert words == {(method, seed) for method in EVIL for seed in EVIL}
+    assert {command[3] for command in commands} == {"distill", "evaluate"} and {len(c) for c in commands} == {8}

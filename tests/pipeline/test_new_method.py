@@ -2,8 +2,8 @@
 
 import json
 import os
+from pathlib import Path
 
-import pytest
 import yaml
 from safetensors.torch import load_file
 
@@ -12,7 +12,7 @@ from tests.helpers import micro
 from tests.helpers.project import executed
 
 # Squared error of what the teacher supplies, through a linear map that trains with the student.
-METHOD = '''"""mirror: squared error between {what} of student and teacher."""
+METHOD = '''"""{name}: squared error between {what} of student and teacher."""
 
 from torch import Tensor, nn
 
@@ -26,7 +26,7 @@ from distill.losses.weights import ScheduledWeight, Weight
 
 
 class Config(Section):
-    """Section `mirror`."""
+    """Section `{name}`."""
 
     alpha: Weight
 {config}
@@ -44,13 +44,13 @@ class Mirror(Method):
         self.map = nn.Linear({student}, {teacher})
 
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs) -> dict[str, Tensor]:
-        """`mirror`."""
+        """`{name}`."""
         mask = batch["attention_mask"].bool()
-        return {{"mirror": mse_tok(self.map(student{of_student}), teacher{of_teacher}, mask)}}
+        return {{"{name}": mse_tok(self.map(student{of_student}), teacher{of_teacher}, mask)}}
 
     def weights(self) -> dict[str, ScheduledWeight]:
         """`alpha`."""
-        return {{"mirror": self.config.alpha}}
+        return {{"{name}": self.config.alpha}}
 
 
 METHOD = Mirror
@@ -60,10 +60,10 @@ READS = '''
     @classmethod
     def reads(cls, params: Params, student: int, teacher: int) -> Reads:
         """The one layer that its parameter names."""
-        return Reads.of("hidden", [params.sections["mirror"].layer])
+        return Reads.of("hidden", [params.sections["layered"].layer])
 '''
 FORMS = {
-    "logits": {
+    "mirror": {
         "what": "logits",
         "student": 2,
         "teacher": 2,
@@ -73,7 +73,7 @@ FORMS = {
         "reads": "",
         "config": "",
     },
-    "hidden": {
+    "layered": {
         "what": "hidden",
         "student": "setup.student.hidden_size",
         "teacher": "setup.teacher.hidden_size",
@@ -84,31 +84,36 @@ FORMS = {
         "config": "    layer: Count\n",
     },
 }
+SECTION = "\n{name}:\n  alpha: {{value: 3, schedule: linear, warmup: 0.0}}\n"
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_one_file_one_section_and_one_name_are_enough(repo, python, form):
+def test_one_file_one_section_and_one_name_are_enough(repo, python):
     """dvc.yaml is not edited, also for a method that reads hidden states of a layer that a parameter names."""
-    (repo / "src/distill/methods/mirror.py").write_text(METHOD.format(**FORMS[form]))
-    text = params_file.replace((repo / "params.yaml").read_text(), {("methods",): ["ft", "mirror"]})
-    layer = "  layer: 1\n" if form == "hidden" else ""
-    section = f"\nmirror:\n  alpha: {{value: 3, schedule: linear, warmup: 0.0}}\n{layer}"
-    (repo / "params.yaml").write_text(text + section)
+    text = params_file.replace((repo / "params.yaml").read_text(), {("methods",): ["ft", *FORMS]})
+    for name, form in FORMS.items():
+        (repo / f"src/distill/methods/{name}.py").write_text(METHOD.format(name=name, **form))
+        text += SECTION.format(name=name)
+    text += "  layer: 1\n"
+    (repo / "params.yaml").write_text(text)
     env = {"PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}"}
     micro.run(repo, "dvc", "repro", env=env)
-
-    weights = load_file(repo / "data/models/distill/mirror/1/model.safetensors")
-    assert set(weights) == set(load_file(repo / "data/models/student/model.safetensors"))
-    header, first, *_ = (repo / "metrics/curves/mirror-1.csv").read_text().splitlines()
-    assert "mirror" in header.split(",") and float(first.split(",")[header.split(",").index("mirror")]) > 0
-    assert "f1" in json.loads((repo / "metrics/runs/mirror-1.json").read_text())
-    assert "mirror" in json.loads((repo / "metrics/summary.json").read_text())
-    locked = yaml.safe_load((repo / "dvc.lock").read_text())["stages"]["distill@mirror-1"]
-    assert {"src/distill/methods/mirror.py", "data/signals/mirror"} <= {dep["path"] for dep in locked["deps"]}
-    assert locked["params"]["params.yaml"]["mirror"]["alpha"] == {"value": 3, "schedule": "linear", "warmup": 0.0}
+    for name in FORMS:
+        check(repo, name)
     assert micro.run(repo, "git", "diff", "--stat", "dvc.yaml").stdout == ""
-    if form == "hidden":
-        # Another layer is another student, and reruns nothing else: the states of all layers were kept.
-        (repo / "params.yaml").write_text((text + section).replace("layer: 1", "layer: 2"))
-        again = micro.run(repo, "dvc", "repro", env=env).stdout
-        assert executed(again) == ["distill@mirror-1", "evaluate@mirror-1", "summarize"]
+    # Another layer is another student, and reruns nothing else: the states of all layers were kept.
+    (repo / "params.yaml").write_text(text.replace("layer: 1", "layer: 2"))
+    again = micro.run(repo, "dvc", "repro", env=env).stdout
+    assert executed(again) == ["distill@layered-1", "evaluate@layered-1", "summarize"]
+
+
+def check(repo: Path, name: str) -> None:
+    """A method's student, curves, scores and entry of dvc.lock."""
+    weights = load_file(repo / f"data/models/distill/{name}/1/model.safetensors")
+    assert set(weights) == set(load_file(repo / "data/models/student/model.safetensors"))
+    header, values, *_ = (repo / f"metrics/curves/{name}-1.csv").read_text().splitlines()
+    assert name in header.split(",") and float(values.split(",")[header.split(",").index(name)]) > 0
+    assert "f1" in json.loads((repo / f"metrics/runs/{name}-1.json").read_text())
+    assert name in json.loads((repo / "metrics/summary.json").read_text())
+    locked = yaml.safe_load((repo / "dvc.lock").read_text())["stages"][f"distill@{name}-1"]
+    assert {f"src/distill/methods/{name}.py", f"data/signals/{name}"} <= {dep["path"] for dep in locked["deps"]}
+    assert locked["params"]["params.yaml"][name]["alpha"] == {"value": 3, "schedule": "linear", "warmup": 0.0}

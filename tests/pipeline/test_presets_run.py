@@ -61,7 +61,8 @@ def corpus(tmp_path_factory, stages) -> Path:
     folder = micro.repo(
         tmp_path_factory.mktemp("presets") / "repo", {"atlas.text_train": 160, "atlas.text_validation": 24}
     )
-    stages.run(folder, "corpus")
+    for name in ("inputs", "corpus"):
+        stages.run(folder, name)
     return folder
 
 

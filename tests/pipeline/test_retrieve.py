@@ -39,7 +39,7 @@ def bare(stages, tmp_path_factory):
     made = {}
     for kind, settings in SETTINGS.items():
         made[kind] = micro.repo(tmp_path_factory.mktemp(kind) / "repo", settings)
-        for words in (("corpus",), ("prepare",), ("plan",), ("finetune", "teacher")):
+        for words in (("inputs",), ("corpus",), ("prepare",), ("plan",), ("finetune", "teacher")):
             stages.run(made[kind], *words)
     return made
 

@@ -13,7 +13,7 @@ from pipeline.process import tracked
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 # They train and score nothing.
-UNTRACKED = {"corpus", "prepare", "plan", "signals"}
+UNTRACKED = {"inputs", "corpus", "prepare", "plan", "signals"}
 # No listed method needs what these make: they write an empty artifact and log nothing.
 UNTRACKED |= {"train_assistants", "train_generator", "retrieve", "augment"}
 # Fixture -> the parameter that the experiment has changed, as MLflow shows it: stage, name, value.

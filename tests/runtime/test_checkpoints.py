@@ -247,6 +247,14 @@ def damage_config(folder):
     (folder / "config.json").write_text('{"hidden_size": ')
 
 
+def damage_config_deep(folder):
+    (folder / "config.json").write_text('{"a": ' * 100_000)
+
+
+def damage_config_digits(folder):
+    (folder / "config.json").write_text('{"hidden_size": ' + "1" * 5_000 + "}")
+
+
 def damage_shard(folder):
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"w": "model-00002.safetensors"}}')
 
@@ -262,6 +270,8 @@ def damage_shard(folder):
         (damage_pointer, ["model.safetensors", "git lfs pull"]),
         (damage_pickle, ["model.safetensors", "convert it"]),
         (damage_config, ["config.json", "truncated or corrupted", "dvc checkout"]),
+        (damage_config_deep, ["config.json", "brackets are nested too deep", "dvc checkout"]),
+        (damage_config_digits, ["config.json", "more than 4,300 digits", "dvc checkout"]),
         (damage_shard, ["model-00002.safetensors", "missing"]),
     ],
 )

@@ -1,10 +1,12 @@
 """Classification: loss, distillation loss and head as formulas in float64; scores and prediction file."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 
 from distill.errors import UserError
 from distill.tasks.classification import TASK as Classification
@@ -151,6 +153,25 @@ def test_the_report_has_scores_of_both_splits_and_a_prediction_for_every_row(spl
     assert {name: report.scores[name] for name in TASK.score(splits[1], text.SETTINGS)} == TASK.score(
         splits[1], text.SETTINGS
     )
+
+
+@pytest.mark.parametrize("classes", [3, 100, 101, 10_000])
+def test_the_predictions_grow_with_the_rows_not_with_the_classes(classes):
+    task = Classification(labels=[f"class {i}" for i in range(classes)])
+    logits = np.random.default_rng(0).normal(size=(6, classes))
+    logits[0] = 0.0  # all equal: the first ones, among them the prediction
+    logits[1, -3:] = 9.0
+    predicted = text.predicted(logits, [0, 1, 2, 0, 1, 2], "v")
+    predictions = task.report(predicted, predicted, text.SETTINGS).files[".json"]
+    number = {name: i for i, name in enumerate(task.classes)}
+    for row, item in zip(logits.astype(np.float32).astype(np.float64), predictions.values(), strict=True):
+        shares, names = softmax(row), list(item["probabilities"])
+        assert len(names) == min(classes, 100) and names == sorted(names, key=number.get)
+        assert item["label"] == task.classes[row.argmax()] and item["label"] in names
+        assert item["probabilities"] == {name: round(float(shares[number[name]]), 6) for name in names}
+        left_out = np.delete(shares, [number[name] for name in names])
+        assert left_out.max(initial=0.0) <= min(shares[number[name]] for name in names)
+    assert len(json.dumps(predictions)) < 6 * 100 * 40
 
 
 def test_the_table_of_examples_says_what_is_right_and_how_sure_the_model_was(splits):

@@ -28,6 +28,7 @@ from distill.config.schema import (
     Retrieve,
     Runtime,
     Section,
+    Seed,
     Student,
     Teacher,
     Tracking,
@@ -39,7 +40,7 @@ class Params(Section):
     """All of params.yaml. Method sections are in `sections`, by method name."""
 
     methods: list[str]
-    seeds: list[int]
+    seeds: list[Seed]
     task: Literal["qa", "classification", "regression"]
     atlas: Atlas
     data: Data

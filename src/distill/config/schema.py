@@ -34,11 +34,13 @@ LinkWeight = Annotated[
     Discriminator(lambda value: "<schedule>" if isinstance(value, dict) else "<number>"),
 ]
 Precision = Literal["fp32", "bf16"]
+# What all generators of random numbers take: NumPy's takes no more.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 def _name(value: Any) -> Any:
-    """0 and 1 are usual names of classes, and numbers to YAML."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    """0 and 1, true and false are usual names of classes, and other types to YAML."""
+    return str(value).lower() if isinstance(value, int) else value
 
 
 ClassName = Annotated[str, BeforeValidator(_name)]
@@ -69,7 +71,7 @@ class Atlas(Section):
     held_out: Annotated[float, Field(ge=0, le=1)]
     facts: Count
     distractors: Annotated[int, Field(ge=0)]
-    seed: int
+    seed: Seed
 
 
 class Data(Section):
@@ -98,7 +100,7 @@ class Data(Section):
     max_train_examples: Count | None
     max_selection_examples: Count | None
     max_validation_examples: Count | None
-    seed: int
+    seed: Seed
 
     @model_validator(mode="after")
     def _hub_needs_a_name(self) -> Data:
@@ -159,7 +161,7 @@ class _SharedTraining(Section):
 class TrainingDefaults(_SharedTraining):
     """Section `training`: values for the sections of single trainings, which may set their own."""
 
-    seed: int
+    seed: Seed
 
 
 class Training(_SharedTraining):
@@ -185,7 +187,7 @@ class Teacher(Training):
 
     model: Model
     label_noise: Annotated[float, Field(ge=0, le=1)]
-    seed: int
+    seed: Seed
 
     @model_validator(mode="after")
     def _has_a_shape(self) -> Teacher:
@@ -211,7 +213,7 @@ class Student(Training):
     layers: LayerMap
     num_layers: Count | None
     init: Literal["pretrained", "teacher_layers", "random"]
-    seed: int
+    seed: Seed
 
     @model_validator(mode="after")
     def _start_is_possible(self) -> Student:
@@ -247,7 +249,7 @@ class Assistant(Training):
     task_weight: LinkWeight
     kl_alpha: LinkWeight
     temperature: Annotated[float, Field(gt=0)]
-    seed: int
+    seed: Seed
 
 
 class Filters(Training):
@@ -259,7 +261,7 @@ class Filters(Training):
     activation: Literal["gelu", "relu", "tanh"]
     backbone_dropout: bool
     head_dropout: Fraction
-    seed: int
+    seed: Seed
 
 
 class Generator(Training):
@@ -268,7 +270,7 @@ class Generator(Training):
     model: Model
     train: bool
     mask_probability: Annotated[float, Field(gt=0, lt=1)]
-    seed: int
+    seed: Seed
 
     @model_validator(mode="after")
     def _can_be_had(self) -> Generator:
@@ -317,7 +319,7 @@ class Augment(Section):
     candidates: Count
     batch_size: Count
     precision: Precision
-    seed: int
+    seed: Seed
 
 
 class ExtraMetric(Section):
@@ -361,7 +363,7 @@ class Export(Section):
     """Students to take away as ONNX."""
 
     methods: list[str]
-    seeds: list[int]
+    seeds: list[Seed]
     int8: bool
     max_examples: Count | None
 

@@ -18,7 +18,7 @@ from scipy.special import softmax
 
 from distill.data.features import question_features
 from distill.errors import UserError
-from distill.inference import cli
+from distill.inference import cli, lines
 from distill.inference.model import Model, load
 from distill.tasks import spans as answers
 
@@ -62,14 +62,16 @@ def answer(model: Model, questions: Sequence[tuple[str, str]]) -> list[Answer]:
     """Answers to (question, context) pairs.
 
     Raises:
-        UserError: a question or context is empty, a question too long, or the model answers no questions.
+        UserError: a question or context is empty or no Unicode, a question too long, or the model answers no
+            questions.
     """
     settings = model.settings
     if settings.task != "qa":
         raise UserError(f"the model is one for {settings.task}: use `python -m distill.classify`")
     for number, (question, context) in enumerate(questions, start=1):
-        if not question.strip() or not context.strip():
-            raise UserError(f"question {number}: {'context' if question.strip() else 'question'}: is empty")
+        for name, text in (("question", question), ("context", context)):
+            if problem := lines.text_problem(text):
+                raise UserError(f"question {number}: {name}: {problem}")
     no_gold = {"text": [], "answer_start": []}
     rows = [{"id": str(i + 1), "question": q, "context": c, "answers": no_gold} for i, (q, c) in enumerate(questions)]
     table = pa.Table.from_batches(
@@ -106,13 +108,13 @@ def _described(result: Answer, shown: int) -> dict[str, Any]:
 def _lines(result: Answer, shown: int) -> list[str]:
     """An answer as text for people, with `shown` candidates at most."""
     place = f", characters {result.start}–{result.end} of the context" if result.text else ""
-    lines = [result.text or "(the context has no answer)", f"confidence {result.confidence:.2f}{place}"]
+    shown_lines = [result.text or "(the context has no answer)", f"confidence {result.confidence:.2f}{place}"]
     if shown > 1:
-        lines += [
+        shown_lines += [
             f"{rank}. {span.text}  (confidence {span.confidence:.2f}, characters {span.start}–{span.end})"
             for rank, span in enumerate(result.candidates[:shown], start=1)
         ]
-    return lines
+    return shown_lines
 
 
 def main(words: Sequence[str]) -> None:
@@ -131,11 +133,11 @@ def main(words: Sequence[str]) -> None:
     model = load(cli.model_path(options.model), options.int8, _overrides(options), _DEFAULTS)
     if options.question == "-":
 
-        def ask(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        def ask(rows: lines.Rows) -> lines.Rows:
             results = answer(model, [(row["question"], row["context"]) for row in rows])
             return [_described(result, options.n_best) for result in results]
 
-        cli.stream(cli.json_lines(sys.stdin, ("question", "context"), ("id",)), ask)
+        lines.answer(sys.stdin, ("question", "context"), (), ask)
         return
     (result,) = answer(model, [(options.question, options.context)])
     if options.json:

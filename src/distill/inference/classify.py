@@ -16,7 +16,7 @@ from scipy.special import softmax
 
 from distill.data.features import text_features
 from distill.errors import UserError
-from distill.inference import cli
+from distill.inference import cli, lines
 from distill.inference.model import Model, load
 
 # Settings for checkpoints, which hold none; whether they take one text or two stays unknown.
@@ -31,7 +31,8 @@ def classify(model: Model, texts: Sequence[tuple[str, str | None]]) -> list[dict
         divided by the model's temperature; or `{"value": number}` in regression.
 
     Raises:
-        UserError: a text is empty, one text where two are needed or the reverse, or the model answers questions.
+        UserError: a text is empty or no Unicode, one text where two are needed or the reverse, the model answers
+            questions, or it is broken: a logit is not finite.
     """
     settings = model.settings
     if settings.task == "qa":
@@ -40,6 +41,8 @@ def classify(model: Model, texts: Sequence[tuple[str, str | None]]) -> list[dict
     rows = [{"text": text, "text_pair": pair, "label": 0} for text, pair in texts]
     encoded = text_features.encode(rows, model.tokenizer, settings.max_length, numeric=settings.task == "regression")
     logits, _ = model.logits(pa.Table.from_batches([batch for batch, _ in encoded]))
+    if not np.isfinite(logits).all():
+        raise UserError("logits: not finite: the model is broken: train it again with a lower learning rate")
     if settings.task == "regression":
         return [{"value": value} for value in logits[:, 0].astype(np.float64).round(6).tolist()]
     shares = softmax(logits.astype(np.float64) / settings.temperature, axis=1)
@@ -59,8 +62,9 @@ def _check(texts: Sequence[tuple[str, str | None]], pairs: bool | None) -> None:
         if (pair is not None) != wanted:
             needed = "pairs of texts: give a second one" if wanted else "single texts: give one"
             raise UserError(f"text {number}: the model takes {needed}")
-        if not text.strip() or (pair is not None and not pair.strip()):
-            raise UserError(f"text {number}: is empty")
+        for value in (text, pair):
+            if value is not None and (problem := lines.text_problem(value)):
+                raise UserError(f"text {number}: {problem}")
 
 
 def _lines(result: dict[str, Any]) -> list[str]:
@@ -82,10 +86,10 @@ def main(words: Sequence[str]) -> None:
     model = load(cli.model_path(options.model), options.int8, defaults=_DEFAULTS)
     if options.text == "-":
 
-        def ask(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        def ask(rows: lines.Rows) -> lines.Rows:
             return classify(model, [(row["text"], row.get("text_pair")) for row in rows])
 
-        cli.stream(cli.json_lines(sys.stdin, ("text",), ("text_pair", "id")), ask)
+        lines.answer(sys.stdin, ("text",), ("text_pair",), ask)
         return
     (result,) = classify(model, [(options.text, options.text_pair)])
     print(json.dumps(result, ensure_ascii=False, indent=2) if options.json else "\n".join(_lines(result)))

@@ -6,7 +6,6 @@ classes import it too, so the tokenizer of an exported folder is loaded without 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from transformers import PreTrainedTokenizerFast
 
 from distill.config.schema import Count
 from distill.errors import UserError
+from distill.runtime import json_text
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -259,7 +259,7 @@ def _reason(error: Exception) -> str:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json_text.parse(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: cannot be read ({error}): `dvc checkout {file.parent}`") from error
     if not isinstance(content, dict):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import UserError
+from distill.runtime import json_text
 
 if TYPE_CHECKING:
     from distill.config.params import Params
@@ -122,5 +122,5 @@ def configured(model: Model) -> dict[str, Any]:
     """The fields of a section `model`, on top of those of its local checkpoint."""
     if model.path is not None:
         with contextlib.suppress(OSError, ValueError, TypeError):
-            return json.loads((Path(model.path) / "config.json").read_text(encoding="utf-8")) | model.config
+            return json_text.parse((Path(model.path) / "config.json").read_text()) | model.config
     return dict(model.config)

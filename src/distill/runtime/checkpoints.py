@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from distill.errors import UserError
+from distill.runtime import json_text
 from distill.runtime.files import file_hash, files_below, write_text
 
 MANIFEST = "complete.json"
@@ -132,7 +133,7 @@ def _check_weights(file: Path, fix: str) -> None:
 
 def _read_object(file: Path, fix: str) -> dict:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json_text.parse(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{file}: missing; {fix}") from error
     except ValueError as error:

@@ -14,6 +14,9 @@ from distill.tasks import calibration, glue
 from distill.tasks.base import MetricInputs, Predicted, Report, check_finite, choose_metric, drawn_rows, label_column
 from distill.tasks.heads import FirstTokenHead, report_scores
 
+#: Most probabilities of a row in the predictions file, the likeliest: it grows with the rows, not with the classes.
+MOST_PROBABILITIES = 100
+
 
 class Classification:
     """Single sentences and pairs, two classes or more. Logits are (B, C), labels int64 (B,).
@@ -102,6 +105,7 @@ class Classification:
     ) -> Report:
         """The scores of all splits, and class and probabilities of every row of the validation split.
 
+        Of more than `MOST_PROBABILITIES` classes a row has the probabilities of the likeliest, in the classes' order.
         Nothing is tuned but the temperature of `calibration`. Only question answering has null odds: that file is
         empty here.
         """
@@ -121,15 +125,25 @@ class Classification:
         names = np.array(self.classes, object)
         table = {"id": ids, "accuracy": 100.0 * (predicted == gold), "gold": names[gold], "predicted": names[predicted]}
         odds = np.exp(logits - logits.max(1, keepdims=True))
-        rows = zip(ids, predicted, odds / odds.sum(1, keepdims=True), strict=True)
+        rows = zip(ids, predicted, odds / odds.sum(1, keepdims=True), _likeliest(logits), strict=True)
         predictions = {
             key: {
                 "label": self.classes[best],
-                "probabilities": {name: round(float(p), 6) for name, p in zip(self.classes, shares, strict=True)},
+                "probabilities": {self.classes[i]: round(float(shares[i]), 6) for i in likeliest},
             }
-            for key, best, shares in rows
+            for key, best, shares, likeliest in rows
         }
         return Report(scores | calibrated, {".json": predictions, ".null_odds.json": {}}, table | confidence, inputs)
+
+
+def _likeliest(logits: np.ndarray) -> np.ndarray:
+    """Numbers of the `MOST_PROBABILITIES` classes with the highest logits (rows, C), ascending: (rows, at most that).
+
+    Of equal logits the first come first, as in argmax.
+    """
+    if logits.shape[1] <= MOST_PROBABILITIES:
+        return np.broadcast_to(np.arange(logits.shape[1]), logits.shape)
+    return np.sort(np.argsort(-logits, axis=1, kind="stable")[:, :MOST_PROBABILITIES], axis=1)
 
 
 def _gold(predicted: Predicted) -> np.ndarray:

@@ -9,38 +9,7 @@ import pytest
 
 from distill.data.sources import question_sets
 from distill.errors import UserError
-
-CONTEXT = "Zürich lies on the Limmat. The Limmat flows from Lake Zürich."
-
-
-def question(id_: str, answer: str | None = "Limmat", start: int = 19, **more) -> dict:
-    answers = [] if answer is None else [{"text": answer, "answer_start": start}]
-    return {"id": id_, "question": f"What is {id_}?", "answers": answers, **more}
-
-
-def document(*qas: dict, title: str = "Zürich", context: str = CONTEXT) -> dict:
-    return {"version": "x", "data": [{"title": title, "paragraphs": [{"context": context, "qas": list(qas)}]}]}
-
-
-def save(folder: Path, content: object, name: str = "train.json") -> str:
-    path = folder / name
-    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-    return str(path)
-
-
-def refused(path: str, *parts: str, version_2: bool = True) -> None:
-    """Loading fails with one line that starts with the file and holds every part."""
-    with pytest.raises(UserError) as caught:
-        question_sets.load_squad_json(path, version_2)
-    check_line(str(caught.value), path, *parts)
-
-
-def check_line(message: str, file: str, *parts: str) -> None:
-    assert message.startswith(f"{file}: ")
-    assert len(message.splitlines()) == 1
-    assert ";" in message  # what is wrong; the fix
-    for part in parts:
-        assert part in message
+from tests.helpers.squad import CONTEXT, check_line, document, hub_row, question, refused, save
 
 
 def test_rows_have_the_hugging_face_schema_in_the_files_order(tmp_path):
@@ -136,7 +105,6 @@ def test_json_that_is_not_squad(tmp_path, content):
 @pytest.mark.parametrize(
     ("owner", "key", "place"),
     [
-        ("article", "title", "data[0]: "),
         ("article", "paragraphs", 'data[0] (article "Zürich"): '),
         ("paragraph", "context", 'data[0].paragraphs[0] (article "Zürich"): '),
         ("paragraph", "qas", 'data[0].paragraphs[0] (article "Zürich"): '),
@@ -171,6 +139,53 @@ def test_missing_key(tmp_path, owner, key, place):
 )
 def test_value_of_the_wrong_type(tmp_path, change, parts):
     refused(save(tmp_path, document(question("a"), question("b") | change)), *parts)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("[" * 100_000, "file: brackets are nested too deep"),
+        ('{"data": ' + '[{"paragraphs": ' * 3_000, "file: brackets are nested too deep"),
+        ('{"data": ' + "1" * 5_000 + "}", "file: has a number of more than 4,300 digits"),
+        ('{"data": [], "data": []}', 'file: key "data" stands twice in one object'),
+        ('{"data": ' + "1" * 4_000 + "}", "top level.data: is 1111"),
+    ],
+)
+def test_json_that_python_cannot_read(tmp_path, content, problem):
+    refused(save(tmp_path, content), f"train.json: {problem}")
+
+
+def test_a_value_at_the_edge_of_what_python_nests_is_shown_or_refused(tmp_path):
+    for depth in range(900, 1000, 7):
+        content = '{"data": [{"title": "a", "paragraphs": ' + '{"a": ' * depth + "1" + "}" * depth + "}]}"
+        refused(save(tmp_path, content), "train.json: ")
+
+
+@pytest.mark.parametrize("title", [None, "", " "])
+def test_articles_may_have_no_title(tmp_path, title):
+    bare = document(question("a"))
+    del bare["data"][0]["title"]
+    blank = document(question("b"), title=title)
+    rows = question_sets.load_squad_json(save(tmp_path, {"data": bare["data"] + blank["data"]}), version_2=True)
+    assert [(row["id"], row["title"]) for row in rows] == [("a", ""), ("b", "")]
+    refused(save(tmp_path, document(question("a"), title=7)), "data[0].title: is 7", "it must be a string")
+    del bare["data"][0]["paragraphs"][0]["context"]
+    refused(save(tmp_path, bare), 'data[0].paragraphs[0]: key "context" is missing')
+
+
+def test_an_id_used_twice_is_named_with_its_context_where_there_is_no_title(tmp_path):
+    content = document(question("a"), question("a"), title="")
+    refused(save(tmp_path, content), 'id = "a" (context "Zürich lies', "already used")
+
+
+def test_questions_that_nobody_has_answered_are_left_out_and_counted(tmp_path, capsys):
+    unanswered = question("b") | {"answers": None}
+    impossible = question("c") | {"answers": None, "is_impossible": True}
+    path = save(tmp_path, document(question("a"), unanswered, impossible))
+    rows = question_sets.load_squad_json(path, version_2=True)
+    assert [(row["id"], row["answers"]["text"]) for row in rows] == [("a", ["Limmat"]), ("c", [])]
+    assert f"dropped 1 questions whose answers are null: {path}" in capsys.readouterr().out
+    refused(save(tmp_path, document(unanswered)), "1 of 1 questions have null for their answers")
 
 
 def test_answer_elsewhere_says_where(tmp_path):
@@ -285,81 +300,6 @@ def test_load_refuses_missing_settings():
     ):
         with pytest.raises(UserError, match=re.escape(field)):
             question_sets.load(source, paths, None, None, None, NAMES, version_2=True)
-
-
-def hub_row(id_: str, **more) -> dict:
-    answers = {"text": ["Limmat"], "answer_start": [19]}
-    row = {"id": id_, "title": "Zürich", "context": CONTEXT, "question": f"What is {id_}?", "answers": answers}
-    return row | more
-
-
-@pytest.fixture
-def hub_folder(tmp_path, monkeypatch):
-    """Writes a dataset that `load_dataset` opens by its path; datasets' cache stays in the temporary folder."""
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-
-    def write(train: list[dict], validation: list[dict], kind: str = "parquet") -> str:
-        folder = tmp_path / "dataset"
-        folder.mkdir()
-        for split, rows in (("train", train), ("validation", validation)):
-            table = datasets.Dataset.from_list(rows)
-            if kind == "parquet":
-                table.to_parquet(folder / f"{split}.parquet")
-            else:
-                table.to_json(folder / f"{split}.jsonl")
-        return str(folder)
-
-    return write
-
-
-@pytest.mark.parametrize("kind", ["parquet", "json"])
-def test_hub_gives_the_same_rows_as_files(tmp_path, hub_folder, kind):
-    empty = {"text": [], "answer_start": []}
-    name = hub_folder([hub_row("a"), hub_row("b", answers=empty)], [hub_row("c")], kind)
-    train = save(tmp_path, document(question("a"), question("b", None, is_impossible=True)))
-    validation = save(tmp_path, document(question("c")), "validation.json")
-    rows = question_sets.load("hub", {}, name, None, None, NAMES, version_2=True)
-    assert rows == load_files(train, validation)
-    assert rows["train"][0]["context"] is rows["train"][1]["context"]
-    assert [row["id"] for row in question_sets.load_hub(name, None, None, "train", version_2=False)] == ["a"]
-
-
-@pytest.mark.parametrize(
-    ("change", "parts"),
-    [
-        ({"answers": {"text": ["Limmat"], "answer_start": [20]}}, ("answer_start = 20", "set answer_start to 19")),
-        ({"answers": {"text": ["Limmat"], "answer_start": []}}, ("1 texts but 0 offsets",)),
-        ({"context": ""}, ("context", "blank")),
-        ({"id": "a"}, ('id = "a"', "already used")),
-    ],
-)
-def test_hub_rows_are_checked(hub_folder, change, parts):
-    name = hub_folder([hub_row("a"), hub_row("b") | change], [hub_row("c")])
-    with pytest.raises(UserError) as caught:
-        question_sets.load_hub(name, None, None, "train", version_2=True)
-    check_line(str(caught.value), f"dataset {name}, revision default, split train", *parts)
-
-
-def test_hub_dataset_of_another_kind(hub_folder):
-    name = hub_folder([{"sentence": "x", "label": 1}], [{"sentence": "y", "label": 0}])
-    with pytest.raises(UserError) as caught:
-        question_sets.load_hub(name, None, None, "train", version_2=True)
-    check_line(str(caught.value), f"dataset {name}, revision default, split train", "columns", "'id' is missing")
-
-
-def test_hub_without_network_or_cache(tmp_path, monkeypatch):
-    import datasets
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError) as caught:
-        question_sets.load_hub("nobody/squad_v9", None, "abc123", "train", version_2=True)
-    place = "dataset nobody/squad_v9, revision abc123, split train"
-    check_line(str(caught.value), place, "cannot be loaded", "data.revision", "network")
 
 
 def many(articles: int, paragraphs: int, questions: int) -> list[dict]:

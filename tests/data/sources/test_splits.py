@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.data.sources.question_sets import limit
-from distill.data.sources.splits import carve, check_classes
+from distill.data.sources.splits import carve, check_classes, grouping
 from distill.errors import UserError
 
 
@@ -69,6 +69,42 @@ def test_a_small_fraction_takes_the_smallest_of_large_articles():
 def test_one_article_cannot_be_split():
     with pytest.raises(UserError, match=r"3 questions of 1 article \(only\).*two articles or more"):
         carve(rows_of({"only": 3}), 0.5, seed=1)
+
+
+def untitled(titles: dict[str, int], contexts: int) -> list[dict]:
+    """Questions of articles, "" for none, on as many contexts each."""
+    rows = rows_of(titles)
+    return [row | {"context": f"{row['title']} {i % contexts}"} for i, row in enumerate(rows)]
+
+
+@pytest.mark.parametrize("titles", [{"": 40}, {"only": 40}])
+def test_contexts_stay_together_where_there_are_no_articles(titles):
+    rows = untitled(titles, 8)
+    assert grouping(rows) == "context"
+    train, selection = carve(rows, 0.25, seed=1)
+    assert {row["context"] for row in train}.isdisjoint(row["context"] for row in selection)
+    assert len(selection) == 10 and ids(train) | ids(selection) == ids(rows)
+    assert ids(carve(rows[::-1], 0.25, seed=1)[1]) == ids(selection)
+
+
+def test_articles_stay_together_beside_contexts_without_a_title():
+    rows = untitled({"": 20, "a": 20}, 4)
+    assert grouping(rows) == "article"
+    train, selection = carve(rows, 0.5, seed=1)
+    assert len({row["title"] for row in train if row["title"]} & {row["title"] for row in selection}) == 0
+    assert {row["context"] for row in train}.isdisjoint(row["context"] for row in selection)
+
+
+def test_what_is_kept_together_is_named():
+    assert grouping(rows_of({"a": 2, "b": 1})) == "article"
+    assert grouping(texts_of(3)) == grouping([]) == "text"
+
+
+def test_one_context_without_a_title_cannot_be_split():
+    with pytest.raises(
+        UserError, match="training data: context: 3 questions on 1 context cannot be split.*two contexts"
+    ):
+        carve(rows_of({"": 3}), 0.5, seed=1)
 
 
 @pytest.mark.parametrize("barren", ["training", "selection"])

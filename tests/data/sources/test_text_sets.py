@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.data.sources import text_sets
+from distill.data.sources import overlap
 from distill.data.sources.text_sets import Columns, load_files, load_hub
 from distill.errors import UserError
 
@@ -106,7 +106,8 @@ def test_faults_of_tables_are_named_with_their_line(tmp_path, content, parts):
         ('{"sentence": "a", "label": 1}\n{"sentence": "b"}', ("line 2", 'no column "label"')),
         ('{"sentence": "a", "label": 1}\n["b", 1]', ("line 2", "not an object")),
         ('{"sentence": 3, "label": 1}', ('line 1, column "sentence"', "is 3", "must be a string")),
-        ('{"sentence": "a", "label": true}', ('line 1, column "label"', "is true")),
+        ('{"sentence": "a", "label": [true]}', ('line 1, column "label"', "is [true]")),
+        ('{"sentence": "a", "label": "\\ud800"}', ('line 1, column "label"', "surrogate")),
         ('{"sentence": "a", "label": 1.5}', ('line 1, column "label"', "is 1.5")),
         ('{"sentence": "\\ud800", "label": 1}', ('line 1, column "sentence"', "surrogate")),
         ('[{"sentence": "a", "label": 1}]', ("line 1", "not an object")),
@@ -123,6 +124,47 @@ def test_a_label_of_regression_is_a_finite_number(tmp_path, value):
     refused(path, 'line 3, column "score"', "finite number", columns=PAIR)
 
 
+@pytest.mark.parametrize(
+    ("labels", "classes", "names", "count", "values"),
+    [
+        (["entailment", "-", "neutral", "-"], None, ("entailment", "neutral"), 2, "(-)"),
+        ([0, 1, 2, -1, -1, None], None, ("0", "1", "2"), 3, "(-1, null)"),
+        ([1, -1, 0], ("0", "1"), ("0", "1"), 1, "(-1)"),
+        (["-1", "0", "1"], None, ("-1", "0", "1"), 0, ""),  # bad, neither, good
+        (["+", "-", "0"], None, ("+", "-", "0"), 0, ""),
+        (["-", "x", "y"], ("-", "x", "y"), ("-", "x", "y"), 0, ""),
+        ([True, None, False], None, ("false", "true"), 1, "(null)"),
+    ],
+)
+def test_rows_of_files_without_a_label_are_left_out_and_counted(
+    tmp_path, capsys, labels, classes, names, count, values
+):
+    lines = [json.dumps({"sentence": f"s{i}", "label": label}) for i, label in enumerate(labels)]
+    path = save(tmp_path, "\n".join(lines), "train.jsonl")
+    rows, found = load(path, classes=classes)
+    left = [i for i, label in enumerate(labels) if (str(label).lower() if label is not None else None) in names]
+    assert found == names and len(rows) == len(labels) - count
+    assert rows == [row(i, f"s{i}", names.index(str(labels[i]).lower())) for i in left]
+    printed = capsys.readouterr().out
+    assert (f"dropped {count} rows without a label {values}: {path}" in printed) == bool(count)
+    assert ("name all classes in data.labels" in printed) == ("-" in values)
+
+
+def test_a_dash_in_another_split_is_no_class_of_its_own(tmp_path):
+    train = save(tmp_path, "sentence,label\na,good\nb,bad\n", "train.csv")
+    validation = save(tmp_path, "sentence,label\na,-\nb,bad\nc,-1\n", "dev.csv")
+    rows, names = load_files({"train": train, "validation": validation}, SINGLE, None)
+    assert names == ("bad", "good") and rows["validation"] == [row(1, "b", 0)]
+
+
+def test_a_file_without_any_label_is_refused(tmp_path):
+    refused(save(tmp_path, '{"sentence": "a", "label": null}', "a.jsonl"), "1 of 1 rows have no label", "data.train")
+    train = save(tmp_path, "sentence\tlabel\na\tx\nb\ty\n")
+    validation = save(tmp_path, "sentence\tlabel\na\t-\nb\t-\n", "dev.tsv")
+    with pytest.raises(UserError, match=r"dev.tsv: column .label.: 2 of 2 rows have no label; .*data.validation"):
+        load_files({"train": train, "validation": validation}, SINGLE, None)
+
+
 def test_an_unknown_class_is_named_with_those_known(tmp_path):
     train = save(tmp_path, "sentence\tlabel\na\tgood\nb\tbad\n")
     validation = save(tmp_path, "sentence\tlabel\na\tgood\nb\tugly\n", "dev.tsv")
@@ -132,6 +174,36 @@ def test_an_unknown_class_is_named_with_those_known(tmp_path):
     assert message.startswith(f'{validation}: line 3, column "label": is "ugly"')
     assert 'the training data, which has "bad", "good"' in message
     refused(train, 'line 2, column "label": is "good"', "data.labels", classes=("bad", "ugly"))
+
+
+def test_values_of_any_length_are_read_from_csv(tmp_path):
+    long = "word " * 60_000
+    assert len(load(save(tmp_path, f'sentence,label\n"{long}",1\nx,0\n', "a.csv"))[0][0]["text"]) == 299_999
+    wide = save(tmp_path, f"sentence,label,{'n' * 140_000}\na,1,{'v' * 200_000}\nb,0,\n", "b.csv")
+    assert [item["text"] for item in load(wide)[0]] == ["a", "b"]
+    refused(save(tmp_path, f'sentence,label\n"{long}\nx,0\n', "c.csv"), "line 2", "malformed CSV")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('{"sentence": ' + "[" * 100_000, "brackets are nested too deep"),
+        ('{"sentence": "a", "label": 0, "more": ' + '{"a": ' * 5_000, "brackets are nested too deep"),
+        ('{"sentence": "a", "label": ' + "7" * 5_000 + "}", "has a number of more than 4,300 digits"),
+        ('{"sentence": "a", "label": 1, "label": 0}', 'key "label" stands twice'),
+    ],
+)
+def test_json_that_python_cannot_read_is_named_with_its_line(tmp_path, line, problem):
+    path = save(tmp_path, '{"sentence": "a", "label": 1}\n' + line, "train.jsonl")
+    refused(path, f"train.jsonl: line 2: {problem}")
+
+
+def test_a_class_or_number_of_thousands_of_digits(tmp_path):
+    digits = "9" * 5_000
+    rows, names = load(save(tmp_path, f"sentence\tlabel\na\t{digits}\nb\t1\n"))
+    assert names == ("1", digits) and [item["label"] for item in rows] == [1, 0]
+    path = save(tmp_path, '{"key": "k", "one": "a", "two": "b", "score": 1' + "0" * 400 + "}", "a.jsonl")
+    refused(path, "line 1", "finite number", columns=PAIR)
 
 
 def test_an_id_used_twice_is_named_with_both_lines(tmp_path):
@@ -157,9 +229,9 @@ def test_texts_in_both_splits_are_allowed_and_counted(tmp_path):
     train = save(tmp_path, "sentence\tlabel\na\t1\nb\t0\n")
     validation = save(tmp_path, "sentence\tlabel\nb\t0\nc\t0\nb\t1\n", "dev.tsv")
     rows, _ = load_files({"train": train, "validation": validation}, SINGLE, None)
-    assert text_sets.shared_texts(rows["train"], rows["validation"]) == 2
+    assert overlap.shared_texts(rows["train"], rows["validation"]) == 2
     one, other = [row(0, "a", 0, "b")], [row(0, "a", 0, "c"), row(1, "a", 0, "b")]
-    assert text_sets.shared_texts(one, other) == 1
+    assert overlap.shared_texts(one, other) == 1
 
 
 @pytest.fixture
@@ -214,6 +286,46 @@ def test_hub_training_rows_without_a_text_such_as_qqps_are_left_out_and_counted(
     assert "dropped 1 rows without a text" in capsys.readouterr().out
     with pytest.raises(UserError, match="is empty"):  # the reported rows are never touched
         load_hub(name, None, None, {"train": "validation", "validation": "train"}, columns, None)
+
+
+SNLI = ("entailment", "neutral", "contradiction")
+
+
+def test_hub_rows_without_a_label_such_as_snlis_are_left_out_and_counted(hub_folder, capsys):
+    rows = [{"sentence": name, "label": label} for name, label in (("a", 2), ("b", -1), ("c", 0), ("d", None))]
+    name = hub_folder(SNLI, train=rows, validation=rows[1:3])
+    loaded, names = load_hub(name, None, None, NAMES, SINGLE, None)
+    assert names == SNLI
+    assert loaded == {"train": [row(0, "a", 2), row(2, "c", 0)], "validation": [row(1, "c", 0)]}
+    printed = capsys.readouterr().out
+    assert f"dropped 2 rows without a label (null): dataset {name}, revision default, split train" in printed
+    assert "dropped 1 rows without a label (null)" in printed
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "numbers"),
+    [
+        ([True, False, None], ("false", "true"), [1, 0]),  # BoolQ
+        (["yes", "no", "-"], ("no", "yes"), [1, 0]),
+        (["yes", "no", " "], ("no", "yes"), [1, 0]),
+        ([1.0, 0.0, None], ("0", "1"), [1, 0]),  # whole numbers with a gap, as a table gives them
+        ([1.0, 0.0, float("nan")], ("0", "1"), [1, 0]),
+    ],
+)
+def test_hub_columns_of_other_kinds_may_lack_labels_too(hub_folder, capsys, labels, names, numbers):
+    rows = [{"sentence": f"s{i}", "label": label} for i, label in enumerate(labels)]
+    name = hub_folder((), train=rows, validation=rows)
+    loaded, classes = load_hub(name, None, None, NAMES, SINGLE, None)
+    assert classes == names and [item["label"] for item in loaded["validation"]] == numbers
+    assert capsys.readouterr().out.count("dropped 1 rows without a label") == 2
+
+
+def test_hub_numbers_that_are_missing_are_left_out_in_regression(hub_folder, capsys):
+    rows = [{"one": "a", "two": "b", "label": 2.5}, {"one": "c", "two": "d", "label": None}]
+    columns = Columns("one", "two", "label", None, numeric=True, strip_html=False)
+    loaded, _ = load_hub(hub_folder((), train=rows, validation=rows), None, None, NAMES, columns, None)
+    assert loaded["train"] == [row(0, "a", 2.5, "b")]
+    assert "dropped 1 rows without a label (null)" in capsys.readouterr().out
 
 
 def test_hub_rows_without_labels_such_as_glues_test_split_are_refused(hub_folder):

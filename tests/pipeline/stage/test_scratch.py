@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.stage.definition import Definition
 from pipeline.stage.scratch import fingerprint, remove_leftovers
+from pipeline.stage.snapshot import Snapshot
 
 DEPS = (Path("data/in"), Path("src/code"))
 
@@ -21,7 +22,7 @@ def here(tmp_path, monkeypatch):
 
 
 def mark(name="distill@ted-1", rate=0.1, deps=DEPS):
-    return fingerprint(Definition(name, ("tuning",), deps), {"tuning": {"rate": rate}})
+    return fingerprint(Definition(name, ("tuning",), deps), {"tuning": {"rate": rate}}, Snapshot(deps).contents)
 
 
 def test_it_follows_all_that_the_entry_declares(here, monkeypatch):

@@ -48,7 +48,7 @@ def write(
 
     Returns:
         What meta.json holds: `extra_meta`, max_length, doc_stride, tokenizer (vocab_size, fingerprint,
-        sha256 of tokenizer.json) and splits, each with examples, answerable, articles, features,
+        sha256 of tokenizer.json) and splits, each with examples, answerable, articles (those with a title), features,
         extra_windows (features beyond one a question), windowed_questions (those with several),
         answers_in_no_window (cut by the edge of every window, or dropped by the tokenizer; their
         features are labelled as unanswerable), tokens_mean and tokens_max (of a feature).
@@ -188,7 +188,7 @@ class _Count:
         return {
             "examples": len(self.rows),
             "answerable": int(self.answerable.sum()),
-            "articles": len({row["title"] for row in self.rows}),
+            "articles": len({row["title"] for row in self.rows} - {""}),
             "features": features,
             "extra_windows": features - len(self.rows),
             "windowed_questions": int((self.windows > 1).sum()),

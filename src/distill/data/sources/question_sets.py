@@ -3,11 +3,14 @@
 All give the same rows (`distill.data.sources.squad_json`), checked before anything is written.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from distill.data.sources import hub
 from distill.data.sources.squad_json import (
     Row,
     check_answers,
@@ -18,11 +21,15 @@ from distill.data.sources.squad_json import (
     load_squad_json,
     show,
     text,
+    title_of,
 )
+
+if TYPE_CHECKING:
+    import datasets
 
 __all__ = ["limit", "load", "load_hub", "load_squad_json"]
 
-_COLUMNS = ("id", "title", "context", "question", "answers")
+_COLUMNS = ("id", "context", "question", "answers")
 
 
 def load(
@@ -60,8 +67,11 @@ def load(
     elif source == "hub":
         if not name:
             fail("params.yaml", "data.name", "is empty while data.source is hub", "name a dataset: rajpurkar/squad_v2")
-        labels = {split: _label(name, revision, hub_split) for split, hub_split in splits.items()}
-        rows = {split: load_hub(name, subset, revision, hub_split, version_2) for split, hub_split in splits.items()}
+        labels = {split: hub.place(name, revision, hub_split) for split, hub_split in splits.items()}
+        with hub.opened(name, subset, revision) as split_of:
+            rows = {
+                split: _hub_rows(split_of(hub_split), labels[split], version_2) for split, hub_split in splits.items()
+            }
     else:
         fail("params.yaml", "data.source", f"is {show(source)}", "choose embedded, files or hub")
     # The split in the label tells two splits of the same file apart.
@@ -70,7 +80,7 @@ def load(
 
 
 def load_hub(name: str, subset: str | None, revision: str | None, split: str, version_2: bool) -> list[Row]:
-    """Reads one split of a dataset in the Hugging Face SQuAD schema through `datasets.load_dataset`.
+    """Reads one split of a dataset in the Hugging Face SQuAD schema.
 
     Args:
         name: hub id ("rajpurkar/squad_v2") or a local dataset folder.
@@ -80,32 +90,24 @@ def load_hub(name: str, subset: str | None, revision: str | None, split: str, ve
         version_2: False drops questions without an answer.
 
     Returns:
-        Rows in the dataset's order; equal contexts share one string.
+        Rows in the dataset's order; equal contexts share one string. Questions whose `answers` are null are left out,
+        and counted aloud.
 
     Raises:
         UserError: the dataset cannot be loaded, lacks a column, or holds a bad value.
     """
-    import datasets  # takes seconds to import, and only this source needs it
+    with hub.opened(name, subset, revision) as split_of:
+        return _hub_rows(split_of(split), hub.place(name, revision, split), version_2)
 
-    label = _label(name, revision, split)
-    try:
-        dataset = datasets.load_dataset(name, subset, revision=revision, split=split)
-    except Exception as error:
-        # A missing dataset, a bad revision, a broken file and a dead network each raise another library's exception.
-        reason = (str(error).splitlines() or [""])[0].rstrip(".")
-        fail(
-            label,
-            "data.name",
-            f"cannot be loaded ({type(error).__name__}: {reason})",
-            "check data.name, data.subset, data.revision and the network, or set data.source to files",
-        )
+
+def _hub_rows(dataset: datasets.Dataset, label: str, version_2: bool) -> list[Row]:
+    """The rows of a split, which messages name `label`."""
     missing = [column for column in _COLUMNS if column not in dataset.column_names]
     if missing:
         fail(label, "columns", f"{missing[0]!r} is missing from {dataset.column_names}", "name a SQuAD dataset")
     contexts: dict[str, str] = {}
-    rows = [
-        _hub_row(item, contexts, label, f"row {i}") for i, item in enumerate(dataset.select_columns(list(_COLUMNS)))
-    ]
+    columns = [*_COLUMNS, *(["title"] if "title" in dataset.column_names else [])]
+    rows = [_hub_row(item, contexts, label, f"row {i}") for i, item in enumerate(dataset.select_columns(columns))]
     return finish(rows, label, version_2)
 
 
@@ -142,14 +144,13 @@ def draw_order(seed: int, *texts: str) -> str:
     return hashlib.sha256("\0".join((str(seed), *texts)).encode()).hexdigest()
 
 
-def _label(name: str, revision: str | None, split: str) -> str:
-    return f"dataset {name}, revision {revision or 'default'}, split {split}"
-
-
 def _hub_row(item: dict[str, Any], contexts: dict[str, str], file: str, at: str) -> Row:
     question_id = text(item, "id", file, at)
     at = f"{at} (question {show(question_id)})"
-    row = {key: text(item, key, file, at) for key in ("title", "context", "question")}
+    row = {"title": title_of(item, file, at)} | {key: text(item, key, file, at) for key in ("context", "question")}
+    row["context"] = contexts.setdefault(row["context"], row["context"])
+    if item["answers"] is None:
+        return {"id": question_id, **row, "answers": None}
     answers = get(item, "answers", dict, file, at)
     texts = get(answers, "text", list, file, f"{at}.answers")
     starts = get(answers, "answer_start", list, file, f"{at}.answers")
@@ -158,6 +159,5 @@ def _hub_row(item: dict[str, Any], contexts: dict[str, str], file: str, at: str)
     for i, (answer, start) in enumerate(zip(texts, starts, strict=True)):
         get({"text": answer}, "text", str, file, f"{at}.answers[{i}]")
         get({"answer_start": start}, "answer_start", int, file, f"{at}.answers[{i}]")
-    row["context"] = contexts.setdefault(row["context"], row["context"])
     check_answers(row["context"], texts, starts, file, at)
     return {"id": question_id, **row, "answers": {"text": list(texts), "answer_start": list(starts)}}

@@ -1,9 +1,11 @@
 """The selection split, carved out of train, so that nothing is tuned on the reported split.
 
-Questions go by whole articles, texts (pairs of texts) by equal ones: no text stands on both sides.
+Questions go by whole articles, or by contexts where there are no articles; texts (pairs of texts) by equal ones: no
+text stands on both sides.
 """
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 from distill.data.sources.question_sets import draw_order
 from distill.data.sources.squad_json import Row, fail, show
@@ -12,7 +14,7 @@ from distill.data.sources.squad_json import Row, fail, show
 def carve(rows: list[Row], fraction: float, seed: int) -> tuple[list[Row], list[Row]]:
     """Splits training rows into a smaller training part and a selection part.
 
-    Groups, articles or rows of equal texts, are tried in the order of a seeded hash of their titles or texts, and each
+    Groups, by what `grouping` says, are tried in the order of a seeded hash of their titles or texts, and each
     that brings the selection part nearer to `fraction` of all rows joins it. The choice therefore does not depend on
     the rows' order.
 
@@ -29,21 +31,14 @@ def carve(rows: list[Row], fraction: float, seed: int) -> tuple[list[Row], list[
     """
     if not 0 < fraction < 1:
         fail("params.yaml", f"data.selection_fraction = {fraction}", "is out of range", "choose one between 0 and 1")
-    groups = [_group(row) for row in rows]
+    by_article = grouping(rows) == "article"
+    groups = [_group(row, by_article) for row in rows]
     sizes: dict[tuple[str, ...], int] = {}
     for group in groups:
         sizes[group] = sizes.get(group, 0) + 1
     questions = bool(rows) and "title" in rows[0]
     if len(sizes) < 2:
-        shown = ", ".join(" ".join(group) for group in sizes)
-        fail(
-            "training data",
-            "title" if questions else "text",
-            f"{len(rows)} questions of {len(sizes)} article ({shown}) cannot be split by article"
-            if questions
-            else f"{len(rows)} examples with {len(sizes)} text cannot be split",
-            f"give the training data two {'articles' if questions else 'texts'} or more",
-        )
+        _fail_unsplit(rows, len(sizes))
     chosen = _choose(sizes, fraction * len(rows), seed)
     train = [row for row, group in zip(rows, groups, strict=True) if group not in chosen]
     selection = [row for row, group in zip(rows, groups, strict=True) if group in chosen]
@@ -70,8 +65,32 @@ def check_classes(rows: list[Row], classes: Sequence[str]) -> None:
         )
 
 
-def _group(row: Row) -> tuple[str, ...]:
-    return (row["title"],) if "title" in row else (row["text"], row["text_pair"] or "")
+def grouping(rows: list[Row]) -> str:
+    """What `carve` keeps together: "article"; "context" where the questions have no title, or one only; or "text"."""
+    if not rows or "title" not in rows[0]:
+        return "text"
+    groups = {_group(row, by_article=True) for row in rows}
+    return "article" if len(groups) > 1 and any(row["title"] for row in rows) else "context"
+
+
+def _fail_unsplit(rows: list[Row], groups: int) -> NoReturn:
+    if not rows or "title" not in rows[0]:
+        field, problem = "text", f"{len(rows)} examples with {groups} text cannot be split"
+        fix = "two texts or more"
+    elif title := rows[0]["title"]:
+        field = "title"
+        problem = f"{len(rows)} questions of {groups} article ({title}), on one context, cannot be split"
+        fix = "two articles or more, or two contexts"
+    else:
+        field, problem = "context", f"{len(rows)} questions on {groups} context cannot be split"
+        fix = "two contexts or more"
+    fail("training data", field, problem, f"give the training data {fix}")
+
+
+def _group(row: Row, by_article: bool) -> tuple[str, ...]:
+    if "title" not in row:
+        return (row["text"], row["text_pair"] or "")
+    return (row["title"],) if by_article and row["title"] else ("", row["context"])
 
 
 def _choose(sizes: dict[tuple[str, ...], int], target: float, seed: int) -> set[tuple[str, ...]]:

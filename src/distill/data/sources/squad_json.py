@@ -1,7 +1,8 @@
 """SQuAD JSON (v1.1 and v2.0) -> rows in the Hugging Face SQuAD schema, with every value checked on the way.
 
 A row is `{"id", "title", "context", "question", "answers": {"text": [str], "answer_start": [int]}}`; empty `answers`
-mean that the question has none. `answer_start` counts characters (code points), as in the official files.
+mean that the question has none. `answer_start` counts characters (code points), as in the official files. `title` is ""
+where the data has none (XQuAD).
 
 Formats: https://rajpurkar.github.io/SQuAD-explorer (v1.1: Rajpurkar et al. 2016; v2.0: Rajpurkar et al. 2018).
 """
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from distill.errors import UserError
+from distill.runtime import json_text
 
 Row = dict[str, Any]
 
@@ -23,7 +25,8 @@ def load_squad_json(path: str | Path, version_2: bool) -> list[Row]:
     """Reads one SQuAD file.
 
     Whether a question is answerable is decided by its `answers`, as in the official evaluator; `is_impossible: true`
-    beside answers is a contradiction and refused. v1.1 files, which have no `is_impossible`, are read too.
+    beside answers is a contradiction and refused. v1.1 files, which have no `is_impossible`, are read too. A question
+    whose `answers` are null has no gold label: it is left out, and counted aloud.
 
     Args:
         path: the JSON file, UTF-8.
@@ -40,12 +43,12 @@ def load_squad_json(path: str | Path, version_2: bool) -> list[Row]:
     rows: list[Row] = []
     for a, article in enumerate(get(document, "data", list, str(path), "top level")):
         at = f"data[{a}]"
-        title = text(article, "title", str(path), at)
-        at_article = f"{at} (article {show(title)})"
-        for p, paragraph in enumerate(get(article, "paragraphs", list, str(path), at_article)):
+        title = title_of(article, str(path), at)
+        named = f" (article {show(title)})" if title else ""
+        for p, paragraph in enumerate(get(article, "paragraphs", list, str(path), f"{at}{named}")):
             at = f"data[{a}].paragraphs[{p}]"
-            context = text(paragraph, "context", str(path), f"{at} (article {show(title)})")
-            for q, item in enumerate(get(paragraph, "qas", list, str(path), f"{at} (article {show(title)})")):
+            context = text(paragraph, "context", str(path), f"{at}{named}")
+            for q, item in enumerate(get(paragraph, "qas", list, str(path), f"{at}{named}")):
                 rows.append(_question(item, title, context, str(path), f"{at}.qas[{q}]"))
     return finish(rows, str(path), version_2)
 
@@ -53,10 +56,17 @@ def load_squad_json(path: str | Path, version_2: bool) -> list[Row]:
 def finish(rows: list[Row], file: str, version_2: bool) -> list[Row]:
     """Checks what concerns all rows of a file or split together, and drops unanswerable ones unless `version_2`.
 
+    Rows whose `answers` are None, which nobody has answered, are dropped in any case; their number is printed.
+
     Raises:
         UserError: an id used twice, or no answerable question.
     """
     check_ids({file: rows})
+    total, rows = len(rows), [row for row in rows if row["answers"] is not None]
+    if total and not rows:
+        fail(file, "answers", f"{total} of {total} questions have null for their answers", "choose data with answers")
+    if len(rows) < total:
+        print(f"  dropped {total - len(rows):,} questions whose answers are null: {file}", flush=True)
     answerable = [row for row in rows if row["answers"]["text"]]
     if not answerable:
         fail(file, "answers", f"none of the {len(rows)} questions has an answer", "add answerable questions")
@@ -74,11 +84,10 @@ def check_ids(sources: dict[str, list[Row]]) -> None:
         for row in rows:
             earlier_file, earlier = seen.setdefault(row["id"], (file, row))
             if earlier is not row:
-                question, article = show(earlier["question"]), show(earlier["title"])
                 fail(
                     file,
-                    f"id = {show(row['id'])} (article {show(row['title'])})",
-                    f"already used in {earlier_file} for {question} (article {article})",
+                    f"id = {show(row['id'])} ({_owner(row)})",
+                    f"already used in {earlier_file} for {show(earlier['question'])} ({_owner(earlier)})",
                     "give every question an id of its own",
                 )
 
@@ -130,18 +139,34 @@ def text(owner: Any, key: str, file: str, at: str) -> str:
     value = get(owner, key, str, file, at)
     if not value.strip():
         fail(file, f"{at}.{key}", f"is {show(value)}, blank", f"fill in the {key} or remove its entry")
+    return encodable(value, file, f"{at}.{key}")
+
+
+def encodable(value: str, file: str, field: str) -> str:
+    """The string, after checking that it can be written as UTF-8."""
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        fail(file, f"{at}.{key}", f"holds half a surrogate pair at character {error.start}", "write valid Unicode")
+        fail(file, field, f"holds half a surrogate pair at character {error.start}", "write valid Unicode")
     return value
+
+
+def title_of(owner: Any, file: str, at: str) -> str:
+    """The title of an article, "" where it has none, or a blank one."""
+    if not isinstance(owner, dict) or owner.get("title") is None:
+        return ""
+    title = get(owner, "title", str, file, at)
+    return text(owner, "title", file, at) if title.strip() else ""
 
 
 def show(value: Any) -> str:
     """A value as JSON on one line, cut to 60 characters."""
     if isinstance(value, str) and len(value) > 120:
         value = value[:120]
-    shown = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        shown = json.dumps(value, ensure_ascii=False, default=str)
+    except RecursionError:  # writing takes more of the stack than reading
+        return f"{'a list' if isinstance(value, list) else 'an object'} nested deep"
     return shown if len(shown) <= 60 else shown[:59] + "…"
 
 
@@ -155,9 +180,10 @@ def _parse(path: Path) -> Any:
     if not path.is_file():
         fail(str(path), "file", "is a folder" if path.is_dir() else "does not exist", fix)
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        fail(str(path), f"line {error.lineno}, column {error.colno}", f"malformed JSON, {error.msg}", _SHAPE)
+        return json_text.parse(path.read_text(encoding="utf-8-sig"))
+    except json_text.JsonError as error:
+        at = "file" if error.line is None else f"line {error.line}, column {error.column}"
+        fail(str(path), at, error.problem, _SHAPE)
     except UnicodeDecodeError as error:
         fail(str(path), f"byte {error.start}", f"is not UTF-8 ({error.reason})", "save the file as UTF-8")
 
@@ -168,17 +194,19 @@ def _question(item: Any, title: str, context: str, file: str, at: str) -> Row:
     question = text(item, "question", file, at)
     # v2.0 test sets and some exports leave the list out of impossible questions.
     impossible = get(item, "is_impossible", bool, file, at) if "is_impossible" in item else False
-    answers = [] if impossible and "answers" not in item else get(item, "answers", list, file, at)
+    row = {"id": question_id, "title": title, "context": context, "question": question}
+    if item.get("answers", _MISSING) is None and not impossible:
+        return row | {"answers": None}
+    answers = [] if impossible and item.get("answers") is None else get(item, "answers", list, file, at)
     if impossible and answers:
         fail(file, f"{at}.is_impossible", f"is true beside {len(answers)} answers", "set it to false or empty answers")
     places = [f"{at}.answers[{i}]" for i in range(len(answers))]
     texts = [get(answer, "text", str, file, place) for answer, place in zip(answers, places, strict=True)]
     starts = [get(answer, "answer_start", int, file, place) for answer, place in zip(answers, places, strict=True)]
     check_answers(context, texts, starts, file, at)
-    return {
-        "id": question_id,
-        "title": title,
-        "context": context,
-        "question": question,
-        "answers": {"text": texts, "answer_start": starts},
-    }
+    return row | {"answers": {"text": texts, "answer_start": starts}}
+
+
+def _owner(row: Row) -> str:
+    """What a question is about, for people."""
+    return f"article {show(row['title'])}" if row["title"] else f"context {show(row['context'])}"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from distill.data.sources.squad_json import fail, show
+from distill.runtime import json_text
 
 Record = tuple[str, dict[str, Any]]
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json")
@@ -86,6 +86,7 @@ def _tsv(content: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _csv(content: str, path: Path) -> Iterator[tuple[int, list[str]]]:
+    csv.field_size_limit(max(csv.field_size_limit(), len(content)))  # csv's own limit is 131,072 characters
     reader = csv.reader(io.StringIO(content.rstrip("\r\n"), newline=""), strict=True)
     while True:
         line = reader.line_num + 1  # where the row begins: a quoted value may hold line breaks
@@ -101,10 +102,11 @@ def _json_lines(content: str, path: Path) -> Iterator[Record]:
     for number, line in enumerate(_lines(content) if content.strip() else (), start=1):
         at = f"line {number}"
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            fix = "write one JSON object per line"
-            fail(str(path), f"{at}, column {error.colno}", f"malformed JSON, {error.msg}", fix)
+            record = json_text.parse(line)
+        except json_text.JsonError as error:
+            if error.column is None:
+                fail(str(path), at, error.problem, "correct that line")
+            fail(str(path), f"{at}, column {error.column}", error.problem, "write one JSON object per line")
         if not isinstance(record, dict):
             fail(str(path), at, f"is {show(record)}, not an object", 'write {"column": value, …} on each line')
         yield at, record

@@ -1,21 +1,20 @@
 """Sources of labelled texts: the embedded corpus, the user's files, or the Hugging Face hub.
 
 A row is `{"id": str, "text": str, "text_pair": str | None, "label": int | float}`: the class's number, or the value for
-regression. All of it is checked before anything is written.
+regression. All of it is checked before anything is written. Rows without a gold label are left out, and counted aloud.
 """
 
 from __future__ import annotations
 
 import html
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill.data.sources import text_files
-from distill.data.sources.squad_json import Row, fail, show
+from distill.data.sources import hub, labels, text_files
+from distill.data.sources.squad_json import Row, encodable, fail, show
 
 # A tag, not "a < b": a letter follows the bracket.
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
@@ -66,7 +65,8 @@ def load_files(
     read = {
         split: _rows(text_files.records(path, f"data.{split}"), columns, str(path)) for split, path in paths.items()
     }
-    return _numbered(read, {split: str(path) for split, path in paths.items()}, columns, classes)
+    fixes = {split: f"add labels, or name another file: data.{split}" for split in paths}
+    return _numbered(read, {split: str(path) for split, path in paths.items()}, fixes, columns, classes)
 
 
 def load_hub(
@@ -77,7 +77,7 @@ def load_hub(
     columns: Columns,
     classes: Sequence[str] | None,
 ) -> tuple[dict[str, list[Row]], tuple[str, ...]]:
-    """Reads splits of a dataset through `datasets.load_dataset`.
+    """Reads splits of a dataset of the hub, or of a local folder in its layout.
 
     Args:
         name: hub id ("nyu-mll/glue") or a local dataset folder.
@@ -92,43 +92,24 @@ def load_hub(
     Raises:
         UserError: the dataset cannot be loaded, lacks a column or labels, or holds a bad value.
     """
-    import datasets  # takes seconds to import, and only this source needs it
-
     read, places = {}, {}
-    for split, hub_split in splits.items():
-        place = places[split] = f"dataset {name}, revision {revision or 'default'}, split {hub_split}"
-        try:
-            dataset = datasets.load_dataset(name, subset, revision=revision, split=hub_split)
-        except Exception as error:
-            # A missing dataset, a bad revision and a dead network each raise another library's exception.
-            reason = (str(error).splitlines() or [""])[0].rstrip(".")
-            fix = f"check data.name, data.subset, data.revision, data.{split}_split and the network"
-            fail(place, "data.name", f"cannot be loaded ({type(error).__name__}: {reason})", fix)
-        _check_columns(dataset.column_names, columns, place)
-        kind = dataset.features[columns.label]
-        names = getattr(kind, "names", None)
-        if names and not columns.numeric:
-            if classes is None:
+    with hub.opened(name, subset, revision) as split_of:
+        for split, hub_split in splits.items():
+            place = places[split] = hub.place(name, revision, hub_split)
+            dataset = split_of(hub_split)
+            _check_columns(dataset.column_names, columns, place)
+            names = None if columns.numeric else getattr(dataset.features[columns.label], "names", None)
+            if names and classes is None:
                 classes = tuple(names)
-            labels = dataset[columns.label]
-            if hidden := sum(label is None or label < 0 for label in labels):
-                fix = f"choose a split with labels: data.{split}_split"
-                fail(place, f"column {show(columns.label)}", f"{hidden} of {len(labels)} rows have no label", fix)
-        items = ((f"row {i}", item) for i, item in enumerate(dataset.select_columns(columns.needed)))
-        if split == "train":
-            items = _with_texts(items, columns, place)
-        if names and not columns.numeric:
-            items = ((at, item | {columns.label: names[item[columns.label]]}) for at, item in items)
-        read[split] = _rows(items, columns, place)
-        if not read[split]:
-            fail(place, "rows", "there are none", "choose another split")
-    return _numbered(read, places, columns, classes)
-
-
-def shared_texts(known: Iterable[Row], rows: Iterable[Row]) -> int:
-    """The number of `rows` whose text (both texts, for pairs) is also in `known`."""
-    texts = {(row["text"], row["text_pair"]) for row in known}
-    return sum((row["text"], row["text_pair"]) in texts for row in rows)
+            items = ((f"row {i}", item) for i, item in enumerate(dataset.select_columns(columns.needed)))
+            if split == "train":
+                items = _with_texts(items, columns, place)
+            items = ((at, item | {columns.label: _hub_label(item[columns.label], names)}) for at, item in items)
+            read[split] = _rows(items, columns, place)
+            if not read[split]:
+                fail(place, "rows", "there are none", "choose another split")
+    fixes = {split: f"choose a split with labels: data.{split}_split" for split in splits}
+    return _numbered(read, places, fixes, columns, classes)
 
 
 def _with_texts(items: Iterable[text_files.Record], columns: Columns, file: str) -> Iterator[text_files.Record]:
@@ -145,10 +126,11 @@ def _with_texts(items: Iterable[text_files.Record], columns: Columns, file: str)
 
 
 def _rows(items: Iterable[text_files.Record], columns: Columns, file: str) -> list[Row]:
-    """Rows whose label is still the class's name; "at" is the row's place in the file."""
+    """Rows whose label is still the class's name, or None; "at" is the row's place in the file."""
     rows: list[Row] = []
     seen: dict[str, str] = {}
     checked = None
+    label_of = labels.number if columns.numeric else labels.class_name
     for number, (at, item) in enumerate(items):
         # Tables have the same keys in every row: one look is enough. JSON lines may differ.
         if checked is None or item.keys() != checked:
@@ -158,7 +140,7 @@ def _rows(items: Iterable[text_files.Record], columns: Columns, file: str) -> li
             "id": str(number) if columns.id is None else _id(item[columns.id], columns.id, file, at),
             "text": _text(item[columns.text], columns, columns.text, file, at),
             "text_pair": columns.text_pair and _text(item[columns.text_pair], columns, columns.text_pair, file, at),
-            "label": (_number if columns.numeric else _class)(item[columns.label], columns.label, file, at),
+            "label": label_of(item[columns.label], columns.label, file, at),
             "at": at,
         }
         if row["id"] in seen:
@@ -170,17 +152,31 @@ def _rows(items: Iterable[text_files.Record], columns: Columns, file: str) -> li
 
 
 def _numbered(
-    read: dict[str, list[Row]], places: dict[str, str], columns: Columns, classes: Sequence[str] | None
+    read: dict[str, list[Row]],
+    places: dict[str, str],
+    fixes: dict[str, str],
+    columns: Columns,
+    classes: Sequence[str] | None,
 ) -> tuple[dict[str, list[Row]], tuple[str, ...]]:
-    """Turns class names into class numbers, and drops "at"."""
+    """Leaves out rows without a label, turns class names into class numbers, and drops "at".
+
+    Args:
+        places, fixes: each split's name in messages, and what to do where no row of it has a label.
+    """
     names: tuple[str, ...] = ()
+    unlabelled: set[str | None] = {None}
     if not columns.numeric:
-        names = tuple(classes) if classes else _sorted({row["label"] for row in read["train"]})
-        if len(names) < 2:
-            fix = "give the training data two classes or more"
-            fail(places["train"], f"column {show(columns.label)}", f"has one class only, {show(names[0])}", fix)
+        values = {row["label"] for row in read["train"]} - {None}
+        unlabelled |= labels.placeholders(values, classes)
+        names = tuple(classes) if classes else labels.ordered(values - unlabelled)
+    labelled = {
+        split: _labelled(rows, unlabelled, columns, places[split], fixes[split]) for split, rows in read.items()
+    }
+    if not columns.numeric and len(names) < 2:
+        fix = "give the training data two classes or more"
+        fail(places["train"], f"column {show(columns.label)}", f"has one class only, {show(names[0])}", fix)
     number = {name: i for i, name in enumerate(names)}
-    for split, rows in read.items():
+    for split, rows in labelled.items():
         for row in rows:
             at = row.pop("at")
             if columns.numeric:
@@ -190,11 +186,29 @@ def _numbered(
                 fix = f"correct it, or add it to {where}, which has {', '.join(map(show, names))}"
                 fail(places[split], f"{at}, column {show(columns.label)}", f"is {show(row['label'])}", fix)
             row["label"] = number[row["label"]]
-    return read, names
+    return labelled, names
 
 
-def _sorted(names: set[str]) -> tuple[str, ...]:
-    return tuple(sorted(names, key=int if all(name.isdecimal() for name in names) else None))
+def _labelled(rows: list[Row], unlabelled: set[str | None], columns: Columns, place: str, fix: str) -> list[Row]:
+    """The rows with a label; prints how many there are without."""
+    kept = [row for row in rows if row["label"] not in unlabelled]
+    if not kept:
+        fail(place, f"column {show(columns.label)}", f"{len(rows)} of {len(rows)} rows have no label", fix)
+    if len(kept) < len(rows):
+        values = {row["label"] for row in rows} & unlabelled
+        shown = ", ".join(sorted("null" if value is None else value for value in values))
+        hint = "" if values == {None} else "; if that is a class, name all classes in data.labels"
+        print(f"  dropped {len(rows) - len(kept):,} rows without a label ({shown}): {place}{hint}", flush=True)
+    return kept
+
+
+def _hub_label(value: Any, names: Sequence[str] | None) -> Any:
+    """A label of the hub as files have it: the class's name; None for "no label", which is -1 beside names."""
+    if isinstance(value, str):
+        return value if value.strip() else None
+    if names is None or value is None:
+        return value
+    return names[value] if value >= 0 else None
 
 
 def _check_different(paths: Mapping[str, Path]) -> None:
@@ -227,31 +241,10 @@ def _text(value: Any, columns: Columns, name: str, file: str, at: str) -> str:
     value = cleaned(value, columns.strip_html)
     if not value:
         fail(file, place, "is empty", "write a text or remove the row")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        fail(file, place, f"holds half a surrogate pair at character {error.start}", "write valid Unicode")
-    return value
+    return encodable(value, file, place)
 
 
 def _id(value: Any, name: str, file: str, at: str) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
         fail(file, f"{at}, column {show(name)}", f"is {show(value)}", "an id is a text or a whole number")
-    return str(value)
-
-
-def _class(value: Any, name: str, file: str, at: str) -> str:
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
-        fail(file, f"{at}, column {show(name)}", f"is {show(value)}", "a class is a name or a whole number")
-    return str(value).strip()
-
-
-def _number(value: Any, name: str, file: str, at: str) -> float:
-    try:
-        # float() would also take 1_000 and true.
-        number = math.nan if isinstance(value, bool) or "_" in str(value) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        fail(file, f"{at}, column {show(name)}", f"is {show(value)}", "task regression needs a finite number")
-    return number
+    return encodable(str(value), file, f"{at}, column {show(name)}")

@@ -1,0 +1,104 @@
+"""Stage inputs: check all parameters, and write down what the names in them stand for. `python -m pipeline inputs`
+
+DVC runs it every time, and every other stage comes after it: so bad values are refused before anything is deleted or
+trained, and a model or data folder whose files were replaced is another input than before.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from distill.config import references
+from distill.config.data_checks import EMBEDDED
+from distill.config.references import ROLES, Reference
+from distill.errors import UserError
+from distill.runtime import hub
+from distill.runtime.files import tree_hash
+from pipeline.launch.run import run_stage
+from pipeline.stage import definition, origins, paths
+from pipeline.stage.stage import Stage
+
+
+def main() -> None:
+    params = paths.params(pinned=False)
+    listed = references.references(params)
+    local = {reference.field: reference.name for reference in listed if reference.path} | references.files(params)
+    refuse_outputs(local)
+    with Stage(definition.define("inputs"), params, tracked=False) as stage:
+        for field, name in references.files(params).items():
+            if not Path(name).exists():
+                raise UserError(absent(field, name))
+        for role in ROLES:
+            before = origins.read(role)
+            entries = {item.field: resolve(item, before.get(item.field)) for item in listed if item.role == role}
+            for field, entry in entries.items():
+                stage.say("named", f"{field}: {entry['name']} ({describe(entry)})")
+            stage.write_json(origins.file(role), entries)
+
+
+def resolve(reference: Reference, before: dict[str, Any] | None) -> dict[str, Any]:
+    """What a reference stands for: the content of a folder, or a commit of the hub.
+
+    Args:
+        reference: The parameter.
+        before: What it stood for last time. Holds where the folder is not on this machine, as DVC takes dependencies
+            that are missing with `--allow-missing`: no stage that reads the folder can run here.
+
+    Raises:
+        UserError: There is no such folder, and no such repository.
+    """
+    if reference.path:
+        return {"name": reference.name, "content": tree_hash(reference.path)}
+    if before and before.get("name") == reference.name and "content" in before:
+        return before
+    if message := untracked(reference.field, reference.name):
+        raise UserError(message)
+    commit = hub.commit(reference.name, reference.revision, reference.kind, reference.field)
+    return {"name": reference.name, "commit": commit}
+
+
+def describe(entry: dict[str, Any]) -> str:
+    if "commit" in entry:
+        return f"commit {entry['commit'][:10]} of the hub"
+    here = "" if Path(entry["name"]).exists() else ", which is not on this machine"
+    return f"content {entry['content'][:10]}{here}"
+
+
+def absent(field: str, name: str) -> str:
+    """An error for a data file that is not there."""
+    return untracked(field, name) or f"params.yaml: {field}: {name}: no such file: correct it"
+
+
+def untracked(field: str, name: str) -> str | None:
+    """An error for what the workspace has and a copy of it lacks; None where this is no copy, or both lack it."""
+    root = os.environ.get("DVC_ROOT")
+    if root is None or Path(root).resolve() == Path.cwd() or not (Path(root) / name).exists():
+        return None
+    return (
+        f"params.yaml: {field}: {name}: the workspace has it, but neither Git nor DVC tracks it, so this copy of"
+        f" the workspace (--temp, --queue) lacks it: `dvc add {name}` and commit {name}.dvc, or give an absolute path"
+    )
+
+
+def refuse_outputs(local: dict[str, str]) -> None:
+    """Raises UserError where a file or folder of the user's lies in an output, which DVC deletes before a stage runs.
+
+    The embedded corpus may be read as files.
+    """
+    corpora = [name for names in EMBEDDED.values() for name in names]
+    corpus = {os.path.abspath(paths.corpus_file(name, split)) for name in corpora for split in ("train", "validation")}
+    for field, name in local.items():
+        path = Path(os.path.abspath(name))
+        for output in definition.outputs():
+            folder = Path(os.path.abspath(output))
+            if str(path) not in corpus and (path.is_relative_to(folder) or folder.is_relative_to(path)):
+                raise UserError(
+                    f"params.yaml: {field}: {name}: shares a folder with {output}, an output of the pipeline, which DVC"
+                    " deletes and makes anew: move your files elsewhere, e.g. to data/raw/mine"
+                )
+
+
+if __name__ == "__main__":
+    run_stage(main)

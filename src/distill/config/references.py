@@ -1,0 +1,98 @@
+"""Which parameters name models, tokenizers and data: folders of this machine, or repositories of the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from distill.config.params import Params
+from distill.config.schema import Model, Tokenizer
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A parameter that names a model, a tokenizer or a data set.
+
+    Attributes:
+        role: Whose it is: `data`, `tokenizer`, `teacher`, `student`, `assistant` or `generator`.
+        field: Dotted name of the parameter, `teacher.model.path`.
+        name: Its value: a folder, or a hub id.
+        revision: Branch, tag or commit of the hub; None: its default branch.
+        kind: Kind of repository on the hub.
+    """
+
+    role: str
+    field: str
+    name: str
+    revision: str | None
+    kind: Literal["model", "dataset"]
+
+    @property
+    def path(self) -> Path | None:
+        """The folder or file of this name; None: there is none here, and the name is looked up on the hub."""
+        path = Path(self.name)
+        return path if path.exists() else None
+
+
+ROLES = ("data", "tokenizer", "teacher", "student", "assistant", "generator")
+
+
+def references(params: Params) -> list[Reference]:
+    """All that the parameters name, in the order of `ROLES`."""
+    listed = []
+    if params.data.source == "hub" and params.data.name:
+        listed.append(Reference("data", "data.name", params.data.name, params.data.revision, "dataset"))
+    for role, field, model in _models(params):
+        if model.path:
+            listed.append(Reference(role, f"{field}.path", model.path, model.revision, "model"))
+    return listed
+
+
+def files(params: Params) -> dict[str, str]:
+    """Data files that the parameters name: dotted name → path. DVC knows them as dependencies."""
+    data = params.data
+    names = ("train", "validation", "mismatched") if data.source == "files" else ()
+    return {f"data.{name}": getattr(data, name) for name in names} | {"retrieve.pool": params.retrieve.pool}
+
+
+def with_commits(params: Params, commits: Mapping[str, str]) -> Params:
+    """The parameters with revisions of the hub replaced by the commits that they stand for.
+
+    Args:
+        params: The parameters.
+        commits: Dotted name of a reference → commit, 40 hex digits.
+    """
+    changes: dict[str, Any] = {}
+    if commit := commits.get("data.name"):
+        changes["data"] = params.data.model_copy(update={"revision": commit})
+    if commit := commits.get("features.tokenizer.path"):
+        tokenizer = params.features.tokenizer.model_copy(update={"revision": commit})
+        changes["features"] = params.features.model_copy(update={"tokenizer": tokenizer})
+    for role in ("teacher", "student", "generator"):
+        if commit := commits.get(f"{role}.model.path"):
+            section = getattr(params, role)
+            model = section.model.model_copy(update={"revision": commit})
+            changes[role] = section.model_copy(update={"model": model})
+    chain = [
+        _link_at(link, commits.get(f"assistant.chain.{i}.model.path")) for i, link in enumerate(params.assistant.chain)
+    ]
+    if chain != list(params.assistant.chain):
+        changes["assistant"] = params.assistant.model_copy(update={"chain": chain})
+    return params.model_copy(update=changes) if changes else params
+
+
+def _link_at(link: Any, commit: str | None) -> Any:
+    if commit is None:
+        return link
+    return link.model_copy(update={"model": link.model.model_copy(update={"revision": commit})})
+
+
+def _models(params: Params) -> Iterator[tuple[str, str, Model | Tokenizer]]:
+    yield "tokenizer", "features.tokenizer", params.features.tokenizer
+    yield "teacher", "teacher.model", params.teacher.model
+    yield "student", "student.model", params.student.model
+    for index, link in enumerate(params.assistant.chain):
+        yield "assistant", f"assistant.chain.{index}.model", link.model
+    yield "generator", "generator.model", params.generator.model

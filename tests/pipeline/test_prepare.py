@@ -1,0 +1,70 @@
+"""What stage prepare says about the data: classes, rows that stand in two splits, how questions were split."""
+
+import json
+
+import pytest
+
+from tests.helpers import micro
+
+CONTEXTS = [f"The town number {i} lies on the river {i}." for i in range(12)]
+
+
+def squad(prefix: str, contexts, title=None) -> str:
+    """A question on each context; articles have no title unless it is given."""
+    paragraphs = [
+        {
+            "context": context,
+            "qas": [
+                {"id": f"{prefix}{i}", "question": "Where is it?", "answers": [{"text": "The", "answer_start": 0}]}
+            ],
+        }
+        for i, context in enumerate(contexts)
+    ]
+    return json.dumps({"data": [({} if title is None else {"title": title}) | {"paragraphs": paragraphs}]})
+
+
+@pytest.fixture
+def prepare(tmp_path, stages):
+    """Runs the stage on files of this content; gives what it printed, and meta.json."""
+
+    def run(train: str, validation: str, suffix: str, **overrides):
+        own = {"data.source": "files", "data.selection_fraction": 0.25, "features.tokenizer.vocab_size": 300}
+        own |= {f"data.{split}": f"data/raw/{split}{suffix}" for split in ("train", "validation")}
+        repo = micro.repo(tmp_path / "repo", own | overrides)
+        (repo / "data" / "raw" / "atlas").mkdir(parents=True)
+        (repo / own["data.train"]).write_text(train)
+        (repo / own["data.validation"]).write_text(validation)
+        out = stages.run(repo, "prepare").out
+        return out, json.loads((repo / "data" / "prepared" / "meta.json").read_text())
+
+    return run
+
+
+@pytest.mark.parametrize("title", [None, "", "One article"])
+def test_questions_without_articles_are_split_by_contexts_and_shared_ones_counted(prepare, title):
+    validation = squad("v", ["The new town.", *(text.replace("lies", " lies") for text in CONTEXTS)], title)
+    out, meta = prepare(squad("t", CONTEXTS, title), validation, ".json", **{"data.max_train_examples": None})
+    assert "split   by contexts" in out
+    sizes = {split: counts["examples"] for split, counts in meta["splits"].items()}
+    assert sizes == {"train": 9, "selection": 3, "validation": 13}
+    assert meta["splits"]["train"]["articles"] == (1 if title else 0)
+    assert "shared  9 of 13 validation questions are training questions too, on the same contexts" in out
+    assert "on contexts of the training data" not in out
+
+
+def test_classes_are_listed_with_their_rows_and_unlabelled_rows_left_out(prepare):
+    lines = [json.dumps({"sentence": f"town {i} is here", "label": (True, False, None)[i % 3]}) for i in range(48)]
+    validation = [
+        json.dumps({"sentence": text, "label": True})
+        for text in ("a new one", *map("Town  {} is here".format, range(48)))
+    ]
+    task = {"task": "classification", "data.embedded": "sentences", "data.label": "label"}
+    task |= {"data.text": "sentence", "data.text_pair": None, "data.id": None}
+    out, meta = prepare("\n".join(lines), "\n".join(validation), ".jsonl", **task)
+    assert "dropped 16 rows without a label (null): data/raw/train.jsonl" in out
+    assert meta["labels"] == ["false", "true"] and meta["splits"]["selection"]["examples"] == 8
+    train, selection = (meta["splits"][split]["labels"] for split in ("train", "selection"))
+    assert f'classes train: "false" {train[0]}, "true" {train[1]}' in out and sum(train) == 24
+    assert f'classes selection: "false" {selection[0]}, "true" {selection[1]}' in out
+    assert 'classes validation: "false" 0, "true" 49' in out
+    assert "shared  24 of 49 validation texts are training texts too" in out
