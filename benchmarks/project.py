@@ -92,12 +92,8 @@ def short_training(batch_size: int, precision: str) -> dict[str, Any]:
 
 def make(folder: Path, filters: bool = True) -> None:
     """Run the stages before distillation: prepared data, both models, the teacher's predictions, filters."""
-<<<<<<< HEAD
     if "source: embedded" in (folder / "params.yaml").read_text(encoding="utf-8"):
-=======
-    if "source: embedded" in (folder / "params.yaml").read_text():
         run(folder, "inputs")
->>>>>>> main
         run(folder, "corpus")
     run(folder, "plan")
     run(folder, "prepare")

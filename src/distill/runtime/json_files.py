@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import math
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from distill.errors import UserError
+from distill.runtime import json_text
 
 
 def _number(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError("expected a number")
     return value
 
@@ -54,7 +55,9 @@ def parse(text: str, source: Path | str, fix: str, kind: TypeAdapter[Any] = MAPP
     if any(line.startswith(("<<<<<<< ", ">>>>>>> ")) for line in text.splitlines()):
         raise UserError(f"{source}: has the marks of a merge conflict (<<<<<<<): take one side of it, or {fix}")
     try:
-        return kind.validate_python(json.loads(text, parse_constant=_refuse), strict=True)
+        return kind.validate_python(json_text.parse(text), strict=True)
+    except json_text.JsonError as error:
+        raise UserError(f"{source}: {error}: {fix}") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
@@ -62,11 +65,3 @@ def parse(text: str, source: Path | str, fix: str, kind: TypeAdapter[Any] = MAPP
         problem = first["msg"].removeprefix("Value error, ")
         problem = f"{problem[0].lower()}{problem[1:]}"
         raise UserError(f"{source}: {f'{field}: ' if field else ''}{value}: {problem}: {fix}") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{source}: line {error.lineno}: not valid JSON ({error.msg}): {fix}") from None
-    except (ValueError, RecursionError) as error:  # NaN, an integer of thousands of digits, brackets without end
-        raise UserError(f"{source}: not valid JSON ({str(error).partition(';')[0]}): {fix}") from None
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number of JSON")
