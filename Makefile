@@ -58,6 +58,7 @@ preset: env ## apply presets/NAME.yaml to params.yaml: make preset NAME=... (wit
 	@$(BIN)/python -m pipeline.commands.preset $(or $(NAME),--list)
 
 ui: env ## browse the runs of mlflow.db (PORT=5000)
+	@$(BIN)/python -m pipeline.commands.send_runs || true
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui \
 	  --backend-store-uri sqlite:///mlflow.db --port $(or $(PORT),5000) --workers 1
 
@@ -71,5 +72,7 @@ $(PEERS)/.installed: benchmarks/requirements-peers.txt constraints.txt | env
 	@touch $@
 
 clean: ## delete .scratch (checkpoints of interrupted stages, the peers of `make bench`) and caches of the tools
-	rm -rf .scratch .pytest_cache .ruff_cache .hypothesis
+	@# What MLflow has not got yet stays: it is in no other place.
+	[ ! -d .scratch ] || find .scratch -mindepth 1 -maxdepth 1 ! -name tracking -exec rm -rf {} +
+	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find benchmarks pipeline src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -85,7 +85,9 @@ def _peers(python: Path | None) -> dict[str, str]:
         return {}
     names = "'textbrewer', 'torchdistill'"
     code = f"import json, importlib.metadata as m; print(json.dumps({{n: m.version(n) for n in ({names})}}))"
-    return json.loads(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout)
+    return json.loads(
+        subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8").stdout
+    )
 
 
 if __name__ == "__main__":

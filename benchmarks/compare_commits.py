@@ -152,10 +152,14 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         if options.record:
-            options.output.write_text(json.dumps(record(options.record, runs, folder / "one"), indent=1) + "\n")
+            options.output.write_text(
+                json.dumps(record(options.record, runs, folder / "one"), indent=1) + "\n", encoding="utf-8"
+            )
             return 0
         old, new = (
-            json.loads(Path(name).read_text()) if name.endswith(".json") else record(name, runs, folder / side)
+            json.loads(Path(name).read_text(encoding="utf-8"))
+            if name.endswith(".json")
+            else record(name, runs, folder / side)
             for name, side in zip(options.commits, ("old", "new"), strict=True)
         )
     lines = differences(old, {name: files for name, files in new.items() if name in old})
@@ -176,13 +180,16 @@ def run(commit: str, name: str, repo: Path) -> dict[str, str]:
     if name != "default":
         file = repo / "params.yaml"
         file.write_text(
-            yaml.safe_dump(settings(yaml.safe_load(file.read_text()), TASKS[name], methods(repo)), sort_keys=False)
+            yaml.safe_dump(
+                settings(yaml.safe_load(file.read_text(encoding="utf-8")), TASKS[name], methods(repo)), sort_keys=False
+            ),
+            encoding="utf-8",
         )
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "GIT_", "DISTILL_"))}
     programs = Path(sys.executable).parent
     environment |= {"PATH": f"{programs}{os.pathsep}{environment.get('PATH', '')}", "DISTILL_TRACKING": "off"}
     print(f"{commit}: {name}: {repo}", flush=True)
-    with (repo.parent / f"{name}.log").open("w") as log:
+    with (repo.parent / f"{name}.log").open("w", encoding="utf-8") as log:
         subprocess.run(["dvc", "repro"], cwd=repo, env=environment, stdout=log, stderr=log, check=True)
     return hashes(repo)
 
@@ -190,7 +197,9 @@ def run(commit: str, name: str, repo: Path) -> dict[str, str]:
 def methods(repo: Path) -> list[str]:
     """The methods that a checkout has: the files of its folder that name one."""
     return sorted(
-        file.stem for file in (repo / "src/distill/methods").glob("*.py") if "\nMETHOD = " in file.read_text()
+        file.stem
+        for file in (repo / "src/distill/methods").glob("*.py")
+        if "\nMETHOD = " in file.read_text(encoding="utf-8")
     )
 
 

@@ -81,7 +81,7 @@ def _restore(project: Path) -> None:
 def _run(project: Path, *words: str, check: bool = True) -> str:
     programs = Path(sys.executable).parent
     environment = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"}
-    done = subprocess.run(words, cwd=project, env=environment, text=True, capture_output=True)
+    done = subprocess.run(words, cwd=project, env=environment, text=True, capture_output=True, encoding="utf-8")
     if check and done.returncode:
         raise Refused(f"{' '.join(words)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done.stdout

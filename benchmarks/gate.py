@@ -29,7 +29,7 @@ class Gate:
     """
 
     def __init__(self, commands: int, answers: int):
-        self._commands, self._answers = os.fdopen(commands), os.fdopen(answers, "w")
+        self._commands, self._answers = os.fdopen(commands, encoding="utf-8"), os.fdopen(answers, "w", encoding="utf-8")
         self._left = 0
         self._counts: dict[str, int] = {}
 
@@ -138,7 +138,7 @@ def memory() -> dict[str, int]:
     back). `peak_bytes`: the most that it has held so far, files included; on a GPU the most that torch had allocated.
     """
     fields: dict[str, int] = {}
-    with open("/proc/self/status") as file:
+    with open("/proc/self/status", encoding="utf-8") as file:
         for line in file:
             name, _, value = line.partition(":")
             if name in ("RssAnon", "VmHWM"):

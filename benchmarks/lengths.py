@@ -27,7 +27,7 @@ _TOLERANCE = 0.02
 
 def histogram(split: str = "train") -> dict[int, int]:
     """Tokens of a window → number of windows of that length."""
-    return {int(length): count for length, count in json.loads(FILE.read_text())[split].items()}
+    return {int(length): count for length, count in json.loads(FILE.read_text(encoding="utf-8"))[split].items()}
 
 
 def all_lengths(split: str = "train") -> np.ndarray:
@@ -64,7 +64,7 @@ def write_squad(path: Path, lengths: Sequence[int], seed: int = 0) -> None:
         articles.setdefault(number // 20, []).append({"context": context, "qas": [question]})
     data = [{"title": f"{seed}-{title}", "paragraphs": paragraphs} for title, paragraphs in articles.items()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"version": "v2.0", "data": data}))
+    path.write_text(json.dumps({"version": "v2.0", "data": data}), encoding="utf-8")
 
 
 def write_tokenizer(folder: Path, size: int = VOCABULARY) -> None:
@@ -121,7 +121,7 @@ def main() -> None:
         for batch in question_features.encode(rows, loaded, MAX_LENGTH, DOC_STRIDE):
             counts.update(batch.column("length").to_pylist())
         found[split] = {str(length): counts[length] for length in sorted(counts)}
-    FILE.write_text(json.dumps(found) + "\n")
+    FILE.write_text(json.dumps(found) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -18,19 +18,19 @@ _SECTIONS = ("teacher", "student", "teacher_filters", "student_filters", "distil
 
 def write(folder: Path, changes: Mapping[str, Any]) -> Path:
     """A project whose params.yaml is this checkout's with `changes` (dotted names to values)."""
-    text = (rounds.ROOT / "params.yaml").read_text()
+    text = (rounds.ROOT / "params.yaml").read_text(encoding="utf-8")
     folder.mkdir(parents=True, exist_ok=True)
     changed = params_file.replace(text, {tuple(name.split(".")): value for name, value in changes.items()})
-    (folder / "params.yaml").write_text(changed)
+    (folder / "params.yaml").write_text(changed, encoding="utf-8")
     return folder
 
 
 def copy(source: Path, folder: Path, changes: Mapping[str, Any]) -> Path:
     """A project that shares the data and models of another and differs in parameters of distillation."""
     folder.mkdir(parents=True)
-    text = (source / "params.yaml").read_text()
+    text = (source / "params.yaml").read_text(encoding="utf-8")
     changed = params_file.replace(text, {tuple(name.split(".")): value for name, value in changes.items()})
-    (folder / "params.yaml").write_text(changed)
+    (folder / "params.yaml").write_text(changed, encoding="utf-8")
     found = [*(source / "data").iterdir(), *(source / "data/models").iterdir()]
     for path in found:
         name = path.relative_to(source / "data").as_posix()
@@ -54,6 +54,7 @@ def run(folder: Path, stage: str, *words: str) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        encoding="utf-8",
     )
     if done.returncode:
         raise RuntimeError(f"pipeline.{stage} {' '.join(words)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
@@ -91,7 +92,7 @@ def short_training(batch_size: int, precision: str) -> dict[str, Any]:
 
 def make(folder: Path, filters: bool = True) -> None:
     """Run the stages before distillation: prepared data, both models, the teacher's predictions, filters."""
-    if "source: embedded" in (folder / "params.yaml").read_text():
+    if "source: embedded" in (folder / "params.yaml").read_text(encoding="utf-8"):
         run(folder, "inputs")
         run(folder, "corpus")
     run(folder, "plan")

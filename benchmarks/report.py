@@ -199,8 +199,8 @@ def write(report: Report, path: Path) -> None:
     """The results file, and its table beside it (.md)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = report.model_dump(mode="json", exclude_none=False)
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    path.with_suffix(".md").write_text(table(report))
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(table(report), encoding="utf-8")
 
 
 def today() -> str:
@@ -235,7 +235,7 @@ def add_goal(path: Path, key: str, goal: Goal) -> None:
 
 def read(path: Path) -> Report:
     """What `write` wrote; pydantic's ValidationError where the file is another's."""
-    return Report.model_validate_json(path.read_text())
+    return Report.model_validate_json(path.read_text(encoding="utf-8"))
 
 
 def machine_name(machine: Machine) -> str:

@@ -62,7 +62,10 @@ class Process:
         )
         os.close(command_read)
         os.close(answer_write)
-        self._commands, self._answers = os.fdopen(command_write, "w"), os.fdopen(answer_read)
+        self._commands, self._answers = (
+            os.fdopen(command_write, "w", encoding="utf-8"),
+            os.fdopen(answer_read, encoding="utf-8"),
+        )
         self._read()  # ready
         return self
 

@@ -113,7 +113,7 @@ def prepare(folder: Path | None, tokenizer: str | None, quick: bool) -> Goal:
         seconds = time.perf_counter() - began
         if process.returncode:
             raise RuntimeError(f"pipeline.prepare ended with {process.returncode}")
-        counts = json.loads((made / "data/prepared/meta.json").read_text())["splits"]
+        counts = json.loads((made / "data/prepared/meta.json").read_text(encoding="utf-8"))["splits"]
     details = {"peak memory, GiB (goal 2)": most / 2**30, "processors": os.cpu_count()}
     details |= {f"{split} windows": found["features"] for split, found in counts.items()}
     return Goal(**about, value=seconds, details=details)

@@ -63,7 +63,7 @@ def main() -> None:
             "rows": total,
             "words_replaced": replaced,
         }
-        (folder / "meta.json").write_text(json.dumps(meta, indent=2, sort_keys=True) + "\n")
+        (folder / "meta.json").write_text(json.dumps(meta, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         stage.publish(folder, paths.AUGMENTED)
         stage.figures({"originals": len(table), "copies": total - len(table), "words replaced": replaced})
         stage.record({"rows": total})
@@ -77,7 +77,7 @@ def part(augmenter: word_replacement.Augmenter, rows: pa.Table, start: int, coun
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, copies.schema) as stream:
             stream.write_table(copies)
         write_text(done, json.dumps({"replaced": replaced}))
-    return json.loads(done.read_text())["replaced"]
+    return json.loads(done.read_text(encoding="utf-8"))["replaced"]
 
 
 def write(path: Path, originals: pa.Table, parts: Path) -> int:

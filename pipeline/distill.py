@@ -224,7 +224,7 @@ def augmented(run: Run) -> datasets.Dataset:
     """
     folder, fix = run.signals / "augmented", "run `dvc repro augment`"
     try:
-        made_from = json.loads((folder / "meta.json").read_text())["data"]
+        made_from = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["data"]
         features = datasets.Dataset.from_file(str(folder / "features.arrow"))
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{folder}: cannot be read ({error}): {fix}") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from transformers import PreTrainedModel
 
 from distill import provenance
 from distill.analysis import model_cost
+from distill.analysis.example_table import FIX
 from distill.config.params import Params
 from distill.config.values import flatten
 from distill.data.loading.prepared import Prepared
@@ -26,7 +26,7 @@ from distill.methods import registry
 from distill.models import loading
 from distill.models.forward import freeze
 from distill.models.predict import predict_split
-from distill.runtime import checkpoints
+from distill.runtime import checkpoints, json_files
 from distill.runtime.files import write_text
 from distill.tasks.base import Predicted, Task
 from distill.training import phases
@@ -142,7 +142,8 @@ def _predict(run: Run, data: LimitedData, task: Task, params: Params, label: str
 
 def scores(label: str) -> dict[str, dict[str, float]]:
     """The scores by stage evaluate of the teacher, the fine-tuned student and this student."""
-    return {name: json.loads((paths.METRICS / "runs" / f"{name}.json").read_text()) for name in (*ROLES, label)}
+    files = {name: paths.METRICS / "runs" / f"{name}.json" for name in (*ROLES, label)}
+    return {name: json_files.read(path, FIX, json_files.NUMBERS) for name, path in files.items()}
 
 
 def inference_settings(params: Params, data: Prepared, scores: dict[str, float]) -> Settings:

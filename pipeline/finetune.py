@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from distill.data.loading import tokenizer as tokenizers
 from distill.models import loading
 from distill.models.initialization import initial_student
+from distill.runtime import json_files
 from distill.tasks import label_noise
 from distill.training import phases
 from distill.training.finetuning import FineTuningObjective
@@ -28,6 +27,8 @@ def main(role: str) -> None:
     with Stage(
         define("finetune", role), params, tags={"method": "finetune", "role": role, "seed": section.seed}
     ) as stage:
+        fix = "run `dvc repro finetune_teacher`"
+        before = json_files.read(teacher_scores, fix, json_files.NUMBERS) if role == "student" else {}
         data, task = open_data(params)
         stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
         tokenizer = data.tokenizer()
@@ -54,7 +55,7 @@ def main(role: str) -> None:
         stage.write_json(scores_file, result.scores)
         stage.figures({"updates": result.steps, **({"selection": result.scores} if result.scores else {})})
         if role == "student":
-            warn_if_weaker(json.loads(teacher_scores.read_text()), result.scores, task.main_metric)
+            warn_if_weaker(before, result.scores, task.main_metric)
 
 
 def warn_if_weaker(teacher: dict[str, float], student: dict[str, float], metric: str) -> None:

@@ -76,7 +76,7 @@ def planned() -> dict[str, Reads]:
     """
     file = artifacts.STATES
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
         return {name: Reads(*(tuple(layers[kind]) for kind in states.KINDS)) for name, layers in content.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: cannot be read ({error}): run `dvc repro plan`") from error

@@ -41,7 +41,7 @@ def main() -> None:
             handed = ", ".join(sorted(path.name for path in (built / name).iterdir() if path.is_dir())) or "no signals"
             stage.say("hands", f"{name:<42} {handed}{f' ({why})' if why else ''}")
         if not requests:
-            (built / artifacts.NOTE).write_text("{}\n")
+            (built / artifacts.NOTE).write_text("{}\n", encoding="utf-8")
         stage.publish(built, paths.SIGNALS)
 
 
@@ -74,7 +74,7 @@ def requested() -> dict[str, Request]:
         UserError: the file of stage plan cannot be read.
     """
     try:
-        content = json.loads(artifacts.REQUESTS.read_text())
+        content = json.loads(artifacts.REQUESTS.read_text(encoding="utf-8"))
         return {name: Request.from_json(values) for name, values in content.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{artifacts.REQUESTS}: cannot be read ({error}): run `dvc repro plan`") from error
@@ -126,7 +126,7 @@ def read_meta(folder: Path, stage: str = "predict_teacher") -> dict[str, Any]:
         UserError: it cannot be read.
     """
     try:
-        meta = json.loads((folder / "meta.json").read_text())
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         return meta | {"teacher": str(meta["teacher"]), "arrays": dict(meta["arrays"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(

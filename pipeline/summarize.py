@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from distill.analysis import bootstrap, breakdown, disagreements, example_table,
 from distill.config.params import Params
 from distill.data.loading.prepared import Prepared
 from distill.errors import UserError
+from distill.runtime import json_files
 from distill.tasks import extra_metrics, squad
 from distill.tasks.base import Task
 from pipeline.launch.run import run_stage
@@ -20,7 +20,7 @@ from pipeline.stage import paths
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
 from pipeline.stage.stage import Stage
-from pipeline.summary import champion, reporting, spent
+from pipeline.summary import champion, contents, reporting, spent
 
 PREDICTIONS = Path("data/predictions")
 SUMMARY, CSV = paths.METRICS / "summary.json", paths.METRICS / "summary.csv"
@@ -33,11 +33,17 @@ def main() -> None:
     with Stage(define("summarize"), params, tags={"pipeline": "summary"}) as stage:
         data, task = open_data(params)
         labels = runs_of(params)
+        tables = read_tables(labels, task)
+        needed = [task.main_metric, f"selection_{task.main_metric}"]
+        if any("confidence" in table for seeds in tables.values() for table in seeds.values()):
+            needed += ["ece", "ece_calibrated", "temperature"]
         scores = {
-            name: {seed: _read(paths.METRICS / "runs" / f"{label}.json") for seed, label in seeds.items()}
+            name: {
+                seed: contents.scores(paths.METRICS / "runs" / f"{label}.json", *needed)
+                for seed, label in seeds.items()
+            }
             for name, seeds in labels.items()
         }
-        tables = read_tables(labels, task)
         # The main scores; metrics/runs/ has all. The selection score is there to tune by, without the validation split.
         extra = extra_metrics.names_of(
             (run for seeds in scores.values() for run in seeds.values()), params.evaluate.extra
@@ -53,8 +59,8 @@ def main() -> None:
             add_comparison(table, tables, task, data, params)
         analysis, disagreeing = analyse(table, tables, scores, task, data, params)
         training = spent.training_costs(params)
-        contents = {SUMMARY: table, ANALYSIS: analysis, TRAINING: training, reporting.DISAGREEMENTS: disagreeing}
-        for path, content in contents.items():
+        files = {SUMMARY: table, ANALYSIS: analysis, TRAINING: training, reporting.DISAGREEMENTS: disagreeing}
+        for path, content in files.items():
             stage.write_json(path, content)
         summary.write_csv(table, task.main_metric, stage.scratch / "summary.csv")
         stage.publish(stage.scratch / "summary.csv", CSV)
@@ -132,14 +138,11 @@ def _answers(label: str, table: pd.DataFrame) -> list[Any]:
     """A model's answer to each example: a text, the name of a class, or a number."""
     if "predicted" in table:
         return table["predicted"].tolist()
-    texts = _read(PREDICTIONS / f"{label}.json")
+    path = PREDICTIONS / f"{label}.json"
+    texts = json_files.read(path, example_table.FIX, contents.ANSWERS)
+    if missing := [key for key in table.index if key not in texts]:
+        raise UserError(f"{path}: has no answer to {missing[0]!r}: {example_table.FIX}")
     return [texts[key] for key in table.index]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise UserError(f"{path}: missing: {example_table.FIX}")
-    return json.loads(path.read_text())
 
 
 if __name__ == "__main__":

@@ -137,6 +137,13 @@ def test_missing_names_are_told(text, name):
         ("data.selection_fraction", 1, ["1", "less than 1"]),
         ("runtime.checkpoints_kept", 1, ["1", "greater than or equal to 2"]),
         ("tracking.experiment", 3, ["3", "valid string"]),
+        ("tracking.experiment", "..", ["'..'", "does not begin with a dot"]),
+        ("tracking.experiment", "", ["''", "1 to 250 characters"]),
+        ("tracking.experiment", "../mine", ["'../mine'", "without slashes"]),
+        ("tracking.experiment", "team/mine", ["'team/mine'", "without slashes"]),
+        ("tracking.experiment", ".hidden", ["'.hidden'", "does not begin with a dot"]),
+        ("tracking.experiment", "two\nlines", ["without slashes, backslashes, line breaks"]),
+        ("tracking.registered_model", "a/b", ["'a/b'", "without slashes"]),
         ("task", "glue", ["'glue'", "'qa'"]),
     ],
 )
@@ -146,6 +153,11 @@ def test_wrong_types_and_limits_are_told_with_the_value(text, name, value, parts
     assert "; " not in message, "one mistake, one reason"
     for part in parts:
         assert part in message
+
+
+@pytest.mark.parametrize("name", ["distill", "Größe 2", "a..b", "team: v1 (new)", "_x", "x" * 250])
+def test_names_in_mlflow_may_be_any_plain_names(text, name):
+    assert read(text, {"tracking.experiment": name}).tracking.experiment == name
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ a score.
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from distill.config.values import flatten
 from distill.errors import UserError
 from distill.experiments import presets, sweeps
 from distill.experiments.sweeps import Run
+from distill.runtime import json_files
 
 PARAMS = Path("params.yaml")
 SUMMARY = Path("metrics/summary.json")
@@ -106,7 +106,7 @@ def _params(revision: str) -> dict[str, Any]:
 
 
 def _summary(revision: str) -> dict[str, Any]:
-    return json.loads(_read(revision, SUMMARY) or "{}")
+    return json_files.parse(_read(revision, SUMMARY) or "{}", f"{SUMMARY} of {revision}", "make that run again")
 
 
 def _numbers(value: Any) -> Any:
@@ -157,7 +157,7 @@ def _git(*words: str) -> str:
     Raises:
         UserError: Git fails, for instance because this is no repository.
     """
-    done = subprocess.run(["git", *words], text=True, capture_output=True, check=False)
+    done = subprocess.run(["git", *words], text=True, capture_output=True, check=False, encoding="utf-8")
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise UserError(f"git {words[0]}: {reason}: run from the root of a repository with a commit")

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from distill.errors import UserError
 from distill.report import page
+from distill.runtime import json_files
 from distill.runtime.files import write_text
 from pipeline.stage import paths
-from pipeline.summary.reporting import DISAGREEMENTS, gather, read_json
+from pipeline.summary import contents
+from pipeline.summary.reporting import DISAGREEMENTS, gather
 
 PAGE = Path("dvc_plots/report.html")
 
@@ -33,8 +35,9 @@ def main(argv: list[str] | None = None) -> None:
     for path in files.values():
         if not path.is_file():
             raise UserError(f"{path}: missing: run `dvc repro` first, which writes it in stage summarize")
-    contents = {name: read_json(path) for name, path in files.items()}
-    results = gather(paths.params(), **contents, disagreements=read_json(DISAGREEMENTS), later=True)
+    kinds = {"summary": contents.SUMMARY, "training": contents.TRAINING, "analysis": json_files.MAPPING}
+    parts = {name: contents.read(path, kinds[name]) for name, path in files.items()}
+    results = gather(paths.params(), **parts, disagreements=contents.read(DISAGREEMENTS), later=True)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_text(output, page.html(results))
     print(f"{output}: {len(results.summary)} models")

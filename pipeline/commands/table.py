@@ -7,7 +7,6 @@ docs/results.md holds its output, so that no figure there is typed by hand.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -15,6 +14,9 @@ from statistics import fmean
 from typing import Any
 
 from distill.errors import UserError
+from distill.runtime import json_files
+from pipeline.process.records import read_record
+from pipeline.summary import contents
 
 SCORES = (
     ("em", "EM"),
@@ -86,11 +88,9 @@ def tables(folder: Path) -> str:
     Raises:
         UserError: the folder holds no finished run.
     """
-    try:
-        summary = json.loads((folder / "metrics" / "summary.json").read_text())
-    except OSError as error:
-        raise UserError(f"{folder}/metrics/summary.json: {error.strerror}: run `dvc repro` first") from None
-    records = [json.loads(path.read_text()) for path in sorted((folder / "data" / "runs").glob("*.json"))]
+    summary = json_files.read(folder / "metrics" / "summary.json", "run `dvc repro` first", contents.SUMMARY)
+    records = [read_record(path) for path in sorted((folder / "data" / "runs").glob("*.json"))]
+    records = [record for record in records if {"stage", "seconds", "device", "versions"} <= record.keys()]
     return "\n".join([*scores(summary), *(["", *costs(records)] if records else [])])
 
 

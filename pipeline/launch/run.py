@@ -19,6 +19,7 @@ from distill.errors import UserError
 from distill.runtime import distributed
 from pipeline.launch import launcher
 from pipeline.process.disk import disk_full
+from pipeline.process.permissions import not_allowed
 from pipeline.stage import artifacts, paths, snapshot
 from pipeline.stage.definition import define, plain
 
@@ -65,7 +66,7 @@ def run_stage(main: Callable[..., None], script: str | None = None, words: Seque
         _end("" if launcher.is_worker() else "stopped; run the same command to go on", 130)
     except Exception as error:
         distributed.give_way()
-        if line := disk_full(error, Path.cwd()):
+        if line := disk_full(error, Path.cwd()) or not_allowed(error):
             _end(f"error: {line}", 2)
         raise
     sys.exit(0)

@@ -152,7 +152,9 @@ def _dvc_runs(root: Path) -> bool:
 def _git(root: Path, *words: str) -> str:
     """What Git prints; empty where it fails, or where there is no repository."""
     try:
-        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, encoding="utf-8", timeout=60
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -13,6 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, TypeAdapter
+
+from distill.runtime import json_files
+from distill.runtime.json_files import NumberOrNull
+
 RUNS = Path("data/runs")
 #: The bytes of a result depend on these: a checkpoint of another version is not resumed.
 LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "numpy")
@@ -26,6 +31,37 @@ def record_file(name: str) -> Path:
 def file_name(name: str) -> str:
     """The name of a stage as part of a file name."""
     return re.sub(r"[^A-Za-z0-9._+-]", "-", name)
+
+
+class _Record(BaseModel, extra="allow"):
+    """What others read in a record; stages add facts of their own."""
+
+    stage: str = ""
+    needed: bool = True
+    run_id: str | None = None
+    resumed: bool = False
+    resumed_from: int | None = None
+    seconds: NumberOrNull = None
+    updates: int | None = None
+    examples_per_second: NumberOrNull = None
+    peak_memory_mb: NumberOrNull = None
+    peak_gpu_memory_mb: NumberOrNull = None
+    artifact_md5: str = ""
+    device: str = ""
+    versions: dict[str, str] = {}
+
+
+_RECORD = TypeAdapter(_Record)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The content of a record, as far as it is there.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    fix = f"run `dvc checkout {path.as_posix()}`, or `dvc repro`"
+    return json_files.read(path, fix, _RECORD).model_dump(exclude_unset=True)
 
 
 def to_json(content: Any) -> str:

@@ -54,7 +54,7 @@ def unneeded(definition: Definition) -> str | None:
 
 def _needed(path: Path) -> bool:
     try:
-        return bool(json.loads(path.read_text())["needed"])
+        return bool(json.loads(path.read_text(encoding="utf-8"))["needed"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({error}): run `dvc repro plan`") from error
 
@@ -69,11 +69,11 @@ def leave_empty(definition: Definition, artifact: str) -> None:
                 stage.write_json(path, {})
             elif path.suffix == ".csv":
                 draft = stage.scratch / path.name
-                draft.write_text("step,loss\n")
+                draft.write_text("step,loss\n", encoding="utf-8")
                 stage.publish(draft, path)
             else:
                 built = stage.fresh("empty")
-                (built / NOTE).write_text(json.dumps({"artifact": artifact, "needed": False}) + "\n")
+                (built / NOTE).write_text(json.dumps({"artifact": artifact, "needed": False}) + "\n", encoding="utf-8")
                 stage.publish(built, path)
         stage.say("skipped", f"no listed method needs it ({artifact})")
         stage.record({"needed": False})

@@ -6,7 +6,6 @@ seed never gets. Where there is none, nothing is registered.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,9 +13,9 @@ from distill.analysis.champion import winner
 from distill.config.params import Params
 from distill.tracking.records import Champion
 from pipeline.process.hashes import dvc_md5
-from pipeline.process.records import record_file
 from pipeline.stage import paths
 from pipeline.stage.stage import Stage
+from pipeline.summary import spent
 
 
 def register(
@@ -35,7 +34,7 @@ def register(
     label, folder = f"{best.method}-{best.seed}", paths.distilled(best.method, best.seed)
     stage.say("champion", f"{label}: {metric} {best.score:.2f} on the selection split, mean over seeds")
     stage.run.tag("champion", label)
-    facts = json.loads(record.read_text()) if (record := record_file(f"evaluate@{label}")).is_file() else {}
+    facts = spent.record(f"evaluate@{label}") or {}
     if params.tracking.registered_model is None or "artifact_md5" not in facts:
         return
     row = table[best.method]

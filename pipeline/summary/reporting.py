@@ -6,7 +6,6 @@ the run, without DVC. It writes beside DVC's own pages, so that the page that DV
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Mapping
@@ -22,12 +21,13 @@ from distill.config.values import flatten, pick
 from distill.errors import UserError
 from distill.report import page, plot_data
 from distill.report.results import FINE_TUNED, Results
+from distill.runtime import csv_files, json_files
 from distill.tasks import extra_metrics
 from distill.tasks.registry import load_task
 from pipeline.process.hashes import dvc_md5
 from pipeline.stage import paths
 from pipeline.stage.stage import Stage
-from pipeline.summary import spent
+from pipeline.summary import contents, spent
 
 HTML, MARKDOWN, PLOTS = paths.METRICS / "report.html", paths.METRICS / "report.md", paths.METRICS / "plots"
 TABLES = {name: PLOTS / f"{name}.csv" for name in plot_data.COLUMNS}
@@ -58,7 +58,7 @@ def write(
         (stage.scratch / path.name).write_text(text, encoding="utf-8")
         stage.publish(stage.scratch / path.name, path)
     for name, table in plot_data.tables(results).items():
-        table.to_csv(stage.scratch / f"{name}.csv", index=False, lineterminator="\n")
+        csv_files.write_frame(table, stage.scratch / f"{name}.csv")
         stage.publish(stage.scratch / f"{name}.csv", TABLES[name])
 
 
@@ -80,13 +80,18 @@ def gather(
     metrics = paths.METRICS
     curves = {
         method: {
-            seed: pd.read_csv(path)
+            seed: contents.curves(path)
             for seed in params.seeds
             if (path := metrics / "curves" / f"{method}-{seed}.csv").is_file()
         }
         for method in params.methods
     }
-    runs = {label: scores for label in labels if (scores := read_json(metrics / "runs" / f"{label}.json"))}
+    runs = {
+        label: scores
+        for label in labels
+        if (scores := contents.read(metrics / "runs" / f"{label}.json", json_files.NUMBERS))
+    }
+    filters = {role: contents.read(metrics / "filters" / f"{role}.json", contents.FILTERS) for role in FINE_TUNED}
     return Results(
         metric=task.main_metric,
         shown=tuple(task.shown),
@@ -96,10 +101,10 @@ def gather(
         analysis=analysis,
         training=training,
         disagreements=disagreements,
-        cost=read_json(metrics / "cost.json"),
+        cost=contents.cost(metrics / "cost.json"),
         runs=runs,
         curves={method: seeds for method, seeds in curves.items() if seeds},
-        filters={role: scores for role in FINE_TUNED if (scores := read_json(metrics / "filters" / f"{role}.json"))},
+        filters={role: scores for role, scores in filters.items() if scores},
         **(_later(params) if later else {}),
         settings=_settings(params),
         commands=_commands(params),
@@ -116,19 +121,15 @@ def _later(params: Params) -> dict[str, Any]:
     sweeps = {}
     for path in sorted((paths.METRICS / "sweeps").glob("*.csv")):
         try:
-            sweeps[path.stem] = pd.read_csv(path)
-        except ValueError as error:
+            sweeps[path.stem] = pd.read_csv(path, encoding="utf-8")
+        except (OSError, ValueError) as error:
             raise UserError(
                 f"{path}: {error}: run `python -m pipeline.commands.sweep` again, or remove the file"
             ) from None
     labels = [f"{method}-{seed}" for method in params.export.methods for seed in params.export.seeds]
     files = {label: paths.METRICS / "export" / f"{label}.json" for label in labels}
-    return {"sweeps": sweeps, "exports": {label: read_json(path) for label, path in files.items() if path.is_file()}}
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file's content; {} where there is none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    exports = {label: contents.read(path) for label, path in files.items() if path.is_file()}
+    return {"sweeps": sweeps, "exports": exports}
 
 
 def _settings(params: Params) -> dict[str, Any]:
@@ -165,17 +166,17 @@ def _about(params: Params) -> dict[str, str]:
 
 def _data_md5() -> str:
     """The prepared data's md5 as DVC knows it: from dvc.lock, else from the files."""
-    lock = Path("dvc.lock")
-    stages = (yaml.safe_load(lock.read_text()) or {}).get("stages", {}) if lock.is_file() else {}
-    for out in stages.get("prepare", {}).get("outs", []):
-        if out["path"] == paths.PREPARED.as_posix() and "md5" in out:
-            return out["md5"]
-    return dvc_md5(paths.PREPARED) if paths.PREPARED.is_dir() else ""
+    try:
+        stages = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))["stages"]
+        (md5,) = (out["md5"] for out in stages["prepare"]["outs"] if out["path"] == paths.PREPARED.as_posix())
+        return str(md5)
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):  # not there, in conflict, or of another DVC
+        return dvc_md5(paths.PREPARED) if paths.PREPARED.is_dir() else ""
 
 
 def _git(*words: str) -> str:
     try:
-        done = subprocess.run(["git", *words], capture_output=True, text=True, check=True, timeout=30)
-    except (OSError, subprocess.SubprocessError):  # no git, no repository, no commit yet
+        done = subprocess.run(["git", *words], capture_output=True, text=True, check=True, timeout=30, encoding="utf-8")
+    except (OSError, ValueError, subprocess.SubprocessError):  # no git, no repository, no commit yet
         return ""
     return done.stdout

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from distill.analysis.training_cost import Record, training_cost
 from distill.config.params import Params
 from distill.methods import registry, requirements
-from pipeline.process.records import record_file
+from pipeline.process.records import read_record, record_file
 from pipeline.stage.artifacts import MADE_BY
 
 
@@ -45,6 +44,10 @@ def upstream(method: str, params: Params) -> list[str]:
 
 
 def record(stage: str) -> Record | None:
-    """The record of a stage's run; None where there is none."""
+    """The record of a stage's run; None where there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
     path = record_file(stage)
-    return json.loads(path.read_text()) if path.exists() else None
+    return read_record(path) if path.exists() else None

@@ -16,7 +16,7 @@ def commit(root: Path = Path(".")) -> str | None:
         return baseline
     try:
         command = ["git", "-C", str(root), "rev-parse", "--verify", "HEAD"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True, encoding="utf-8")
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
 
 from distill.config.schema import Data, Model
 from distill.export import card
@@ -157,7 +158,7 @@ def test_a_run_without_int8_or_commit():
 @pytest.mark.parametrize(
     ("task", "labels", "words", "metrics"),
     [
-        ("classification", ["no", "yes"], "one of these classes: no, yes", ["accuracy", "matthews_correlation"]),
+        ("classification", ["no", "yes"], "one of these classes: `no`, `yes`", ["accuracy", "matthews_correlation"]),
         ("regression", [], "on the scale of the training labels", ["pearsonr", "spearmanr"]),
     ],
 )
@@ -174,3 +175,22 @@ def test_texts(task, labels, words, metrics):
     assert data.pipeline_tag == "text-classification" and data.metrics == metrics
     assert words in text and "distill.classify" in text and "`logits`, float32 (batch, classes)" in text
     assert "question" not in re.sub(r"---.*?---", "", text, count=1, flags=re.DOTALL)
+
+
+def test_what_data_and_checkpoints_say_is_no_markup():
+    evil = "x</script><img src=x onerror=alert(1)> [a](javascript:b) `c` | d\n# e"
+    settings = Settings.model_validate(QA | {"task": "classification", "labels": ["no", evil]})
+    data = Data.model_validate(DATA | {"train": f"/home/{evil.replace('/', '')}.json"})
+    config = {"model_type": evil, "num_hidden_layers": "<b>", "hidden_size": 384}
+    changes = {"settings": settings, "data": data, "config": config, "inputs": ["input_ids", evil]}
+    changes |= {"teacher": Model(path=f"/home/{evil.replace('/', '')}", revision=None, config={})}
+    changes |= {"parameters": {"x": evil}, "versions": {"torch": evil}}
+
+    def kinds(text: str) -> list[str]:
+        tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(text.split("\n---\n", 1)[1])
+        parts = [token.type for part in tokens for token in (part, *(part.children or []))]
+        return [kind for kind in parts if kind not in ("text", "text_special", "code_inline", "softbreak")]
+
+    plain = {"settings": settings.model_copy(update={"labels": ["no", "yes"]}), "parameters": {"x": 1}}
+    assert kinds(card.render(facts(**changes))) == kinds(card.render(facts(**plain, inputs=["input_ids", "x"])))
+    assert evil.replace("\n", " ") in card.render(facts(**changes))

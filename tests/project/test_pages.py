@@ -159,3 +159,11 @@ def test_settings_can_be_put_into_the_parameters(page, tmp_path):
         # Files and tokenizers are not looked at before stage `prepare`.
         merged = presets.merge((ROOT / "params.yaml").read_text(), yaml.safe_load(block))
         parameters.parse(reading.parse(merged, tmp_path / "params.yaml"), tmp_path / "params.yaml")
+
+
+def test_every_line_of_the_security_page_has_a_test_that_is_there():
+    text = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "cannot happen" not in line]
+    assert len(rows) > 15 and all("`tests/" in row or "(to be named)" in row for row in rows)
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
+        assert f"\ndef {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{name}"

@@ -213,6 +213,17 @@ def test_a_view_is_saved_once_and_a_person_s_change_of_it_stays(root, client, ex
     assert client.get_experiment_by_name(experiment).tags[key] == "theirs"
 
 
+@pytest.mark.parametrize("name", ["..", ".", "../outside", "a/../../b", ".hidden"])
+def test_artifacts_of_any_experiment_lie_in_a_folder_of_its_own(root, client, tmp_path, name):
+    table = tmp_path / "table.csv"
+    table.write_text("a\n")
+    with start(root, name) as run:
+        run.artifact(table)
+    place = client.get_experiment_by_name(name).artifact_location
+    assert Path(client.download_artifacts(run.run_id, "table.csv")).read_text() == "a\n"
+    assert [folder.name for folder in (root / "mlartifacts").iterdir() if folder.as_uri() == place] != []
+
+
 def test_a_champion_points_to_what_dvc_keeps(root, client, experiment, monkeypatch):
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", "c" * 40)
     champion = replace(WINNER, name=experiment)

@@ -2,12 +2,12 @@
 
 Columns: `id`; then, where the task's score is a mean over examples, one per such score (0–100, named as in
 metrics/runs); `gold` and `predicted` (classification: names, regression: numbers); where answers are right or wrong,
-`confidence` and `calibrated` (0–1, see `distill.tasks.calibration`) and `correct` (0 or 1).
+`confidence` and `calibrated` (0–1, see `distill.tasks.calibration`) and `correct` (0 or 1). A text that a spreadsheet
+would calculate has a `'` in front (`distill.runtime.csv_files`), which `read` takes away.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,14 @@ import pyarrow as pa
 import pyarrow.csv
 
 from distill.errors import UserError
+from distill.runtime import csv_files
 
 FIX = "run `dvc repro`, which evaluates every method and seed of params.yaml"
 
 
 def write(columns: Mapping[str, Sequence[Any]], path: Path) -> None:
     """Write a table; the same columns give the same bytes, and numbers lose no digit."""
-    # All texts quoted: minimal quoting leaves a lone carriage return bare, at which readers end the line.
-    pd.DataFrame(columns).to_csv(path, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    csv_files.write_frame(pd.DataFrame(columns), path, exact=True)
 
 
 def read(path: Path, numbers: bool = False) -> pd.DataFrame:
@@ -41,16 +41,23 @@ def read(path: Path, numbers: bool = False) -> pd.DataFrame:
         # Arrow's reader gives back every digit, and takes no text for a missing value: a class may be called NA.
         options = pyarrow.csv.ConvertOptions(column_types=texts)
         lines = pyarrow.csv.ParseOptions(newlines_in_values=True)
-        return pyarrow.csv.read_csv(path, parse_options=lines, convert_options=options).to_pandas().set_index("id")
+        table = pyarrow.csv.read_csv(path, parse_options=lines, convert_options=options).to_pandas()
+        for name in table.columns.difference(list(texts)):
+            if table[name].dtype.kind not in "biuf" or table[name].isnull().any():
+                raise ValueError(f"column {name}: expected a number in every row")
+        texts = {name: table[name].map(csv_files.unescape) for name in texts if name in table}
+        return table.assign(**texts).set_index("id")
     except FileNotFoundError:
         raise UserError(f"{path}: missing: {FIX}") from None
-    except (ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path}: not a table of examples ({str(error).splitlines()[0]}): {FIX}") from None
 
 
 def check_same(tables: Mapping[str, pd.DataFrame]) -> None:
-    """Raise a UserError that names the first table (by its file) whose rows are not those of the first one."""
+    """Raise a UserError that names the first table (by its file) whose rows or columns are not those of the first."""
     (reference_name, reference), *remaining = tables.items()
     for name, table in remaining:
         if not table.index.equals(reference.index):
             raise UserError(f"{name}: has other examples than {reference_name}: {FIX}")
+        if set(table) != set(reference):
+            raise UserError(f"{name}: has other columns than {reference_name}: {FIX}")

@@ -222,7 +222,11 @@ def machine() -> str:
 def processor() -> str:
     """The processor's name; its architecture where the system does not name it."""
     path = Path("/proc/cpuinfo")
-    match = re.search(r"^model name\s*: (.*)$", path.read_text(), flags=re.MULTILINE) if path.exists() else None
+    match = (
+        re.search(r"^model name\s*: (.*)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        if path.exists()
+        else None
+    )
     return match[1].strip() if match else platform.processor() or platform.machine()
 
 

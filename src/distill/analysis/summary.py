@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from distill.analysis.significance import Difference, gap_closed
+from distill.runtime import csv_files
 
 
 def summarize(runs: dict[str, dict[int | None, dict[str, float]]]) -> dict[str, dict[str, Any]]:
@@ -61,11 +61,11 @@ def write_csv(table: dict[str, dict[str, Any]], metric: str, path: Path) -> None
     """The table for a spreadsheet: a row per model, a column per score; `score` repeats the main one."""
     scores = dict.fromkeys(key for row in table.values() for key in row if key != "seeds")
     columns = ["model", "score", *scores, "seeds"]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        for name, row in table.items():
-            writer.writerow({"model": name, "score": row.get(metric), **row, "seeds": " ".join(map(str, row["seeds"]))})
+    rows = (
+        {"model": name, "score": row.get(metric), **row, "seeds": " ".join(map(str, row["seeds"]))}
+        for name, row in table.items()
+    )
+    csv_files.write_rows(columns, ([row.get(column, "") for column in columns] for row in rows), path)
 
 
 def weaker_teacher(table: dict[str, dict[str, Any]], metric: str) -> str | None:

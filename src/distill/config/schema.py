@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -379,8 +380,21 @@ class Runtime(Section):
     attention: Literal["auto", "eager", "disentangled_flash"]
 
 
+def _store_name(name: str) -> str:
+    """A name that is a single folder below `mlartifacts/`, and a single part of MLflow's addresses."""
+    if len(name) > 250 or name != name.strip() or not re.fullmatch(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*", name):
+        raise ValueError(
+            f"{name[:50]!r}: expected a name of 1 to 250 characters that does not begin with a dot, without slashes,"
+            " backslashes, line breaks, and spaces around it"
+        )
+    return name
+
+
+StoreName = Annotated[str, AfterValidator(_store_name)]
+
+
 class Tracking(Section):
     """MLflow."""
 
-    experiment: str
-    registered_model: str | None
+    experiment: StoreName
+    registered_model: StoreName | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 from distill.config import training
 from distill.config.values import flatten
 from distill.errors import UserError
+from distill.runtime import csv_files
 
 #: Sections that change no score and may differ between runs; `methods` may where it still names the model.
 WITHOUT_EFFECT = ("compare", "cost", "export", "methods", "runtime", "tracking")
@@ -194,13 +194,13 @@ def write_csv(sweep: Sweep, path: Path) -> None:
     known = dict.fromkeys(key for point in sweep.points for key in point.scores if key != "seeds")
     scores = [name for name in known if all(_is_number(point.scores.get(name)) for point in sweep.points)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["experiment", *columns, "model", "seeds", "score", "selection_score", *scores])
-        for point in sweep.ordered():
-            seeds = " ".join(map(str, point.scores.get("seeds", [])))
-            numbers = [point.scores.get(name) for name in (sweep.reported, sweep.selection, *scores)]
-            writer.writerow([point.name, *map(shown, point.values), sweep.model, seeds, *numbers])
+    rows = []
+    for point in sweep.ordered():
+        seeds = " ".join(map(str, point.scores.get("seeds", [])))
+        numbers = [point.scores.get(name) for name in (sweep.reported, sweep.selection, *scores)]
+        rows.append([point.name, *map(shown, point.values), sweep.model, seeds, *numbers])
+    titles = ["experiment", *columns, "model", "seeds", "score", "selection_score", *scores]
+    csv_files.write_rows(titles, rows, path)
 
 
 def shown(value: Any) -> str:

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from distill.config.schema import Data, Model, Training
 from distill.inference.model import INT8, ONNX, Settings
 from distill.report import templates
+from distill.report.markdown import code, escape
 from distill.report.results import title
 
 TEMPLATE = Path(__file__).with_name("card.md.j2")
@@ -97,13 +99,13 @@ def render(facts: Facts) -> str:
         method=facts.method,
         seed=facts.seed,
         files=[(file, kind, facts.exported["size_mb"][form]) for form, file, kind in _files(facts)],
-        inputs=[f"`{name}`" for name in facts.inputs],
+        inputs=facts.inputs,
         outputs="`start_logits` and `end_logits`, float32 (batch, length)"
         if qa
         else "`logits`, float32 (batch, classes)",
         max_length=facts.settings.max_length,
         usage=_usage(facts),
-        intended=_INTENDED[facts.settings.task].format(labels=", ".join(facts.settings.labels)),
+        intended=_INTENDED[facts.settings.task].format(labels=", ".join(map(code, facts.settings.labels))),
         data=_data(facts.data),
         columns=columns,
         splits=[(split, [f"{counts[name]:,}" for name in columns]) for split, counts in splits.items()],
@@ -211,10 +213,10 @@ def _data(data: Data) -> str:
             " learnt from them says nothing about real texts."
         )
     if data.source == "files":
-        return f"Own files: `{Path(data.train).name}`, and for validation `{Path(data.validation).name}`."
-    subset = f", `{data.subset}`" if data.subset else ""
-    revision = f", revision {data.revision}" if data.revision else ""
-    return f"[{data.name}](https://huggingface.co/datasets/{data.name}){subset}{revision}."
+        return f"Own files: {code(Path(data.train).name)}, and for validation {code(Path(data.validation).name)}."
+    subset = f", {code(data.subset)}" if data.subset else ""
+    revision = f", revision {escape(data.revision)}" if data.revision else ""
+    return f"[{escape(data.name)}](https://huggingface.co/datasets/{quote(data.name)}){subset}{revision}."
 
 
 def _threshold(facts: Facts) -> str:

@@ -122,5 +122,5 @@ def configured(model: Model) -> dict[str, Any]:
     """The fields of a section `model`, on top of those of its local checkpoint."""
     if model.path is not None:
         with contextlib.suppress(OSError, ValueError, TypeError):
-            return json_text.parse((Path(model.path) / "config.json").read_text()) | model.config
+            return json_text.parse((Path(model.path) / "config.json").read_text(encoding="utf-8")) | model.config
     return dict(model.config)

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import jinja2
 
+from distill.report import markdown
+
 
 def load(path: Path) -> jinja2.Template:
-    """The template in a file; templates for HTML escape their values.
+    """The template in a file; templates for HTML escape their values, those for Markdown by the filters `text` (in
+    paragraphs), `cell` (in tables) and `code`.
 
     An undefined name is an error. A line with nothing but a block tag gives no line.
     """
@@ -20,5 +23,5 @@ def load(path: Path) -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    environment.filters |= {"text": markdown.escape, "cell": markdown.cell, "code": markdown.code}
     return environment.get_template(path.name)

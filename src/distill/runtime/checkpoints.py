@@ -41,7 +41,7 @@ def fault(checkpoint: Path) -> str | None:
     Files that the manifest does not name are ignored.
     """
     try:
-        files = json.loads((checkpoint / MANIFEST).read_text())["files"]
+        files = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))["files"]
     except FileNotFoundError:
         return "it was not written to its end"
     except (ValueError, KeyError, TypeError):

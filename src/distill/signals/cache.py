@@ -145,7 +145,7 @@ class Cache:
         """
         fix = f"run `dvc checkout {folder}` (in a fresh clone `dvc pull {folder}`), or `dvc repro {stage}`"
         try:
-            meta = json.loads((folder / "meta.json").read_text())
+            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
             if not isinstance(meta, dict) or not all(isinstance(meta.get(name), str) for name in IDENTITY):
                 raise ValueError("meta.json does not say what they belong to")
             cache = cls(folder, meta, np.load(folder / "offsets.npy"))
@@ -215,7 +215,7 @@ class Writer:
         self.done = 0
         # Rebuild anything that cannot be resumed.
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, EOFError):
-            mark = json.loads(self.done_file.read_text())
+            mark = json.loads(self.done_file.read_text(encoding="utf-8"))
             for shards in self._shards.values():
                 shards.check()
             if mark["parts"] == part[1]:
@@ -244,7 +244,7 @@ class Writer:
         """Make the first `batches` batches of this part durable."""
         self.flush()
         draft = self.done_file.with_suffix(".tmp")
-        draft.write_text(json.dumps({"batches": batches, "parts": self.part[1]}))
+        draft.write_text(json.dumps({"batches": batches, "parts": self.part[1]}), encoding="utf-8")
         draft.replace(self.done_file)
 
     def finish(self, meta: Mapping[str, object]) -> None:
@@ -256,7 +256,7 @@ class Writer:
         np.save(self.folder / "offsets.npy", self.offsets)
         arrays = {name: asdict(array) | {"bounds": self._shards[name].bounds} for name, array in self.arrays.items()}
         content = {**meta, "rows": len(self.offsets) - 1, "tokens": int(self.offsets[-1]), "arrays": arrays}
-        (self.folder / "meta.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+        (self.folder / "meta.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     def flush(self) -> None:
         """Hand everything that was written to the files."""
@@ -272,14 +272,14 @@ def link_arrays(source: Path, target: Path, names: Iterable[str]) -> None:
         target: folder to make.
         names: arrays of `source`.
     """
-    meta = json.loads((source / "meta.json").read_text())
+    meta = json.loads((source / "meta.json").read_text(encoding="utf-8"))
     names = sorted(names)
     for name in names:
         link_tree(source / name, target / name)
     target.mkdir(parents=True, exist_ok=True)
     link_tree(source / "offsets.npy", target / "offsets.npy")
     content = meta | {"arrays": {name: meta["arrays"][name] for name in names}}
-    (target / "meta.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    (target / "meta.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def complete(folder: Path) -> Path:

@@ -74,7 +74,7 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write `signals.json`."""
-        (folder / MANIFEST).write_text(json.dumps(asdict(self), indent=2) + "\n")
+        (folder / MANIFEST).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -84,7 +84,7 @@ class Manifest:
             UserError: it is missing or damaged.
         """
         try:
-            return cls(**json.loads((folder / MANIFEST).read_text()))
+            return cls(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise UserError(
                 f"{folder}/{MANIFEST}: cannot be read ({error}): run `dvc checkout {folder}` (in a fresh clone"

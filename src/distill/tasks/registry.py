@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parent
 
 def task_names() -> list[str]:
     """Names of all tasks, sorted: the files of ``tasks/`` that name one."""
-    return sorted(path.stem for path in FOLDER.glob("*.py") if "\nTASK = " in path.read_text())
+    return sorted(path.stem for path in FOLDER.glob("*.py") if "\nTASK = " in path.read_text(encoding="utf-8"))
 
 
 def load_task(name: str, metric: str | None = None, labels: Sequence[str] = ()) -> Task:

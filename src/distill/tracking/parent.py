@@ -21,11 +21,20 @@ def key_of(parent: Parent, commit: str) -> str:
     return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
 
 
-def join(client: "MlflowClient", experiment_id: str, parent: Parent, tags: Mapping[str, str]) -> str:
-    """Set the parent's run to running and return its id; the caller holds the store's lock.
+def join(
+    client: "MlflowClient",
+    experiment_id: str,
+    parent: Parent,
+    tags: Mapping[str, str],
+    started: int,
+    late: bool = False,
+) -> tuple[str, bool]:
+    """The id of the parent's run, which is set to running, and whether it is new; the caller holds the store's lock.
 
     Args:
         tags: tags that all runs of the pipeline share (`git.commit`, `dvc.exp_name`).
+        started: milliseconds since 1970, for a new run.
+        late: whether the stage has long ended: the status of the run is that of other stages.
     """
     commit = tags.get("git.commit", "")
     key = key_of(parent, commit)
@@ -35,12 +44,14 @@ def join(client: "MlflowClient", experiment_id: str, parent: Parent, tags: Mappi
     )
     if runs:
         run, params = runs[0], runs[0].data.params
-        client.update_run(run.info.run_id, status="RUNNING")
+        if not late:
+            client.update_run(run.info.run_id, status="RUNNING")
     else:
         name = parent.name or " ".join(["workspace", commit[:7]]).strip()
         tags = {**tags, **parent.tags, KEY: key, "mlflow.source.name": "dvc"}
-        run = client.create_run(experiment_id, run_name=name, tags={k: shorten(v, TAG_LENGTH) for k, v in tags.items()})
+        tags = {k: shorten(v, TAG_LENGTH) for k, v in tags.items()}
+        run = client.create_run(experiment_id, started, tags, name)
         params = {}
     # To an existing run, too: the process that made it may have been killed before it logged them.
     log_batch(client, run.info.run_id, params={k: v for k, v in flatten(parent.params).items() if k not in params})
-    return run.info.run_id
+    return run.info.run_id, not runs

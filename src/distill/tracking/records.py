@@ -2,9 +2,32 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from distill.tracking.saved_view import View
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What a run is opened with; see `distill.tracking.run.start_run`.
+
+    Attributes:
+        uri: store. On disk, without its secrets.
+        key: name of the run before MLflow has given it an id; a tag of the run.
+        started: milliseconds since 1970.
+    """
+
+    uri: str
+    root: Path
+    experiment: str
+    name: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    state: Path | None
+    shared: bool
+    key: str
+    started: int
 
 
 @dataclass(frozen=True)

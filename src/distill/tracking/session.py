@@ -2,8 +2,8 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,24 +11,12 @@ from urllib.parse import quote
 from distill import provenance
 from distill.tracking import parent, registry, saved_view
 from distill.tracking.names import clean_key, flatten
-from distill.tracking.records import Champion, Dataset, Details
-from distill.tracking.store import lock, log_batch, reason, redact
+from distill.tracking.records import Champion, Dataset, Details, RunSpec
+from distill.tracking.redaction import shown
+from distill.tracking.store import is_remote, lock, log_batch, reason
 
 PARENT = "mlflow.parentRunId"  # by which MLflow nests runs
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """What a run is opened with; see `distill.tracking.run.start_run`."""
-
-    uri: str
-    root: Path
-    experiment: str
-    name: str
-    params: dict[str, str]
-    tags: dict[str, str]
-    state: Path | None
-    shared: bool
+KEY = "tracking.key"  # by which a run is found whose id never came back
 
 
 def default_tags(name: str) -> dict[str, str]:
@@ -39,8 +27,17 @@ def default_tags(name: str) -> dict[str, str]:
     return tags
 
 
+def commit_tags(root: Path) -> dict[str, str]:
+    """The commit of the code, under the project's name of the tag and MLflow's."""
+    commit = provenance.commit(root)
+    return {} if commit is None else {"git.commit": commit, "mlflow.source.git.commit": commit}
+
+
 class Session:
-    """An open run in the store, new or taken up again from its state file, and its parent.
+    """An open run in the store, new or taken up again, and its parent.
+
+    What is sent twice is there once: points on the steps that the run has, results of the same value, and tags, params
+    and artifacts of the same name are not repeated.
 
     Attributes:
         run_id: MLflow's id of the run.
@@ -49,11 +46,20 @@ class Session:
         Exception: every method may raise any exception of MLflow, SQLAlchemy or requests.
     """
 
-    def __init__(self, spec: RunSpec, details: Details) -> None:
+    def __init__(
+        self, spec: RunSpec, details: Details, run_id: str | None = None, again: bool = False, late: bool = False
+    ) -> None:
+        """Open the run.
+
+        Args:
+            run_id: MLflow's id of the run; None: that of the state file, if there is one.
+            again: whether an earlier attempt may have made the run without learning its id.
+            late: whether the stage has long ended.
+        """
         from mlflow.tracking import MlflowClient
 
-        self._spec = spec
-        tags = _commit_tags(spec.root) | {key: str(value) for key, value in details.tags.items()} | spec.tags
+        self._spec, self._late = spec, late
+        tags = {key: str(value) for key, value in details.tags.items()} | spec.tags
         # Tags that all runs of the pipeline and its registered models share.
         origin = ("git.commit", "mlflow.source.git.commit", "dvc.exp_name")
         self._origin = {key: tags[key] for key in origin if key in tags}
@@ -65,13 +71,16 @@ class Session:
             if details.view is not None:
                 saved_view.save(self._client, experiment, details.view)
             if details.parent is not None:
-                self._parent = parent.join(self._client, self._experiment_id, details.parent, self._origin)
+                self._parent, self._new_parent = parent.join(
+                    self._client, self._experiment_id, details.parent, self._origin, spec.started, late
+                )
                 tags[PARENT] = self._parent
-        run = self._previous_run()
+        run = self._previous_run(run_id)
+        if run is None and again:
+            run = self._run_of_key()
         if run is None:
-            nested = {PARENT: self._parent} if self._parent else None
-            run = self._client.create_run(self._experiment_id, run_name=spec.name, tags=nested)
-            self._remember(run.info.run_id)
+            tags_at_once = {KEY: spec.key} | ({PARENT: self._parent} if self._parent else {})
+            run = self._client.create_run(self._experiment_id, spec.started, tags_at_once, spec.name)
             self._last_step: dict[str, int] = {}
         else:
             self._client.update_run(run.info.run_id, status="RUNNING")
@@ -81,6 +90,7 @@ class Session:
                 for key in run.data.metrics
             }
         self.run_id: str = run.info.run_id
+        self._remember(self.run_id)
         self._resumed_after = dict(self._last_step)
         self._results = dict(run.data.metrics)
         self._describe(flatten(details.params) | spec.params, run.data.params, tags)
@@ -88,7 +98,18 @@ class Session:
             self._client.log_inputs(self.run_id, [_input(dataset) for dataset in details.datasets])
 
     def send(self, calls: Sequence[tuple]) -> list[str]:
-        """Send the calls of a `Run`, metrics and tags bundled; returns a line for each that could not be sent."""
+        """Send the calls of a `Run`, metrics and tags bundled; returns a line for each that could not be sent.
+
+        After an error the same calls may be sent again.
+        """
+        before = [dict(known) for known in (self._last_step, self._resumed_after, self._results)]
+        try:
+            return self._send(calls)
+        except Exception:
+            self._last_step, self._resumed_after, self._results = before
+            raise
+
+    def _send(self, calls: Sequence[tuple]) -> list[str]:
         from mlflow.entities import Metric
 
         metrics, results, tags = [], [], {}
@@ -99,6 +120,8 @@ class Session:
                 results += [Metric(clean_key(k), v, timestamp, 0) for k, v in named.items() if step is None]
             elif kind == "tag":
                 tags[values[0]] = values[1]
+            elif kind == "resumed":  # from a checkpoint: the next points repeat some of those before
+                self._resumed_after = dict(self._last_step)
         log_batch(self._client, self.run_id, metrics=metrics, tags=tags)
         if self._spec.shared and self._parent:
             log_batch(self._client, self._parent, metrics=results, tags=tags)
@@ -109,10 +132,20 @@ class Session:
             elif kind == "champion":
                 problems += self._register(*values)
             elif kind == "end":
-                self._client.set_terminated(self.run_id, status=values[0])
-                if self._parent:  # the status of its last stage, until the next stage begins
-                    self._client.set_terminated(self._parent, status=values[0])
+                status, ended = values
+                self._client.set_terminated(self.run_id, status, ended)
+                if self._parent and self._is_last_stage(ended):  # until the next stage begins
+                    self._client.set_terminated(self._parent, status, ended)
         return problems
+
+    def _is_last_stage(self, ended: int) -> bool:
+        """Whether the parent ends with this stage: one that is sent late may have been followed by others."""
+        if not self._late or self._new_parent:
+            return True
+        if (self._client.get_run(self._parent).info.end_time or 0) > ended:
+            return False
+        at_work = f"attributes.status = 'RUNNING' and tags.`{PARENT}` = '{self._parent}'"
+        return not self._client.search_runs([self._experiment_id], at_work, max_results=1)
 
     def _copy(self, path: Path, folder: str | None) -> list[str]:
         if not path.is_file():
@@ -144,6 +177,7 @@ class Session:
             if step is None:
                 if self._results.get(key) == value:
                     continue
+                self._results[key] = value
                 # On the curve's last step, if there is a curve: MLflow's "latest" goes by step.
                 at = self._last_step.get(key, 0)
             elif step <= self._resumed_after.get(key, -1):
@@ -160,8 +194,9 @@ class Session:
         if experiment := self._client.get_experiment_by_name(name):
             return experiment
         # A server knows its own place for artifacts. A database knows none, and would take cwd.
-        remote = self._spec.uri.startswith(("http://", "https://", "databricks"))
-        folder = self._spec.root / "mlartifacts" / quote(name, safe=" ")
+        remote = is_remote(self._spec.uri)
+        # A single folder: quote() leaves dots as they are.
+        folder = self._spec.root / "mlartifacts" / re.sub(r"^\.", "%2E", quote(name, safe=" "))
         try:
             self._client.create_experiment(name, artifact_location=None if remote else folder.as_uri())
         except MlflowException:
@@ -169,17 +204,11 @@ class Session:
                 raise
         return self._client.get_experiment_by_name(name)
 
-    def _previous_run(self) -> Any:
+    def _previous_run(self, run_id: str | None) -> Any:
         from mlflow.exceptions import MlflowException
 
-        if self._spec.state is None or not self._spec.state.is_file():
-            return None
-        try:
-            state = json.loads(self._spec.state.read_text(encoding="utf-8"))
-            run_id, uri = state["run_id"], state["uri"]
-        except (ValueError, KeyError, TypeError):  # a file of another program, or cut off: a new run loses nothing
-            return None
-        if uri != redact(self._spec.uri):
+        run_id = run_id or self._remembered()
+        if run_id is None:
             return None
         try:
             run = self._client.get_run(run_id)
@@ -190,11 +219,26 @@ class Session:
         same = run.info.experiment_id == self._experiment_id
         return run if same and run.info.lifecycle_stage == "active" else None
 
+    def _run_of_key(self) -> Any:
+        runs = self._client.search_runs([self._experiment_id], f"tags.`{KEY}` = '{self._spec.key}'", max_results=1)
+        return runs[0] if runs else None
+
+    def _remembered(self) -> str | None:
+        """The id in the state file, if it is of this store."""
+        if self._spec.state is None or not self._spec.state.is_file():
+            return None
+        try:
+            state = json.loads(self._spec.state.read_text(encoding="utf-8"))
+            run_id, uri = state["run_id"], state["uri"]
+        except (ValueError, KeyError, TypeError):  # a file of another program, or cut off: a new run loses nothing
+            return None
+        return run_id if uri == shown(self._spec.uri) else None
+
     def _remember(self, run_id: str) -> None:
         path = self._spec.state
         if path is None or not path.parent.is_dir():
             return  # the stage is over and has removed its folder, which must not come back
-        uri = redact(self._spec.uri)
+        uri = shown(self._spec.uri)
         partial = path.with_name(path.name + ".partial")
         partial.write_text(json.dumps({"run_id": run_id, "uri": uri}) + "\n", encoding="utf-8")
         partial.replace(path)
@@ -222,11 +266,3 @@ def _input(dataset: Dataset) -> Any:
         profile=json.dumps(dataset.counts),
     )
     return DatasetInput(entity, [InputTag("mlflow.data.context", dataset.context)])
-
-
-def _commit_tags(root: Path) -> dict[str, str]:
-    """The commit of the code, under the project's name of the tag and MLflow's."""
-    commit = provenance.commit(root)
-    if commit is None:
-        return {}
-    return {"git.commit": commit, "mlflow.source.git.commit": commit}

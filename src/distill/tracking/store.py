@@ -6,7 +6,6 @@ Importing this module is cheap; `import_mlflow` is not.
 import hashlib
 import logging
 import os
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from distill.tracking import replies
 from distill.tracking.names import TAG_LENGTH, clean_key, shorten
+from distill.tracking.redaction import redact, shown
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -27,7 +28,7 @@ THREAD = "tracking"  # the name of the thread that talks to the store
 # run's address and reports its use to a third party.
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # a repeated request to create a run makes two: see `is_remote`
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
@@ -41,9 +42,9 @@ def store_uri(root: Path) -> str:
     return uri
 
 
-def redact(text: str) -> str:
-    """`text` without the passwords of the URIs in it."""
-    return re.sub(r"://([^/@:\s]*):[^/@\s]*@", r"://\1:***@", text)
+def is_remote(uri: str) -> bool:
+    """Whether a server is asked, so that a request may fail by chance."""
+    return uri.startswith(("http://", "https://", "databricks"))
 
 
 def reason(error: BaseException) -> str:
@@ -53,7 +54,8 @@ def reason(error: BaseException) -> str:
             break
         error = inner
     line = " ".join(str(error).split("\n", 1)[0].split()) or "no message"
-    return redact(f"{type(error).__name__}: {shorten(line, 200)}").rstrip(".")
+    # Cut last: of a secret that is cut in two, nobody knows that it is one.
+    return shorten(redact(f"{type(error).__name__}: {line}"), 220).rstrip(".")
 
 
 def remedy(uri: str, error: BaseException | None = None) -> str:
@@ -76,6 +78,7 @@ def import_mlflow() -> None:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     logging.getLogger("urllib3.connectionpool").addFilter(_is_foreign)
+    replies.limit(THREAD)
     import mlflow.tracking  # noqa: F401
 
     for name in ("mlflow", "alembic"):
@@ -133,7 +136,7 @@ def lock(uri: str) -> FileLock:
     """A lock of this machine: two processes at once would each make the same database, experiment or parent."""
     if database := _database(uri):
         return FileLock(f"{database}.lock", LOCK_SECONDS)
-    mark = hashlib.blake2b(redact(uri).encode(), digest_size=8).hexdigest()
+    mark = hashlib.blake2b(shown(uri).encode(), digest_size=8).hexdigest()
     return FileLock(Path(tempfile.gettempdir()) / f"distill-{os.getuid()}-{mark}.lock", LOCK_SECONDS)
 
 

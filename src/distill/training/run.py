@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,6 +11,7 @@ from typing import Any, Self
 import datasets
 
 from distill.config.schema import Runtime, Training
+from distill.runtime import csv_files
 from distill.training.objective import Objective
 
 
@@ -98,12 +98,12 @@ class Result:
 
     def write(self, path: Path) -> None:
         """As JSON."""
-        path.write_text(json.dumps(asdict(self)))
+        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """What `write` wrote."""
-        return cls(**json.loads(path.read_text()))
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
 
 
 def join(results: Sequence[Result], column: str | None = None) -> Result:
@@ -130,10 +130,7 @@ def write_curves(history: list[dict[str, float]], path: Path) -> None:
     losses = [entry for entry in history if "loss" in entry]
     names = ["step", *sorted({"loss", *(name for entry in losses for name in entry)} - {"step"})]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: _short(entry.get(name, "")) for name in names} for entry in losses)
+    csv_files.write_rows(names, ([_short(entry.get(name, "")) for name in names] for entry in losses), path)
 
 
 def _short(value: Any) -> Any:

@@ -210,7 +210,7 @@ def check_weights(model: nn.Module, step: int) -> None:
 
 def _best_is_lost(folder: Path, resume: Path, metric: str) -> bool:
     """Whether `best` lacks the best weights that training scored before this checkpoint."""
-    history = json.loads((resume / "trainer_state.json").read_text())["log_history"]
+    history = json.loads((resume / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
     scores = [entry[f"selection_{metric}"] for entry in history if f"selection_{metric}" in entry]
     best = read_best(folder)
     return bool(scores) and (best is None or best[0]["score"] < max(scores))
@@ -221,7 +221,7 @@ def read_best(folder: Path) -> tuple[dict, Path] | None:
     sealed = folder / "best"
     if not checkpoints.is_complete(sealed):
         return None
-    return json.loads((sealed / "scores.json").read_text()), sealed / "weights.safetensors"
+    return json.loads((sealed / "scores.json").read_text(encoding="utf-8")), sealed / "weights.safetensors"
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -240,6 +240,6 @@ def write_best(folder: Path, model: nn.Module, scores: dict[str, float], score: 
     draft = folder / "best.draft"
     draft.mkdir(parents=True, exist_ok=True)
     save_weights(model, draft / "weights.safetensors")
-    (draft / "scores.json").write_text(json.dumps({"score": score, "scores": scores}))
+    (draft / "scores.json").write_text(json.dumps({"score": score, "scores": scores}), encoding="utf-8")
     checkpoints.seal(draft)
     publish(draft, folder / "best")

@@ -55,7 +55,7 @@ def test_costs_say_where_a_resumed_training_went_on():
 
 
 def test_a_folder_without_a_run_is_an_error_that_says_what_to_do(tmp_path):
-    with pytest.raises(UserError, match=r"summary\.json: No such file or directory: run `dvc repro`"):
+    with pytest.raises(UserError, match=r"summary\.json: missing: run `dvc repro`"):
         table.tables(tmp_path)
 
 

@@ -71,7 +71,7 @@ class FilterBank(nn.Module):
         save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / "filters.safetensors")
         names = ("layers", "width", "output_dim", "nonlinear", "activation")
         text = json.dumps({name: getattr(self, name) for name in names}, indent=2)
-        (folder / "config.json").write_text(text + "\n")
+        (folder / "config.json").write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> FilterBank:
@@ -81,7 +81,7 @@ class FilterBank(nn.Module):
             UserError: files are missing or damaged.
         """
         try:
-            bank = cls(**json.loads((folder / "config.json").read_text()))
+            bank = cls(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
             bank.load_state_dict(load_file(folder / "filters.safetensors"))
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
