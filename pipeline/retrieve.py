@@ -52,7 +52,6 @@ def main() -> None:
             features,
         )
         complete(folder / "logits")
-        (folder / checkpoints.MANIFEST).unlink()
         stage.publish(folder, paths.CANDIDATES)
         stage.figures({"candidates": written.rows, "rows per second": written.rows_per_second})
         stage.record({"examples_per_second": round(written.rows_per_second, 2)})

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -89,9 +89,10 @@ def last_complete(folder: Path) -> Path | None:
 
 
 def load_check(folder: Path) -> None:
-    """Refuses a model folder whose weights cannot be loaded, before anything else is done.
+    """Refuses a model folder that a stage has made and whose files are not as they were written.
 
-    Opens the safetensors header, which states how many bytes must follow. Reads no tensor.
+    Opens the safetensors header, which states how many bytes must follow, and compares every file with the hash that
+    was stored with it: a flipped bit would make another student, silently.
 
     Raises:
         UserError: The folder, its config.json or its weights are missing, truncated or corrupted.
@@ -100,15 +101,34 @@ def load_check(folder: Path) -> None:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such model folder; {fix}")
     _read_object(folder / "config.json", fix)
-    index = folder / "model.safetensors.index.json"
     names = ["model.safetensors"]
-    if index.is_file():
-        shards = _read_object(index, fix).get("weight_map")
-        if not isinstance(shards, dict) or not shards:
-            raise UserError(f"{index}: corrupted (no weight_map); {fix}")
-        names = sorted(set(shards.values()))
+    if (folder / "model.safetensors.index.json").is_file():
+        names = check_index(folder, fix)
     for name in names:
         _check_weights(folder / name, fix)
+    if (problem := fault(folder)) is not None:
+        raise UserError(f"{folder}: damaged: {problem}; {fix}")
+
+
+def check_index(folder: Path, fix: str) -> list[str]:
+    """The shards that the indices of a checkpoint name: none where it has no index.
+
+    Raises:
+        UserError: An index is damaged, or names anything else than a file beside it: transformers would open that.
+    """
+    shards: set[str] = set()
+    for name in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
+        index = folder / name
+        if not index.is_file():
+            continue
+        names = _read_object(index, fix).get("weight_map")
+        if not isinstance(names, dict) or not names:
+            raise UserError(f"{index}: corrupted (no weight_map); {fix}")
+        for tensor, shard in names.items():
+            if not isinstance(shard, str) or shard in ("", "..") or shard != PurePosixPath(shard).name:
+                raise UserError(f"{index}: weight_map: {tensor}: {shard!r}: no name of a file beside it; {fix}")
+        shards |= set(names.values())
+    return sorted(shards)
 
 
 def _check_weights(file: Path, fix: str) -> None:
