@@ -108,8 +108,12 @@ def model(family: str, task: Task, seed: int = 0, **fields: Any) -> PreTrainedMo
     return built
 
 
-def tokenizer(family: str = "bert") -> PreTrainedTokenizerFast:
-    """A tokenizer of whole words with the family's template, which lists no token types."""
+def tokenizer(family: str = "bert", pad: str = "[PAD]") -> PreTrainedTokenizerFast:
+    """A tokenizer of whole words with the family's template, which lists no token types.
+
+    Args:
+        pad: the word that is its padding.
+    """
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{number}" for number in range(VOCAB - 5))]
     backend = Tokenizer(vocabularies.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -117,5 +121,5 @@ def tokenizer(family: str = "bert") -> PreTrainedTokenizerFast:
     single = "$A:0 [SEP]:0 [CLS]:2" if family == "xlnet" else f"{pair.split()[0]} $A:0 [SEP]:0"
     special = [("[CLS]", 2), ("[SEP]", 3)]
     backend.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=special)
-    names = {f"{name.lower()[1:-1]}_token": name for name in words[:5]}
+    names = {f"{name.lower()[1:-1]}_token": name for name in words[:5]} | {"pad_token": pad}
     return PreTrainedTokenizerFast(tokenizer_object=backend, model_input_names=["input_ids", "attention_mask"], **names)

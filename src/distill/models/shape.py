@@ -6,7 +6,6 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from distill.errors import UserError
@@ -70,8 +69,9 @@ def positions(model: PreTrainedModel) -> int | None:
     stated = getattr(model.config, "max_position_embeddings", None)
     limit = stated if isinstance(stated, int) and stated > 0 else None
     for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            begin = 0 if module.padding_idx is None else module.padding_idx + 1
-            count = module.num_embeddings - begin
+        weight = getattr(module, "weight", None)  # I-BERT's embeddings are no nn.Embedding
+        if name.rpartition(".")[2] == "position_embeddings" and weight is not None:
+            padding = getattr(module, "padding_idx", None)
+            count = len(weight) - (0 if padding is None else padding + 1)
             limit = count if limit is None else min(limit, count)
     return limit

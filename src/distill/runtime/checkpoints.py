@@ -107,7 +107,7 @@ def load_check(folder: Path) -> None:
     for name in names:
         _check_weights(folder / name, fix)
     if (problem := fault(folder)) is not None:
-        raise UserError(f"{folder}: damaged: {problem}; {fix}")
+        raise UserError(f"{folder}: damaged: {problem}; {restore(folder)}")
 
 
 def check_index(folder: Path, fix: str) -> list[str]:
@@ -160,6 +160,11 @@ def _read_object(file: Path, fix: str) -> dict:
     if not isinstance(content, dict):
         raise UserError(f"{file}: corrupted (not a JSON object); {fix}")
     return content
+
+
+def restore(path: Path) -> str:
+    """The fix for an output whose bytes have changed: DVC goes by the file's time, and sees nothing to do."""
+    return f"delete {path}, then run `dvc checkout {path}`, or `dvc repro --force` with the stage that makes it"
 
 
 def _step(path: Path) -> re.Match[str] | None:

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from distill.errors import UserError
+from distill.runtime.checkpoints import restore
 from distill.runtime.files import file_hash, link_tree
 
 # Large enough to be few, small enough to be copied and fetched one by one.
@@ -110,8 +111,8 @@ class _Shards:
         if number not in self.maps:
             if self.hashes is not None and file_hash(self.file(number)) != self.hashes[number]:
                 raise UserError(
-                    f"{self.file(number)}: damaged: it does not have the content that was written (blake2b): run `dvc"
-                    f" checkout {self.folder.parent}`, or repeat the stage that writes it"
+                    f"{self.file(number)}: damaged: it does not have the content that was written (blake2b);"
+                    f" {restore(self.folder.parent)}"
                 )
             self.maps[number] = np.load(self.file(number), mmap_mode=self.mode)
         offset = self.entries[self.bounds[number]]
@@ -164,13 +165,13 @@ class Cache:
             meta = json.loads((folder / "meta.json").read_text())
             if not isinstance(meta, dict) or not all(isinstance(meta.get(name), str) for name in IDENTITY):
                 raise ValueError("meta.json does not say what they belong to")
-            if file_hash(folder / "offsets.npy") != meta["offsets_blake2b"]:
-                raise ValueError("offsets.npy does not have the content that was written")
             cache = cls(folder, meta, np.load(folder / "offsets.npy"))
             if len(cache.offsets) != meta["rows"] + 1:
                 raise ValueError(f"offsets.npy has {len(cache.offsets) - 1} rows, meta.json says {meta['rows']}")
             for shards in cache._shards.values():
                 shards.check()
+            if file_hash(folder / "offsets.npy") != meta["offsets_blake2b"]:
+                raise ValueError("offsets.npy does not have the content that was written")
         except (OSError, ValueError, EOFError, KeyError, TypeError, IndexError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{folder}: the teacher's predictions cannot be read ({reason}): {fix}") from error

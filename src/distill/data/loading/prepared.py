@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerFast
 
 from distill.data.loading.tokenizer import load as load_tokenizer
 from distill.errors import UserError
+from distill.runtime.checkpoints import restore
 from distill.runtime.files import file_hash
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Prepared:
 
     def trained_on(self) -> str:
         """Hash of the training features; artifacts made from them store it and are refused with other features."""
-        return self._hash(self.folder / "train" / "features.arrow")
+        return file_hash(self.folder / "train" / "features.arrow")
 
     def ragged(self, split: str) -> Ragged:
         """Returns the layout of a split's tokens, for arrays with one entry per token."""
@@ -115,7 +116,9 @@ class Prepared:
         if len(dataset) != expected:
             self._fail(path, f"is cut off: {len(dataset)} rows instead of {expected}")
         if self._hash(path) != self._stored[path]:
-            self._fail(path, "is damaged: it does not have the content that was written (blake2b)")
+            raise UserError(
+                f"{path}: damaged: it does not have the content that was written (blake2b); {restore(self.folder)}"
+            )
         return dataset
 
     def _hash(self, path: Path) -> str:

@@ -90,7 +90,8 @@ class FilterBank(nn.Module):
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"{folder}: the filters cannot be read ({reason}): run `dvc checkout {folder}`, or `dvc repro`"
+                f"{folder}: the filters cannot be read ({reason}): run `dvc checkout {folder}`, or `dvc repro`; if"
+                f" that changes nothing, {checkpoints.restore(folder)}"
             ) from error
         return bank
 
