@@ -65,7 +65,7 @@ def main() -> None:
             "words_replaced": replaced,
         }
         (folder / "meta.json").write_text(json.dumps(meta, indent=2, sort_keys=True) + "\n")
-        checkpoints.seal(folder)
+        checkpoints.seal(folder, checkpoints.CHECKSUMS)
         stage.publish(folder, paths.AUGMENTED)
         stage.figures({"originals": len(table), "copies": total - len(table), "words replaced": replaced})
         stage.record({"rows": total})

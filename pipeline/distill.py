@@ -225,7 +225,7 @@ def augmented(run: Run) -> datasets.Dataset:
     """
     folder, fix = run.signals / "augmented", "run `dvc repro augment`"
     try:
-        if problem := checkpoints.fault(folder):
+        if problem := checkpoints.fault(folder, checkpoints.CHECKSUMS):
             raise ValueError(problem)
         made_from = json.loads((folder / "meta.json").read_text())["data"]
         features = datasets.Dataset.from_file(str(folder / "features.arrow"))

@@ -37,6 +37,7 @@ def main() -> None:
         folder = stage.scratch / "candidates"
         if not checkpoints.is_complete(folder):
             search(stage, data, params, stage.fresh("candidates"))
+            checkpoints.seal(folder, checkpoints.CHECKSUMS)  # the logits have hashes of their own
             checkpoints.seal(folder)
         features = datasets.Dataset.from_file(str(folder / "features.arrow"))
         stage.read(paths.model("teacher"))
@@ -52,6 +53,7 @@ def main() -> None:
             features,
         )
         complete(folder / "logits")
+        (folder / checkpoints.MANIFEST).unlink()
         stage.publish(folder, paths.CANDIDATES)
         stage.figures({"candidates": written.rows, "rows per second": written.rows_per_second})
         stage.record({"examples_per_second": round(written.rows_per_second, 2)})

@@ -24,7 +24,7 @@ def stored(folder, task):
     with pa.OSFile(str(folder / "features.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
         stream.write_table(table)
     np.save(folder / "neighbours.npy", made.neighbours)
-    checkpoints.seal(folder)
+    checkpoints.seal(folder, checkpoints.CHECKSUMS)
     everything = made.cache.rows("logits", list(range(len(made.rows))), int(made.rows.lengths.max()))
     cached.write(folder / "logits", made.rows.lengths, {"logits": everything})
     return made
@@ -97,7 +97,7 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path):
     folder, task = tmp_path / "candidates", load_task("qa")
     made = stored(folder, task)
     np.save(folder / "neighbours.npy", made.neighbours + 1)
-    checkpoints.seal(folder)
+    checkpoints.seal(folder, checkpoints.CHECKSUMS)
     with pytest.raises(UserError, match=r"11 candidates, logits for 11 and neighbours of shape \(4, 3\) do not belong"):
         Candidates.load(folder, cached.IDENTITY, task, 0)
 

@@ -1,7 +1,11 @@
 """Damage that no size and no time of a file shows."""
 
+import json
 import os
 from pathlib import Path
+
+from distill.runtime.checkpoints import CHECKSUMS, seal
+from distill.runtime.files import file_hash
 
 
 def flip(path: Path, words: bytes | None = None) -> None:
@@ -16,3 +20,18 @@ def flip(path: Path, words: bytes | None = None) -> None:
     path.unlink()  # a second name of the file keeps its content
     path.write_bytes(data)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def reseal(folder: Path) -> None:
+    """Give an output that a test has edited the hashes of its new content, as if a stage had written it so.
+
+    Args:
+        folder: a model's folder, or a cache (`distill.signals.cache`).
+    """
+    if (folder / CHECKSUMS).exists():
+        seal(folder, CHECKSUMS)
+        return
+    meta = json.loads((folder / "meta.json").read_text())
+    for name, array in meta["arrays"].items():
+        array["blake2b"] = [file_hash(path) for path in sorted((folder / name).glob("*.npy"))]
+    (folder / "meta.json").write_text(json.dumps(meta))

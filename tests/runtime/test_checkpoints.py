@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from distill.errors import UserError
-from distill.runtime.checkpoints import MANIFEST, fault, is_complete, last_complete, load_check, seal
+from distill.runtime.checkpoints import CHECKSUMS, MANIFEST, fault, is_complete, last_complete, load_check, seal
 from distill.runtime.files import publish, tree_hash, write_text
 from tests.helpers import bits
 
@@ -210,11 +210,11 @@ def test_write_text_keeps_the_old_file_when_the_disk_is_full(tmp_path, monkeypat
 
 def test_a_good_model_folder_passes(tmp_path):
     folder = make_model(tmp_path / "model")
-    seal(folder)
+    seal(folder, CHECKSUMS)
     load_check(folder)
     (folder / "model.safetensors").rename(folder / "model-00001.safetensors")
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"weight": "model-00001.safetensors"}}')
-    seal(folder)
+    seal(folder, CHECKSUMS)
     load_check(folder)
 
 
@@ -271,7 +271,7 @@ def damage_configuration(folder):
 
 
 def damage_manifest(folder):
-    (folder / MANIFEST).unlink()
+    (folder / CHECKSUMS).unlink()
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def damage_manifest(folder):
         (damage_index_number, ["index.json: weight_map: w: 7", "no name of a file beside it"]),
         (damage_bit, ["model.safetensors does not have the content", "delete", "dvc repro --force"]),
         (damage_configuration, ["config.json has 18 bytes instead of 2", "delete", "dvc repro --force"]),
-        (damage_manifest, ["it was not written to its end", "delete", "dvc checkout"]),
+        (damage_manifest, ["checksums.json is missing", "delete", "dvc checkout"]),
         (damage_nothing, ["no such model folder", "dvc checkout"]),
         (damage_weights_gone, ["model.safetensors", "missing", "dvc checkout", "rerun the stage"]),
         (damage_weights_truncated, ["model.safetensors", "truncated or corrupted", "300 bytes", "dvc checkout"]),
@@ -295,7 +295,7 @@ def damage_manifest(folder):
 )
 def test_a_damaged_model_folder_is_refused_in_one_line(tmp_path, damage, said):
     folder = make_model(tmp_path / "teacher")
-    seal(folder)
+    seal(folder, CHECKSUMS)
     damage(folder)
     with pytest.raises(UserError) as caught:
         load_check(folder)

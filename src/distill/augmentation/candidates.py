@@ -63,7 +63,7 @@ class Candidates:
 
         cache = Cache.open(folder / "logits", identity, "retrieve")
         try:
-            if problem := checkpoints.fault(folder):
+            if problem := checkpoints.fault(folder, checkpoints.CHECKSUMS):
                 raise ValueError(problem)
             features = datasets.Dataset.from_file(str(folder / "features.arrow"))
             neighbours = np.load(folder / "neighbours.npy", mmap_mode="r")

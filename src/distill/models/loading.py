@@ -22,7 +22,7 @@ from distill.errors import UserError, reason
 from distill.models import class_order
 from distill.models.forward import reads_token_types
 from distill.models.shape import FAMILY_FIELDS, check_sizes
-from distill.runtime.checkpoints import check_index, seal, tensor_hash
+from distill.runtime.checkpoints import CHECKSUMS, check_index, seal, tensor_hash
 from distill.tasks.base import Task
 
 # The stages report what they load and save themselves. A checkpoint without the task's head is the usual case, and one
@@ -237,7 +237,7 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
     model.config.name_or_path = ""  # the path it was built from differs between machines and runs
     model.save_pretrained(folder)
     template.save(tokenizer, folder, typed=reads_token_types(model))
-    seal(folder)
+    seal(folder, CHECKSUMS)
 
 
 def check_different(student: nn.Module, teacher: Mapping[str, str], source: Path, where: str = "student") -> None:

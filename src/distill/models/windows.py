@@ -111,10 +111,10 @@ def check_window(
             f"params.yaml: {where}: precision: bf16: a {kind} does not run in it ({reason(error)}): set precision to"
             " fp32 (training.precision, or in the section itself)"
         ) from error
-    shortest = min(rows, key=lambda row: len(row["input_ids"]))
-    if isinstance(error, (IndexError, RuntimeError)) and (
-        shortest is rows[0]
-        or _fault(model, task, shortest, len(shortest["input_ids"]), pad_token_id, precision) is None
+    few = {name: values[:MULTIPLE] for name, values in rows[0].items()}
+    if (
+        isinstance(error, (IndexError, RuntimeError))
+        and _fault(model, task, few, len(few["input_ids"]), pad_token_id, precision) is None
     ):
         positions = getattr(model.config, "max_position_embeddings", "unknown")
         raise UserError(

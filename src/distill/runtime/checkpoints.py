@@ -16,35 +16,37 @@ import numpy as np
 from distill.errors import UserError
 from distill.runtime.files import file_hash, files_below, write_text
 
-MANIFEST = "complete.json"
+#: What makes a training's checkpoint complete, and what an output's files are compared with when it is read.
+MANIFEST, CHECKSUMS = "complete.json", "checksums.json"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
-def seal(checkpoint: Path) -> None:
+def seal(checkpoint: Path, manifest: str = MANIFEST) -> None:
     """Declares a checkpoint complete: writes the size and hash of each of its files, atomically and last.
 
     Args:
         checkpoint: Folder whose files are all written and closed.
+        manifest: Name of the file to write; `CHECKSUMS` in an output of a stage.
     """
     files = {
         name: {"bytes": file.stat().st_size, "blake2b": file_hash(file)}
         for name, file in files_below(checkpoint)
-        if name != MANIFEST
+        if name != manifest
     }
-    write_text(checkpoint / MANIFEST, json.dumps({"files": files}, indent=2) + "\n")
+    write_text(checkpoint / manifest, json.dumps({"files": files}, indent=2) + "\n")
 
 
-def fault(checkpoint: Path) -> str | None:
+def fault(checkpoint: Path, manifest: str = MANIFEST) -> str | None:
     """Says why a checkpoint cannot be used: None where every file agrees with the manifest.
 
     Files that the manifest does not name are ignored.
     """
     try:
-        files = json.loads((checkpoint / MANIFEST).read_text())["files"]
+        files = json.loads((checkpoint / manifest).read_text())["files"]
     except FileNotFoundError:
-        return "it was not written to its end"
+        return "it was not written to its end" if manifest == MANIFEST else f"{manifest} is missing"
     except (ValueError, KeyError, TypeError):
-        return f"{MANIFEST} is damaged"
+        return f"{manifest} is damaged"
     for name, expected in files.items():
         file = checkpoint / name
         if not file.is_file():
@@ -106,7 +108,7 @@ def load_check(folder: Path) -> None:
         names = check_index(folder, fix)
     for name in names:
         _check_weights(folder / name, fix)
-    if (problem := fault(folder)) is not None:
+    if (problem := fault(folder, CHECKSUMS)) is not None:
         raise UserError(f"{folder}: damaged: {problem}; {restore(folder)}")
 
 

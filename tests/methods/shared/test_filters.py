@@ -113,7 +113,7 @@ def test_more_padding_changes_no_loss():
 def test_a_saved_bank_comes_back_without_heads(tmp_path, nonlinear):
     bank = FilterBank([1, 3], 8, 5, nonlinear, "relu")
     bank.save(tmp_path / "bank")
-    files = ["complete.json", "config.json", "filters.safetensors"]
+    files = ["checksums.json", "config.json", "filters.safetensors"]
     assert sorted(path.name for path in (tmp_path / "bank").iterdir()) == files
     again = FilterBank.load(tmp_path / "bank")
     hidden = tuple(torch.randn(2, 4, 8) for _ in range(4))

@@ -73,7 +73,7 @@ class FilterBank(nn.Module):
         names = ("layers", "width", "output_dim", "nonlinear", "activation")
         text = json.dumps({name: getattr(self, name) for name in names}, indent=2)
         (folder / "config.json").write_text(text + "\n")
-        checkpoints.seal(folder)
+        checkpoints.seal(folder, checkpoints.CHECKSUMS)
 
     @classmethod
     def load(cls, folder: Path) -> FilterBank:
@@ -83,7 +83,7 @@ class FilterBank(nn.Module):
             UserError: files are missing or damaged.
         """
         try:
-            if problem := checkpoints.fault(folder):
+            if problem := checkpoints.fault(folder, checkpoints.CHECKSUMS):
                 raise ValueError(problem)
             bank = cls(**json.loads((folder / "config.json").read_text()))
             bank.load_state_dict(load_file(folder / "filters.safetensors"))
