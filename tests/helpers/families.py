@@ -61,7 +61,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "convbert": {"embedding_size": 8, "head_ratio": 1},
     "megatron-bert": {},
     "ernie": {},
-    "roc_bert": {},
+    "roc_bert": {"enable_pronunciation": False, "enable_shape": False},
     "roformer": {"embedding_size": WIDTH},
     "rembert": {"input_embedding_size": 8, "output_embedding_size": 8},
     "big_bird": {"attention_type": "original_full"},
@@ -94,6 +94,7 @@ def config(family: str, **fields: Any) -> Any:
     """The family's configuration in tiny sizes."""
     shape = SHAPES[family] if family in _OWN else _SHAPE | SHAPES[family]
     special = {"vocab_size": VOCAB, "pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3}
+    special |= {"bos_token_id": 2, "eos_token_id": 3, "mask_token_id": 4}
     return AutoConfig.for_model(family.split()[0], **{**special, **shape, **fields})
 
 

@@ -53,7 +53,7 @@ def build(
     set_seed(seed)
     if spec.path is not None:
         model = from_pretrained(spec.path, task, spec.revision, spec.config, where, say)
-        _silence_padding(model, tokenizer)
+        silence_padding(model, tokenizer.pad_token_id)
         source = f"path: {spec.path!r}"
     else:
         fields = {
@@ -177,15 +177,15 @@ def _fit_head(
         say(remark)
 
 
-def _silence_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def silence_padding(model: PreTrainedModel, pad_token_id: int | None) -> None:
     """Make a MobileBERT see padding as it sees the end of a row: its tokens read their neighbours' embeddings.
 
     Beyond a row's ends those are zeros, and the padding's are too in a model of random weights; only checkpoints that
     were converted have others there, which no training touches.
     """
-    if model.config.model_type == "mobilebert" and tokenizer.pad_token_id is not None:
+    if model.config.model_type == "mobilebert" and pad_token_id is not None:
         with torch.no_grad():
-            model.get_input_embeddings().weight[tokenizer.pad_token_id] = 0.0
+            model.get_input_embeddings().weight[pad_token_id] = 0.0
 
 
 def configuration(
