@@ -12,6 +12,7 @@ from distill.augmentation import masked_lm, word_replacement
 from distill.data.loading.prepared import Prepared
 from distill.models import acceleration
 from distill.models.forward import default_device, freeze
+from distill.runtime import checkpoints
 from distill.runtime.files import tree_hash, write_text
 from distill.runtime.progress import bar
 from pipeline.launch.run import run_stage
@@ -64,6 +65,7 @@ def main() -> None:
             "words_replaced": replaced,
         }
         (folder / "meta.json").write_text(json.dumps(meta, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        checkpoints.seal(folder, checkpoints.CHECKSUMS)
         stage.publish(folder, paths.AUGMENTED)
         stage.figures({"originals": len(table), "copies": total - len(table), "words replaced": replaced})
         stage.record({"rows": total})

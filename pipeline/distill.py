@@ -211,6 +211,7 @@ def teacher(run: Run, method: Method, student: PreTrainedModel) -> Teacher | Non
             return CachedTeacher(logits, states)
     folder = STUDENT if taught_by == "student" else signals / "teacher"
     stage.read(folder, "runs along with the student")
+    checkpoints.load_check(folder)
     model = loading.from_pretrained(str(folder), run.task)
     hidden = bool(method.needs & {"hidden", "cls"})
     return OnlineTeacher(model, run.task, hidden, run.params.predict.precision, "attention" in method.needs)
@@ -224,6 +225,8 @@ def augmented(run: Run) -> datasets.Dataset:
     """
     folder, fix = run.signals / "augmented", "run `dvc repro augment`"
     try:
+        if problem := checkpoints.fault(folder, checkpoints.CHECKSUMS):
+            raise ValueError(problem)
         made_from = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["data"]
         features = datasets.Dataset.from_file(str(folder / "features.arrow"))
     except (OSError, ValueError, KeyError) as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+
 from distill.data.loading import tokenizer as tokenizers
-from distill.models import loading
+from distill.models import loading, windows
 from distill.models.initialization import initial_student
 from distill.runtime import json_files
 from distill.tasks import label_noise
@@ -30,19 +32,19 @@ def main(role: str) -> None:
         fix = "run `dvc repro finetune_teacher`"
         before = json_files.read(teacher_scores, fix, json_files.NUMBERS) if role == "student" else {}
         data, task = open_data(params)
+        note = functools.partial(stage.say, "note")
         stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
         tokenizer = data.tokenizer()
         if section.model.path:
             tokenizers.check_same(section.model.path, section.model.revision, tokenizer, f"{role}.model.path")
         if role == "teacher":
-            model = loading.build(section.model, task, tokenizer, section.seed, role)
+            model = loading.build(section.model, task, tokenizer, section.seed, role, note)
         else:
-            model = initial_student(section.init, section, task, tokenizer, section.seed, paths.model("teacher"))
+            teacher = paths.model("teacher")
+            model = initial_student(section.init, section, task, tokenizer, section.seed, teacher, say=note)
         features = data.features("train")
-        longest = max(split["tokens_max"] for split in data.meta["splits"].values())
-        if data.meta.get("pairs"):
-            loading.check_token_types(model, features.column_names, role)
-        loading.check_window(model, task, longest, tokenizer.cls_token_id, role)
+        for remark in windows.check(model, task, data, tokenizer.pad_token_id, section.precision, role):
+            note(remark)
         objective = FineTuningObjective(model, task)
         if role == "teacher" and section.label_noise:
             features = label_noise.noised(features, task, section.label_noise, section.seed)

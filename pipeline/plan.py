@@ -13,11 +13,15 @@ import functools
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 
+from transformers import PretrainedConfig
+
 from distill.config.params import Params
+from distill.config.schema import Model
 from distill.errors import UserError
 from distill.methods import registry, requirements
 from distill.methods.shared.filters import selected_layers
 from distill.models import layer_maps
+from distill.models.shape import FAMILY_FIELDS
 from distill.signals.manifest import Request
 from distill.signals.states import KINDS, Reads
 from pipeline.launch.run import run_stage
@@ -32,6 +36,7 @@ def main() -> None:
     with Stage(definition, params, tracked=False) as stage:
         check_pairs(params)
         check_vocabularies(params)
+        check_architectures(params)
         asked = requests(params, definition.declared)
         for artifact, needed in requirements.needed(params).items():
             stage.write_json(artifacts.file(artifact), {"needed": needed})
@@ -100,6 +105,45 @@ def check_vocabularies(params: Params) -> None:
         tokenizers.check_same(model.path, model.revision, tokenizer, field)
 
 
+def check_architectures(params: Params) -> None:
+    """Refuse models that compute with padding, before the first of them is trained.
+
+    The stages that train them check the models themselves once more, on the data's own rows.
+
+    Raises:
+        UserError: padding moves the logits of a model of this architecture.
+    """
+    from distill.augmentation.masked_lm import MaskedLM
+    from distill.models import architecture
+    from distill.tasks.registry import load_task
+
+    needed = requirements.needed(params)
+    task = load_task(params.task, labels=("0", "1") if params.task == "classification" else ())
+    specs = {"teacher": (params.teacher.model, task)}
+    if params.student.init != "teacher_layers":
+        specs["student"] = (params.student.model, task)
+    for number, link in enumerate(params.assistant.chain if needed["assistant"] else ()):
+        if link.init != "teacher_layers":
+            specs[f"assistant.chain.{number}"] = (link.model, task)
+    if needed["generator"]:
+        specs["generator"] = (params.generator.model, MaskedLM())
+    for where, (spec, task) in specs.items():
+        architecture.check(configuration_of(spec, where), task, where)
+
+
+def configuration_of(spec: Model, where: str) -> PretrainedConfig:
+    """The configuration of a model that is not built yet.
+
+    Raises:
+        UserError: the checkpoint that has it cannot be read.
+    """
+    from distill.models import loading
+
+    if spec.path is not None:
+        return loading.configuration(spec.path, spec.revision, spec.config, where)
+    return loading.AutoConfig.for_model(**FAMILY_FIELDS.get(spec.config["model_type"], {}) | spec.config)
+
+
 def readers(params: Params, asked: Mapping[str, Request]) -> dict[str, Reads]:
     """The teacher's hidden states that each method reads, and those that the training of filters reads.
 
@@ -140,11 +184,7 @@ def number_of(params: Params, role: str, what: str) -> int | None:
         role = "teacher"  # copied with the layers
     from distill.models import loading
 
-    spec = getattr(params, role).model
-    if spec.path is not None:
-        config = loading.configuration(spec.path, spec.revision, where=role)
-    else:
-        config = loading.AutoConfig.for_model(**spec.config)
+    config = configuration_of(getattr(params, role).model, role)
     return loading.num_layers(config) if what == "layers" else getattr(config, "num_attention_heads", None)
 
 

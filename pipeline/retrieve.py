@@ -37,6 +37,7 @@ def main() -> None:
         folder = stage.scratch / "candidates"
         if not checkpoints.is_complete(folder):
             search(stage, data, params, stage.fresh("candidates"))
+            checkpoints.seal(folder, checkpoints.CHECKSUMS)  # the logits have hashes of their own
             checkpoints.seal(folder)
         features = datasets.Dataset.from_file(str(folder / "features.arrow"))
         stage.read(paths.model("teacher"))

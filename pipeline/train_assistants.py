@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from pathlib import Path
@@ -17,7 +18,7 @@ from distill.data.loading import tokenizer as tokenizers
 from distill.data.loading.prepared import Prepared
 from distill.methods.base import Distillation, Setup
 from distill.methods.takd import AssistedDistillation, assistants_config
-from distill.models import loading
+from distill.models import loading, windows
 from distill.models.initialization import initial_student
 from distill.runtime import checkpoints
 from distill.runtime.files import publish
@@ -86,9 +87,10 @@ def begin(
     link, where = section.chain[number - 1], f"assistant.chain.{number - 1}"
     if link.model.path:
         tokenizers.check_same(link.model.path, link.model.revision, tokenizer, f"{where}.model.path")
-    assistant = initial_student(link.init, link, task, tokenizer, seed, before, where=where)
-    longest = max(split["tokens_max"] for split in data.meta["splits"].values())
-    loading.check_window(assistant, task, longest, tokenizer.cls_token_id, where)
+    note = functools.partial(stage.say, "note")
+    assistant = initial_student(link.init, link, task, tokenizer, seed, before, where=where, say=note)
+    for remark in windows.check(assistant, task, data, tokenizer.pad_token_id, section.precision, where):
+        note(remark)
     loading.check_different(assistant, checkpoints.tensor_hashes(before), before, where)
     stage.read(logits, f"what assistant {number} learns from")
     torch.manual_seed(seed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from distill.augmentation import masked_lm
 from distill.data.loading import tokenizer as tokenizers
 from distill.data.loading.prepared import Prepared
-from distill.models import loading
+from distill.models import loading, windows
 from distill.training import phases
 from distill.training.run import Result, TrainingRun
 from pipeline.launch.run import run_stage
@@ -28,8 +28,9 @@ def main() -> None:
         if spec.path:
             tokenizers.check_same(spec.path, spec.revision, tokenizer, "generator.model.path")
         model = masked_lm.build(spec, tokenizer, section.seed, section.train)
-        longest = max(split["tokens_max"] for split in data.meta["splits"].values())
-        loading.check_window(model, masked_lm.MaskedLM(), longest, tokenizer.cls_token_id, "generator")
+        pad = tokenizer.pad_token_id
+        for remark in windows.check(model, masked_lm.MaskedLM(), data, pad, section.precision, "generator"):
+            stage.say("note", remark)
         result = Result.nothing()
         if section.train:
             stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")

@@ -7,8 +7,9 @@ import torch
 
 from distill.augmentation.candidates import Candidates
 from distill.errors import UserError
+from distill.runtime import checkpoints
 from distill.tasks.registry import load_task
-from tests.helpers import cached, neighbours
+from tests.helpers import bits, cached, neighbours
 
 TASKS = {"qa": (), "classification": ("a", "b", "c"), "regression": ()}
 
@@ -23,6 +24,7 @@ def stored(folder, task):
     with pa.OSFile(str(folder / "features.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
         stream.write_table(table)
     np.save(folder / "neighbours.npy", made.neighbours)
+    checkpoints.seal(folder, checkpoints.CHECKSUMS)
     everything = made.cache.rows("logits", list(range(len(made.rows))), int(made.rows.lengths.max()))
     cached.write(folder / "logits", made.rows.lengths, {"logits": everything})
     return made
@@ -95,5 +97,15 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path):
     folder, task = tmp_path / "candidates", load_task("qa")
     made = stored(folder, task)
     np.save(folder / "neighbours.npy", made.neighbours + 1)
+    checkpoints.seal(folder, checkpoints.CHECKSUMS)
     with pytest.raises(UserError, match=r"11 candidates, logits for 11 and neighbours of shape \(4, 3\) do not belong"):
+        Candidates.load(folder, cached.IDENTITY, task, 0)
+
+
+@pytest.mark.parametrize("name", ["features.arrow", "neighbours.npy"])
+def test_a_flipped_bit_is_refused(tmp_path, name):
+    folder, task = tmp_path / "candidates", load_task("qa")
+    stored(folder, task)
+    bits.flip(folder / name)
+    with pytest.raises(UserError, match=f"the candidates cannot be read .{name} does not have the content"):
         Candidates.load(folder, cached.IDENTITY, task, 0)

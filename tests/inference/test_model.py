@@ -9,15 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from transformers import AutoModelForSequenceClassification, BertConfig, BertModel
 
 from distill.errors import UserError
 from distill.export import onnx
+from distill.inference import answer, classify
 from distill.inference.model import batches, load
 from distill.models import loading
 from distill.models.forward import forward_pass, freeze
 from distill.tasks.registry import load_task
-from tests.helpers import micro, tiny
+from tests.helpers import families, micro, tiny
 
 SETTINGS = {
     "task": "qa",
@@ -154,3 +155,67 @@ def test_a_model_without_a_head_is_refused(tmp_path):
     tiny.tokenizer().save_pretrained(tmp_path)
     with pytest.raises(UserError, match="architectures: BertModel: neither a head for questions nor one for classes"):
         load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("family", "stated", "longest"),
+    [
+        ("bert", 40, 40),
+        # Positions begin behind the padding's, whose id is 1.
+        ("roberta", 42, 40),
+        ("mpnet", 42, 40),
+        ("longformer", 50, 48),
+        ("data2vec-text", 42, 40),
+        ("ibert", 42, 40),
+        ("xlm-roberta-xl", 42, 40),
+        ("xmod", 42, 40),
+        ("camembert", 42, 40),
+        ("roformer", 40, 40),
+        ("xlnet", None, 512),  # relative positions without an end; its configuration says -1
+    ],
+)
+@pytest.mark.parametrize("name", ["classification", "qa"])
+def test_long_texts_are_cut_to_what_the_model_has_positions_for(tmp_path, family, stated, longest, name):
+    task = load_task(name, labels=("a", "b") if name == "classification" else ())
+    fields = {} if stated is None else {"max_position_embeddings": stated}
+    families.model(family, task, pad_token_id=1, **fields).save_pretrained(tmp_path)
+    families.tokenizer(family, pad="[UNK]").save_pretrained(tmp_path)
+    model = load(str(tmp_path), defaults=answer._DEFAULTS if name == "qa" else classify._DEFAULTS)
+    assert model.settings.max_length == min(longest, 384 if name == "qa" else 512)
+    text = "w1 w2 w3 w4 w5 " * 200
+    if name == "qa":
+        (result,) = answer.answer(model, [("w1 w2", text)])
+        assert len(result.candidates) == 20 and all(0 <= c.start < c.end <= len(text) for c in result.candidates)
+    elif family == "xlnet":
+        with pytest.raises(UserError, match="puts no cls token"):
+            classify.classify(model, [(text, None)])
+    else:
+        (result,) = classify.classify(model, [(text, None)])
+        assert set(result["probabilities"]) == {"a", "b"}
+
+
+def test_a_pair_is_told_apart_by_token_types_as_in_training(tmp_path):
+    """ALBERT's tokenizer lists none in transformers 5, though its template has them."""
+    task = load_task("classification", labels=("a", "b"))
+    families.model("albert", task).save_pretrained(tmp_path)
+    families.tokenizer("albert").save_pretrained(tmp_path)
+    model = load(str(tmp_path), defaults=classify._DEFAULTS)
+    (result,) = classify.classify(model, [("w1 w2", "w3")])
+    ids = torch.tensor([[2, 6, 7, 3, 8, 3]])
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        shares = [
+            plain(input_ids=ids, token_type_ids=torch.tensor([kinds])).logits.softmax(-1)[0, 0].item()
+            for kinds in ([0, 0, 0, 0, 1, 1], [0] * 6)
+        ]
+    assert abs(shares[0] - shares[1]) > 1e-3
+    np.testing.assert_allclose(result["probabilities"]["a"], shares[0], atol=1e-5)
+
+
+def test_a_head_that_transformers_would_not_load_is_refused(tmp_path):
+    families.model("xlnet", load_task("qa")).save_pretrained(tmp_path)
+    families.tokenizer("xlnet").save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(config.read_text().replace("QuestionAnsweringSimple", "QuestionAnswering"))
+    with pytest.raises(UserError, match="XLNetForQuestionAnswering: its head would not be loaded"):
+        load(str(tmp_path), defaults=answer._DEFAULTS)

@@ -5,14 +5,16 @@ import json
 import pytest
 import torch
 
-from distill.config.schema import Student
+from distill.config.schema import Model, Student
 from distill.errors import UserError
 from distill.models import loading
-from distill.models.initialization import initial_student, teacher_layers
+from distill.models.forward import forward_pass
+from distill.models.initialization import from_layers, initial_student, teacher_layers
 from distill.tasks.registry import load_task
-from tests.helpers import tiny
+from tests.helpers import families, tiny
 
 TASK = load_task("qa")
+CLASSES = load_task("classification", labels=("a", "b", "c"))
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +148,49 @@ def test_contradictions_are_named_on_one_line(layers, num_layers, config, parts)
     assert message.startswith("params.yaml: student") and "\n" not in message
     for part in parts:
         assert part in message
+
+
+def logits_of(model):
+    with torch.no_grad():
+        return forward_pass(model.eval(), CLASSES, tiny.batch()).logits
+
+
+@pytest.mark.parametrize(
+    "family",
+    ["modernbert", "longformer", "fnet", "xlnet", "mobilebert", "eurobert", "nomic_bert", "big_bird", "rembert"],
+)
+def test_layers_of_any_family_are_copied_with_their_own_kinds(family, tmp_path):
+    """A student of all layers is the teacher; one of fewer has the first of them and is another function."""
+    layers = {"longformer": {"attention_window": [8, 4, 16, 8]}}.get(family, {})
+    layers = layers | ({"n_layer": 4} if family == "xlnet" else {"num_hidden_layers": 4})
+    teacher = families.model(family, CLASSES, **layers)
+    model = Model(path=None, revision=None, config={})
+    same = from_layers(model, teacher, [1, 2, 3, 4], CLASSES, seed=0)
+    assert torch.equal(logits_of(same), logits_of(teacher))
+    student = from_layers(model, teacher, [1, 3], CLASSES, seed=0)
+    assert loading.num_layers(student.config) == 2
+    assert not torch.allclose(logits_of(student), logits_of(teacher))
+    for name in ("layer_types", "attention_window"):
+        if isinstance(values := getattr(teacher.config, name, None), list):
+            assert getattr(student.config, name) == [values[0], values[2]]
+    student.save_pretrained(tmp_path)
+    again = loading.from_pretrained(str(tmp_path), CLASSES)
+    assert torch.equal(logits_of(again), logits_of(student))
+
+
+@pytest.mark.parametrize(
+    ("family", "layers", "parts"),
+    [
+        ("funnel", [2], ["student.init: teacher_layers: a funnel of 1 of the teacher's 3 layers cannot be built"]),
+        ("albert", [2], ["student.init: albert has no numbered layers to copy"]),
+        ("xlm", [2], ["student.init: xlm has no numbered layers to copy"]),
+        # The first layer of a ModernBERT has no norm before its attention.
+        ("modernbert", [2, 1], ["student.layers: [2, 1]: the teacher's layer 1 has no attn_norm.weight", "first"]),
+    ],
+)
+def test_layers_that_cannot_be_copied_give_one_line(family, layers, parts):
+    with pytest.raises(UserError) as caught:
+        from_layers(Model(path=None, revision=None, config={}), families.model(family, CLASSES), layers, CLASSES, 0)
+    message = str(caught.value)
+    assert message.startswith("params.yaml: student.") and "\n" not in message
+    assert all(part in message for part in parts), message

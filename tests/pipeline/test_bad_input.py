@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests.helpers import micro
+from tests.helpers import bits, micro
 
 pytestmark = pytest.mark.slow
 
@@ -206,6 +206,7 @@ def test_student_filters_that_would_not_match_are_not_trained(repo, refused):
     """The counts come from the models that are there, whatever params.yaml can know."""
     config = repo / "data" / "models" / "teacher" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"num_hidden_layers": 4}))
+    bits.reseal(config.parent)
     line = refused.as_is("train_filters student")
     holds(line, "params.yaml", "filter_interval", "2", "1")
 
@@ -259,6 +260,7 @@ def test_an_input_that_is_truncated_or_missing(repo, refused, command, file, dam
 def test_a_configuration_that_does_not_fit_its_weights(repo, refused):
     path = repo / "data" / "models" / "teacher" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"hidden_size": 32}))
+    bits.reseal(path.parent)
     holds(refused.as_is("predict"), "data/models/teacher", "(16,)", "(32,)", "dvc checkout")
 
 

@@ -16,7 +16,7 @@ from distill.data.loading.prepared import Prepared
 from distill.models import loading
 from distill.models.predict import forward_of, predict_split
 from distill.tasks.registry import load_task
-from tests.helpers import micro
+from tests.helpers import bits, micro
 
 pytestmark = pytest.mark.slow
 
@@ -90,6 +90,7 @@ def test_each_learns_from_the_one_before_it(family, stages, tmp_path):
     assert reads[0] == "data/models/student" and reads[1].endswith("link-1/done/model")
     first = {number: weights(made(repo) / number) for number in ("1", "2")}
     shutil.copyfile(made(family[0]) / "2/model.safetensors", repo / "data/models/student/model.safetensors")
+    bits.reseal(repo / "data/models/student")
     stages.run(repo, *WORDS)
     assert all(weights(made(repo) / number) != first[number] for number in ("1", "2"))
 

@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file
 
 from distill.methods import registry
-from tests.helpers import micro
+from tests.helpers import bits, micro
 
 pytestmark = pytest.mark.slow
 
@@ -162,6 +162,7 @@ def test_copies_give_no_method_more_updates_and_those_of_other_data_are_refused(
 
     meta = repo / "data/signals/kd/augmented/meta.json"
     meta.write_text(json.dumps(json.loads(meta.read_text()) | {"data": "0" * 32}))
+    bits.reseal(meta.parent)
     done = stages.run(repo, "distill", "kd", "1", check=False)
     assert done.code == 2 and "made from other training features: run `dvc repro augment`" in done.err
 

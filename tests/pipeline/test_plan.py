@@ -109,6 +109,8 @@ def folders(base, tmp_path_factory):
     last, before = sorted(vocabulary, key=vocabulary.get)[-2:]
     vocabulary[last], vocabulary[before] = vocabulary[before], vocabulary[last]
     (other / "tokenizer.json").write_text(json.dumps(content))
+    for folder in (own, other):  # of a checkpoint, plan reads no more
+        AutoConfig.for_model("bert", num_hidden_layers=1, hidden_size=16, num_attention_heads=2).save_pretrained(folder)
     return own, other
 
 
@@ -170,3 +172,26 @@ def test_the_stage_refuses_what_only_a_configuration_knows(base, stages, tmp_pat
     models["student.model.config"] = shape | {"num_hidden_layers": 12}
     (repo / "params.yaml").write_text(micro.params(models | listed))
     stages.run(repo, "plan")
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_an_architecture_that_computes_with_padding_is_refused_before_anything_is_trained(role):
+    raw = yaml.safe_load(micro.params({"methods": ["ft", "kd"]}))
+    shape = {"model_type": "fnet", "hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 32}
+    raw[role]["model"] = {"path": None, "revision": None, "config": shape}
+    params = parameters.parse(raw, "params.yaml")
+    with pytest.raises(UserError, match=f"params.yaml: {role}.model: padding .* this fnet by up to"):
+        plan.check_architectures(params)
+
+
+def test_a_student_of_the_teachers_layers_has_no_architecture_of_its_own(monkeypatch):
+    asked = []
+    monkeypatch.setattr("distill.models.architecture.check", lambda config, task, where: asked.append(where))
+    for changes, expected in (
+        ({}, ["teacher", "student"]),
+        ({"student.init": "teacher_layers", "student.num_layers": 1}, ["teacher"]),
+        ({"methods": ["ft", "takd", "mate"]}, ["teacher", "student", "generator"]),
+    ):
+        asked.clear()
+        plan.check_architectures(parameters.parse(yaml.safe_load(micro.params(changes)), "params.yaml"))
+        assert asked == expected

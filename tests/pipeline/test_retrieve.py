@@ -162,7 +162,7 @@ def test_the_same_again_gives_the_same_bytes(made, bare, stages, tmp_path):
     assert contents(repo) == contents(made["pairs"][0])
     meta = json.loads((repo / "data/candidates/logits/meta.json").read_text())
     assert meta["data"] == tree_hash(repo / "data/prepared/train/features.arrow")
-    assert set(contents(repo)) == {"features.arrow", "neighbours.npy"} | {
+    assert set(contents(repo)) == {"checksums.json", "features.arrow", "neighbours.npy"} | {
         f"logits/{name}" for name in ("logits/00000.npy", "offsets.npy", "meta.json")
     }
 

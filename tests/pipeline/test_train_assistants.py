@@ -19,7 +19,7 @@ from distill.runtime import checkpoints
 from distill.runtime.files import tree_hash
 from distill.signals.cache import Cache
 from distill.tasks.registry import load_task
-from tests.helpers import micro
+from tests.helpers import bits, micro
 
 pytestmark = pytest.mark.slow
 
@@ -180,6 +180,7 @@ def test_the_student_learns_from_the_last_assistants_cache(chain, stages, tmp_pa
     # Other logits, another student: it is these that it learns from, and not the teacher's.
     logits = repo / "data/assistant/logits/logits/00000.npy"
     np.save(logits, np.load(logits)[::-1])
+    bits.reseal(repo / "data/assistant/logits")
     stages.run(repo, "signals")
     stages.run(repo, "distill", "takd", "1")
     assert student.read_bytes() != first

@@ -70,7 +70,7 @@ def test_a_plain_masked_lm_checkpoint_with_the_data_s_vocabulary(made):
     assert model.config.vocab_size == len(tokenizer) and (folder / "tokenizer.json").is_file()
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
     assert {path.name for path in folder.iterdir()} == {
-        "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+        "checksums.json", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
     }  # fmt: skip
     assert not (made[0] / ".scratch").exists()
 

@@ -10,8 +10,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from distill.errors import UserError
-from distill.runtime.checkpoints import MANIFEST, fault, is_complete, last_complete, load_check, seal
+from distill.runtime.checkpoints import CHECKSUMS, MANIFEST, fault, is_complete, last_complete, load_check, seal
 from distill.runtime.files import publish, tree_hash, write_text
+from tests.helpers import bits
 
 
 def make_checkpoint(folder, step, sealed=True):
@@ -209,9 +210,11 @@ def test_write_text_keeps_the_old_file_when_the_disk_is_full(tmp_path, monkeypat
 
 def test_a_good_model_folder_passes(tmp_path):
     folder = make_model(tmp_path / "model")
+    seal(folder, CHECKSUMS)
     load_check(folder)
     (folder / "model.safetensors").rename(folder / "model-00001.safetensors")
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"weight": "model-00001.safetensors"}}')
+    seal(folder, CHECKSUMS)
     load_check(folder)
 
 
@@ -259,9 +262,34 @@ def damage_shard(folder):
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"w": "model-00002.safetensors"}}')
 
 
+def damage_index(folder):
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"w": "../other/model.safetensors"}}')
+
+
+def damage_index_number(folder):
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"w": 7, "v": "model.safetensors"}}')
+
+
+def damage_bit(folder):
+    bits.flip(folder / "model.safetensors")
+
+
+def damage_configuration(folder):
+    (folder / "config.json").write_text('{"hidden_size": 9}')
+
+
+def damage_manifest(folder):
+    (folder / CHECKSUMS).unlink()
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
+        (damage_index, ["index.json: weight_map: w: '../other/model.safetensors'", "no name of a file beside it"]),
+        (damage_index_number, ["index.json: weight_map: w: 7", "no name of a file beside it"]),
+        (damage_bit, ["model.safetensors does not have the content", "delete", "dvc repro --force"]),
+        (damage_configuration, ["config.json has 18 bytes instead of 2", "delete", "dvc repro --force"]),
+        (damage_manifest, ["checksums.json is missing", "delete", "dvc checkout"]),
         (damage_nothing, ["no such model folder", "dvc checkout"]),
         (damage_weights_gone, ["model.safetensors", "missing", "dvc checkout", "rerun the stage"]),
         (damage_weights_truncated, ["model.safetensors", "truncated or corrupted", "300 bytes", "dvc checkout"]),
@@ -277,6 +305,7 @@ def damage_shard(folder):
 )
 def test_a_damaged_model_folder_is_refused_in_one_line(tmp_path, damage, said):
     folder = make_model(tmp_path / "teacher")
+    seal(folder, CHECKSUMS)
     damage(folder)
     with pytest.raises(UserError) as caught:
         load_check(folder)

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.errors import UserError
-from distill.signals.cache import IDENTITY, Array, Cache, Writer, complete
-from tests.helpers import cached
+from distill.runtime.files import file_hash
+from distill.signals.cache import IDENTITY, Array, Cache, Writer, complete, link_arrays
+from tests.helpers import bits, cached
 
 LENGTHS = [5, 3, 9, 1, 7, 4]
 OFFSETS = np.concatenate([[0], np.cumsum(LENGTHS)]).astype(np.int64)
@@ -273,3 +274,41 @@ def test_two_processes_fill_one_cache_and_go_on_each_from_its_own_mark(cache, tm
 def test_another_number_of_processes_begins_anew(tmp_path):
     Writer(tmp_path, OFFSETS, ARRAYS, SHARD, part=(0, 2)).mark(1)
     assert Writer(tmp_path, OFFSETS, ARRAYS, SHARD).done == 0
+
+
+@pytest.mark.parametrize("name", ["logits", "cls-1", "hidden-2"])
+def test_a_flipped_bit_is_refused_before_any_value_of_its_shard_is_used(cache, name):
+    """With the file's old time: DVC does not look at it again."""
+    shard = sorted((cache / name).glob("*.npy"))[1]
+    bits.flip(shard)
+    opened = Cache.open(cache, cached.IDENTITY)
+    for other in ARRAYS:
+        opened.rows(other, [0], 9)  # the first shards, and other arrays, are whole
+    with pytest.raises(UserError) as caught:
+        opened.rows(name, [0, 5, 4, 3, 2, 1], 9)
+    message = str(caught.value)
+    assert message.startswith(f"{shard}: damaged") and "\n" not in message
+    assert f"delete {cache}" in message and "dvc repro --force" in message
+
+
+def test_flipped_bits_in_offsets_are_refused(cache):
+    bits.flip(cache / "offsets.npy")
+    with pytest.raises(UserError, match="cannot be read"):
+        Cache.open(cache, cached.IDENTITY)
+
+
+def test_each_shard_is_hashed_once(cache, monkeypatch):
+    read = []
+    monkeypatch.setattr("distill.signals.cache.file_hash", lambda path: read.append(path) or file_hash(path))
+    opened = Cache.open(cache, cached.IDENTITY)
+    for _ in range(3):
+        opened.rows("logits", [0, 5, 4, 3, 2, 1], 9)
+    assert sorted(path.name for path in read) == sorted(
+        ["offsets.npy", *(path.name for path in (cache / "logits").glob("*.npy"))]
+    )
+
+
+def test_linked_arrays_have_their_hashes(cache, tmp_path):
+    link_arrays(cache, tmp_path / "linked", ["cls-1"])
+    linked = Cache.open(tmp_path / "linked", cached.IDENTITY)
+    assert np.array_equal(linked.rows("cls-1", [3], 0)[0], expected("cls-1", 3))

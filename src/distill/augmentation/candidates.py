@@ -17,6 +17,7 @@ from torch import Tensor
 
 from distill.data.loading.batches import MULTIPLE, Collator, Rows
 from distill.errors import UserError
+from distill.runtime import checkpoints
 from distill.signals.cache import Cache
 from distill.tasks.base import Task
 
@@ -62,6 +63,8 @@ class Candidates:
 
         cache = Cache.open(folder / "logits", identity, "retrieve")
         try:
+            if problem := checkpoints.fault(folder, checkpoints.CHECKSUMS):
+                raise ValueError(problem)
             features = datasets.Dataset.from_file(str(folder / "features.arrow"))
             neighbours = np.load(folder / "neighbours.npy", mmap_mode="r")
         except (OSError, ValueError, EOFError) as error:

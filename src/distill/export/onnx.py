@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from distill.errors import UserError
+from distill.models.forward import reads_token_types
 
 #: Largest difference of a logit that is taken for rounding: float32 in another order of operations.
 TOLERANCE = 1e-3
@@ -45,9 +45,8 @@ def inputs(model: PreTrainedModel, tokenized: Sequence[str]) -> list[str]:
     Args:
         tokenized: names of what the tokenizer makes (`tokenizer.model_input_names`).
     """
-    takes = "token_type_ids" in inspect.signature(type(model).forward).parameters
-    reads = takes and (getattr(model.config, "type_vocab_size", 0) or 0) > 0
-    return ["input_ids", "attention_mask", *(["token_type_ids"] if reads and "token_type_ids" in tokenized else [])]
+    typed = "token_type_ids" in tokenized and reads_token_types(model)
+    return ["input_ids", "attention_mask", *(["token_type_ids"] if typed else [])]
 
 
 def write(model: PreTrainedModel, per_token: bool, tokenized: Sequence[str], file: Path) -> None:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from transformers import PreTrainedTokenizerFast
 
 from distill.config.schema import Count
+from distill.data.loading.template import with_token_types
 from distill.errors import UserError
 from distill.runtime import json_text
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 #: What an exported folder holds besides configuration and tokenizer.
 SETTINGS, ONNX, INT8 = "task.json", "model.onnx", "model.int8.onnx"
+
+# Tokens of a window where neither the model nor its tokenizer has a longest one (XLNet).
+_LONGEST = 512
 
 # Rows of a forward pass: more gain little on a CPU.
 _BATCH = 16
@@ -169,7 +173,7 @@ def load(
         int8: whether to load the quantized model of an exported folder.
         overrides: fields of `Settings` in place of the model's own.
         defaults: fields for a checkpoint, which holds only its task and classes. `max_length` is lowered to the number
-            of the model's positions, and is that number where it is not given.
+            of the model's positions, and is that number where it is not given; `doc_stride` to half of it.
 
     Raises:
         UserError: it cannot be loaded, or is no such model.
@@ -190,27 +194,33 @@ def load(
 
 def _load_checkpoint(path: str, overrides: Mapping[str, Any], defaults: Mapping[str, Any]) -> Model:
     config, tokenizer = _configuration(path), _tokenizer(path)
-    positions = getattr(config, "max_position_embeddings", 512)
-    if config.model_type in ("roberta", "xlm-roberta", "camembert"):  # their positions begin after that of the padding
-        positions -= config.pad_token_id + 1
-    longest = min(tokenizer.model_max_length, positions)
-    known = dict.fromkeys(Settings.model_fields) | {**defaults, **_head(config, path)}
-    known["max_length"] = min(known["max_length"] or longest, longest)
-    settings = _settings({**known, **overrides}, path)
 
     from distill.models import loading
     from distill.models.forward import default_device, freeze
+    from distill.models.shape import positions
     from distill.tasks.registry import load_task
 
-    task = load_task(settings.task, labels=settings.labels)
+    head = _head(config, path)
+    task = load_task(head["task"], labels=head["labels"])
     model = freeze(loading.from_pretrained(path, task)).to(default_device())
+    if type(model).__name__ not in config.architectures:  # the head of XLNetForQuestionAnswering is another one
+        raise UserError(
+            f"{path}: config.json: architectures: {config.architectures[0]}: its head would not be loaded: name a model"
+            f" saved as {type(model).__name__}"
+        )
+    longest = min(tokenizer.model_max_length, positions(model) or _LONGEST)
+    known = dict.fromkeys(Settings.model_fields) | {**defaults, **head}
+    known["max_length"] = min(known["max_length"] or longest, longest)
+    if known["doc_stride"] is not None:
+        known["doc_stride"] = min(known["doc_stride"], known["max_length"] // 2)
+    settings = _settings({**known, **overrides}, path)
     return Model(settings, tokenizer, torch_run(model, task))
 
 
 def _head(config: PretrainedConfig, path: str) -> dict[str, Any]:
     """Task and classes of a checkpoint, by its head."""
     name = (config.architectures or ["none"])[0]
-    if name.endswith("ForQuestionAnswering"):
+    if name.endswith(("ForQuestionAnswering", "ForQuestionAnsweringSimple")):  # the latter: XLNet's, XLM's
         return {"task": "qa", "labels": []}
     if not name.endswith("ForSequenceClassification"):
         raise UserError(
@@ -250,7 +260,7 @@ def _tokenizer(path: str) -> PreTrainedTokenizerFast:
         raise UserError(f"{path}: its tokenizer cannot be loaded ({_reason(error)})") from error
     if not tokenizer.is_fast:
         raise UserError(f"{path}: {type(tokenizer).__name__} is no fast tokenizer: name a model with a tokenizer.json")
-    return tokenizer
+    return with_token_types(tokenizer)
 
 
 def _reason(error: Exception) -> str:

@@ -7,9 +7,11 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
 from distill.models import attention_scores as scores
@@ -41,6 +43,8 @@ def forward_pass(
 ) -> Outputs:
     """One forward pass on the columns that this model takes (DistilBERT, for one, takes no token types).
 
+    Token types that the model has not are 0.
+
     Args:
         attention: also the attention scores (see `distill.models.attention_scores`; the model is switched to eager
             attention).
@@ -48,16 +52,18 @@ def forward_pass(
             them (positions, token types) it adds to these too.
     """
     accepted = _arguments(type(model))
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}
-    inputs = {name: value for name, value in inputs.items() if name in accepted}
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask") if name in batch and name in accepted}
+    if "token_type_ids" in batch and reads_token_types(model):
+        inputs["token_type_ids"] = token_types(model, batch["token_type_ids"])
     if embeddings is not None:
         del inputs["input_ids"]
         inputs["inputs_embeds"] = embeddings
     if not attention:
-        outputs = model(**inputs, output_hidden_states=hidden, return_dict=True)
+        with _repaired(model):
+            outputs = model(**inputs, output_hidden_states=hidden, return_dict=True)
         return Outputs(task.logits(outputs), outputs.hidden_states if hidden else None)
     scores.prepare(model)
-    with _uncompiled(model), scores.Scores() as layers:
+    with _uncompiled(model), _repaired(model), scores.Scores() as layers:
         outputs = model(**inputs, output_hidden_states=hidden, return_dict=True)
     return Outputs(task.logits(outputs), outputs.hidden_states if hidden else None, scores.check(layers.scores, model))
 
@@ -67,6 +73,35 @@ def _uncompiled(model: PreTrainedModel) -> contextlib.AbstractContextManager:
     if model._compiled_call_impl is None:
         return contextlib.nullcontext()  # set_stance imports the compiler
     return torch.compiler.set_stance("force_eager")
+
+
+def reads_token_types(model: PreTrainedModel) -> bool:
+    """Whether the model tells texts apart by token types: it takes them, and has more than one.
+
+    A RoBERTa has a single type; other types than 0 are outside its table. XLNet compares types and states no number.
+    """
+    count = getattr(model.config, "type_vocab_size", None)
+    return "token_type_ids" in _arguments(type(model)) and (count is None or count > 1)
+
+
+def token_types(model: PreTrainedModel, kinds: Tensor) -> Tensor:
+    """Token types (B, L) as the model has them: those outside its table become 0 (Funnel's tokenizer makes a third)."""
+    count = getattr(model.config, "type_vocab_size", None)
+    return kinds if count is None else torch.where(kinds < count, kinds, 0)
+
+
+class _LimitedFill(TorchFunctionMode):
+    """Fills with no value below the least of the tensor's dtype."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func is Tensor.masked_fill and len(args) == 3 and isinstance(args[2], float):
+            args = (*args[:2], max(args[2], torch.finfo(args[0].dtype).min))
+        return func(*args, **(kwargs or {}))
+
+
+def _repaired(model: PreTrainedModel) -> contextlib.AbstractContextManager:
+    """DeBERTa (the first) masks scores with float32's least number, which is outside bfloat16 under autocast."""
+    return _LimitedFill() if model.config.model_type == "deberta" else contextlib.nullcontext()
 
 
 @cache

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from distill.config.schema import Link, Model, Student
-from distill.errors import UserError
+from distill.errors import UserError, reason
 from distill.models import layer_maps, loading
+from distill.models.shape import with_layers
 from distill.runtime import checkpoints
 from distill.tasks.base import Task
 
@@ -24,6 +24,7 @@ def initial_student(
     teacher: Path,
     student: Path | None = None,
     where: str = "student",
+    say: loading.Say | None = None,
 ) -> PreTrainedModel:
     """The student before its first update.
 
@@ -35,6 +36,7 @@ def initial_student(
         teacher: folder of the fine-tuned teacher; read for `teacher_layers` only.
         student: folder of the fine-tuned student, where it exists already.
         where: the section's name, for error messages.
+        say: receives remarks on a checkpoint's head.
     """
     if init == "finetuned":
         checkpoints.load_check(student)
@@ -50,7 +52,7 @@ def initial_student(
     elif init == "random" and spec.path is not None:
         config = loading.configuration(spec.path, spec.revision, spec.config, where)
     else:
-        return loading.build(spec, task, tokenizer, seed, where)
+        return loading.build(spec, task, tokenizer, seed, where, say)
     config.update(task.model_fields())
     set_seed(seed)
     return task.auto_class().from_config(config, dtype=torch.float32)
@@ -97,16 +99,23 @@ def from_layers(
             f" {teacher.config.model_type}: give the student the teacher's model_type, or choose another init"
         )
     loading.check_fields(teacher.config, spec.config, where)
-    heads = spec.config.get("num_attention_heads", teacher.config.num_attention_heads)
-    if heads != teacher.config.num_attention_heads:
+    teacher_heads = getattr(teacher.config, "num_attention_heads", None)  # FNet has no attention
+    heads = spec.config.get("num_attention_heads", teacher_heads)
+    if heads != teacher_heads:
         raise UserError(
             f"params.yaml: {where}.model.config.num_attention_heads: {heads}, but teacher_layers copies"
-            f" {teacher.config.num_attention_heads} heads, whose weights mean nothing cut otherwise: leave it out"
+            f" {teacher_heads} heads, whose weights mean nothing cut otherwise: leave it out"
         )
     fields = {k: v for k, v in spec.config.items() if k not in ("model_type", "num_hidden_layers")}
-    config = copy.deepcopy(teacher.config)
-    config.update({"num_hidden_layers": len(layers), **fields})
-    student = task.auto_class().from_config(config, dtype=torch.float32)
+    try:
+        config = with_layers(teacher.config, layers, fields)
+        student = task.auto_class().from_config(config, dtype=torch.float32)
+    except Exception as error:  # shapes are checked all over transformers, by every kind of exception
+        raise UserError(
+            f"params.yaml: {where}.init: teacher_layers: a {teacher.config.model_type} of {len(layers)} of the"
+            f" teacher's {loading.num_layers(teacher.config)} layers cannot be built ({reason(error)}): choose another"
+            f" init, or correct {where}.model.config"
+        ) from error
     source = teacher.state_dict()
     target = student.state_dict()
     if not any(loading.LAYER.match(name) for name in target):
@@ -116,7 +125,14 @@ def from_layers(
     for name, tensor in target.items():
         origin = name
         if match := loading.LAYER.match(name):
-            origin = f"{match[1]}{layers[int(match[2])] - 1}{match[3]}"
+            layer = layers[int(match[2])]
+            origin = f"{match[1]}{layer - 1}{match[3]}"
+            if origin not in source:  # ModernBERT's first layer has no norm of its own
+                raise UserError(
+                    f"params.yaml: {where}.layers: {layers}: the teacher's layer {layer} has no {match[3][1:]}, which"
+                    f" layer {int(match[2]) + 1} of a {config.model_type} needs: let the teacher's layer {layer} be"
+                    " the student's first or leave it out"
+                )
         if origin not in source or source[origin].shape != tensor.shape:
             have = tuple(source[origin].shape) if origin in source else "nothing"
             raise UserError(

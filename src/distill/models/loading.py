@@ -7,7 +7,7 @@ import importlib
 import inspect
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrain
 from transformers.utils.logging import disable_progress_bar
 
 from distill.config.schema import Model
-from distill.data.loading.batches import MULTIPLE
-from distill.errors import UserError
-from distill.models.forward import forward_pass, in_eval
-from distill.runtime.checkpoints import tensor_hash
+from distill.data.loading import template
+from distill.errors import UserError, reason
+from distill.models import class_order
+from distill.models.forward import reads_token_types
+from distill.models.shape import FAMILY_FIELDS, check_sizes
+from distill.runtime.checkpoints import CHECKSUMS, check_index, seal, tensor_hash
 from distill.tasks.base import Task
 
 # The stages report what they load and save themselves. A checkpoint without the task's head is the usual case, and one
@@ -33,34 +35,44 @@ logging.getLogger("transformers.modeling_utils").addFilter(
 # Every encoder of transformers numbers its layers as `….layer.<i>.…` or `….layers.<i>.…`.
 LAYER = re.compile(r"^(.*\.layers?\.)(\d+)(\..*)$")
 
+#: Receives a remark for the user.
+Say = Callable[[str], None]
 
-def build(spec: Model, task: Task, tokenizer: PreTrainedTokenizerBase, seed: int, where: str) -> PreTrainedModel:
+
+def build(
+    spec: Model, task: Task, tokenizer: PreTrainedTokenizerBase, seed: int, where: str, say: Say | None = None
+) -> PreTrainedModel:
     """A model from a checkpoint, or of the given shape with random weights.
 
     Weights are float32 whatever the checkpoint stores: half-precision weights train to NaN.
 
     Args:
         where: the section's name, for error messages.
+        say: receives remarks on the checkpoint's head.
     """
     set_seed(seed)
     if spec.path is not None:
-        model = from_pretrained(spec.path, task, spec.revision, spec.config, where)
+        model = from_pretrained(spec.path, task, spec.revision, spec.config, where, say)
+        silence_padding(model, tokenizer.pad_token_id)
         source = f"path: {spec.path!r}"
     else:
         fields = {
             "vocab_size": len(tokenizer),
             "pad_token_id": tokenizer.pad_token_id,
             **task.model_fields(),
+            **FAMILY_FIELDS.get(spec.config["model_type"], {}),
             **spec.config,
         }
         kind = fields.pop("model_type")
         try:
             check_fields(AutoConfig.for_model(kind), spec.config, where)
-            model = task.auto_class().from_config(AutoConfig.for_model(kind, **fields), dtype=torch.float32)
+            config = AutoConfig.for_model(kind, **fields)
+            check_sizes(config, f"params.yaml: {where}.model.config", "correct it")
+            model = task.auto_class().from_config(config, dtype=torch.float32)
         except UserError:
             raise
         except Exception as error:  # shapes are checked all over transformers, by every kind of exception
-            raise UserError(f"params.yaml: {where}.model.config: {_reason(error)}: correct the shape") from error
+            raise UserError(f"params.yaml: {where}.model.config: {reason(error)}: correct the shape") from error
         source = "config"
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
@@ -72,7 +84,12 @@ def build(spec: Model, task: Task, tokenizer: PreTrainedTokenizerBase, seed: int
 
 
 def from_pretrained(
-    path: str, task: Task, revision: str | None = None, fields: dict[str, Any] | None = None, where: str = ""
+    path: str,
+    task: Task,
+    revision: str | None = None,
+    fields: dict[str, Any] | None = None,
+    where: str = "",
+    say: Say | None = None,
 ) -> PreTrainedModel:
     """Load a local folder or hub id, float32, without running any code that came with it.
 
@@ -80,15 +97,19 @@ def from_pretrained(
     transformers reads tensors and nothing else (``weights_only``).
 
     Args:
-        fields: fields of the configuration, in place of the checkpoint's.
+        fields: fields of the configuration, in place of the checkpoint's. `id2label` names the rows of its head.
         where: the section's name, for error messages; empty for a model that a stage has made.
+        say: receives remarks on the checkpoint's head.
 
     Raises:
-        UserError: it cannot be loaded, or its weights are not those of an encoder of this shape.
+        UserError: it cannot be loaded, its weights are not those of an encoder of this shape, or its head's classes are
+            others than the data's.
     """
-    configuration(path, revision, fields, where)
+    stored = configuration(path, revision, fields, where)
     # Models that a stage has made have the task's head; other checkpoints may have the head of another task.
-    fields = {**(task.model_fields() if where else {}), **(fields or {})}
+    head = task.model_fields() if where else {}
+    fields = {**(FAMILY_FIELDS.get(stored.model_type, {}) if where else {}), **(fields or {})}
+    fields = {**fields, **head} if "id2label" in head else {**head, **fields}
     with _readable(path, revision, where):
         model, report = task.auto_class().from_pretrained(
             path,
@@ -115,17 +136,70 @@ def from_pretrained(
             f"params.yaml: {where}.model: {path!r} has no weights for {len(missing)} parameters of the encoder"
             f" ({missing[0]}, …): they would be random: take from {where}.model.config what changes the shape"
         )
+    if where:
+        _fit_head(model, task, report, stored, path, where, say or (lambda text: None))
     return model
+
+
+def _fit_head(
+    model: PreTrainedModel,
+    task: Task,
+    report: Mapping[str, Any],
+    stored: PretrainedConfig,
+    path: str,
+    where: str,
+    say: Say,
+) -> None:
+    """Say that a head is new, or put the rows of the checkpoint's in the order of the data's classes."""
+    encoder = f"{model.base_model_prefix}."
+    new = {keys[0] for keys in report["mismatched_keys"]} | set(report["missing_keys"])
+    if new := sorted(name for name in new if not name.startswith(encoder)):
+        other = next((keys for keys in report["mismatched_keys"] if keys[0] in new), None)
+        why = f"its head has {other[1][0]} outputs, not {other[2][0]}" if other else f"it has none for task {task.name}"
+        say(f"{where}: {path!r}: {why}: a new head ({new[0]}, …) is drawn from the seed")
+        return
+    classes = list(task.model_fields().get("id2label", {}).values())
+    if len(classes) < 2:
+        return  # a number, or positions
+    try:
+        rows = class_order.named(stored.id2label)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"params.yaml: {where}.model: id2label of {path!r} cannot be read ({error}): give {where}.model.config one,"
+            f" as id2label: {{0: {classes[0]}, …}}"
+        ) from error
+    if len(rows) != len(classes):
+        raise UserError(
+            f"params.yaml: {where}.model: id2label of {path!r} names {len(rows)} classes, its head has {len(classes)}"
+            f" rows: give {where}.model.config one with all of them, as id2label: {{0: {classes[0]}, …}}"
+        )
+    if remark := class_order.arrange(model, rows, classes, path, where):
+        say(remark)
+
+
+def silence_padding(model: PreTrainedModel, pad_token_id: int | None) -> None:
+    """Make a MobileBERT see padding as it sees the end of a row: its tokens read their neighbours' embeddings.
+
+    Beyond a row's ends those are zeros, and the padding's are too in a model of random weights; only checkpoints that
+    were converted have others there, which no training touches.
+    """
+    if model.config.model_type == "mobilebert" and pad_token_id is not None:
+        with torch.no_grad():
+            model.get_input_embeddings().weight[pad_token_id] = 0.0
 
 
 def configuration(
     path: str, revision: str | None, fields: dict[str, Any] | None = None, where: str = ""
 ) -> PretrainedConfig:
     """The configuration of a local folder or hub id, without running any code that came with it."""
+    field = f"params.yaml: {where}.model" if where else path
+    fix = f"correct {where}.model.config, or name another checkpoint" if where else f"`dvc checkout {path}`"
+    check_index(Path(path), f"name another checkpoint in {where}.model.path" if where else fix)
     with _readable(path, revision, where):
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
     check_fields(config, fields or {}, where)
     config.update(fields or {})
+    check_sizes(config, f"{field}: {path!r}: config.json" if where else f"{path}/config.json", fix)
     return config
 
 
@@ -136,12 +210,7 @@ def _readable(path: str, revision: str | None, where: str) -> Iterator[None]:
     except Exception as error:  # damaged files, pickles with code, network trouble: each has exceptions of its own
         field = f"params.yaml: {where}.model.path: " if where else ""
         fix = "name a transformers checkpoint that is here, or can be downloaded" if where else f"`dvc checkout {path}`"
-        raise UserError(f"{field}cannot load {path!r} (revision {revision}): {_reason(error)}: {fix}") from error
-
-
-def _reason(error: Exception) -> str:
-    """The first sentence: transformers goes on with advice, such as to run code that came with a checkpoint."""
-    return re.split(r"(?<!\b[A-Z])\.\s+(?=[A-Z])", " ".join(str(error).split()))[0][:300]
+        raise UserError(f"{field}cannot load {path!r} (revision {revision}): {reason(error)}: {fix}") from error
 
 
 def check_fields(config: PretrainedConfig, fields: dict[str, Any], where: str) -> None:
@@ -158,58 +227,17 @@ def check_fields(config: PretrainedConfig, fields: dict[str, Any], where: str) -
             raise UserError(f"params.yaml: {where}.model.config.{name}: {config.model_type} has no such field")
 
 
-def check_window(model: PreTrainedModel, task: Task, tokens: int, token_id: int, where: str) -> None:
-    """Try the longest window once, before hours of training meet it.
-
-    Args:
-        tokens: length of the longest window.
-        token_id: any token that is not padding.
-        where: the section's name, for the error message.
-
-    Raises:
-        UserError: the model has fewer positions.
-    """
-    width = -(-tokens // MULTIPLE) * MULTIPLE
-    ids = torch.full((1, width), token_id, device=model.device)
-    try:
-        with torch.no_grad(), in_eval(model):
-            forward_pass(model, task, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
-    except (IndexError, RuntimeError) as error:
-        positions = getattr(model.config, "max_position_embeddings", "unknown")
-        raise UserError(
-            f"params.yaml: features.max_length: windows of {tokens} tokens, {width} in a batch, do not fit the {where}"
-            f" (max_position_embeddings {positions}; {_reason(error)}): lower features.max_length, or choose a model"
-            " with more positions"
-        ) from error
-
-
-def check_token_types(model: PreTrainedModel, columns: Sequence[str], where: str) -> None:
-    """Raise a UserError where the model tells two texts apart by token types and the features have none.
-
-    A vocabulary may be the same while the tokenizer is not: DistilBERT's makes no token types, BERT learnt with them.
-
-    Args:
-        columns: columns of the features.
-        where: the section's name, for the error message.
-    """
-    kinds = getattr(model.config, "type_vocab_size", 0) or 0
-    if kinds > 1 and "token_type_ids" not in columns:
-        raise UserError(
-            f"params.yaml: features.tokenizer.path: this tokenizer makes no token types, but the {where}"
-            f" ({model.config.model_type}) has {kinds} and tells the two texts apart by them: name its own tokenizer"
-        )
-
-
 def num_layers(config: PretrainedConfig) -> int:
     """Number of transformer layers."""
     return config.num_hidden_layers
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """A plain transformers checkpoint: configuration, safetensors, tokenizer."""
+    """A plain transformers checkpoint: configuration, safetensors, tokenizer; and hashes of these files."""
     model.config.name_or_path = ""  # the path it was built from differs between machines and runs
     model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    template.save(tokenizer, folder, typed=reads_token_types(model))
+    seal(folder, CHECKSUMS)
 
 
 def check_different(student: nn.Module, teacher: Mapping[str, str], source: Path, where: str = "student") -> None:

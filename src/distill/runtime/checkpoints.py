@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -17,35 +17,37 @@ from distill.errors import UserError
 from distill.runtime import json_text
 from distill.runtime.files import file_hash, files_below, write_text
 
-MANIFEST = "complete.json"
+#: What makes a training's checkpoint complete, and what an output's files are compared with when it is read.
+MANIFEST, CHECKSUMS = "complete.json", "checksums.json"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
-def seal(checkpoint: Path) -> None:
+def seal(checkpoint: Path, manifest: str = MANIFEST) -> None:
     """Declares a checkpoint complete: writes the size and hash of each of its files, atomically and last.
 
     Args:
         checkpoint: Folder whose files are all written and closed.
+        manifest: Name of the file to write; `CHECKSUMS` in an output of a stage.
     """
     files = {
         name: {"bytes": file.stat().st_size, "blake2b": file_hash(file)}
         for name, file in files_below(checkpoint)
-        if name != MANIFEST
+        if name != manifest
     }
-    write_text(checkpoint / MANIFEST, json.dumps({"files": files}, indent=2) + "\n")
+    write_text(checkpoint / manifest, json.dumps({"files": files}, indent=2) + "\n")
 
 
-def fault(checkpoint: Path) -> str | None:
+def fault(checkpoint: Path, manifest: str = MANIFEST) -> str | None:
     """Says why a checkpoint cannot be used: None where every file agrees with the manifest.
 
     Files that the manifest does not name are ignored.
     """
     try:
-        files = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))["files"]
+        files = json.loads((checkpoint / manifest).read_text(encoding="utf-8"))["files"]
     except FileNotFoundError:
-        return "it was not written to its end"
+        return "it was not written to its end" if manifest == MANIFEST else f"{manifest} is missing"
     except (ValueError, KeyError, TypeError):
-        return f"{MANIFEST} is damaged"
+        return f"{manifest} is damaged"
     for name, expected in files.items():
         file = checkpoint / name
         if not file.is_file():
@@ -90,9 +92,10 @@ def last_complete(folder: Path) -> Path | None:
 
 
 def load_check(folder: Path) -> None:
-    """Refuses a model folder whose weights cannot be loaded, before anything else is done.
+    """Refuses a model folder that a stage has made and whose files are not as they were written.
 
-    Opens the safetensors header, which states how many bytes must follow. Reads no tensor.
+    Opens the safetensors header, which states how many bytes must follow, and compares every file with the hash that
+    was stored with it: a flipped bit would make another student, silently.
 
     Raises:
         UserError: The folder, its config.json or its weights are missing, truncated or corrupted.
@@ -101,15 +104,34 @@ def load_check(folder: Path) -> None:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such model folder; {fix}")
     _read_object(folder / "config.json", fix)
-    index = folder / "model.safetensors.index.json"
     names = ["model.safetensors"]
-    if index.is_file():
-        shards = _read_object(index, fix).get("weight_map")
-        if not isinstance(shards, dict) or not shards:
-            raise UserError(f"{index}: corrupted (no weight_map); {fix}")
-        names = sorted(set(shards.values()))
+    if (folder / "model.safetensors.index.json").is_file():
+        names = check_index(folder, fix)
     for name in names:
         _check_weights(folder / name, fix)
+    if (problem := fault(folder, CHECKSUMS)) is not None:
+        raise UserError(f"{folder}: damaged: {problem}; {restore(folder)}")
+
+
+def check_index(folder: Path, fix: str) -> list[str]:
+    """The shards that the indices of a checkpoint name: none where it has no index.
+
+    Raises:
+        UserError: An index is damaged, or names anything else than a file beside it: transformers would open that.
+    """
+    shards: set[str] = set()
+    for name in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
+        index = folder / name
+        if not index.is_file():
+            continue
+        names = _read_object(index, fix).get("weight_map")
+        if not isinstance(names, dict) or not names:
+            raise UserError(f"{index}: corrupted (no weight_map); {fix}")
+        for tensor, shard in names.items():
+            if not isinstance(shard, str) or shard in ("", "..") or shard != PurePosixPath(shard).name:
+                raise UserError(f"{index}: weight_map: {tensor}: {shard!r}: no name of a file beside it; {fix}")
+        shards |= set(names.values())
+    return sorted(shards)
 
 
 def _check_weights(file: Path, fix: str) -> None:
@@ -141,6 +163,11 @@ def _read_object(file: Path, fix: str) -> dict:
     if not isinstance(content, dict):
         raise UserError(f"{file}: corrupted (not a JSON object); {fix}")
     return content
+
+
+def restore(path: Path) -> str:
+    """The fix for an output whose bytes have changed: DVC goes by the file's time, and sees nothing to do."""
+    return f"delete {path}, then run `dvc checkout {path}`, or `dvc repro --force` with the stage that makes it"
 
 
 def _step(path: Path) -> re.Match[str] | None:

@@ -89,6 +89,7 @@ def files_below(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def file_hash(file: Path) -> str:
+    """Hashes a file's bytes (blake2b, 32 hex digits)."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 

@@ -3,6 +3,9 @@
 A folder holds `offsets.npy`, int64 (rows + 1,): where each row's tokens begin; `meta.json`: what the outputs belong to,
 and the arrays; and for each array a folder of shards, `logits/00000.npy`, `logits/00001.npy` and so on. An
 array has one entry per real token or one per row, one after another without padding; a shard holds whole rows.
+
+`meta.json` has a hash of every file. A shard is compared with its own when it is first read, before any of its values
+is used: a flipped bit would make another student, silently. That reads each shard once more, and only those in use.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from distill.errors import UserError
-from distill.runtime.files import link_tree
+from distill.runtime.checkpoints import restore
+from distill.runtime.files import file_hash, link_tree
 
 # Large enough to be few, small enough to be copied and fetched one by one.
 SHARD_BYTES = 1 << 29
@@ -69,6 +73,7 @@ class _Shards:
     entries: np.ndarray
     bounds: list[int]
     mode: str
+    hashes: list[str] | None = None
     maps: dict[int, np.ndarray] = field(default_factory=dict)
 
     def file(self, number: int) -> Path:
@@ -104,9 +109,18 @@ class _Shards:
         """The entries of a row: a view (n, width) of the mapped file."""
         number = int(np.searchsorted(self.bounds, row, side="right")) - 1
         if number not in self.maps:
+            if self.hashes is not None and file_hash(self.file(number)) != self.hashes[number]:
+                raise UserError(
+                    f"{self.file(number)}: damaged: it does not have the content that was written (blake2b);"
+                    f" {restore(self.folder.parent)}"
+                )
             self.maps[number] = np.load(self.file(number), mmap_mode=self.mode)
         offset = self.entries[self.bounds[number]]
         return self.maps[number][self.entries[row] - offset : self.entries[row + 1] - offset]
+
+    def digest(self) -> list[str]:
+        """The hash of each file."""
+        return [file_hash(self.file(number)) for number in range(len(self.bounds) - 1)]
 
     def flush(self) -> None:
         for mapped in self.maps.values():
@@ -129,7 +143,10 @@ class Cache:
         for name, stored in meta["arrays"].items():
             array = Array(stored["width"], stored["per_token"], stored["dtype"])
             self.arrays[name] = array
-            self._shards[name] = _Shards(folder / name, array, array.entries(offsets), stored["bounds"], "r")
+            shards = _Shards(folder / name, array, array.entries(offsets), stored["bounds"], "r", stored["blake2b"])
+            if len(shards.hashes) != len(shards.bounds) - 1:
+                raise ValueError(f"{name}: {len(shards.hashes)} hashes for {len(shards.bounds) - 1} shards")
+            self._shards[name] = shards
 
     @classmethod
     def open(cls, folder: Path, identity: Mapping[str, str], stage: str = "predict_teacher") -> Cache:
@@ -153,6 +170,8 @@ class Cache:
                 raise ValueError(f"offsets.npy has {len(cache.offsets) - 1} rows, meta.json says {meta['rows']}")
             for shards in cache._shards.values():
                 shards.check()
+            if file_hash(folder / "offsets.npy") != meta["offsets_blake2b"]:
+                raise ValueError("offsets.npy does not have the content that was written")
         except (OSError, ValueError, EOFError, KeyError, TypeError, IndexError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{folder}: the teacher's predictions cannot be read ({reason}): {fix}") from error
@@ -254,8 +273,12 @@ class Writer:
         """
         self.flush()
         np.save(self.folder / "offsets.npy", self.offsets)
-        arrays = {name: asdict(array) | {"bounds": self._shards[name].bounds} for name, array in self.arrays.items()}
+        arrays = {
+            name: asdict(array) | {"bounds": self._shards[name].bounds, "blake2b": self._shards[name].digest()}
+            for name, array in self.arrays.items()
+        }
         content = {**meta, "rows": len(self.offsets) - 1, "tokens": int(self.offsets[-1]), "arrays": arrays}
+        content["offsets_blake2b"] = file_hash(self.folder / "offsets.npy")
         (self.folder / "meta.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     def flush(self) -> None:

@@ -45,8 +45,8 @@ class QuestionAnswering:
         return AutoModelForQuestionAnswering
 
     def model_fields(self) -> dict[str, Any]:
-        """None: the Auto class gives two outputs by itself."""
-        return {}
+        """Two outputs, start and end: a checkpoint may have the head of a task with more."""
+        return {"num_labels": self.channels}
 
     def logits(self, outputs: Any) -> Tensor:
         """Start and end logits stacked, (B, L, 2)."""

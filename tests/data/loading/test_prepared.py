@@ -15,6 +15,8 @@ from distill.data.features.preparation import write
 from distill.data.loading.prepared import Prepared
 from distill.data.loading.tokenizer import fingerprint, train
 from distill.errors import UserError
+from distill.runtime.files import file_hash
+from tests.helpers import bits
 
 CONTEXTS = [f"The tower of city {i} was painted green by mayor number {i}. " * (1 + i % 4) for i in range(12)]
 
@@ -115,6 +117,7 @@ def test_meta_counts(written, tokenizer):
             "answers_in_no_window": 0,
             "tokens_mean": round(sum(item["length"] for item in found) / len(found), 2),
             "tokens_max": max(item["length"] for item in found),
+            "blake2b": {name: file_hash(written / split / f"{name}.arrow") for name in ("examples", "features")},
         }
     assert meta["splits"]["train"]["extra_windows"] > 0
 
@@ -246,3 +249,27 @@ def test_missing_or_exchanged_tokenizer(copied):
     refused(path, "sha256", lambda: Prepared(copied).tokenizer())
     path.unlink()
     refused(path, "does not exist", lambda: Prepared(copied).tokenizer())
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("name", ["examples", "features"])
+def test_a_flipped_bit_is_refused(copied, split, name):
+    """With the file's old time: DVC does not look at it again."""
+    path = copied / split / f"{name}.arrow"
+    bits.flip(path, words=b"green" if name == "examples" else None)
+    opened = Prepared(copied)
+    with pytest.raises(UserError) as caught:
+        getattr(opened, name)(split)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ") and "damaged" in message and "\n" not in message
+    other = "examples" if name == "features" else "features"
+    assert len(getattr(opened, other)(split))
+
+
+def test_a_file_is_hashed_once(written, monkeypatch):
+    read = []
+    monkeypatch.setattr("distill.data.loading.prepared.file_hash", lambda path: read.append(path) or file_hash(path))
+    opened = Prepared(written)
+    for _ in range(3):
+        opened.features("train")
+    assert read == [written / "train" / "features.arrow"]

@@ -9,7 +9,7 @@ from distill.errors import UserError
 from distill.methods.shared.filters import FilterBank, FilterTraining, check_match, selected_layers
 from distill.models.forward import in_eval
 from distill.tasks.registry import load_task
-from tests.helpers import reference, text, tiny
+from tests.helpers import bits, reference, text, tiny
 
 TASK = load_task("qa")
 
@@ -113,7 +113,8 @@ def test_more_padding_changes_no_loss():
 def test_a_saved_bank_comes_back_without_heads(tmp_path, nonlinear):
     bank = FilterBank([1, 3], 8, 5, nonlinear, "relu")
     bank.save(tmp_path / "bank")
-    assert {path.name for path in (tmp_path / "bank").iterdir()} == {"config.json", "filters.safetensors"}
+    files = ["checksums.json", "config.json", "filters.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "bank").iterdir()) == files
     again = FilterBank.load(tmp_path / "bank")
     hidden = tuple(torch.randn(2, 4, 8) for _ in range(4))
     for a, b in zip(bank(hidden), again(hidden), strict=True):
@@ -121,11 +122,13 @@ def test_a_saved_bank_comes_back_without_heads(tmp_path, nonlinear):
     assert (again.layers, again.width, again.output_dim) == ([1, 3], 8, 5)
     assert (again.nonlinear, again.activation) == (nonlinear, "relu")
     bank.save(tmp_path / "twice")
-    for name in ("config.json", "filters.safetensors"):
+    for name in files:
         assert (tmp_path / "bank" / name).read_bytes() == (tmp_path / "twice" / name).read_bytes()
 
 
-@pytest.mark.parametrize("damage", ["no folder", "cut weights", "no weights", "cut config", "foreign config", "other"])
+@pytest.mark.parametrize(
+    "damage", ["no folder", "cut weights", "no weights", "cut config", "foreign config", "other", "flipped bit"]
+)
 def test_damaged_banks_give_one_line_with_the_fix(tmp_path, damage):
     folder = tmp_path / "bank"
     FilterBank([1], 8, 5, False, "relu").save(folder)
@@ -140,6 +143,8 @@ def test_damaged_banks_give_one_line_with_the_fix(tmp_path, damage):
         config.write_text(config.read_text()[:-5])
     elif damage == "foreign config":
         config.write_text("[]")
+    elif damage == "flipped bit":
+        bits.flip(weights)
     else:
         config.write_text(json.dumps(json.loads(config.read_text()) | {"output_dim": 6}))
     with pytest.raises(UserError) as caught:

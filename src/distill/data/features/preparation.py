@@ -13,10 +13,11 @@ import pyarrow as pa
 from transformers import PreTrainedTokenizerFast
 
 from distill.data.features import question_features, text_features
+from distill.data.loading import template
 from distill.data.loading.tokenizer import fingerprint
 from distill.data.sources.squad_json import Row
 from distill.errors import UserError
-from distill.runtime.files import publish, write_text
+from distill.runtime.files import file_hash, publish, write_text
 
 _STRINGS = ("id", "title", "context", "question")
 _ANSWERS = pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(pa.int32()))])
@@ -51,7 +52,8 @@ def write(
         sha256 of tokenizer.json) and splits, each with examples, answerable, articles (those with a title), features,
         extra_windows (features beyond one a question), windowed_questions (those with several),
         answers_in_no_window (cut by the edge of every window, or dropped by the tokenizer; their
-        features are labelled as unanswerable), tokens_mean and tokens_max (of a feature).
+        features are labelled as unanswerable), tokens_mean and tokens_max (of a feature), blake2b (content hashes of
+        the two files).
 
     Raises:
         UserError: a question too long for its window.
@@ -84,7 +86,8 @@ def write_texts(
 
     Returns:
         As `write`, without doc_stride; each split has examples, features (as many), truncated (texts that were cut),
-        labels (how often each class occurs, in order; for regression least and greatest), tokens_mean and tokens_max.
+        labels (how often each class occurs, in order; for regression least and greatest), tokens_mean, tokens_max and
+        blake2b.
 
     Raises:
         UserError: a length that leaves no room for a text.
@@ -135,7 +138,7 @@ def _write(
         # Truncation and padding of the last call would be saved as part of tokenizer.json.
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
-        tokenizer.save_pretrained(building / "tokenizer")
+        template.save(tokenizer, building / "tokenizer")
         saved = (building / "tokenizer" / "tokenizer.json").read_bytes()
         meta["tokenizer"] = {
             "vocab_size": len(tokenizer),
@@ -149,7 +152,8 @@ def _write(
                 counts = write_split(building / split, rows, partial(on_batch, split) if on_batch else None)
             except UserError as error:
                 raise UserError(f"{split} split: {error}") from error
-            meta["splits"][split] = counts
+            hashes = {name: file_hash(building / split / f"{name}.arrow") for name in ("examples", "features")}
+            meta["splits"][split] = counts | {"blake2b": hashes}
         write_text(building / "meta.json", json.dumps(meta, indent=2, ensure_ascii=False) + "\n")
         publish(building, folder)
     finally:

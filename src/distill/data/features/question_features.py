@@ -13,6 +13,7 @@ import pyarrow as pa
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from distill.data.loading.template import Template
 from distill.data.sources.squad_json import Row, show
 from distill.errors import UserError
 
@@ -74,37 +75,6 @@ def encode(
         yield encoder.batch(rows[start : start + batch_size], start)
 
 
-class _Template:
-    """What the tokenizer puts around and between two texts, learnt from two texts of one token each.
-
-    Attributes:
-        ids, kinds: int64, (special tokens,): ids and token types of the special tokens, in order.
-        sizes: int64, (3,): numbers of special tokens before the question, between both texts and after the context.
-        question, context: token types of the two texts.
-        cls: place of [CLS] among the special tokens.
-    """
-
-    def __init__(self, state: dict, cls_id: int):
-        word = {"type": "WordLevel", "vocab": {"x": 0}, "unk_token": "x"}
-        plain = state | {"model": word, "normalizer": None, "pre_tokenizer": None, "added_tokens": []}
-        text = Tokenizer.from_str(json.dumps(plain | {"post_processor": None})).encode("x")
-        pair = Tokenizer.from_str(json.dumps(plain)).post_process(text, text, add_special_tokens=True)
-        owner = np.array([-1 if number is None else number for number in pair.sequence_ids])
-        first, second = np.flatnonzero(owner >= 0)
-        if owner[first] == 1:
-            raise UserError("features.tokenizer: puts the second text first; name the tokenizer of a BERT-like encoder")
-        special = owner < 0
-        self.ids, self.kinds = (np.array(values)[special] for values in (pair.ids, pair.type_ids))
-        self.sizes = np.array([first, second - first - 1, len(owner) - second - 1])
-        self.question, self.context = pair.type_ids[first], pair.type_ids[second]
-        if cls_id not in self.ids:
-            raise UserError(
-                "features.tokenizer: adds no cls token to a text, which questions without an answer need; name an"
-                " encoder's tokenizer"
-            )
-        self.cls = self.ids.tolist().index(cls_id)
-
-
 class _Texts:
     """Tokens of several texts, one text after another.
 
@@ -162,7 +132,12 @@ class _Encoder:
         self.max_length, self.doc_stride = max_length, doc_stride
         self.schema = schema(tokenizer)
         state = json.loads(tokenizer.backend_tokenizer.to_str()) | {"padding": None, "truncation": None}
-        self.template = _Template(state, tokenizer.cls_token_id)
+        self.template = Template(tokenizer, pair=True)
+        if self.template.cls is None:
+            raise UserError(
+                "features.tokenizer: adds no cls token to a text, which questions without an answer need; name an"
+                " encoder's tokenizer"
+            )
         # Questions and contexts are tokenised alone and joined below.
         self.splitter = Tokenizer.from_str(json.dumps(state | {"post_processor": None}))
 
@@ -242,8 +217,8 @@ class _Encoder:
         index = np.arange(ends[-1]) + np.repeat(starts.ravel() - ends + sizes.ravel(), sizes.ravel())
         no_context = np.full(special + question_tokens, -1)
         kinds = [
-            np.full(question_tokens, self.template.question),
-            np.full(len(contexts.ids), self.template.context),
+            np.full(question_tokens, self.template.texts[0]),
+            np.full(len(contexts.ids), self.template.texts[1]),
         ]
         pools = {
             "input_ids": (self.template.ids, questions.ids, contexts.ids),

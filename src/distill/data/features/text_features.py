@@ -10,6 +10,7 @@ import pyarrow as pa
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from distill.data.loading.template import Template
 from distill.data.sources.squad_json import Row
 from distill.errors import UserError
 
@@ -52,9 +53,11 @@ def encode(
         (one batch per `batch_size` texts in the rows' order with the columns of `schema`, how many of them were cut)
 
     Raises:
-        UserError: `max_length` leaves no room for two tokens beside the special ones.
+        UserError: `max_length` leaves no room for two tokens beside the special ones, or the tokenizer does not put its
+            cls token in front, or nothing between two texts.
     """
     pair = any(row["text_pair"] is not None for row in rows[:1])
+    _check_template(tokenizer, pair)
     special = tokenizer.num_special_tokens_to_add(pair=pair)
     if max_length < special + 2:
         raise UserError(
@@ -80,6 +83,22 @@ def encode(
             arrays["token_type_ids"] = _flat(offsets, [item.type_ids for item in encodings], np.int8)
         batch = pa.RecordBatch.from_arrays([arrays[name] for name in columns.names], schema=columns)
         yield batch, sum(bool(item.overflowing) for item in encodings)
+
+
+def _check_template(tokenizer: PreTrainedTokenizerFast, pair: bool) -> None:
+    """A head reads the state of the first token, which must be one that no text has."""
+    template = Template(tokenizer, pair)
+    if template.cls is None or template.cls >= template.sizes[0]:
+        raise UserError(
+            f"features.tokenizer: puts no cls token ({tokenizer.cls_token}) in front of a text, where the heads of"
+            " classification and regression read: name the tokenizer of a BERT-like encoder (a tokenizer.json with a"
+            " post_processor that adds it)"
+        )
+    if not all(template.sizes[1:-1]):
+        raise UserError(
+            "features.tokenizer: puts no separator between two texts, which a model cannot tell apart then: name the"
+            " tokenizer of a BERT-like encoder (a tokenizer.json with a post_processor that adds it)"
+        )
 
 
 def _flat(offsets: pa.Array, values: list[list[int]], kind: type) -> pa.Array:

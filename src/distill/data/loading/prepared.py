@@ -21,7 +21,8 @@ from transformers import PreTrainedTokenizerFast
 
 from distill.data.loading.tokenizer import load as load_tokenizer
 from distill.errors import UserError
-from distill.runtime.files import tree_hash
+from distill.runtime.checkpoints import restore
+from distill.runtime.files import file_hash
 
 if TYPE_CHECKING:
     import datasets
@@ -47,16 +48,25 @@ class Prepared:
 
     Raises:
         UserError: the folder or meta.json is missing or damaged.
+
+    A split's file is compared with its stored hash when it is opened for the first time: a flipped bit would make
+    another model, silently.
     """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
+        self._hashes: dict[Path, str] = {}
         path = self.folder / "meta.json"
         try:
             self.meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             self._sizes = {
                 split: {"examples": counts["examples"], "features": counts["features"]}
                 for split, counts in self.meta["splits"].items()
+            }
+            self._stored = {
+                self.folder / split / f"{name}.arrow": counts["blake2b"][name]
+                for split, counts in self.meta["splits"].items()
+                for name in ("examples", "features")
             }
         except FileNotFoundError:
             self._fail(path, "does not exist")
@@ -82,7 +92,7 @@ class Prepared:
 
     def trained_on(self) -> str:
         """Hash of the training features; artifacts made from them store it and are refused with other features."""
-        return tree_hash(self.folder / "train" / "features.arrow")
+        return file_hash(self.folder / "train" / "features.arrow")
 
     def ragged(self, split: str) -> Ragged:
         """Returns the layout of a split's tokens, for arrays with one entry per token."""
@@ -105,7 +115,17 @@ class Prepared:
         expected = self._sizes[split][name]
         if len(dataset) != expected:
             self._fail(path, f"is cut off: {len(dataset)} rows instead of {expected}")
+        if self._hash(path) != self._stored[path]:
+            raise UserError(
+                f"{path}: damaged: it does not have the content that was written (blake2b); {restore(self.folder)}"
+            )
         return dataset
+
+    def _hash(self, path: Path) -> str:
+        """The content hash of a file, computed once."""
+        if path not in self._hashes:
+            self._hashes[path] = file_hash(path)
+        return self._hashes[path]
 
     def _fail(self, path: Path, problem: str) -> NoReturn:
         raise UserError(f"{path}: {problem}; run dvc repro prepare")

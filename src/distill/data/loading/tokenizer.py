@@ -8,6 +8,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, models, trainers
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
+from distill.data.loading.template import with_token_types
 from distill.errors import UserError
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -70,7 +71,7 @@ def load(path: str, revision: str | None = None) -> PreTrainedTokenizerFast:
         revision: commit, tag or branch of the hub repository, or None.
 
     Returns:
-        The tokenizer.
+        The tokenizer, which makes token types where its template has them.
 
     Raises:
         UserError: it cannot be loaded, is not a fast one, lacks a [CLS], separator or padding token, or has only
@@ -93,7 +94,7 @@ def load(path: str, revision: str | None = None) -> PreTrainedTokenizerFast:
             raise UserError(f"{field}: has no {token}, which questions need; name an encoder's tokenizer")
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # loaded from a folder without its vocabulary
         raise UserError(f"{field}: has no vocabulary but special tokens; name a folder with tokenizer.json")
-    return tokenizer
+    return with_token_types(tokenizer)
 
 
 def fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:

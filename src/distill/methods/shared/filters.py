@@ -15,6 +15,7 @@ from distill.config.params import Params
 from distill.errors import UserError
 from distill.models.forward import forward_pass, freeze, in_eval
 from distill.models.layer_maps import Counts
+from distill.runtime import checkpoints
 from distill.signals.teacher import CachedStates
 from distill.tasks.base import Task
 from distill.training.objective import Objective
@@ -66,12 +67,13 @@ class FilterBank(nn.Module):
         return [f(hidden[layer]) for layer, f in zip(self.layers, self.filters, strict=True)]
 
     def save(self, folder: Path) -> None:
-        """`filters.safetensors` and `config.json`; task heads are not part of a bank."""
+        """`filters.safetensors`, `config.json` and their hashes; task heads are not part of a bank."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / "filters.safetensors")
         names = ("layers", "width", "output_dim", "nonlinear", "activation")
         text = json.dumps({name: getattr(self, name) for name in names}, indent=2)
         (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+        checkpoints.seal(folder, checkpoints.CHECKSUMS)
 
     @classmethod
     def load(cls, folder: Path) -> FilterBank:
@@ -81,12 +83,15 @@ class FilterBank(nn.Module):
             UserError: files are missing or damaged.
         """
         try:
+            if problem := checkpoints.fault(folder, checkpoints.CHECKSUMS):
+                raise ValueError(problem)
             bank = cls(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
             bank.load_state_dict(load_file(folder / "filters.safetensors"))
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"{folder}: the filters cannot be read ({reason}): run `dvc checkout {folder}`, or `dvc repro`"
+                f"{folder}: the filters cannot be read ({reason}): run `dvc checkout {folder}`, or `dvc repro`; if"
+                f" that changes nothing, {checkpoints.restore(folder)}"
             ) from error
         return bank
 
