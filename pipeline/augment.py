@@ -12,7 +12,7 @@ from distill.augmentation import masked_lm, word_replacement
 from distill.data.loading.prepared import Prepared
 from distill.models import acceleration
 from distill.models.forward import default_device, freeze
-from distill.runtime import checkpoints
+from distill.runtime import checkpoints, json_text
 from distill.runtime.files import tree_hash, write_text
 from distill.runtime.progress import bar
 from pipeline.launch.run import run_stage
@@ -79,7 +79,7 @@ def part(augmenter: word_replacement.Augmenter, rows: pa.Table, start: int, coun
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, copies.schema) as stream:
             stream.write_table(copies)
         write_text(done, json.dumps({"replaced": replaced}))
-    return json.loads(done.read_text(encoding="utf-8"))["replaced"]
+    return json_text.parse(done.read_text(encoding="utf-8"))["replaced"]
 
 
 def write(path: Path, originals: pa.Table, parts: Path) -> int:

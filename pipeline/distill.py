@@ -6,7 +6,6 @@ The method's signals come from data/signals/<method> alone: see stage signals.
 from __future__ import annotations
 
 import functools
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from distill.methods.base import Distillation, Method, Setup
 from distill.methods.shared.filters import FilterBank
 from distill.models import loading
 from distill.models.initialization import initial_student
-from distill.runtime import checkpoints
+from distill.runtime import checkpoints, json_text
 from distill.runtime.files import link_tree
 from distill.signals.cache import Cache
 from distill.signals.manifest import Manifest
@@ -227,7 +226,7 @@ def augmented(run: Run) -> datasets.Dataset:
     try:
         if problem := checkpoints.fault(folder, checkpoints.CHECKSUMS):
             raise ValueError(problem)
-        made_from = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["data"]
+        made_from = json_text.parse((folder / "meta.json").read_text(encoding="utf-8"))["data"]
         features = datasets.Dataset.from_file(str(folder / "features.arrow"))
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{folder}: cannot be read ({error}): {fix}") from error

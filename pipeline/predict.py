@@ -6,13 +6,12 @@ The logits go to data/teacher. The hidden states that methods read (stage plan) 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from distill.errors import UserError
 from distill.models import loading
 from distill.models.predict import layout
-from distill.runtime import checkpoints
+from distill.runtime import checkpoints, json_text
 from distill.signals import states, writer
 from distill.signals.cache import Array, complete, link_arrays
 from distill.signals.states import Choice, Reads
@@ -76,7 +75,7 @@ def planned() -> dict[str, Reads]:
     """
     file = artifacts.STATES
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json_text.parse(file.read_text(encoding="utf-8"))
         return {name: Reads(*(tuple(layers[kind]) for kind in states.KINDS)) for name, layers in content.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: cannot be read ({error}): run `dvc repro plan`") from error

@@ -8,13 +8,12 @@ no more than this folder.
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from distill.errors import UserError
-from distill.runtime import checkpoints
+from distill.runtime import checkpoints, json_text
 from distill.runtime.files import link_tree, tree_hash
 from distill.signals.cache import link_arrays
 from distill.signals.manifest import Manifest, Request
@@ -74,7 +73,7 @@ def requested() -> dict[str, Request]:
         UserError: the file of stage plan cannot be read.
     """
     try:
-        content = json.loads(artifacts.REQUESTS.read_text(encoding="utf-8"))
+        content = json_text.parse(artifacts.REQUESTS.read_text(encoding="utf-8"))
         return {name: Request.from_json(values) for name, values in content.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{artifacts.REQUESTS}: cannot be read ({error}): run `dvc repro plan`") from error
@@ -126,7 +125,7 @@ def read_meta(folder: Path, stage: str = "predict_teacher") -> dict[str, Any]:
         UserError: it cannot be read.
     """
     try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        meta = json_text.parse((folder / "meta.json").read_text(encoding="utf-8"))
         return meta | {"teacher": str(meta["teacher"]), "arrays": dict(meta["arrays"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(

@@ -8,7 +8,6 @@ the scores.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 
 from distill.config.params import Params
 from distill.config.values import pick
+from distill.runtime import json_text
 from distill.tracking.records import Dataset, Details, Parent
 from distill.tracking.saved_view import View
 from pipeline.process.hashes import dvc_md5
@@ -91,7 +91,7 @@ def parent(params: Params) -> Parent:
 def _datasets(params: Params, splits: Mapping[str, str], prepared: Path) -> Iterator[Dataset]:
     import pyarrow as pa  # loaded already where there is prepared data
 
-    meta = json.loads((prepared / "meta.json").read_text(encoding="utf-8"))
+    meta = json_text.parse((prepared / "meta.json").read_text(encoding="utf-8"))
     for split, context in splits.items():
         if split not in meta["splits"]:
             continue

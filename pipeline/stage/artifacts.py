@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distill.errors import UserError
+from distill.runtime import json_text
 from pipeline.process.records import record_file
 from pipeline.stage import paths
 from pipeline.stage.definition import Definition
@@ -54,7 +55,7 @@ def unneeded(definition: Definition) -> str | None:
 
 def _needed(path: Path) -> bool:
     try:
-        return bool(json.loads(path.read_text(encoding="utf-8"))["needed"])
+        return bool(json_text.parse(path.read_text(encoding="utf-8"))["needed"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({error}): run `dvc repro plan`") from error
 

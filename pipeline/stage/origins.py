@@ -9,7 +9,6 @@ content changes, and the stage itself refuses a folder that has changed since.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from distill.config.params import Params
 from distill.config.references import ROLES, with_commits
 from distill.errors import UserError
+from distill.runtime import json_text
 
 FOLDER = Path("data/inputs")
 
@@ -34,12 +34,12 @@ def read(role: str) -> dict[str, dict[str, Any]]:
     """
     path = file(role)
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = json_text.parse(path.read_text(encoding="utf-8"))
         if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
             raise ValueError("no mapping of mappings")
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}): delete it and run `dvc repro inputs`") from None
     return entries
 

@@ -43,18 +43,19 @@ def fault(checkpoint: Path, manifest: str = MANIFEST) -> str | None:
     Files that the manifest does not name are ignored.
     """
     try:
-        files = json.loads((checkpoint / manifest).read_text(encoding="utf-8"))["files"]
+        files = json_text.parse((checkpoint / manifest).read_text(encoding="utf-8"))["files"]
+        entries = [(str(name), int(entry["bytes"]), str(entry["blake2b"])) for name, entry in files.items()]
     except FileNotFoundError:
         return "it was not written to its end" if manifest == MANIFEST else f"{manifest} is missing"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return f"{manifest} is damaged"
-    for name, expected in files.items():
+    for name, size, content in entries:
         file = checkpoint / name
         if not file.is_file():
             return f"{name} is missing"
-        if (size := file.stat().st_size) != expected["bytes"]:
-            return f"{name} has {size:,} bytes instead of {expected['bytes']:,}"
-        if file_hash(file) != expected["blake2b"]:
+        if file.stat().st_size != size:
+            return f"{name} has {file.stat().st_size:,} bytes instead of {size:,}"
+        if file_hash(file) != content:
             return f"{name} does not have the content that was written"
     return None
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from distill.errors import UserError
+from distill.runtime import json_text
 from distill.runtime.checkpoints import restore
 from distill.runtime.files import file_hash, link_tree
 
@@ -162,7 +163,7 @@ class Cache:
         """
         fix = f"run `dvc checkout {folder}` (in a fresh clone `dvc pull {folder}`), or `dvc repro {stage}`"
         try:
-            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+            meta = json_text.parse((folder / "meta.json").read_text(encoding="utf-8"))
             if not isinstance(meta, dict) or not all(isinstance(meta.get(name), str) for name in IDENTITY):
                 raise ValueError("meta.json does not say what they belong to")
             cache = cls(folder, meta, np.load(folder / "offsets.npy"))
@@ -234,7 +235,7 @@ class Writer:
         self.done = 0
         # Rebuild anything that cannot be resumed.
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, EOFError):
-            mark = json.loads(self.done_file.read_text(encoding="utf-8"))
+            mark = json_text.parse(self.done_file.read_text(encoding="utf-8"))
             for shards in self._shards.values():
                 shards.check()
             if mark["parts"] == part[1]:
@@ -295,7 +296,7 @@ def link_arrays(source: Path, target: Path, names: Iterable[str]) -> None:
         target: folder to make.
         names: arrays of `source`.
     """
-    meta = json.loads((source / "meta.json").read_text(encoding="utf-8"))
+    meta = json_text.parse((source / "meta.json").read_text(encoding="utf-8"))
     names = sorted(names)
     for name in names:
         link_tree(source / name, target / name)

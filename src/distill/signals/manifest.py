@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import UserError
+from distill.runtime import json_text
 from distill.signals.states import Reads
 
 MANIFEST = "signals.json"
@@ -84,7 +85,7 @@ class Manifest:
             UserError: it is missing or damaged.
         """
         try:
-            return cls(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+            return cls(**json_text.parse((folder / MANIFEST).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise UserError(
                 f"{folder}/{MANIFEST}: cannot be read ({error}): run `dvc checkout {folder}` (in a fresh clone"

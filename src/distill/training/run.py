@@ -11,7 +11,7 @@ from typing import Any, Self
 import datasets
 
 from distill.config.schema import Runtime, Training
-from distill.runtime import csv_files
+from distill.runtime import csv_files, json_text
 from distill.training.objective import Objective
 
 
@@ -103,7 +103,7 @@ class Result:
     @classmethod
     def read(cls, path: Path) -> Self:
         """What `write` wrote."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        return cls(**json_text.parse(path.read_text(encoding="utf-8")))
 
 
 def join(results: Sequence[Result], column: str | None = None) -> Result:

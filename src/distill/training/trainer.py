@@ -22,7 +22,7 @@ from transformers import TrainerCallback, TrainingArguments, set_seed
 from distill.data.loading.batches import Collator, EpochSampler, Rows, padding
 from distill.errors import UserError
 from distill.models import acceleration
-from distill.runtime import allocator, checkpoints, distributed
+from distill.runtime import allocator, checkpoints, distributed, json_text
 from distill.runtime.files import publish
 from distill.runtime.progress import bar
 from distill.training.hf_trainer import ObjectiveTrainer
@@ -210,7 +210,7 @@ def check_weights(model: nn.Module, step: int) -> None:
 
 def _best_is_lost(folder: Path, resume: Path, metric: str) -> bool:
     """Whether `best` lacks the best weights that training scored before this checkpoint."""
-    history = json.loads((resume / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    history = json_text.parse((resume / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
     scores = [entry[f"selection_{metric}"] for entry in history if f"selection_{metric}" in entry]
     best = read_best(folder)
     return bool(scores) and (best is None or best[0]["score"] < max(scores))
@@ -221,7 +221,7 @@ def read_best(folder: Path) -> tuple[dict, Path] | None:
     sealed = folder / "best"
     if not checkpoints.is_complete(sealed):
         return None
-    return json.loads((sealed / "scores.json").read_text(encoding="utf-8")), sealed / "weights.safetensors"
+    return json_text.parse((sealed / "scores.json").read_text(encoding="utf-8")), sealed / "weights.safetensors"
 
 
 def save_weights(model: nn.Module, path: Path) -> None:

@@ -11,7 +11,6 @@ alone retrains nothing.
 """
 
 import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -21,6 +20,7 @@ from transformers import PreTrainedTokenizerFast
 
 from distill.data.loading.tokenizer import load as load_tokenizer
 from distill.errors import UserError
+from distill.runtime import json_text
 from distill.runtime.checkpoints import restore
 from distill.runtime.files import file_hash
 
@@ -58,7 +58,7 @@ class Prepared:
         self._hashes: dict[Path, str] = {}
         path = self.folder / "meta.json"
         try:
-            self.meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            self.meta: dict[str, Any] = json_text.parse(path.read_text(encoding="utf-8"))
             self._sizes = {
                 split: {"examples": counts["examples"], "features": counts["features"]}
                 for split, counts in self.meta["splits"].items()

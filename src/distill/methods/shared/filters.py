@@ -15,7 +15,7 @@ from distill.config.params import Params
 from distill.errors import UserError
 from distill.models.forward import forward_pass, freeze, in_eval
 from distill.models.layer_maps import Counts
-from distill.runtime import checkpoints
+from distill.runtime import checkpoints, json_text
 from distill.signals.teacher import CachedStates
 from distill.tasks.base import Task
 from distill.training.objective import Objective
@@ -85,7 +85,7 @@ class FilterBank(nn.Module):
         try:
             if problem := checkpoints.fault(folder, checkpoints.CHECKSUMS):
                 raise ValueError(problem)
-            bank = cls(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
+            bank = cls(**json_text.parse((folder / "config.json").read_text(encoding="utf-8")))
             bank.load_state_dict(load_file(folder / "filters.safetensors"))
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
