@@ -221,7 +221,7 @@ def test_a_kill_while_the_mark_is_written_leaves_the_one_before(tmp_path, monkey
     writer = Writer(tmp_path, OFFSETS, ARRAYS)
     writer.mark(3)
 
-    def cut_off(path, text):
+    def cut_off(path, text, encoding):
         path.write_bytes(text.encode()[:5])
         raise KeyboardInterrupt
 

@@ -1,5 +1,7 @@
 """Texts and pairs as tokens: as transformers makes them, cut where it cuts, stored without padding."""
 
+import hashlib
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -100,6 +102,11 @@ def test_prepared_texts_come_back_with_counts(tmp_path, wordpiece):
         assert opened.features(split).to_list() == encoded(rows, wordpiece, 16)[0]
     lengths = np.asarray(opened.features("train")["length"])
     assert opened.ragged("train").offsets.tolist() == [0, *lengths.cumsum()]
+    hashes = meta["splits"]["train"].pop("blake2b")
+    files = {name: tmp_path / f"p/train/{name}.arrow" for name in ("examples", "features")}
+    assert hashes == {
+        name: hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest() for name, file in files.items()
+    }
     assert meta["splits"]["train"] == {
         "examples": 4,
         "features": 4,
