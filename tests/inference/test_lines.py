@@ -8,6 +8,8 @@ import tempfile
 import threading
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from distill.errors import UserError
 from distill.inference import lines
@@ -36,7 +38,7 @@ def told(capsys, *content: bytes | str | dict) -> list[dict]:
             lines.answer(io.TextIOWrapper(file), ("question", "context"), ("more",), ask)
         except UserError as raised:
             error = [{"raised": str(raised)}]
-    return [json.loads(line, parse_constant=pytest.fail) for line in capsys.readouterr().out.splitlines()] + error
+    return [json.loads(line, parse_constant=pytest.fail) for line in capsys.readouterr().out.split("\n")[:-1]] + error
 
 
 @pytest.mark.parametrize(
@@ -163,3 +165,35 @@ def test_blocks_of_a_file_are_full(tmp_path):
     file.write_bytes(b"".join(b"%d %s\n" % (i, b"x" * 3_000) for i in range(200)))
     with file.open() as stream:
         assert [len(block) for block in lines.blocks(stream, size=64)] == [64, 64, 64, 8]
+
+
+WORDS = st.sampled_from(["", " ", "long", "\ud800"])
+VALUES = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.sampled_from(["", " ", "long", "\ud800"])
+    ),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=4,
+)
+FIELDS = st.sampled_from(["question", "context", "more", "id", "other"])
+WILD = st.one_of(
+    st.binary(max_size=30),
+    VALUES.map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass")),
+    st.dictionaries(FIELDS, VALUES, max_size=5).map(lambda row: json.dumps(row).encode("utf-8", "surrogatepass")),
+    st.dictionaries(FIELDS, st.text(), max_size=5).map(lambda row: json.dumps(row, ensure_ascii=False))
+    .map(lambda line: line.encode("utf-8", "surrogatepass")),
+)  # fmt: skip
+
+
+@given(st.lists(WILD, max_size=6))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_bytes_are_answered_or_refused_line_by_line(capsys, content):
+    """As many lines of JSON come out as lines that are not blank go in, each an answer or an error of one line."""
+    sent = [line for line in b"\n".join([*content, json.dumps(GOOD).encode()]).split(b"\n")]
+    rows = told(capsys, *sent)
+    ended = [row for row in rows if "raised" in row]
+    answers = [row for row in rows if "raised" not in row]
+    blank = sum(not line.decode("utf-8", "replace").removeprefix("\ufeff").strip() for line in sent)
+    assert len(answers) == len(sent) - blank and answers[-1] == {"text": "A"}
+    assert bool(ended) == any("error" in row for row in answers)
+    assert all("\n" not in str(row.get("error", "")) for row in answers)
