@@ -12,6 +12,7 @@ from distill.data.features import preparation, text_features
 from distill.data.loading.prepared import Prepared
 from distill.data.loading.tokenizer import train
 from distill.errors import UserError
+from distill.runtime.files import file_hash
 from tests.helpers import text
 
 TEXTS = ["A short one.", "The markets of the town are quiet and the inns are full of noise. " * 3, "Why?", "x"]
@@ -114,6 +115,7 @@ def test_prepared_texts_come_back_with_counts(tmp_path, wordpiece):
         "labels": [2, 1, 1],
         "tokens_mean": round(float(lengths.mean()), 2),
         "tokens_max": 16,
+        "blake2b": {name: file_hash(tmp_path / f"p/train/{name}.arrow") for name in ("examples", "features")},
     }
 
 
