@@ -462,3 +462,13 @@ def test_a_mobilebert_sees_padding_as_the_end_of_a_row(tmp_path, zeros):
     if not zeros:
         with pytest.raises(UserError, match="padding a row to 32 tokens moves the logits of this mobilebert"):
             windows.check_padding(built, TASK, rows, 0, "teacher")
+
+
+@pytest.mark.parametrize("stated", [None, "block_sparse"])
+def test_a_bigbird_attends_to_all_words_in_every_batch_unless_told_otherwise(tmp_path, stated):
+    """Else it would change its attention for good at the first short batch, in training and wherever it is used."""
+    fields = {} if stated is None else {"attention_type": stated}
+    shape = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
+    families.model("big_bird", TASK, attention_type="block_sparse").save_pretrained(tmp_path)
+    for given in (spec(tmp_path, **fields), spec(model_type="big_bird", **shape, **fields)):
+        assert build(given).config.attention_type == (stated or "original_full")

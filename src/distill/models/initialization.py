@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from distill.config.schema import Link, Model, Student
 from distill.errors import UserError, reason
 from distill.models import layer_maps, loading
-from distill.models.shape import with_layers
+from distill.models.shape import FAMILY_FIELDS, with_layers
 from distill.runtime import checkpoints
 from distill.tasks.base import Task
 
@@ -51,6 +51,8 @@ def initial_student(
         config = loading.configuration(str(student), None)
     elif init == "random" and spec.path is not None:
         config = loading.configuration(spec.path, spec.revision, spec.config, where)
+        family = FAMILY_FIELDS.get(config.model_type, {})
+        config.update({name: value for name, value in family.items() if name not in spec.config})
     else:
         return loading.build(spec, task, tokenizer, seed, where, say)
     config.update(task.model_fields())

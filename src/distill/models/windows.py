@@ -21,6 +21,8 @@ from distill.tasks.base import Task
 TOLERANCE = 1e-4
 # Rounding itself, relative to the largest logit, for logits that hardly differ from each other.
 _ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-5}
+# Of a masked language model's logits for every word, some say enough; all would fill gigabytes.
+_CHANNELS = 64
 # Heads that hide the question take 1,000,000 from its logits (BigBird's): no measure of how logits differ.
 _MASKED = 1e5
 
@@ -195,5 +197,5 @@ def _both_ways(
                 batch = batch_of(row, tokens, pad_token_id)
                 batch = {name: value.to(model.device) for name, value in batch.items()}
                 logits = forward_pass(model, task, batch).logits
-                values.append((logits[:, :length] if logits.dim() == 3 else logits).flatten())
+                values.append((logits[:, :length, :_CHANNELS] if logits.dim() == 3 else logits).flatten())
     return alone, padded
