@@ -21,8 +21,11 @@ def explain(error: ValidationError, schema: type[BaseModel], prefix: str, sectio
     """
     lines = []
     for item in error.errors():
-        # Without pydantic's own notes: "[key]" and the tags of alternatives.
-        where = [str(part) for part in item["loc"] if not str(part).startswith(("[", "<"))]
+        # Without pydantic's own notes: "[key]" and the tags of alternatives. An unknown name may look like one.
+        *outer, last = item["loc"] or ("",)
+        unknown = item["type"] == "extra_forbidden"
+        parts = [*filter(_is_name, map(str, outer)), *([str(last)] if unknown or _is_name(str(last)) else [])]
+        where = [part for part in parts if part or unknown]
         field = ".".join([*([prefix] if prefix else []), *where])
         if item["type"] == "extra_forbidden":
             known = _fields_at(schema, where[:-1])
@@ -39,6 +42,10 @@ def explain(error: ValidationError, schema: type[BaseModel], prefix: str, sectio
         else:
             lines.append(f"{field}: {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}")
     return lines
+
+
+def _is_name(part: str) -> bool:
+    return not part.startswith(("[", "<"))
 
 
 def _fields_at(schema: Any, where: list[str]) -> list[str]:

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from distill.config import metric_names
+from distill.config import metric_names, model_shape
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -135,7 +135,7 @@ class Model(Section):
 
     path: str | None
     revision: str | None
-    config: dict[str, Any]
+    config: Annotated[dict[str, Any], AfterValidator(model_shape.check)]
 
 
 class _SharedTraining(Section):

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill.config.model_shape import MOST_LAYERS
 from distill.errors import UserError
 from distill.runtime import json_text
 
 if TYPE_CHECKING:
     from distill.config.params import Params
-    from distill.config.schema import Model
+from distill.config.schema import Model
 
 #: Function from (`student` or `teacher`, a key of FIELDS) to its number; None where it is not known.
 Counts = Callable[[str, str], int | None]
@@ -115,7 +116,9 @@ def is_copied(params: Params) -> bool:
 def stated_by(model: Model, what: str = "layers") -> int | None:
     """What a section `model` or its local checkpoint states; None for one of the hub."""
     known = configured(model)
-    return next((known[name] for name in FIELDS[what] if name in known), None)
+    number = next((known[name] for name in FIELDS[what] if name in known), None)
+    # A checkpoint may say anything; `models.loading` refuses what is no number.
+    return number if isinstance(number, int) and 1 <= number <= MOST_LAYERS else None
 
 
 def configured(model: Model) -> dict[str, Any]:

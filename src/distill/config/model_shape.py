@@ -1,0 +1,18 @@
+"""Sizes that a section `model` gives: whole numbers within reason, whatever family of models they are for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: Names that transformers' families use for numbers of layers and heads, and the most that is taken for one.
+LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer", "num_attention_heads", "num_heads", "n_heads")
+MOST_LAYERS = 1_000
+
+
+def check(config: dict[str, Any]) -> dict[str, Any]:
+    """The fields as they are; raises ValueError where a number of layers or heads cannot be one."""
+    for name in LAYERS:
+        value = config.get(name, 1)
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_LAYERS:
+            raise ValueError(f"{name}: {str(value)[:50]!r}: expected a whole number from 1 to {MOST_LAYERS}")
+    return config
