@@ -400,8 +400,10 @@ def test_a_checkpoint_whose_configuration_cannot_be_built_is_refused(checkpoint,
 )
 def test_sizes_below_one_are_refused_in_params_too(fields):
     name, size = next(iter(fields.items()))
+    # As read: section `model` itself refuses numbers of layers and heads, before anything is built.
+    asked = spec().model_copy(update={"config": tiny.shape("bert", 2, 8) | fields})
     with pytest.raises(UserError) as caught:
-        build(spec(**tiny.shape("bert", 2, 8) | fields))
+        build(asked)
     assert f"params.yaml: teacher.model.config: {name} is {size}: give a whole number from 1 on" in one_line(caught)
 
 
