@@ -10,9 +10,8 @@ from dvc.repo import Repo
 from safetensors.torch import load_file, save_file
 
 from distill.experiments import params_file
-from distill.runtime import checkpoints
 from distill.runtime.files import file_hash, files_below, tree_hash
-from tests.helpers import micro
+from tests.helpers import bits, micro
 from tests.helpers.project import OFF, executed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -111,7 +110,7 @@ def test_outputs_of_another_teacher_are_refused(project, tmp_path):
     broken = {name: torch.full_like(tensor, torch.nan) for name, tensor in load_file(weights).items()}
     weights.unlink()  # it may be a link into DVC's cache
     save_file(broken, weights, metadata={"format": "pt"})
-    checkpoints.seal(weights.parent, checkpoints.CHECKSUMS)  # a whole model, but another one
+    bits.reseal(weights.parent)
     refused = micro.run(repo, "python", "-m", "pipeline", "signals", env=project.env | OFF, check=False)
     assert refused.returncode == 2 and "the predictions belong to the weights" in refused.stderr
 
