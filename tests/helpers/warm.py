@@ -48,14 +48,16 @@ class Python:
         program.chmod(0o755)
         forkserver.launch()
         self._listener = Listener(self._address, backlog=64)
-        self._thread = threading.Thread(target=self._serve)
+        # Daemons: nothing in here may keep the test process from ending.
+        self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._closing = True
-        Client(self._address).close()  # ends the wait for the next program
-        self._thread.join()
+        with contextlib.suppress(OSError):  # somebody has cleaned the folder of the socket away
+            Client(self._address).close()  # ends the wait for the next program
+            self._thread.join()
         self._listener.close()
         forkserver.kill_all()
 
@@ -63,7 +65,7 @@ class Python:
         while program := self._listener.accept():
             if self._closing:
                 return
-            threading.Thread(target=_answer, args=(program,)).start()
+            threading.Thread(target=_answer, args=(program,), daemon=True).start()
 
 
 def _answer(program: Connection) -> None:

@@ -74,9 +74,7 @@ class Endless:
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    for name, value in store.ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
+def short(monkeypatch):
     monkeypatch.setattr(replies, "MOST_BYTES", 2_000_000)
 
 

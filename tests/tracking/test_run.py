@@ -30,31 +30,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # SQLAlch
 CHOSEN_BY_ENVIRONMENT = ("DISTILL_TRACKING", "MLFLOW_TRACKING_URI", "RANK", "DVC_STAGE")
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    """No setting of the person who runs the tests may reach them, nor one of theirs the next test."""
-    for name in (*CHOSEN_BY_ENVIRONMENT, "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in store.ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-
-
 @pytest.fixture
 def fresh(tmp_path) -> Path:
     """A root without a database."""
     folder = tmp_path / "a root"  # with a space, as users have it
     folder.mkdir()
     return folder
-
-
-@pytest.fixture(scope="session")
-def database(tmp_path_factory) -> Path:
-    """An empty database: initialising one takes longer than most tests here."""
-    from mlflow.tracking import MlflowClient
-
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
 
 
 @pytest.fixture

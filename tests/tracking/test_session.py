@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from distill.tracking import parent as tracking_parent
-from distill.tracking import registry, store
+from distill.tracking import registry
 from distill.tracking import run as tracking
 from distill.tracking.records import Champion, Dataset, Details, Parent
 from distill.tracking.run import Run, start_run
@@ -33,29 +34,11 @@ WINNER = Champion("distill", "data/models/distill/ted/2", "a" * 32 + ".dir", 80.
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
+def root(tmp_path_factory, database) -> Path:
     """A root with a database that the tests of this file share, each in an experiment of its own."""
-    from mlflow.tracking import MlflowClient
-
     folder = tmp_path_factory.mktemp("root")
-    MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
+    shutil.copy(database, folder)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    """Nothing of the person who runs the tests."""
-    for name in [name for name in os.environ if name.startswith(("DVC_", "MLFLOW_", "DISTILL_", "RANK"))]:
-        monkeypatch.delenv(name)
-    for name, value in store.ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-
-
-@pytest.fixture
-def client(root):
-    from mlflow.tracking import MlflowClient
-
-    return MlflowClient(f"sqlite:///{root}/mlflow.db")
 
 
 @pytest.fixture

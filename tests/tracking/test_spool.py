@@ -25,25 +25,6 @@ DATA = Dataset("atlas/train", "0" * 32, "training", "local", {"uri": "train.json
 DETAILS = Details({"task": "qa"}, {"stage": "distill"}, (DATA,), Parent("warm", {"seeds": [1]}, {"stage": "pipeline"}))
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    """Nothing of the person who runs the tests."""
-    for name in [name for name in os.environ if name.startswith(("DVC_", "MLFLOW_", "DISTILL_", "RANK"))]:
-        monkeypatch.delenv(name)
-    for name, value in store.ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory) -> Path:
-    """An empty database."""
-    from mlflow.tracking import MlflowClient
-
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
 def root(tmp_path, database) -> Path:
     """A root with an empty database."""
@@ -51,13 +32,6 @@ def root(tmp_path, database) -> Path:
     folder.mkdir()
     shutil.copy(database, folder)
     return folder
-
-
-@pytest.fixture
-def client(root):
-    from mlflow.tracking import MlflowClient
-
-    return MlflowClient(f"sqlite:///{root}/mlflow.db")
 
 
 def start(root: Path, name: str = "stage", **more) -> Run:

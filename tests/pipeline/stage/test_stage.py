@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -20,10 +19,10 @@ from pipeline.launch.run import run_stage
 from pipeline.process import tracked
 from pipeline.process.locks import exclusive
 from pipeline.process.records import record_file
-from pipeline.stage import origins, paths, snapshot
 from pipeline.stage import stage as module
 from pipeline.stage.definition import Definition
 from pipeline.stage.stage import Stage
+from tests.helpers.stages import build, scratches, settings
 
 # A "training" of 30 steps of 0.1 s with a checkpoint at every 5th: its result tells whether it was resumed rightly.
 SCRIPT = """
@@ -58,22 +57,6 @@ run_stage(main)
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A repository with one stage of one input, as cwd and as DVC_ROOT."""
-    entry = {"cmd": "python -m pipeline dummy ${item}", "matrix": {"seconds": [0]}}
-    (tmp_path / "dvc.yaml").write_text(
-        json.dumps({"stages": {"distill": entry, "plain": {"cmd": "python -m pipeline x"}}})
-    )
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "in").write_text("1 2 3")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    monkeypatch.delenv("DVC_STAGE", raising=False)
-    monkeypatch.setattr(paths, "params", lambda: IN_FILE[-1])
-    return tmp_path
-
-
-@pytest.fixture
 def dummy(here, root):
     """Starts the dummy stage as a process of its own, below a starter called `dvc` where asked."""
     script, starter = here / "dummy.py", here / "dvc"
@@ -97,27 +80,6 @@ def dummy(here, root):
     for process in processes:
         if process.poll() is None:
             process.kill()
-
-
-IN_FILE = []
-
-
-def settings(rate):
-    """Parameters with one section, `tuning`; from now on the file has them."""
-    Path("params.yaml").write_text(f"tuning: {{rate: {rate}}}\n")
-    IN_FILE.append(
-        SimpleNamespace(sections={"tuning": {"rate": rate}}, tracking=SimpleNamespace(experiment="distillation"))
-    )
-    return IN_FILE[-1]
-
-
-def build(name="evaluate@ted-1", rate=0.1, outputs=(Path("data/out.json"),), tracked=False, **changes):
-    definition = Definition(name, ("tuning",), (Path("data/in"),), tuple(outputs))
-    return Stage(definition, settings(rate), tracked=tracked, **changes)
-
-
-def scratches(here):
-    return sorted(path.name for path in here.glob(".scratch/*") if path.is_dir())
 
 
 def wait_for(condition, seconds=20.0):
@@ -335,98 +297,3 @@ def test_an_untracked_stage_s_run_ignores_every_call(here):
         stage.run.log_final({"f1": 1.0})
         stage.write_json(Path("data/out.json"), {})
     assert not (here / "mlflow.db").exists()
-
-
-def finish(stage):
-    stage.write_json(Path("data/out.json"), {"a": 1})
-
-
-@pytest.mark.parametrize("kind", ["input", "added", "gone", "parameter", "both"])
-def test_what_changes_while_a_stage_runs_is_not_recorded(here, kind):
-    (here / "code").mkdir()
-    (here / "code" / "ted.py").write_text("a = 1")
-    definition = Definition("evaluate@ted-1", ("tuning",), (Path("data/in"), Path("code")), (Path("data/out.json"),))
-    stage = Stage(definition, settings(0.1), tracked=False)
-    with pytest.raises(UserError) as refused, stage:
-        if kind in ("input", "both"):
-            (here / "data" / "in").write_text("4 5 6")
-        if kind == "added":
-            (here / "code" / "new.py").write_text("")
-        if kind == "gone":
-            (here / "code" / "ted.py").unlink()
-        if kind in ("parameter", "both"):
-            settings(0.2)
-        finish(stage)
-    named = {"input": ["data/in"], "parameter": ["params.yaml: tuning"], "both": ["data/in", "params.yaml: tuning"]}
-    assert str(refused.value).startswith(", ".join(named.get(kind, ["code"])) + ": changed while evaluate@ted-1 ran")
-    assert scratches(here)  # put back, it resumes
-
-
-def test_what_changes_nothing_ends_well(here):
-    with build() as stage:
-        text = (here / "data" / "in").read_text()
-        (here / "data" / "in").unlink()
-        (here / "data" / "in").write_text(text)  # another inode and time
-        settings(0.1)
-        (here / "data" / "other").write_text("x")
-        finish(stage)
-    assert not scratches(here)
-
-
-def test_an_edit_before_the_code_is_imported_counts_from_the_start(here):
-    """`run_stage` looks first; what a stage finds later is compared with that."""
-    deps = (Path("data/in"),)
-    snapshot.begin(deps)
-    (here / "data" / "in").write_text("edited while torch was imported")
-    with pytest.raises(UserError, match="data/in: changed while"), build() as stage:
-        finish(stage)
-    with build() as stage:  # the snapshot of `begin` is used once
-        finish(stage)
-
-
-@pytest.fixture
-def own_model(here, tmp_path_factory):
-    """A folder of the user's, outside of the repository, as stage inputs has written it down."""
-    folder = tmp_path_factory.mktemp("mine")
-    (folder / "weights").write_text("1")
-    entry = {"name": str(folder), "content": snapshot.Snapshot([folder]).contents[folder]}
-    origins.file("teacher").parent.mkdir(parents=True)
-    origins.file("teacher").write_text(json.dumps({"teacher.model.path": entry}))
-    return folder
-
-
-def with_model():
-    deps = (Path("data/in"), origins.file("teacher"))
-    return Stage(
-        Definition("evaluate@ted-1", ("tuning",), deps, (Path("data/out.json"),)), settings(0.1), tracked=False
-    )
-
-
-def test_a_folder_that_has_changed_since_stage_inputs_is_refused(own_model):
-    with with_model() as stage:
-        finish(stage)
-    (own_model / "weights").write_text("2")
-    with (
-        pytest.raises(UserError, match=r"teacher\.model\.path: .*mine\d+: changed since stage inputs ran"),
-        with_model(),
-    ):
-        pass
-
-
-def test_a_folder_that_changes_while_a_stage_runs_is_not_recorded(own_model):
-    with pytest.raises(UserError, match=r"mine\d+: changed while evaluate@ted-1 ran"), with_model() as stage:
-        (own_model / "weights").write_text("2")
-        finish(stage)
-
-
-def test_a_checkpoint_swapped_while_a_killed_stage_waits_starts_anew(here, own_model):
-    with pytest.raises(KeyboardInterrupt), with_model() as stage:
-        (stage.scratch / "step").write_text("200")
-        raise KeyboardInterrupt
-    (own_model / "weights").write_text("2")
-    content = snapshot.Snapshot([own_model]).contents[own_model]
-    entry = {"name": str(own_model), "content": content}
-    origins.file("teacher").write_text(json.dumps({"teacher.model.path": entry}))
-    with with_model() as stage:
-        assert not stage.resumed
-        finish(stage)
