@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 from distill.config import references
 from distill.config.data_checks import EMBEDDED
@@ -41,7 +40,7 @@ def main() -> None:
             stage.write_json(origins.file(role), entries)
 
 
-def resolve(reference: Reference, before: dict[str, Any] | None) -> dict[str, Any]:
+def resolve(reference: Reference, before: origins.Entry | None) -> origins.Entry:
     """What a reference stands for: the content of a folder, or a commit of the hub.
 
     Args:
@@ -62,7 +61,7 @@ def resolve(reference: Reference, before: dict[str, Any] | None) -> dict[str, An
     return {"name": reference.name, "commit": commit}
 
 
-def describe(entry: dict[str, Any]) -> str:
+def describe(entry: origins.Entry) -> str:
     if "commit" in entry:
         return f"commit {entry['commit'][:10]} of the hub"
     here = "" if Path(entry["name"]).exists() else ", which is not on this machine"
@@ -92,15 +91,15 @@ def refuse_outputs(local: dict[str, str]) -> None:
     """
     corpora = [name for names in EMBEDDED.values() for name in names]
     corpus = {os.path.abspath(paths.corpus_file(name, split)) for name in corpora for split in ("train", "validation")}
+    outputs = [Path(os.path.abspath(output)) for output in definition.outputs()]
     for field, name in local.items():
         path = Path(os.path.abspath(name))
-        for output in definition.outputs():
-            folder = Path(os.path.abspath(output))
-            if str(path) not in corpus and (path.is_relative_to(folder) or folder.is_relative_to(path)):
-                raise UserError(
-                    f"params.yaml: {field}: {name}: shares a folder with {output}, an output of the pipeline, which DVC"
-                    " deletes and makes anew: move your files elsewhere, e.g. to data/raw/mine"
-                )
+        shared = [folder for folder in outputs if path.is_relative_to(folder) or folder.is_relative_to(path)]
+        if shared and str(path) not in corpus:
+            raise UserError(
+                f"params.yaml: {field}: {name}: shares a folder with {os.path.relpath(shared[0])}, an output of the"
+                " pipeline, which DVC deletes and makes anew: move your files elsewhere, e.g. to data/raw/mine"
+            )
 
 
 #: Folders that summarize reads as a whole, and the names of a student's files in them.

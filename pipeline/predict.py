@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from distill.errors import UserError
 from distill.models import loading
 from distill.models.predict import layout
-from distill.runtime import checkpoints, json_text
+from distill.runtime import checkpoints
 from distill.signals import states, writer
 from distill.signals.cache import Array, complete, link_arrays
 from distill.signals.states import Choice, Reads
@@ -73,12 +72,12 @@ def planned() -> dict[str, Reads]:
     Raises:
         UserError: the file of stage plan cannot be read.
     """
-    file = artifacts.STATES
-    try:
-        content = json_text.parse(file.read_text(encoding="utf-8"))
-        return {name: Reads(*(tuple(layers[kind]) for kind in states.KINDS)) for name, layers in content.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file}: cannot be read ({error}): run `dvc repro plan`") from error
+    return artifacts.read_plan(
+        artifacts.STATES,
+        lambda content: {
+            name: Reads(*(tuple(layers[kind]) for kind in states.KINDS)) for name, layers in content.items()
+        },
+    )
 
 
 if __name__ == "__main__":

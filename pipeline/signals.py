@@ -72,11 +72,10 @@ def requested() -> dict[str, Request]:
     Raises:
         UserError: the file of stage plan cannot be read.
     """
-    try:
-        content = json_text.parse(artifacts.REQUESTS.read_text(encoding="utf-8"))
-        return {name: Request.from_json(values) for name, values in content.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{artifacts.REQUESTS}: cannot be read ({error}): run `dvc repro plan`") from error
+    return artifacts.read_plan(
+        artifacts.REQUESTS,
+        lambda content: {name: Request.from_json(values) for name, values in content.items()},
+    )
 
 
 def hand_over(request: Request, folder: Path, available: set[str], teacher: TeacherHashes) -> None:

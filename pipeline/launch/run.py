@@ -19,6 +19,7 @@ from distill.errors import UserError
 from distill.runtime import distributed
 from pipeline.launch import launcher
 from pipeline.process.disk import disk_full
+from pipeline.process.dvc_process import is_dvc
 from pipeline.process.permissions import not_allowed
 from pipeline.stage import artifacts, paths, snapshot
 from pipeline.stage.definition import define, plain
@@ -49,14 +50,14 @@ def run_stage(main: Callable[..., None], script: str | None = None, words: Seque
         if launcher.is_worker():
             _work(script)
         definition = define(script, *words)
-        if distributed.is_first():
-            snapshot.begin((paths.PARAMS,))
-            snapshot.begin(definition.deps)
         if artifact := artifacts.unneeded(definition):
             artifacts.leave_empty(definition, artifact)
         elif (how := launcher.wanted(script)) != 1:
             sys.exit(launcher.run(how, script, words))
         else:
+            if distributed.is_first():
+                snapshot.begin((paths.PARAMS,))
+                snapshot.begin(definition.deps)
             main(*words)
     except UserError as error:
         if distributed.rank():
@@ -110,7 +111,7 @@ def watch_starter(poll_seconds: float = 0.5) -> threading.Thread | None:
 def _starters() -> list[psutil.Process]:
     """The ancestors from the parent up to DVC; up to the first that is no shell where none of them is DVC."""
     parents = psutil.Process().parents()
-    for test in (_is_dvc, lambda process: _name(process) not in _SHELLS):
+    for test in (is_dvc, lambda process: _name(process) not in _SHELLS):
         for depth, process in enumerate(parents, start=1):
             if test(process):
                 return parents[:depth]
@@ -123,18 +124,11 @@ def _name(process: psutil.Process) -> str:
     return ""
 
 
-def _is_dvc(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.Error):
-        words = [os.path.basename(word) for word in process.cmdline()[:3]]
-        return process.name() == "dvc" or "dvc" in words
-    return False
-
-
 def _is_adopter(process: psutil.Process) -> bool:
     if _name(process) in _ADOPTERS:
         return True
     # In a container the first process may be DVC, or a Python program that calls DVC's own interface.
-    return process.pid == 1 and not _is_dvc(process) and not _name(process).startswith("python")
+    return process.pid == 1 and not is_dvc(process) and not _name(process).startswith("python")
 
 
 def _alive(process: psutil.Process) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import psutil
 import yaml
 from filelock import FileLock
 
+from pipeline.process.dvc_process import is_dvc
 from pipeline.process.locks import acquire
 
 
@@ -139,13 +141,10 @@ def reattach(root: Path) -> None:
 
 
 def _dvc_runs(root: Path) -> bool:
-    for process in psutil.process_iter():
-        try:
-            words = [os.path.basename(word) for word in process.cmdline()[:3]]
-            if "dvc" in words and Path(process.cwd()).is_relative_to(root.resolve()):
+    for process in filter(is_dvc, psutil.process_iter()):
+        with contextlib.suppress(psutil.Error):
+            if Path(process.cwd()).is_relative_to(root.resolve()):
                 return True
-        except psutil.Error:
-            continue
     return False
 
 

@@ -7,8 +7,9 @@ outputs and a note. Nothing here imports a slow library.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from distill.errors import UserError
 from distill.runtime import json_text
@@ -17,6 +18,7 @@ from pipeline.stage import paths
 from pipeline.stage.definition import Definition
 from pipeline.stage.stage import Stage
 
+T = TypeVar("T")
 PLAN = Path("data/plan")
 #: Files of the methods' requests, and of the teacher's hidden states that are read.
 REQUESTS, STATES = PLAN / "signals.json", PLAN / "states.json"
@@ -54,9 +56,21 @@ def unneeded(definition: Definition) -> str | None:
 
 
 def _needed(path: Path) -> bool:
+    return read_plan(path, lambda content: bool(content["needed"]))
+
+
+def read_plan(path: Path, convert: Callable[[Any], T]) -> T:
+    """The content of a file of stage plan.
+
+    Args:
+        convert: Function from the JSON content to what the caller needs.
+
+    Raises:
+        UserError: The file cannot be read, or `convert` does not find what it needs.
+    """
     try:
-        return bool(json_text.parse(path.read_text(encoding="utf-8"))["needed"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return convert(json_text.parse(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: cannot be read ({error}): run `dvc repro plan`") from error
 
 

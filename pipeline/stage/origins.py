@@ -11,14 +11,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import AfterValidator, TypeAdapter
 
 from distill.config.params import Params
 from distill.config.references import ROLES, with_commits
-from distill.errors import UserError
-from distill.runtime import json_text
+from distill.runtime import json_files
 
 FOLDER = Path("data/inputs")
+
+
+#: What a name stands for: `name`, and `content` (of a folder or file here) or `commit` (of the hub).
+Entry = dict[str, str]
+
+
+def _named(entry: Entry) -> Entry:
+    if "name" not in entry:
+        raise ValueError("expected a name")
+    return entry
+
+
+_ENTRIES = TypeAdapter(dict[str, Annotated[Entry, AfterValidator(_named)]])
 
 
 def file(role: str) -> Path:
@@ -26,22 +40,14 @@ def file(role: str) -> Path:
     return FOLDER / f"{role}.json"
 
 
-def read(role: str) -> dict[str, dict[str, Any]]:
+def read(role: str) -> dict[str, Entry]:
     """What a role's parameters stand for; empty where stage inputs has not run.
 
     Raises:
         UserError: The file is damaged.
     """
     path = file(role)
-    try:
-        entries = json_text.parse(path.read_text(encoding="utf-8"))
-        if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-            raise ValueError("no mapping of mappings")
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}): delete it and run `dvc repro inputs`") from None
-    return entries
+    return json_files.read(path, "delete it and run `dvc repro inputs`", _ENTRIES) if path.exists() else {}
 
 
 def pinned(params: Params) -> Params:

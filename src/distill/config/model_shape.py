@@ -9,10 +9,15 @@ LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer", "num_attenti
 MOST_LAYERS = 1_000
 
 
+def is_size(value: object) -> bool:
+    """Whether a value is a whole number from 1 on. A bool is an int to Python, and no size."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
 def check(config: dict[str, Any]) -> dict[str, Any]:
     """The fields as they are; raises ValueError where a number of layers or heads cannot be one."""
     for name in LAYERS:
         value = config.get(name, 1)
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_LAYERS:
+        if not is_size(value) or value > MOST_LAYERS:
             raise ValueError(f"{name}: {str(value)[:50]!r}: expected a whole number from 1 to {MOST_LAYERS}")
     return config

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.config.model_shape import MOST_LAYERS
+from distill.config.model_shape import MOST_LAYERS, is_size
 from distill.errors import UserError
 from distill.runtime import json_text
 
@@ -118,7 +118,7 @@ def stated_by(model: Model, what: str = "layers") -> int | None:
     known = configured(model)
     number = next((known[name] for name in FIELDS[what] if name in known), None)
     # A checkpoint may say anything; `models.loading` refuses what is no number.
-    return number if isinstance(number, int) and 1 <= number <= MOST_LAYERS else None
+    return number if is_size(number) and number <= MOST_LAYERS else None
 
 
 def configured(model: Model) -> dict[str, Any]:

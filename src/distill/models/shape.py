@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import PretrainedConfig, PreTrainedModel
 
+from distill.config.model_shape import is_size
 from distill.errors import UserError
 
 #: Sizes that a model has at least one of; transformers builds a model without layers from a negative number.
@@ -36,9 +37,8 @@ def check_sizes(config: PretrainedConfig, field: str, fix: str) -> None:
     """
     for name in SIZES:
         size = getattr(config, name, None)
-        # A bool is an int to Python; some fields hold one number per layer.
-        for value in size if isinstance(size, (list, tuple)) else [size]:
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        for value in size if isinstance(size, (list, tuple)) else [size]:  # some fields hold one number per layer
+            if value is not None and not is_size(value):
                 raise UserError(f"{field}: {name} is {value!r}: give a whole number from 1 on: {fix}")
 
 

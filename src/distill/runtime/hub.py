@@ -8,7 +8,8 @@ from typing import Literal
 
 from distill.errors import UserError
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+#: A whole commit of the hub.
+COMMIT = re.compile(r"[0-9a-f]{40}")
 _TIMEOUT = 10.0  # seconds
 
 
@@ -27,7 +28,7 @@ def commit(name: str, revision: str | None, kind: Literal["model", "dataset"], f
         UserError: The hub has no such repository or revision or does not give it to this user; or it cannot be
             reached and nothing was downloaded before.
     """
-    if revision and _COMMIT.fullmatch(revision):
+    if revision and COMMIT.fullmatch(revision):
         return revision
     # Slow to import: only where something is looked up.
     from huggingface_hub import HfApi
@@ -72,4 +73,4 @@ def downloaded(name: str, revision: str | None, kind: str) -> str | None:
         text = (folder / "refs" / (revision or "main")).read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         return None
-    return text if _COMMIT.fullmatch(text) else None
+    return text if COMMIT.fullmatch(text) else None

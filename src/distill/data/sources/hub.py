@@ -6,7 +6,6 @@ rows of another folder of that name, or of older files, come back silently (data
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.data.sources.squad_json import fail, show
+from distill.runtime.hub import COMMIT
 
 if TYPE_CHECKING:
     import datasets
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 # The module of the builder that `datasets` takes where the hub cannot be reached.
 _FROM_CACHE = "datasets.packaged_modules.cache.cache"
 
@@ -88,9 +87,9 @@ def _other_version(builder: Any, revision: str | None) -> str:
     """
     if type(builder).__module__ != _FROM_CACHE:
         return ""
-    if not _COMMIT.fullmatch(builder.hash):
+    if not COMMIT.fullmatch(builder.hash):
         return "cannot be reached, and the cache of datasets has rows of a local folder of that name"
-    if revision and _COMMIT.fullmatch(revision) and builder.hash != revision:
+    if revision and COMMIT.fullmatch(revision) and builder.hash != revision:
         return f"cannot be reached, and the cache of datasets has revision {builder.hash}, not data.revision"
     return ""
 
