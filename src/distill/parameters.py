@@ -14,7 +14,7 @@ from pydantic import (
     ValidationError,
 )
 
-from distill.config import reading, training
+from distill.config import comparison, reading, training
 from distill.config.explain import MISSING, explain, nearest
 from distill.config.params import Params
 from distill.config.schema import TrainingDefaults
@@ -91,6 +91,7 @@ def parse(raw: dict[str, Any], path: Path) -> Params:
         params = Params.model_validate({**raw, "sections": sections})
         for name in params.methods:
             _check_method(name, params)
+        comparison.check_names(params, registry.available())
     except ValidationError as error:
         raise UserError(f"{path}: " + "; ".join(explain(error, Params, "", registry.available()))) from None
     except ValueError as error:
