@@ -26,7 +26,7 @@ def main(name: str, seed: str = "") -> None:
     """Predict selection and validation splits, tune on the first, report the second."""
     params = paths.params()
     if seed:
-        name, number = paths.method_run(name, seed, params)
+        name, number = paths.run_of(name, seed, params)
         label, folder, tags = f"{name}-{number}", paths.distilled(name, number), {"method": name, "seed": number}
     else:
         name = paths.role_of(name)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.config.params import Params
-from distill.config.values import pick
+from distill.config.values import pick, sections
 from distill.runtime import json_text
 from distill.tracking.records import Dataset, Details, Parent
 from distill.tracking.saved_view import View
@@ -66,11 +66,14 @@ def details(name: str, tags: Mapping[str, Any], params: Params, prepared: Path |
     more = {"stage": kind, "task": params.task}
     if kind in _SPLITS:
         more["split"] = "validation" if "validation" in _SPLITS[kind] else "train"
+    made_with, names = {}, [tags["role"]] if "role" in tags else []
     if method in params.sections:
         more["role"] = "student"
-    made_with = {}
+        params, names = params.resolved(method), ["distill", params.method_of(method)]
+        if names[1] != method:
+            more["variant_of"] = names[1]
     if kind == "evaluate":
-        made_with = dict(pick(params, ["distill", method] if method in params.sections else [tags["role"]]))
+        made_with = dict(pick(params, names))
         made_with |= {key: tags[key] for key in ("seed",) if key in tags}
     datasets = tuple(_datasets(params, _SPLITS.get(kind, {}), prepared)) if prepared else ()
     return Details(made_with, more, datasets, parent(params), SCORES)
@@ -83,7 +86,7 @@ def kind_of(name: str) -> str:
 
 def parent(params: Params) -> Parent:
     """The run of the whole pipeline, with all parameters but those of the machine and of methods that are not run."""
-    listed = [*params.methods, *(n for n in type(params).model_fields if n not in (*_MACHINE, "sections"))]
+    listed = [*params.methods, *(name for name in sections(params) if name not in _MACHINE)]
     tags = {"stage": "pipeline", "task": params.task}
     return Parent(os.environ.get("DVC_EXP_NAME"), pick(params, listed), tags)
 

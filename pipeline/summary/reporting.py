@@ -17,7 +17,7 @@ import yaml
 
 from distill import provenance
 from distill.config.params import Params
-from distill.config.values import flatten, pick
+from distill.config.values import flatten, pick, sections
 from distill.errors import UserError
 from distill.report import page, plot_data
 from distill.report.results import FINE_TUNED, Results
@@ -134,8 +134,7 @@ def _later(params: Params) -> dict[str, Any]:
 
 def _settings(params: Params) -> dict[str, Any]:
     """Every parameter, those of methods that are not run left out."""
-    names = [name for name in type(params).model_fields if name != "sections"]
-    return flatten(pick(params, [*names, *params.methods]))
+    return flatten(pick(params, [*sections(params), *params.methods]))
 
 
 def _commands(params: Params) -> dict[str, str]:

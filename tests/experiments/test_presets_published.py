@@ -15,7 +15,6 @@ from distill.experiments import params_file, presets
 from distill.losses import weights as schedules
 from distill.models import loading
 from pipeline import plan
-from pipeline.stage.definition import define
 from tests.experiments.test_presets import through_dvc
 
 
@@ -156,7 +155,7 @@ def planned(monkeypatch):
 
     def run(params):
         plan.check_pairs(params)
-        return plan.readers(params, plan.requests(params, define("plan").declared))
+        return plan.readers(params, plan.requests(params))
 
     return run
 

@@ -12,8 +12,8 @@ Record = Mapping[str, Any]
 def training_cost(runs: Sequence[Record | None], before: Sequence[Sequence[Record | None]]) -> dict[str, Any]:
     """Means over the runs of one model; None where records lack the value.
 
-    A run that resumed from a checkpoint knows the seconds of its last part only: it does not count for `seconds`, nor
-    for the speed where other runs were not interrupted.
+    A run that resumed from a checkpoint knows the seconds and rows of its last part only: it does not count for them,
+    nor for the speed where other runs were not interrupted.
 
     Args:
         runs: the record of each seed.
@@ -21,21 +21,27 @@ def training_cost(runs: Sequence[Record | None], before: Sequence[Sequence[Recor
 
     Returns:
         runs: number of runs; seconds: wall time; examples_per_second; updates; peak_memory_mb and peak_gpu_memory_mb:
-        10⁶ bytes; teacher_seconds: wall time of `before`, 0 where nothing is needed.
+        10⁶ bytes; teacher_seconds: wall time of `before`, 0 where nothing is needed; total_seconds: of both;
+        labelled_rows: training rows whose labels counted, repetitions included; student_passes, teacher_passes: rows
+        that went through the models for each training row of an update.
     """
     known = [run for run in runs if run is not None]
     whole = [run for run in known if not interrupted(run)]
     spent = [[_seconds(record) for record in stages] for stages in before]
+    seconds = _mean(whole, "seconds")
+    upstream = None
+    if all(value is not None for stages in spent for value in stages):
+        upstream = round(fmean(sum(stages) for stages in spent), 3)
     return {
         "runs": len(known),
-        "seconds": _mean(whole, "seconds"),
+        "seconds": seconds,
         "examples_per_second": _mean(whole or known, "examples_per_second"),
         "updates": _mean(known, "updates"),
         "peak_memory_mb": _mean(known, "peak_memory_mb"),
         "peak_gpu_memory_mb": _mean(known, "peak_gpu_memory_mb"),
-        "teacher_seconds": None
-        if any(seconds is None for stages in spent for seconds in stages)
-        else round(fmean(sum(stages) for stages in spent), 3),
+        "teacher_seconds": upstream,
+        "total_seconds": None if seconds is None or upstream is None else round(seconds + upstream, 3),
+        **{key: _mean(whole, key) for key in ("labelled_rows", "student_passes", "teacher_passes")},
     }
 
 

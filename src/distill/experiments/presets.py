@@ -9,7 +9,8 @@ A preset opens with a comment that says what it is and what was published for it
 
 It may give any part of the sections in params.yaml, and nothing that is not there. Mappings are
 merged key by key, lists and values are replaced, and so is `config` as a whole: its keys are fields
-of a transformers configuration, and those of one architecture mean nothing to another.
+of a transformers configuration, and those of one architecture mean nothing to another. The section
+of a variant (`distill.config.variants`) is replaced as a whole too, and may be new.
 
 What it gives in `training` holds for all trainings: a value that a section (`teacher`, say) sets for
 itself is removed, unless the preset sets that one too. So a preset means the same after any other.
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill.config import reading, training
+from distill.config.variants import is_variant
 from distill.errors import UserError
 from distill.experiments import params_file
 
@@ -106,9 +108,14 @@ def _on_top(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any
     values = {**lower, **{name: _without(lower[name], keys) for name, keys in _superseded(lower, upper).items()}}
     for key, new in upper.items():
         old = values.get(key)
-        both = isinstance(old, Mapping) and isinstance(new, Mapping)
-        values[key] = _on_top(old, new) if both and key not in REPLACED_WHOLE else new
+        values[key] = _on_top(old, new) if _is_merged(key, old, new) else new
     return values
+
+
+def _is_merged(key: str, old: Any, new: Any) -> bool:
+    """Whether two values of a name are mappings that are merged key by key."""
+    both = isinstance(old, Mapping) and isinstance(new, Mapping)
+    return both and key not in REPLACED_WHOLE and not is_variant(new)
 
 
 def _superseded(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -236,13 +243,15 @@ def _compare(
         if key not in params and len(at) == 1 and key in training.shared(at[0]):
             yield Change(path, ABSENT, new)
             continue
+        if key not in params and not at and is_variant(new):
+            yield Change(path, ABSENT, new)
+            continue
         if key not in params:
             raise UserError(
                 f"{source}: {'.'.join(path)}: params.yaml has no such parameter{_nearest(key, list(params), at)}"
             )
         old = params[key]
-        both = isinstance(old, Mapping) and isinstance(new, Mapping)
-        if both and key not in REPLACED_WHOLE:
+        if _is_merged(key, old, new):
             yield from _compare(old, new, path, source)
         elif isinstance(old, Mapping) and not isinstance(new, Mapping) and not at:
             raise UserError(
