@@ -16,14 +16,16 @@ What it gives in `training` holds for all trainings: a value that a section (`te
 itself is removed, unless the preset sets that one too. So a preset means the same after any other.
 
 With `extends: other` its values are merged into those of `other.yaml` beside it, by the same rules.
-Values that several presets share stand in `presets/shared/` (`extends: shared/name`).
+Values that several presets share stand in `presets/shared/` (`extends: shared/name`). What is to be applied on top of
+another preset stands in `presets/tasks/`: the columns and the deciding score of a task.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,19 +68,25 @@ def names(folder: Path = FOLDER) -> list[str]:
 
 
 def find(name_or_path: str | Path, folder: Path = FOLDER) -> Path:
-    """The file of a preset: a name in `folder`, or the path of any YAML file.
+    """The file of a preset: a name in `folder` (`tasks/cola` too), or the path of any YAML file.
 
     Raises:
         UserError: there is no such file; the message has the nearest name.
     """
     name = Path(name_or_path)
-    is_path = name.suffix in (".yaml", ".yml") or len(name.parts) > 1
-    path = name if is_path else folder / f"{name}.yaml"
+    inside = folder / f"{name}.yaml"
+    is_path = name.suffix in (".yaml", ".yml") or (len(name.parts) > 1 and not inside.is_file())
+    path = name if is_path else inside
     if path.is_file():
         return path
     if is_path:
         raise UserError(f"{path}: no such preset file: give an existing path, or a name from --list")
     raise UserError(f"presets: no preset {str(name)!r}{_nearest(str(name), names(folder))}")
+
+
+def load_all(names_or_paths: Iterable[str | Path], folder: Path = FOLDER) -> dict[str, Any]:
+    """Several presets as one: each on top of those before it. Errors as in :func:`load`."""
+    return functools.reduce(_on_top, (load(name, folder) for name in names_or_paths), {})
 
 
 def load(name_or_path: str | Path, folder: Path = FOLDER) -> dict[str, Any]:
