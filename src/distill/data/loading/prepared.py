@@ -3,6 +3,7 @@
     <folder>/meta.json
     <folder>/tokenizer/
     <folder>/<split>/examples.arrow    rows in the Hugging Face SQuAD schema, or texts: id, text, text_pair, label
+                                       and, where the split's data has groups, group
     <folder>/<split>/features.arrow    columns of `distill.data.features.question_features.schema`, or of
     `text_features.schema`
 
