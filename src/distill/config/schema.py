@@ -21,6 +21,7 @@ from pydantic import (
 from distill.config import metric_names, model_shape
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Init = Literal["finetuned", "pretrained", "teacher_layers", "random"]
 # The tags choose one alternative, so that an error names only that one.
@@ -143,7 +144,7 @@ class Teacher(Training):
     """The model that students learn from."""
 
     model: Model
-    label_noise: Annotated[float, Field(ge=0, le=1)]
+    label_noise: Share
     seed: Seed
 
     @model_validator(mode="after")
@@ -170,6 +171,7 @@ class Student(Training):
     layers: LayerMap
     num_layers: Count | None
     init: Literal["pretrained", "teacher_layers", "random"]
+    label_noise: Share
     seed: Seed
 
     @model_validator(mode="after")
@@ -244,6 +246,7 @@ class Distill(Training):
     """One setting for all methods, so that they differ in nothing but the method."""
 
     init: Init
+    label_noise: Share
 
 
 class Predict(Section):
