@@ -74,6 +74,10 @@ class Data(Section):
         """The column whose values make groups; None: groups are made by the texts, or there are none."""
         return None if self.group in (None, BY_TEXTS) else self.group.removeprefix(COLUMN)
 
+    def extra_scores(self, metric: str) -> tuple[str, ...]:
+        """Names of a score of the splits in `extra`, in order."""
+        return tuple(f"{split}_{metric}" for split in self.extra)
+
     def splits(self) -> dict[str, str]:
         """What is read, by the split's name here, training first: files, or names of the hub's splits (source hub)."""
         if self.source == "hub":
