@@ -90,6 +90,14 @@ def test_a_column_keeps_its_rows_together():
     )
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_group_larger_than_the_selection_stays_in_train_where_others_suffice(seed):
+    names = ["giant"] * 15 + [f"small {i}" for i in range(85)]
+    rows = [{"text": str(i), "text_pair": None, "label": 0, "group": name} for i, name in enumerate(names)]
+    train, selection = carve(rows, 0.1, seed, by_column(rows))
+    assert len(selection) == 10 and sum(row["group"] == "giant" for row in train) == 15
+
+
 @pytest.mark.parametrize(
     ("sizes", "fraction", "parts"),
     [

@@ -24,7 +24,8 @@ def carve(
         rows: training questions in the Hugging Face SQuAD schema, or texts (`distill.data.sources.text_sets`).
         fraction: share of the rows to select, between 0 and 1.
         seed: another seed selects other groups.
-        groups: group of each row, which stays on one side; None: by `grouping`.
+        groups: group of each row, which stays on one side; None: by `grouping`. Given groups of more rows than the
+            selection part wants stay in training where the others suffice.
 
     Returns:
         (training rows, selection rows), both in their old order and never empty.
@@ -45,9 +46,15 @@ def carve(
     questions = bool(rows) and "title" in rows[0]
     if len(sizes) < 2 and not given:
         _fail_unsplit(rows, len(sizes))
-    chosen = _choose(sizes, fraction * len(rows), seed) if len(sizes) > 1 else set()
+    wanted = fraction * len(rows)
     if given:
+        small = {group: size for group, size in sizes.items() if size <= wanted}
+        # One large group would make up the whole selection: it stays in train where the others suffice.
+        drawn = small if sum(small.values()) >= wanted else sizes
+        chosen = _choose(drawn, wanted, seed) if len(sizes) > 1 else set()
         _check_near(sizes, chosen, fraction)
+    else:
+        chosen = _choose(sizes, wanted, seed)
     train = [row for row, group in zip(rows, groups, strict=True) if group not in chosen]
     selection = [row for row, group in zip(rows, groups, strict=True) if group in chosen]
     for name, part in (("training", train), ("selection", selection)) if questions else ():
