@@ -129,6 +129,7 @@ def analyse(
         "oracle": breakdown.oracle(scores),
         "agreement": breakdown.agreement(answers, squad.normalize if task.name == "qa" else str),
         "disagreements": {"models": models, "counts": counts},
+        "overlap": data.meta.get("overlap", {}),
     }
     examples = disagreements.describe(chosen, rows, first_tables, first_answers)
     return analysis, {"models": models, "examples": examples}
