@@ -30,6 +30,7 @@ from distill.runtime.files import link_tree
 from distill.signals.cache import Cache
 from distill.signals.manifest import Manifest
 from distill.signals.teacher import CachedStates, CachedTeacher, OnlineTeacher, Teacher
+from distill.tasks import label_noise
 from distill.tasks.base import Task
 from distill.training import phases, sequence
 from distill.training.run import Result, TrainingRun, join
@@ -37,7 +38,7 @@ from distill.training.sequence import Link
 from pipeline.launch.run import run_stage
 from pipeline.stage import paths, training
 from pipeline.stage.definition import define
-from pipeline.stage.inputs import open_data
+from pipeline.stage.inputs import open_data, with_label_noise
 from pipeline.stage.stage import Stage
 
 STUDENT = paths.model("student")
@@ -52,6 +53,7 @@ def main(name: str, seed: str) -> None:
     with Stage(define("distill", name, seed), params, tags={"method": name, "seed": number}) as stage:
         data, task = open_data(params)
         stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
+        data = with_label_noise(stage, data, task, params.distill.label_noise, number)
         run = Run(stage, params, name, number, data, task, Manifest.read(paths.signals(name)))
         (train_generations if run.kind.taught_by == "generation" else train)(run, target, curves)
 
@@ -245,7 +247,8 @@ def augmented(run: Run) -> datasets.Dataset:
     if made_from != run.data.trained_on():
         raise UserError(f"{folder}/meta.json: the copies were made from other training features: {fix}")
     run.stage.read(folder, f"{len(features):,} training features with their augmented copies")
-    return features
+    share, rows = run.params.distill.label_noise, len(run.data.features("train"))
+    return label_noise.noised(features, run.task, share, run.seed, rows) if share else features
 
 
 def show(run: Run, result: Result, updates: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from distill.analysis import example_table
+from distill.config.data import SPLITS
 from distill.config.params import Params
 from distill.data.loading.prepared import Prepared
 from distill.models import acceleration, loading
@@ -53,7 +54,8 @@ def main(name: str, seed: str = "") -> None:
         stage.run.tag("artifact.path", folder.as_posix())
         md5 = dvc_md5(folder)
         stage.run.tag("artifact.md5", md5)
-        shown = (*task.shown, *extra_metrics.names_of([report.scores], params.evaluate.extra))
+        further = (f"{split}_{task.main_metric}" for split in data.meta["splits"] if split not in SPLITS)
+        shown = (*task.shown, *further, *extra_metrics.names_of([report.scores], params.evaluate.extra))
         stage.figures({label: {k: report.scores[k] for k in shown if k in report.scores}})
         stage.record({"examples": data.meta["splits"]["validation"]["examples"], "artifact_md5": md5})
 
@@ -66,9 +68,9 @@ def score(
     Args:
         metrics: loaded functions of the extra metrics, whose scores follow the task's own.
     """
-    parts = [part for part in ("selection", "validation", "mismatched") if part in data.meta["splits"]]
+    parts = [part for part in data.meta["splits"] if part != "train"]
     split = {part: ensemble(_each(folders, data, task, params, part)) for part in parts}
-    report = task.report(split["selection"], split["validation"], params.evaluate, split.get("mismatched"))
+    report = task.report(split.pop("selection"), split.pop("validation"), params.evaluate, split)
     names = set(report.scores)
     for beginning, inputs in report.inputs.items() if metrics else ():
         scores = extra_metrics.scores(metrics, inputs, task.name)

@@ -36,11 +36,12 @@ _CORPUS = Path("data/raw/atlas")
 # Sections that change no result.
 _MACHINE = ("runtime", "tracking")
 # Kind of stage -> split that it reads -> use of the split. Stages that train score on the selection split.
+_FURTHER = "further"  # mismatched, and those of data.extra
 _TRAINING = {"train": "training", "selection": "selection"}
 _SPLITS = {
     **dict.fromkeys(("finetune", "train", "distill"), _TRAINING),
     **dict.fromkeys(("predict", "retrieve", "augment"), {"train": "training"}),
-    "evaluate": {"selection": "selection", "validation": "validation", "mismatched": "validation"},
+    "evaluate": {"selection": "selection", "validation": "validation", _FURTHER: "validation"},
     "cost": {"validation": "validation"},
     "export": {"validation": "validation"},
 }
@@ -95,8 +96,9 @@ def _datasets(params: Params, splits: Mapping[str, str], prepared: Path) -> Iter
     import pyarrow as pa  # loaded already where there is prepared data
 
     meta = json_text.parse((prepared / "meta.json").read_text(encoding="utf-8"))
-    for split, context in splits.items():
-        if split not in meta["splits"]:
+    for split in meta["splits"]:
+        context = splits.get(split if split in ("train", "selection", "validation") else _FURTHER)
+        if context is None:
             continue
         counts, file = meta["splits"][split], prepared / split / "examples.arrow"
         with pa.memory_map(str(file)) as opened:
@@ -115,13 +117,14 @@ def _datasets(params: Params, splits: Mapping[str, str], prepared: Path) -> Iter
 
 def _source(params: Params, split: str) -> tuple[str, str, dict[str, Any]]:
     """Where a split comes from: a name, and MLflow's type and description of the source."""
-    data, part = params.data, "train" if split == "selection" else split  # which is carved out of the training data
+    data = params.data
+    part = split if split in data.splits() else "train"  # out of which the selection split is carved
     if data.source == "hub":
         source = {"path": data.name, "config_name": data.subset, "revision": data.revision}
         origin = "/".join(filter(None, (data.name, data.subset)))
-        return origin, "hugging_face", source | {"split": getattr(data, f"{part}_split")}
+        return origin, "hugging_face", source | {"split": data.splits()[part]}
     if data.source == "files":
-        path = Path(getattr(data, part))
+        path = Path(data.splits()[part])
         return path.parent.name or path.stem, "local", {"uri": path.as_posix()}
     folder, suffix = (_CORPUS, "json") if params.task == "qa" else (_CORPUS / data.embedded, "tsv")
     return f"{_CORPUS.name}/{data.embedded}", "local", {"uri": (folder / f"{part}.{suffix}").as_posix()}

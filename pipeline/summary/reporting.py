@@ -94,7 +94,7 @@ def gather(
     filters = {role: contents.read(metrics / "filters" / f"{role}.json", contents.FILTERS) for role in FINE_TUNED}
     return Results(
         metric=task.main_metric,
-        shown=tuple(task.shown),
+        shown=(*task.shown, *params.data.extra_scores(task.main_metric)),
         extra=extra_metrics.names_of(runs.values(), params.evaluate.extra),
         confidence=params.compare.confidence,
         summary=summary,

@@ -8,7 +8,8 @@ import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
-from distill.config.schema import Data, Model
+from distill.config.data import Data
+from distill.config.schema import Model
 from distill.export import card
 from distill.inference.model import Settings
 from tests.helpers import tiny
@@ -19,12 +20,15 @@ DATA = {
     "train": "/home/somebody/mine/train.json",
     "validation": "/home/somebody/mine/dev.json",
     "mismatched": "data/none",
+    "selection": "data/none",
+    "extra": {},
     "name": None,
     "subset": None,
     "revision": None,
     "train_split": "train",
     "validation_split": "validation",
     "mismatched_split": None,
+    "selection_split": None,
     "version_2_with_negative": True,
     "text": "text",
     "text_pair": None,
@@ -32,6 +36,7 @@ DATA = {
     "labels": None,
     "id": None,
     "strip_html": False,
+    "group": None,
     "selection_fraction": 0.05,
     "max_train_context": None,
     "max_train_examples": None,

@@ -136,7 +136,7 @@ def embedded(values: dict[str, Any], hub: dict[str, str]) -> dict[str, Any]:
     # Unread with this source; equal for all, so that equal data are prepared once.
     changes |= {"data.train": "data/none", "data.validation": "data/none"}
     changes |= {"data.train_split": "train", "data.validation_split": "validation"}
-    changes |= {"data.strip_html": False, "data.selection_fraction": 0.1, "features.doc_stride": 32}
+    changes |= {"data.group": None, "data.strip_html": False, "data.selection_fraction": 0.1, "features.doc_stride": 32}
     if values["features"]["tokenizer"]["path"]:
         changes["features.tokenizer.path"] = hub["google-bert/bert-base-uncased"]
     return changes

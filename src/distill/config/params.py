@@ -10,6 +10,7 @@ from pydantic import (
 )
 
 from distill.config import data_checks
+from distill.config.data import Data
 from distill.config.schema import (
     Assistant,
     Atlas,
@@ -17,7 +18,6 @@ from distill.config.schema import (
     Cache,
     Compare,
     Cost,
-    Data,
     Distill,
     Evaluate,
     Export,

@@ -35,7 +35,7 @@ from distill.errors import UserError
 from distill.experiments import params_file
 
 FOLDER = Path(__file__).resolve().parents[3] / "presets"
-REPLACED_WHOLE = frozenset({"config"})
+REPLACED_WHOLE = frozenset({"config", "extra"})
 EXTENDS = "extends"
 
 
