@@ -14,7 +14,7 @@ from pydantic import (
     ValidationError,
 )
 
-from distill.config import reading, training, variants
+from distill.config import comparison, reading, training, variants
 from distill.config.explain import MISSING, explain, nearest
 from distill.config.params import Params
 from distill.config.schema import Distill, Section, TrainingDefaults
@@ -121,6 +121,7 @@ def parse(raw: dict[str, Any], path: Path) -> Params:
         for name in params.methods:
             _check_name(name, params)
         _check_different(params)
+        comparison.check_names(params, registry.available())
     except ValidationError as error:
         raise UserError(f"{path}: " + "; ".join(explain(error, Params, "", registry.available()))) from None
     except ValueError as error:

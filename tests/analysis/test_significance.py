@@ -8,9 +8,9 @@ from scipy import stats
 
 from distill.analysis.bootstrap import Mean
 from distill.analysis.significance import Difference, difference, differences, gap_closed, holm, verdicts
-from distill.config.schema import Compare
+from distill.config.comparison import Compare
 
-SETTINGS = Compare(resamples=4000, confidence=0.95, seed=5)
+SETTINGS = Compare(baseline="ft", also=[], baseline_seeds=[], resamples=4000, confidence=0.95, seed=5)
 
 
 def compared(first, second, settings=SETTINGS):

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from distill.analysis.bootstrap import Score, draws
-from distill.config.schema import Compare
+from distill.config.comparison import Compare
 
 BETTER, WORSE, CANNOT_TELL, ONE_SEED = "better", "worse", "cannot tell", "one seed"
 

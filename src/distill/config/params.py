@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 from pydantic import (
     model_validator,
 )
 
-from distill.config import data_checks
+from distill.config import comparison, data_checks
+from distill.config.comparison import Compare, Confirm
 from distill.config.data import Data
 from distill.config.schema import (
     Assistant,
     Atlas,
     Augment,
     Cache,
-    Compare,
     Cost,
     Distill,
     Evaluate,
@@ -66,6 +65,7 @@ class Params(Section):
     distill: Distill
     evaluate: Evaluate
     compare: Compare
+    confirm: Confirm
     cost: Cost
     export: Export
     runtime: Runtime
@@ -104,15 +104,7 @@ class Params(Section):
                 )
         if self.export.methods and (untrained := [seed for seed in self.export.seeds if seed not in self.seeds]):
             raise ValueError(f"export.seeds: {untrained[0]} is not among seeds {self.seeds}: choose one of them")
-        rivals = [name for name in names if name != "ft"]
-        if "ft" in names and rivals and len(self.seeds) > 1:
-            # The smallest p that a bootstrap can give, times Holm's factor.
-            needed = math.ceil(2 * len(rivals) / (1 - self.compare.confidence) - 1e-9)
-            if self.compare.resamples < needed:
-                raise ValueError(
-                    f"compare.resamples: {self.compare.resamples} are too few to tell anything of {len(rivals)} methods"
-                    f" at compare.confidence {self.compare.confidence}: set {needed} or more"
-                )
+        comparison.check(self)
         if self.distill.init == "pretrained" and self.student.model.path is None:
             raise ValueError("distill.init is 'pretrained' but student.model.path is null: name a checkpoint")
         copies = "teacher_layers" in (self.student.init, self.distill.init)

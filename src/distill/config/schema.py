@@ -303,14 +303,6 @@ class Evaluate(Section):
     ]
 
 
-class Compare(Section):
-    """Intervals of the differences between methods: a paired bootstrap over examples and seeds."""
-
-    resamples: Annotated[int, Field(ge=100)]
-    confidence: Annotated[float, Field(gt=0.5, lt=1)]
-    seed: Annotated[int, Field(ge=0)]
-
-
 class Cost(Section):
     """How size, latency and throughput of teacher and student are measured."""
 
