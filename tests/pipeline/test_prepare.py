@@ -92,8 +92,9 @@ def test_phrases_go_with_their_sentences_and_what_is_left_in_train_is_said(prepa
     assert "split   by texts: 20 groups of rows, the largest of 3" in out
     assert meta["overlap"]["selection"] == {"compared": 15, "part": 0.0, "related": 0.0}
     assert meta["overlap"]["validation"]["part"] > 0.05
-    assert "overlap selection: 0.0% of 15 texts of 3 words or more are part of a training text" in out
-    assert "of split validation is in the training data" in out and "of split selection" not in out
+    assert "overlap selection: of 15 rows with texts of 3 words or more, 0.0% have one that is part of a" in out
+    assert "WARNING: split validation: 30.0% of its rows have a text that is part" in out
+    assert "WARNING: split selection" not in out
 
 
 def test_a_selection_file_and_extra_files_are_further_splits_with_their_groups(prepare):

@@ -137,7 +137,17 @@ def render(facts: Facts) -> str:
     )
 
 
-_TRAINING = ("epochs", "max_steps", "batch_size", "learning_rate", "lr_scheduler", "warmup", "precision", "init")
+_TRAINING = (
+    "epochs",
+    "max_steps",
+    "batch_size",
+    "learning_rate",
+    "lr_scheduler",
+    "warmup",
+    "precision",
+    "init",
+    "label_noise",
+)
 
 
 def _front_matter(facts: Facts, names: list[str]) -> str:

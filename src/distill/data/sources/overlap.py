@@ -18,6 +18,13 @@ from distill.data.sources.squad_json import Row
 
 #: Share of a split above which `warnings` warns.
 TOLERATED = 0.05
+# What `warnings` warns of.
+_SEEN = {
+    "part": "rows have a text that is part of a training text",
+    "groups": "rows are of groups that are in train",
+    "paragraphs": "paragraphs are in train",
+    "questions": "questions are in train",
+}
 
 
 def shared_texts(known: Iterable[Row], rows: Iterable[Row]) -> int:
@@ -62,8 +69,9 @@ def lines(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
         line = f"{split}: no text of {MIN_WORDS} words or more"
         if share["compared"]:
             line = (
-                f"{split}: {_percent(share['part'])} of {share['compared']:,} texts of {MIN_WORDS} words or more are"
-                f" part of a training text, {_percent(share['related'])} are or hold one"
+                f"{split}: of {share['compared']:,} rows with texts of {MIN_WORDS} words or more, "
+                f"{_percent(share['part'])} have one that is part of a training text, {_percent(share['related'])} one"
+                " that is or holds one"
             )
         if "groups" in share:
             line += f"; {_percent(share['groups'])} of the rows are of groups in train"
@@ -82,11 +90,11 @@ def warnings(found: Mapping[str, Mapping[str, Any]], fixes: Mapping[str, str]) -
     """
     result = []
     for split, share in found.items():
-        seen = {name: share[name] for name in ("part", "groups", "paragraphs", "questions") if share.get(name)}
-        if seen and max(seen.values()) > TOLERATED:
+        seen = [(share[name], words) for name, words in _SEEN.items() if (share.get(name) or 0) > TOLERATED]
+        if seen:
+            most, words = max(seen)
             result.append(
-                f"{_percent(max(seen.values()))} of split {split} is in the training data: its scores say less about"
-                f" texts that are new; {fixes[split]}"
+                f"split {split}: {_percent(most)} of its {words}: its scores say less about new data; {fixes[split]}"
             )
     return result
 
