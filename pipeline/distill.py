@@ -51,11 +51,21 @@ def main(name: str, seed: str) -> None:
     params = params.resolved(name)
     target, curves = paths.distilled(name, number), paths.METRICS / "curves" / f"{name}-{number}.csv"
     with Stage(define("distill", name, seed), params, tags={"method": name, "seed": number}) as stage:
-        data, task = open_data(params)
-        stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
-        data = with_label_noise(stage, data, task, params.distill.label_noise, number)
-        run = Run(stage, params, name, number, data, task, Manifest.read(paths.signals(name)))
-        (train_generations if run.kind.taught_by == "generation" else train)(run, target, curves)
+        distil(stage, params, name, number, target, curves)
+
+
+def distil(stage: Stage, params: Params, name: str, seed: int, target: Path, curves: Path) -> None:
+    """Distil a student of a listed name within a stage.
+
+    Args:
+        params: parameters of the name (`Params.resolved`).
+        target, curves: outputs.
+    """
+    data, task = open_data(params)
+    stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
+    data = with_label_noise(stage, data, task, params.distill.label_noise, seed)
+    run = Run(stage, params, name, seed, data, task, Manifest.read(paths.signals(name)))
+    (train_generations if run.kind.taught_by == "generation" else train)(run, target, curves)
 
 
 @dataclass

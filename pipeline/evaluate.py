@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from distill.analysis import example_table
+from distill.config import comparison
 from distill.config.data import SPLITS
 from distill.config.params import Params
 from distill.data.loading.prepared import Prepared
@@ -23,18 +24,24 @@ from pipeline.stage.inputs import open_data
 from pipeline.stage.stage import Stage
 
 
-def main(name: str, seed: str = "") -> None:
-    """Predict selection and validation splits, tune on the first, report the second."""
+def main(*words: str) -> None:
+    """Predict selection and validation splits, tune on the first, report the second.
+
+    Args:
+        words: a role; or a name and a seed; or time, name and seed of a control.
+    """
     params = paths.params()
-    if seed:
-        name, number = paths.run_of(name, seed, params)
-        label, folder, tags = f"{name}-{number}", paths.distilled(name, number), {"method": name, "seed": number}
+    if len(words) == 1:
+        label = name = paths.role_of(words[0])
+        folder, tags = paths.model(name), {"method": "finetune", "role": name}
     else:
-        name = paths.role_of(name)
-        label, folder, tags = name, paths.model(name), {"method": "finetune", "role": name}
+        name, number = paths.run_of(*words[-2:], params)
+        name = comparison.control(words[0], name) if len(words) == 3 else name
+        label, folder = paths.label(name, number), paths.distilled(name, number)
+        tags = {"method": name, "seed": number}
     metrics, predictions = paths.METRICS / "runs" / f"{label}.json", Path("data/predictions")
     written = {suffix: predictions / f"{label}{suffix}" for suffix in (".json", ".null_odds.json", ".examples.csv")}
-    with Stage(define("evaluate", name, *([seed] if seed else [])), params, tags=tags) as stage:
+    with Stage(define("evaluate", *words), params, tags=tags) as stage:
         data, task = open_data(params)
         stage.read(folder)
         extra = extra_metrics.load(params.evaluate.extra)

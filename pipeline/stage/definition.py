@@ -24,6 +24,7 @@ import yaml
 from distill.config.params import Params
 from distill.config.values import pick
 from distill.errors import UserError
+from pipeline.process.records import RUNS
 from pipeline.stage import paths
 
 FILE = Path("dvc.yaml")
@@ -48,6 +49,11 @@ class Definition:
     declared: tuple[str, ...] = ()
     deps: tuple[Path, ...] = ()
     outs: tuple[Path, ...] = ()
+
+    @property
+    def record(self) -> Path | None:
+        """The output with facts that differ from run to run (`Stage.record`); None: it has none."""
+        return next((out for out in self.outs if out.parent == RUNS), None)
 
     def values(self, params: Params) -> dict[str, Any]:
         """The declared parameters, as plain values.
@@ -132,12 +138,18 @@ def _resolve(name: str, entry: Mapping[str, Any], item: Mapping[str, str]) -> De
 
 
 def _matrix(entry: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The values of a stage's matrix: `${seeds}`, a list of the parameters; or a list of single ones."""
+    """The values of a stage's matrix: `${seeds}`, a list of the parameters; or a list of values and parameters."""
     values = {}
     for key, listed in entry.get("matrix", {}).items():
-        items = _parameter(listed[2:-1]) if isinstance(listed, str) else [_parameter(item[2:-1]) for item in listed]
+        items = _value(listed) if isinstance(listed, str) else [_value(item) for item in listed]
         values[key] = [str(item) for item in items]
     return values
+
+
+def _value(written: Any) -> Any:
+    """A value of dvc.yaml; of a whole reference, `${seeds}`, the parameter."""
+    reference = _REFERENCE.fullmatch(written) if isinstance(written, str) else None
+    return _parameter(reference[1]) if reference else written
 
 
 def _stages() -> dict[str, dict[str, Any]]:

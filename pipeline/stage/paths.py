@@ -72,6 +72,11 @@ def distilled(method: str, seed: int) -> Path:
     return Path("data/models/distill") / method / str(seed)
 
 
+def label(name: str, seed: int) -> str:
+    """A student's label in the names of files: `ted-1`."""
+    return f"{name}-{seed}"
+
+
 def generations(folder: Path) -> list[Path]:
     """The generations before a born-again student, 0 first, in the student's folder; none for other students."""
     return sorted((folder / "generations").glob("[0-9]*"), key=lambda path: int(path.name))

@@ -81,10 +81,12 @@ def test_the_file_can_be_read_by_a_person():
         listed = [out for kind in ("outs", "metrics", "plots") for out in entry.get(kind, [])]
         outs = [out if isinstance(out, str) else next(iter(out)) for out in listed]
         for dep in entry["deps"]:
-            plain = dep.split("/${item", 1)[0]
+            plain = dep.split("${item", 1)[0].rstrip("/")
             if plain.startswith(("data/", "metrics/")):
-                assert is_below(plain, made) or any(is_below(out, [plain]) for out in made), f"{name}: {dep}"
-        made += [out.split("/${item", 1)[0] for out in outs]
+                beginning = any(plain.startswith(out) for out in made if out.endswith("-"))
+                known = is_below(plain, made) or any(is_below(out, [plain]) for out in made) or beginning
+                assert known, f"{name}: {dep}"
+        made += [out.split("${item", 1)[0].rstrip("/") for out in outs]
     assert [name for name, entry in entries().items() if not entry.get("desc")] == []
 
 
@@ -103,6 +105,19 @@ def test_only_what_loads_by_name_imports_by_name():
     assert by_name <= {*allowed, "src/distill/models/loading.py", "pipeline/__main__.py"}
 
 
+# Every stage of dvc.yaml is there with these, and every method.
+EVERYTHING = {
+    "methods": registry.available(),
+    "seeds": [1, 2],
+    "compare.baseline_seeds": [7],
+    "confirm.methods": ["ft", "kd"],
+    "confirm.seeds": [8],
+    "controls.methods": ["kd"],
+    "controls.times": ["own", "total"],
+    "export.methods": ["kd"],
+}
+
+
 @pytest.fixture(scope="module")
 def resolved(tmp_path_factory) -> dict[str, Any]:
     """The stages as DVC resolves them where every method is listed, by name."""
@@ -111,8 +126,7 @@ def resolved(tmp_path_factory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("graph")
     Repo.init(str(folder), no_scm=True).close()
     shutil.copyfile(ROOT / "dvc.yaml", folder / "dvc.yaml")
-    overrides = {"methods": registry.available(), "export.methods": ["kd"], "seeds": [1, 2]}
-    (folder / "params.yaml").write_text(micro.params(overrides))
+    (folder / "params.yaml").write_text(micro.params(EVERYTHING))
     with Repo(str(folder)) as repo:
         repo.check_graph(repo.index.stages)
         return {stage.name: stage for stage in repo.index.stages}
@@ -120,7 +134,7 @@ def resolved(tmp_path_factory) -> dict[str, Any]:
 
 def test_a_stage_reads_its_entry_as_dvc_does(resolved, tmp_path, monkeypatch):
     """Name, parameters, dependencies and outputs, templates filled in."""
-    (tmp_path / "params.yaml").write_text(micro.params({"methods": registry.available(), "export.methods": ["kd"]}))
+    (tmp_path / "params.yaml").write_text(micro.params(EVERYTHING))
     shutil.copyfile(ROOT / "dvc.yaml", tmp_path / "dvc.yaml")
     monkeypatch.chdir(tmp_path)
     for name, stage in resolved.items():
@@ -142,6 +156,10 @@ def test_there_is_one_matrix_of_students_and_one_of_scores(resolved):
     for stage in ("distill", "evaluate"):
         names = {name for name in resolved if name.startswith(f"{stage}@")}
         assert names == {f"{stage}@{method}-{seed}" for method in registry.available() for seed in (1, 2)}
+        more = {name for name in resolved if name.startswith(f"{stage}_") and "@" in name}
+        controls = {f"evaluate_control@{time}-kd-{seed}" for time in ("own", "total") for seed in (1, 2)}
+        expected = {f"{stage}_baseline@ft-7", f"{stage}_confirm@ft-8", f"{stage}_confirm@kd-8"}
+        assert more == (expected | controls if stage == "evaluate" else expected)
 
 
 def test_parameters_that_stages_declare_are_in_the_file(resolved):

@@ -50,6 +50,24 @@ def interrupted(record: Record) -> bool:
     return bool(record.get("resumed_from", record.get("resumed", False)))
 
 
+def own_seconds(record: Record) -> float:
+    """Seconds of a student's training alone, those of the generations before it included.
+
+    Where a run was resumed, the part that is known stands for all of it, by its number of steps.
+
+    Raises:
+        KeyError: the record is of no training.
+    """
+    steps, before = record["trainer_steps"], record.get("resumed_from") or 0
+    whole = record["train_seconds"] * (steps / (steps - before) if before < steps else 1)
+    return whole + record.get("earlier_seconds", 0.0)
+
+
+def updates_in(seconds: float, record: Record) -> int:
+    """Updates that fine-tuning makes in so many seconds, by the record of a fine-tuning; at least one."""
+    return max(1, round(record["updates"] * seconds / own_seconds(record)))
+
+
 def _seconds(record: Record | None) -> float | None:
     return None if record is None or interrupted(record) else record.get("seconds")
 

@@ -9,7 +9,7 @@ from pydantic import (
 )
 
 from distill.config import comparison, data_checks
-from distill.config.comparison import Compare, Confirm
+from distill.config.comparison import Compare, Confirm, Controls
 from distill.config.data import Data
 from distill.config.schema import (
     Assistant,
@@ -66,6 +66,7 @@ class Params(Section):
     evaluate: Evaluate
     compare: Compare
     confirm: Confirm
+    controls: Controls
     cost: Cost
     export: Export
     runtime: Runtime

@@ -69,5 +69,5 @@ def problem_with_name(name: Any, known: Collection[str], others: Collection[str]
     return None
 
 
-#: Rows and files of the pipeline's own; `ft-own-…` and `ft-total-…` are controls (pipeline/control.py).
+#: Rows and files of the pipeline's own.
 RESERVED = ("teacher", "student", "filters", "generations")
