@@ -11,6 +11,11 @@ from tests.helpers import micro
 
 LIBRARIES = (
     "datasets",
+    "dvc.api",
+    "dvc.cli.parser",
+    "dvc.commands.queue.start",
+    "dvc.repo.experiments.queue.celery",
+    "dvc.repo.reproduce",
     "evaluate",
     "matplotlib.backends.backend_svg",
     "mlflow.store.model_registry.sqlalchemy_store",
@@ -44,7 +49,8 @@ def rehearse() -> None:
         tiny.tokenizer().save_pretrained(folder)
         AutoTokenizer.from_pretrained(folder)
         tiny.model("deberta-v2").save_pretrained(folder)
-        from_pretrained(folder, load_task("qa"))(**{"input_ids": tiny.batch()["input_ids"]})
+        batch = tiny.batch()
+        from_pretrained(folder, load_task("qa"))(batch["input_ids"], attention_mask=batch["attention_mask"])
 
 
 rehearse()
