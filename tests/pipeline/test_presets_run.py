@@ -169,7 +169,7 @@ def test_a_preset_runs_with_all_its_methods(name, hub, prepared, stages, tmp_pat
     params = yaml.safe_load(text)
     seed = str(params["seeds"][0])
     methods = params["methods"]
-    trained = (("plan",), ("finetune", "teacher"), ("finetune", "student"), ("predict",))
+    trained = (("inputs",), ("plan",), ("finetune", "teacher"), ("finetune", "student"), ("predict",))
     for words in (*trained, *micro.OPTIONAL, ("signals",)):
         stages.run(repo, *words)
     for method in methods:
