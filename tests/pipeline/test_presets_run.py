@@ -210,11 +210,12 @@ def kind(params: Params, method: str) -> str:
     words = [("finetune", "teacher"), ("finetune", "student"), ("distill", method, "1")]
     words += [stage for artifact in requirements.artifacts(method, params) for stage in ARTIFACTS[artifact]]
     values = {name: value for stage in words for name, value in define(*stage).values(params).items()}
-    if method != "ft":
+    base = params.method_of(method)
+    if base != "ft":
         del values["evaluate.metric"]  # one student for each metric is enough
     for section in {*TRAININGS, "training"} & values.keys():
         values[section] = {key: item for key, item in values[section].items() if key in UNLIKE_OTHERS}
-    return json.dumps({name: coarse(value, name != method) for name, value in values.items()})
+    return json.dumps({name: coarse(value, name != base) for name, value in values.items()})
 
 
 @pytest.fixture(scope="module")
@@ -237,12 +238,16 @@ def test_a_preset_runs_with_all_its_methods(name, small, untried, prepared, stag
     (repo / "params.yaml").write_text(text)
     params = yaml.safe_load(text)
     seed = str(params["seeds"][0])
-    stages.run(repo, "plan")
+    for words in (("inputs",), ("plan",)):
+        stages.run(repo, *words)
     if not (methods := untried[name]):
         return
     if methods != params["methods"]:
-        (repo / "params.yaml").write_text(params_file.replace(text, {("methods",): methods}))
-        stages.run(repo, "plan")
+        copies = [name for name in params["augment"]["methods"] if name in methods]
+        changes = {("methods",): methods, ("augment", "methods"): copies}
+        (repo / "params.yaml").write_text(params_file.replace(text, changes))
+        for words in (("inputs",), ("plan",)):
+            stages.run(repo, *words)
     for words in (("finetune", "teacher"), ("finetune", "student"), ("predict",), *micro.OPTIONAL, ("signals",)):
         stages.run(repo, *words)
     wanted = expected(name)
