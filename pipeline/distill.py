@@ -1,13 +1,14 @@
 """Stage distill: one student of one method and seed. `python -m pipeline.distill ted 1`
 
-The method's signals come from data/signals/<method> alone: see stage signals.
+A name that `methods` lists: a method's, or a variant's. Its signals come from data/signals/<name> alone: see stage
+signals.
 """
 
 from __future__ import annotations
 
 import functools
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import datasets
@@ -29,29 +30,42 @@ from distill.runtime.files import link_tree
 from distill.signals.cache import Cache
 from distill.signals.manifest import Manifest
 from distill.signals.teacher import CachedStates, CachedTeacher, OnlineTeacher, Teacher
+from distill.tasks import label_noise
 from distill.tasks.base import Task
 from distill.training import phases, sequence
-from distill.training.run import Result, TrainingRun
+from distill.training.run import Result, TrainingRun, join
 from distill.training.sequence import Link
 from pipeline.launch.run import run_stage
 from pipeline.stage import paths, training
 from pipeline.stage.definition import define
-from pipeline.stage.inputs import open_data
+from pipeline.stage.inputs import open_data, with_label_noise
 from pipeline.stage.stage import Stage
 
 STUDENT = paths.model("student")
 
 
-def main(method: str, seed: str) -> None:
+def main(name: str, seed: str) -> None:
     """Distil, save a plain checkpoint; beside a born-again student, a folder keeps the generations before it."""
     params = paths.params()
-    method, number = paths.method_run(method, seed, params)
-    target, curves = paths.distilled(method, number), paths.METRICS / "curves" / f"{method}-{number}.csv"
-    with Stage(define("distill", method, seed), params, tags={"method": method, "seed": number}) as stage:
-        data, task = open_data(params)
-        stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
-        run = Run(stage, params, method, number, data, task, Manifest.read(paths.signals(method)))
-        (train_generations if run.kind.taught_by == "generation" else train)(run, target, curves)
+    name, number = paths.run_of(name, seed, params)
+    params = params.resolved(name)
+    target, curves = paths.distilled(name, number), paths.METRICS / "curves" / f"{name}-{number}.csv"
+    with Stage(define("distill", name, seed), params, tags={"method": name, "seed": number}) as stage:
+        distil(stage, params, name, number, target, curves)
+
+
+def distil(stage: Stage, params: Params, name: str, seed: int, target: Path, curves: Path) -> None:
+    """Distil a student of a listed name within a stage.
+
+    Args:
+        params: parameters of the name (`Params.resolved`).
+        target, curves: outputs.
+    """
+    data, task = open_data(params)
+    stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
+    data = with_label_noise(stage, data, task, params.distill.label_noise, seed)
+    run = Run(stage, params, name, seed, data, task, Manifest.read(paths.signals(name)))
+    (train_generations if run.kind.taught_by == "generation" else train)(run, target, curves)
 
 
 @dataclass
@@ -59,17 +73,24 @@ class Run:
     """The inputs of every student of a run.
 
     Attributes:
+        params: parameters of the listed name (`Params.resolved`).
+        name: a method's or a variant's.
         seed: seed of the run; a method with several students seeds each with another number.
         manifest: description of the method's signals.
     """
 
     stage: Stage
     params: Params
-    method: str
+    name: str
     seed: int
     data: Prepared
     task: Task
     manifest: Manifest
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return self.params.method_of(self.name)
 
     @property
     def kind(self) -> type[Method]:
@@ -79,7 +100,7 @@ class Run:
     @property
     def signals(self) -> Path:
         """The folder of the method's signals."""
-        return paths.signals(self.method)
+        return paths.signals(self.name)
 
     @functools.cached_property
     def identity(self) -> dict[str, str]:
@@ -115,7 +136,7 @@ def train(run: Run, target: Path, curves: Path) -> None:
         section = section.model_copy(update={"max_steps": updates})
     for remark in method.remarks(params, updates * section.batch_size / rows):
         run.stage.say("note", remark)
-    inputs, label = (run.stage, params, data, run.task, section), f"{run.method} seed {run.seed}"
+    inputs, label = (run.stage, params, data, run.task, section), f"{run.name} seed {run.seed}"
     result = phases.train(training.build_run(*inputs, objective, seed, label, features=features))
     folder = run.stage.fresh("model")
     loading.save(student, data.tokenizer(), folder)
@@ -142,6 +163,9 @@ def train_generations(run: Run, target: Path, curves: Path) -> None:
     for generation, folder in enumerate(folders[:-1]):
         link_tree(folder, built / "generations" / str(generation))
     earlier = sum(link.result.seconds for link in links[:-1])
+    # Rows that pass models are those of all generations, for each row of the last one.
+    passes = join([link.result for link in links]).passes
+    result = replace(result, passes=passes | {"rows": result.passes["rows"]})
     stage.record({"earlier_seconds": round(earlier, 3)})
     training.finish(stage, result, built, target, curves)
     show(run, result, result.steps)
@@ -233,7 +257,8 @@ def augmented(run: Run) -> datasets.Dataset:
     if made_from != run.data.trained_on():
         raise UserError(f"{folder}/meta.json: the copies were made from other training features: {fix}")
     run.stage.read(folder, f"{len(features):,} training features with their augmented copies")
-    return features
+    share, rows = run.params.distill.label_noise, len(run.data.features("train"))
+    return label_noise.noised(features, run.task, share, run.seed, rows) if share else features
 
 
 def show(run: Run, result: Result, updates: int) -> None:

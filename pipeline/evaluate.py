@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from distill.analysis import example_table
+from distill.config import comparison
+from distill.config.data import SPLITS
 from distill.config.params import Params
 from distill.data.loading.prepared import Prepared
 from distill.models import acceleration, loading
@@ -22,18 +24,24 @@ from pipeline.stage.inputs import open_data
 from pipeline.stage.stage import Stage
 
 
-def main(name: str, seed: str = "") -> None:
-    """Predict selection and validation splits, tune on the first, report the second."""
+def main(*words: str) -> None:
+    """Predict selection and validation splits, tune on the first, report the second.
+
+    Args:
+        words: a role; or a name and a seed; or time, name and seed of a control.
+    """
     params = paths.params()
-    if seed:
-        name, number = paths.method_run(name, seed, params)
-        label, folder, tags = f"{name}-{number}", paths.distilled(name, number), {"method": name, "seed": number}
+    if len(words) == 1:
+        label = name = paths.role_of(words[0])
+        folder, tags = paths.model(name), {"method": "finetune", "role": name}
     else:
-        name = paths.role_of(name)
-        label, folder, tags = name, paths.model(name), {"method": "finetune", "role": name}
+        name, number = paths.run_of(*words[-2:], params)
+        name = comparison.control(words[0], name) if len(words) == 3 else name
+        label, folder = paths.label(name, number), paths.distilled(name, number)
+        tags = {"method": name, "seed": number}
     metrics, predictions = paths.METRICS / "runs" / f"{label}.json", Path("data/predictions")
     written = {suffix: predictions / f"{label}{suffix}" for suffix in (".json", ".null_odds.json", ".examples.csv")}
-    with Stage(define("evaluate", name, *([seed] if seed else [])), params, tags=tags) as stage:
+    with Stage(define("evaluate", *words), params, tags=tags) as stage:
         data, task = open_data(params)
         stage.read(folder)
         extra = extra_metrics.load(params.evaluate.extra)
@@ -53,7 +61,8 @@ def main(name: str, seed: str = "") -> None:
         stage.run.tag("artifact.path", folder.as_posix())
         md5 = dvc_md5(folder)
         stage.run.tag("artifact.md5", md5)
-        shown = (*task.shown, *extra_metrics.names_of([report.scores], params.evaluate.extra))
+        further = (f"{split}_{task.main_metric}" for split in data.meta["splits"] if split not in SPLITS)
+        shown = (*task.shown, *further, *extra_metrics.names_of([report.scores], params.evaluate.extra))
         stage.figures({label: {k: report.scores[k] for k in shown if k in report.scores}})
         stage.record({"examples": data.meta["splits"]["validation"]["examples"], "artifact_md5": md5})
 
@@ -66,9 +75,9 @@ def score(
     Args:
         metrics: loaded functions of the extra metrics, whose scores follow the task's own.
     """
-    parts = [part for part in ("selection", "validation", "mismatched") if part in data.meta["splits"]]
+    parts = [part for part in data.meta["splits"] if part != "train"]
     split = {part: ensemble(_each(folders, data, task, params, part)) for part in parts}
-    report = task.report(split["selection"], split["validation"], params.evaluate, split.get("mismatched"))
+    report = task.report(split.pop("selection"), split.pop("validation"), params.evaluate, split)
     names = set(report.scores)
     for beginning, inputs in report.inputs.items() if metrics else ():
         scores = extra_metrics.scores(metrics, inputs, task.name)

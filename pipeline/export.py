@@ -42,14 +42,14 @@ ROLES = ("teacher", "student")
 LIBRARIES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
 
 
-def main(method: str, seed: str) -> None:
+def main(name: str, seed: str) -> None:
     """Export, compare with PyTorch, quantize, score all three, measure their speed, write the card."""
     params = paths.params()
-    method, number = paths.method_run(method, seed, params)
-    label = f"{method}-{number}"
-    source, target = paths.distilled(method, number), EXPORTS / method / str(number)
+    name, number = paths.run_of(name, seed, params)
+    params, label = params.resolved(name), f"{name}-{number}"
+    source, target = paths.distilled(name, number), EXPORTS / name / str(number)
     metrics = paths.METRICS / "export" / f"{label}.json"
-    with Stage(define("export", method, seed), params, tags={"method": method, "seed": number}) as stage:
+    with Stage(define("export", name, seed), params, tags={"method": name, "seed": number}) as stage:
         runs = scores(label)
         data, task = open_data(params)
         checkpoints.load_check(source)
@@ -71,7 +71,7 @@ def main(method: str, seed: str) -> None:
         tokenizer.save_pretrained(folder)
         settings = inference_settings(params, data, runs[label])
         write_text(folder / SETTINGS, to_json(settings.model_dump()))
-        facts = describe(params, method, number, model, data, task, runs, settings, measured)
+        facts = describe(params, name, number, model, data, task, runs, settings, measured)
         write_text(folder / "README.md", card.render(facts))
         stage.publish(folder, target)
         stage.write_json(metrics, measured)
@@ -164,7 +164,7 @@ def inference_settings(params: Params, data: Prepared, scores: dict[str, float])
 
 def describe(
     params: Params,
-    method: str,
+    name: str,
     seed: int,
     model: PreTrainedModel,
     data: Prepared,
@@ -174,9 +174,10 @@ def describe(
     exported: dict[str, Any],
 ) -> card.Facts:
     """All that the model card says."""
+    method = params.method_of(name)
     documentation = inspect.getmodule(registry.load(method)).__doc__ or ""
     return card.Facts(
-        method=method,
+        method=name if name == method else f"{name} ({method})",
         seed=seed,
         summary=" ".join(documentation.split("\n\n")[0].split()),
         parameters=flatten(params.sections[method]),

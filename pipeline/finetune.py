@@ -8,13 +8,12 @@ from distill.data.loading import tokenizer as tokenizers
 from distill.models import loading, windows
 from distill.models.initialization import initial_student
 from distill.runtime import json_files
-from distill.tasks import label_noise
 from distill.training import phases
 from distill.training.finetuning import FineTuningObjective
 from pipeline.launch.run import run_stage
 from pipeline.stage import paths, training
 from pipeline.stage.definition import define
-from pipeline.stage.inputs import open_data
+from pipeline.stage.inputs import open_data, with_label_noise
 from pipeline.stage.stage import Stage
 
 
@@ -42,15 +41,12 @@ def main(role: str) -> None:
         else:
             teacher = paths.model("teacher")
             model = initial_student(section.init, section, task, tokenizer, section.seed, teacher, say=note)
-        features = data.features("train")
         for remark in windows.check(model, task, data, tokenizer.pad_token_id, section.precision, role):
             note(remark)
         objective = FineTuningObjective(model, task)
-        if role == "teacher" and section.label_noise:
-            features = label_noise.noised(features, task, section.label_noise, section.seed)
-            stage.say("noise", f"{section.label_noise:.0%} of the training labels are replaced at random")
+        data = with_label_noise(stage, data, task, section.label_noise, section.seed)
         inputs, label = (stage, params, data, task, section), f"fine-tune {role}"
-        result = phases.train(training.build_run(*inputs, objective, section.seed, label, features=features))
+        result = phases.train(training.build_run(*inputs, objective, section.seed, label))
         folder = stage.fresh("model")
         loading.save(model, tokenizer, folder)
         training.finish(stage, result, folder, paths.model(role), curves)

@@ -1,7 +1,8 @@
 """Stage inputs: check all parameters, and write down what the names in them stand for. `python -m pipeline inputs`
 
 DVC runs it every time, and every other stage comes after it: so bad values are refused before anything is deleted or
-trained, and a model or data folder whose files were replaced is another input than before.
+trained, and a model or data folder whose files were replaced is another input than before. The same goes for the names
+in `methods`: their settings and their code.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from pathlib import Path
 
 from distill.config import references
 from distill.config.data_checks import EMBEDDED
+from distill.config.params import Params
 from distill.config.references import ROLES, Reference
+from distill.config.variants import NAME
 from distill.errors import UserError
+from distill.methods import requirements
 from distill.runtime import hub
 from distill.runtime.files import tree_hash
 from pipeline.launch.run import run_stage
@@ -38,6 +42,27 @@ def main() -> None:
             for field, entry in entries.items():
                 stage.say("named", f"{field}: {entry['name']} ({describe(entry)})")
             stage.write_json(origins.file(role), entries)
+        write_methods(stage, params)
+
+
+def write_methods(stage: Stage, params: Params) -> None:
+    """Write down what each listed name stands for, and remove the files of names that are no longer listed."""
+    needs = {name: requirements.deciding(name, params) for name in params.methods}
+    stage.write_json(origins.NEEDS, needs)
+    for name in params.methods:
+        code = paths.METHODS / f"{params.method_of(name)}.py"
+        stage.write_json(
+            origins.method_file(name),
+            {
+                "method": params.method_of(name),
+                "settings": params.sections[name].model_dump(),
+                "code": {"name": code.as_posix(), "content": tree_hash(code)},
+            },
+        )
+    origins.METHODS.mkdir(parents=True, exist_ok=True)
+    for path in origins.METHODS.iterdir():
+        if path.stem not in params.methods:
+            path.unlink()
 
 
 def resolve(reference: Reference, before: origins.Entry | None) -> origins.Entry:
@@ -104,7 +129,7 @@ def refuse_outputs(local: dict[str, str]) -> None:
 
 #: Folders that summarize reads as a whole, and the names of a student's files in them.
 SHARED = ("data/predictions", "data/runs", "metrics/curves", "metrics/runs")
-STUDENTS = re.compile(r"((distill|evaluate)-)?[a-z]\w*-\d+\..+")
+STUDENTS = re.compile(rf"((distill|evaluate)-)?{NAME.pattern}-\d+\..+")
 
 
 def remove_leftovers() -> int:

@@ -10,7 +10,7 @@ parameters do not say, it reads from the checkpoints.
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from transformers import PretrainedConfig
@@ -32,12 +32,12 @@ from pipeline.stage.stage import Stage
 
 def main() -> None:
     """Reads parameters, and at most configurations and tokenizers of checkpoints."""
-    params, definition = paths.params(), define("plan")
-    with Stage(definition, params, tracked=False) as stage:
+    params = paths.params()
+    with Stage(define("plan"), params, tracked=False) as stage:
         check_pairs(params)
         check_vocabularies(params)
         check_architectures(params)
-        asked = requests(params, definition.declared)
+        asked = requests(params)
         for artifact, needed in requirements.needed(params).items():
             stage.write_json(artifacts.file(artifact), {"needed": needed})
         states = {name: vars(reads) for name, reads in readers(params, asked).items()}
@@ -45,14 +45,10 @@ def main() -> None:
         stage.write_json(artifacts.REQUESTS, {name: asdict(request) for name, request in asked.items()})
 
 
-def requests(params: Params, declared: Collection[str]) -> dict[str, Request]:
-    """What each listed method asks stage signals for.
-
-    Args:
-        declared: dotted names of the parameters that stage plan depends on.
-    """
+def requests(params: Params) -> dict[str, Request]:
+    """What each listed name asks stage signals for."""
     counts = Counts({role: functools.partial(number_of, params, role) for role in ("student", "teacher")})
-    return {name: requirements.request(name, params, counts, declared) for name in params.methods}
+    return {name: requirements.request(name, params, counts) for name in params.methods}
 
 
 class Counts(dict):
@@ -73,7 +69,7 @@ def check_pairs(params: Params) -> None:
     """
     count = functools.cache(functools.partial(number_of, params))
     for name in params.methods:
-        registry.load(name).fits(params, count)
+        registry.load(params.method_of(name)).fits(params.resolved(name), count)
 
 
 def check_vocabularies(params: Params) -> None:
@@ -147,15 +143,17 @@ def configuration_of(spec: Model, where: str) -> PretrainedConfig:
 def readers(params: Params, asked: Mapping[str, Request]) -> dict[str, Reads]:
     """The teacher's hidden states that each method reads, and those that the training of filters reads.
 
-    All methods that can read states are named, with none where they are not listed: to list one that reads nothing
-    then changes nothing, and the teacher is not run again.
+    All methods that can read states are named, with none where they are not listed, and variants count with their
+    method: to list one that reads nothing more then changes nothing, and the teacher is not run again.
 
     Args:
-        asked: requests of the listed methods.
+        asked: requests of the listed names.
     """
     possible = [name for name in registry.available() if registry.load(name).needs & set(KINDS)]
     reads = dict.fromkeys([*possible, paths.FILTERS_READER], Reads())
-    reads |= {name: request.states for name, request in asked.items() if name in possible}
+    for name, request in asked.items():
+        if (method := params.method_of(name)) in possible:
+            reads[method] |= request.states
     section = params.teacher_filters
     # With dropout in the backbone no two passes are the same.
     if requirements.needed(params)["filters"] and not section.backbone_dropout:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from distill.config.data_checks import NO_FILE
+from distill.config.data import BY_TEXTS, parameter
 from distill.config.params import Params
 from distill.data.features import preparation
 from distill.data.loading import tokenizer as tokenizers
-from distill.data.sources import labels, overlap, question_sets, splits, text_sets
+from distill.data.sources import groups, labels, overlap, question_sets, splits, text_sets
 from distill.data.sources.squad_json import Row
 from distill.errors import UserError
 from distill.runtime.progress import bar
@@ -25,7 +26,8 @@ def main() -> None:
     """Everything is loaded and checked before anything is written."""
     params = common.params()
     data, features = params.data, params.features
-    paths, names = _files(params), _hub_splits(params)
+    paths = _files(params)
+    names = data.splits() if data.source == "hub" else {}
     with Stage(define("prepare"), params, tracked=False) as stage:
         loaded, meta = _load(params, paths, names)
         noun = "questions" if params.task == "qa" else "rows"
@@ -38,9 +40,10 @@ def main() -> None:
                 "kept",
                 f"{len(train):,} training questions on paragraphs of {data.max_train_context} characters at most",
             )
-        if params.task == "qa" and splits.grouping(train) == "context":
-            stage.say("split", "by contexts: the training data has fewer than two articles with a title")
-        rows, selection = splits.carve(train, data.selection_fraction, data.seed)
+        if "selection" in loaded:
+            rows, selection = train, loaded.pop("selection")
+        else:
+            rows, selection = _carved(stage, train, params)
         parts = {
             "train": question_sets.limit(rows, data.max_train_examples, data.seed),
             "selection": question_sets.limit(selection, data.max_selection_examples, data.seed),
@@ -50,6 +53,11 @@ def main() -> None:
             parts[split] = question_sets.limit(loaded[split], data.max_validation_examples, data.seed)
         for line in _shared(parts):
             stage.say("shared", line)
+        meta["overlap"] = overlap.shares(parts)
+        for line in overlap.lines(meta["overlap"]):
+            stage.say("overlap", line)
+        for warning in overlap.warnings(meta["overlap"], _fixes(params, parts)):
+            print(f"\n  WARNING: {warning}\n", flush=True)
         for split, examples in parts.items() if meta["labels"] else ():
             counts = np.bincount([row["label"] for row in examples])
             stage.say("classes", f"{split}: {labels.describe(meta['labels'], counts.tolist())}")
@@ -84,21 +92,33 @@ def _files(params: Params) -> dict[str, Path]:
         return {}
     if data.source == "embedded":
         return {split: common.corpus_file(data.embedded, split) for split in ("train", "validation")}
-    chosen = {"train": data.train, "validation": data.validation}
-    if data.mismatched != NO_FILE:
-        chosen["mismatched"] = data.mismatched
     kind = "SQuAD JSON" if params.task == "qa" else "TSV, CSV or JSON lines"
-    for field, path in chosen.items():
+    for split, path in data.splits().items():
         if not Path(path).is_file():
-            raise UserError(f"params.yaml: data.{field}: {path}: no such file: name a {kind} file")
-    return {split: Path(path) for split, path in chosen.items()}
+            raise UserError(f"params.yaml: {parameter(split)}: {path}: no such file: name a {kind} file")
+    return {split: Path(path) for split, path in data.splits().items()}
 
 
-def _hub_splits(params: Params) -> dict[str, str]:
-    """The hub's names of the splits, by the project's."""
+def _carved(stage: Stage, train: list[Row], params: Params) -> tuple[list[Row], list[Row]]:
+    """The training rows and the selection rows that are carved out of them."""
     data = params.data
-    names = {"train": data.train_split, "validation": data.validation_split}
-    return names | ({"mismatched": data.mismatched_split} if data.mismatched_split else {})
+    if params.task == "qa" and splits.grouping(train) == "context":
+        stage.say("split", "by contexts: the training data has fewer than two articles with a title")
+    if data.group is None:
+        return splits.carve(train, data.selection_fraction, data.seed)
+    grouped = groups.by_texts(train) if data.group == BY_TEXTS else groups.by_column(train)
+    kind = "texts" if data.group == BY_TEXTS else f"column {data.group_column}"
+    largest = max(Counter(grouped).values())
+    stage.say("split", f"by {kind}: {len(set(grouped)):,} groups of rows, the largest of {largest:,}")
+    return splits.carve(train, data.selection_fraction, data.seed, grouped)
+
+
+def _fixes(params: Params, parts: dict[str, list[Row]]) -> dict[str, str]:
+    """What to do about a split that is in the training data, by split."""
+    fixes = {split: f"take the rows that are in both out of {parameter('train')}" for split in parts}
+    if params.data.group is None and "selection" not in params.data.splits() and params.task != "qa":
+        fixes["selection"] = f"keep related rows on one side with data.group: {BY_TEXTS}"
+    return fixes
 
 
 def _load(params: Params, paths: dict[str, Path], names: dict[str, str]) -> tuple[dict[str, list[Row]], dict[str, Any]]:
@@ -110,7 +130,13 @@ def _load(params: Params, paths: dict[str, Path], names: dict[str, str]) -> tupl
         rows = question_sets.load(data.source, paths, *hub, names, version_2)
         return rows, meta | {"version_2": version_2, "labels": [], "pairs": True}
     columns = text_sets.Columns(
-        data.text, data.text_pair, data.label, data.id, params.task == "regression", data.strip_html
+        data.text,
+        data.text_pair,
+        data.label,
+        data.id,
+        params.task == "regression",
+        data.strip_html,
+        data.group_column,
     )
     rows, classes = (
         text_sets.load_hub(*hub, names, columns, data.labels)

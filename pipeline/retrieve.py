@@ -8,7 +8,7 @@ import datasets
 import numpy as np
 
 from distill.augmentation import retrieval
-from distill.config.data_checks import NO_FILE
+from distill.config.data import NO_FILE
 from distill.config.params import Params
 from distill.data.loading.prepared import Prepared
 from distill.models import loading

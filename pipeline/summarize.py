@@ -48,7 +48,7 @@ def main() -> None:
         extra = extra_metrics.names_of(
             (run for seeds in scores.values() for run in seeds.values()), params.evaluate.extra
         )
-        shown = (*task.shown, *extra, f"selection_{task.main_metric}")
+        shown = (*task.shown, *params.data.extra_scores(task.main_metric), *extra, f"selection_{task.main_metric}")
         table = summary.summarize(
             {
                 name: {seed: {key: run[key] for key in shown if key in run} for seed, run in seeds.items()}
@@ -65,7 +65,7 @@ def main() -> None:
         summary.write_csv(table, task.main_metric, stage.scratch / "summary.csv")
         stage.publish(stage.scratch / "summary.csv", CSV)
         reporting.write(stage, params, table, analysis, training, disagreeing)
-        stage.figures({name: {k: row[k] for k in (*task.shown, *extra) if k in row} for name, row in table.items()})
+        stage.figures({name: {k: row[k] for k in shown[:-1] if k in row} for name, row in table.items()})
         for name, row in table.items():
             stage.run.log_final({f"{name}.{k}": v for k, v in row.items() if isinstance(v, float)})
         for name, record in spent.records(params).items():
@@ -129,6 +129,7 @@ def analyse(
         "oracle": breakdown.oracle(scores),
         "agreement": breakdown.agreement(answers, squad.normalize if task.name == "qa" else str),
         "disagreements": {"models": models, "counts": counts},
+        "overlap": data.meta.get("overlap", {}),
     }
     examples = disagreements.describe(chosen, rows, first_tables, first_answers)
     return analysis, {"models": models, "examples": examples}

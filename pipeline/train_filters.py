@@ -26,7 +26,7 @@ from pipeline.launch import launcher
 from pipeline.launch.run import run_stage
 from pipeline.stage import paths, training
 from pipeline.stage.definition import define
-from pipeline.stage.inputs import open_data
+from pipeline.stage.inputs import open_data, with_label_noise
 from pipeline.stage.stage import Stage
 
 
@@ -40,6 +40,8 @@ def main(role: str) -> None:
         define("train_filters", role), params, tags={"method": "ted", "role": role, "seed": section.seed}
     ) as stage:
         data, task = open_data(params)
+        if role == "student":  # they learn from the labels that the fine-tuned student has seen
+            data = with_label_noise(stage, data, task, params.student.label_noise, section.seed)
         tokenizer = data.tokenizer()
         stage.read(paths.model(role), "frozen backbone")
         checkpoints.load_check(paths.model("teacher"))

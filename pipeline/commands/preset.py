@@ -1,5 +1,7 @@
 """Put a preset's values into params.yaml: `python -m pipeline.commands.preset squad_v2-deberta_v3`.
 
+Several are applied in turn: `python -m pipeline.commands.preset glue-bert4 tasks/cola`.
+
 `--diff` shows what would change, `--print` gives the same as `-S` pairs for an experiment:
 `python -m pipeline.commands.preset NAME --print | xargs -r dvc exp run`. `--list` shows all presets.
 """
@@ -22,7 +24,7 @@ from distill.experiments import presets
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status (2: something that the user can mend)."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.commands.preset", description=__doc__)
-    parser.add_argument("preset", nargs="?", help="a name from --list, or the path of a YAML file")
+    parser.add_argument("preset", nargs="*", help="names (--list), tasks (tasks/cola), paths of YAML files")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="file to change")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--list", action="store_true", help="list the presets")
@@ -51,9 +53,8 @@ def _list() -> None:
 
 
 def _apply(options: argparse.Namespace) -> None:
-    source = presets.find(options.preset)
-    preset = presets.load(source)
-    label = f"preset {options.preset}"
+    preset = presets.load_all(options.preset)
+    label = f"preset {' '.join(options.preset)}"
     try:
         text = options.params.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -29,7 +29,7 @@ from distill.errors import UserError
 from distill.runtime import distributed
 
 # Scripts that train one model, whose work several processes share.
-TRAININGS = frozenset({"distill", "finetune", "train_generator", "train_filters"})
+TRAININGS = frozenset({"control", "distill", "finetune", "train_generator", "train_filters"})
 # This one runs a model over the training features. Its processes write into the same files, which several machines
 # cannot do through a network's file system.
 ONE_MACHINE = "predict"

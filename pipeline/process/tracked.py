@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.config.params import Params
-from distill.config.values import pick
+from distill.config.values import pick, sections
 from distill.runtime import json_text
 from distill.tracking.records import Dataset, Details, Parent
 from distill.tracking.saved_view import View
@@ -36,11 +36,12 @@ _CORPUS = Path("data/raw/atlas")
 # Sections that change no result.
 _MACHINE = ("runtime", "tracking")
 # Kind of stage -> split that it reads -> use of the split. Stages that train score on the selection split.
+_FURTHER = "further"  # mismatched, and those of data.extra
 _TRAINING = {"train": "training", "selection": "selection"}
 _SPLITS = {
     **dict.fromkeys(("finetune", "train", "distill"), _TRAINING),
     **dict.fromkeys(("predict", "retrieve", "augment"), {"train": "training"}),
-    "evaluate": {"selection": "selection", "validation": "validation", "mismatched": "validation"},
+    "evaluate": {"selection": "selection", "validation": "validation", _FURTHER: "validation"},
     "cost": {"validation": "validation"},
     "export": {"validation": "validation"},
 }
@@ -66,11 +67,14 @@ def details(name: str, tags: Mapping[str, Any], params: Params, prepared: Path |
     more = {"stage": kind, "task": params.task}
     if kind in _SPLITS:
         more["split"] = "validation" if "validation" in _SPLITS[kind] else "train"
+    made_with, names = {}, [tags["role"]] if "role" in tags else []
     if method in params.sections:
         more["role"] = "student"
-    made_with = {}
+        params, names = params.resolved(method), ["distill", params.method_of(method)]
+        if names[1] != method:
+            more["variant_of"] = names[1]
     if kind == "evaluate":
-        made_with = dict(pick(params, ["distill", method] if method in params.sections else [tags["role"]]))
+        made_with = dict(pick(params, names))
         made_with |= {key: tags[key] for key in ("seed",) if key in tags}
     datasets = tuple(_datasets(params, _SPLITS.get(kind, {}), prepared)) if prepared else ()
     return Details(made_with, more, datasets, parent(params), SCORES)
@@ -83,7 +87,7 @@ def kind_of(name: str) -> str:
 
 def parent(params: Params) -> Parent:
     """The run of the whole pipeline, with all parameters but those of the machine and of methods that are not run."""
-    listed = [*params.methods, *(n for n in type(params).model_fields if n not in (*_MACHINE, "sections"))]
+    listed = [*params.methods, *(name for name in sections(params) if name not in _MACHINE)]
     tags = {"stage": "pipeline", "task": params.task}
     return Parent(os.environ.get("DVC_EXP_NAME"), pick(params, listed), tags)
 
@@ -92,8 +96,9 @@ def _datasets(params: Params, splits: Mapping[str, str], prepared: Path) -> Iter
     import pyarrow as pa  # loaded already where there is prepared data
 
     meta = json_text.parse((prepared / "meta.json").read_text(encoding="utf-8"))
-    for split, context in splits.items():
-        if split not in meta["splits"]:
+    for split in meta["splits"]:
+        context = splits.get(split if split in ("train", "selection", "validation") else _FURTHER)
+        if context is None:
             continue
         counts, file = meta["splits"][split], prepared / split / "examples.arrow"
         with pa.memory_map(str(file)) as opened:
@@ -112,13 +117,14 @@ def _datasets(params: Params, splits: Mapping[str, str], prepared: Path) -> Iter
 
 def _source(params: Params, split: str) -> tuple[str, str, dict[str, Any]]:
     """Where a split comes from: a name, and MLflow's type and description of the source."""
-    data, part = params.data, "train" if split == "selection" else split  # which is carved out of the training data
+    data = params.data
+    part = split if split in data.splits() else "train"  # out of which the selection split is carved
     if data.source == "hub":
         source = {"path": data.name, "config_name": data.subset, "revision": data.revision}
         origin = "/".join(filter(None, (data.name, data.subset)))
-        return origin, "hugging_face", source | {"split": getattr(data, f"{part}_split")}
+        return origin, "hugging_face", source | {"split": data.splits()[part]}
     if data.source == "files":
-        path = Path(getattr(data, part))
+        path = Path(data.splits()[part])
         return path.parent.name or path.stem, "local", {"uri": path.as_posix()}
     folder, suffix = (_CORPUS, "json") if params.task == "qa" else (_CORPUS / data.embedded, "tsv")
     return f"{_CORPUS.name}/{data.embedded}", "local", {"uri": (folder / f"{part}.{suffix}").as_posix()}

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from distill.errors import UserError
 from distill.runtime import json_text
-from pipeline.process.records import record_file
 from pipeline.stage import paths
 from pipeline.stage.definition import Definition
 from pipeline.stage.stage import Stage
@@ -78,7 +77,7 @@ def leave_empty(definition: Definition, artifact: str) -> None:
     """Write the outputs of a stage that no method needs: folders with a note, `{}`, tables with only a header."""
     with Stage(Definition(definition.name, deps=(file(artifact),), outs=definition.outs)) as stage:
         for path in definition.outs:
-            if path == record_file(definition.name):
+            if path == definition.record:
                 continue
             if path.suffix == ".json":
                 stage.write_json(path, {})

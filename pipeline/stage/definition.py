@@ -24,6 +24,7 @@ import yaml
 from distill.config.params import Params
 from distill.config.values import pick
 from distill.errors import UserError
+from pipeline.process.records import RUNS
 from pipeline.stage import paths
 
 FILE = Path("dvc.yaml")
@@ -49,9 +50,21 @@ class Definition:
     deps: tuple[Path, ...] = ()
     outs: tuple[Path, ...] = ()
 
+    @property
+    def record(self) -> Path | None:
+        """The output with facts that differ from run to run (`Stage.record`); None: it has none."""
+        return next((out for out in self.outs if out.parent == RUNS), None)
+
     def values(self, params: Params) -> dict[str, Any]:
-        """The declared parameters, as plain values."""
-        return pick(params, list(self.declared))
+        """The declared parameters, as plain values.
+
+        Where the section of a variant is declared, its settings stand under its method's name, and the others are as
+        it has them: so runs of variants and of their method are compared parameter by parameter.
+        """
+        names = {name: params.method_of(name) for name in self.declared}
+        for name in names.keys() & params.variants.keys():
+            params = params.resolved(name)
+        return pick(params, list(names.values()))
 
 
 def define(script: str, *words: str) -> Definition:
@@ -62,12 +75,19 @@ def define(script: str, *words: str) -> Definition:
     """
     words = tuple(plain(words))
     command = " ".join((COMMAND, script, *words))
+    fitting = []
     for name, entry in _stages().items():
         keys = list(entry.get("matrix", {}))
         if entry["cmd"] == command:
             return _resolve(name, entry, {})
         if keys and entry["cmd"] == f"{COMMAND} {script} {ITEM}" and len(words) == len(keys):
-            return _resolve(name, entry, dict(zip(keys, words, strict=True)))
+            fitting.append((name, entry, dict(zip(keys, words, strict=True))))
+    for name, entry, item in fitting:
+        # Several stages run distill and evaluate: for listed seeds, further seeds of the baseline, confirmation.
+        if all(value in values for value, values in zip(words, _matrix(entry).values(), strict=True)):
+            return _resolve(name, entry, item)
+    if fitting:
+        return _resolve(*fitting[0])  # DVC does not run it: a person may
     commands = [
         entry["cmd"].replace(ITEM, " ".join(f"<{key}>" for key in entry.get("matrix", {})))
         for entry in _stages().values()
@@ -91,9 +111,9 @@ def outputs() -> list[Path]:
     """
     paths: list[Path] = []
     for name, entry in _stages().items():
-        matrix = {key: _parameter(values[2:-1]) for key, values in entry.get("matrix", {}).items()}
+        matrix = _matrix(entry)
         for values in itertools.product(*matrix.values()):
-            paths += _resolve(name, entry, dict(zip(matrix, map(str, values), strict=True))).outs
+            paths += _resolve(name, entry, dict(zip(matrix, values, strict=True))).outs
     return paths
 
 
@@ -115,6 +135,21 @@ def _resolve(name: str, entry: Mapping[str, Any], item: Mapping[str, str]) -> De
         tuple(Path(text(dep)) for dep in entry.get("deps", [])),
         tuple(Path(text(out if isinstance(out, str) else next(iter(out)))) for out in outs),
     )
+
+
+def _matrix(entry: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The values of a stage's matrix: `${seeds}`, a list of the parameters; or a list of values and parameters."""
+    values = {}
+    for key, listed in entry.get("matrix", {}).items():
+        items = _value(listed) if isinstance(listed, str) else [_value(item) for item in listed]
+        values[key] = [str(item) for item in items]
+    return values
+
+
+def _value(written: Any) -> Any:
+    """A value of dvc.yaml; of a whole reference, `${seeds}`, the parameter."""
+    reference = _REFERENCE.fullmatch(written) if isinstance(written, str) else None
+    return _parameter(reference[1]) if reference else written
 
 
 def _stages() -> dict[str, dict[str, Any]]:

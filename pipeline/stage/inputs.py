@@ -5,9 +5,11 @@ from __future__ import annotations
 from distill.config.params import Params
 from distill.data.loading.prepared import Prepared
 from distill.models import acceleration
+from distill.tasks import label_noise
 from distill.tasks.base import Task
 from distill.tasks.registry import load_task
 from pipeline.stage import paths
+from pipeline.stage.stage import Stage
 
 #: Parameters that scores on the selection split depend on.
 SCORED = ["evaluate.metric", "evaluate.n_best", "evaluate.max_answer_length"]
@@ -18,3 +20,14 @@ def open_data(params: Params) -> tuple[Prepared, Task]:
     acceleration.use_threads(params.runtime)
     data = Prepared(paths.PREPARED)
     return data, load_task(params.task, params.evaluate.metric, data.meta.get("labels", ()))
+
+
+def with_label_noise(stage: Stage, data: Prepared, task: Task, share: float, seed: int) -> Prepared:
+    """The data with `share` of its training labels replaced at random, which the stage says; the data itself at 0.
+
+    The splits that are scored stay as they are.
+    """
+    if not share:
+        return data
+    stage.say("noise", f"{share:.0%} of the training labels are replaced at random")
+    return data.with_features("train", label_noise.noised(data.features("train"), task, share, seed))

@@ -5,21 +5,31 @@
 
 A stage that reads a folder of the user's depends on the file of its role. So DVC runs it again when the folder's
 content changes, and the stage itself refuses a folder that has changed since.
+
+For each listed name, a method's or a variant's, data/inputs/methods/<name>.json has its settings and its code:
+
+    {"method": "ted", "settings": {"mse_alpha": 100.0, …}, "code": {"name": "src/distill/methods/ted.py", "content": …}}
+
+A student depends on the file of its name. dvc.yaml cannot say which file of code, or whose section, a variant goes by.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, TypeAdapter
+from pydantic import AfterValidator, BaseModel, TypeAdapter
 
 from distill.config.params import Params
 from distill.config.references import ROLES, with_commits
 from distill.runtime import json_files
 
 FOLDER = Path("data/inputs")
+METHODS = FOLDER / "methods"
+#: What decides, for each listed name, what it needs of earlier stages (`distill.methods.requirements.deciding`).
+NEEDS = FOLDER / "needs.json"
+_FIX = "delete it and run `dvc repro inputs`"
 
 
 #: What a name stands for: `name`, and `content` (of a folder or file here) or `commit` (of the hub).
@@ -47,7 +57,23 @@ def read(role: str) -> dict[str, Entry]:
         UserError: The file is damaged.
     """
     path = file(role)
-    return json_files.read(path, "delete it and run `dvc repro inputs`", _ENTRIES) if path.exists() else {}
+    return json_files.read(path, _FIX, _ENTRIES) if path.exists() else {}
+
+
+class Listed(BaseModel):
+    """A name that `methods` lists."""
+
+    method: str
+    settings: dict[str, Any]
+    code: Annotated[Entry, AfterValidator(_named)]
+
+
+_LISTED = TypeAdapter(Listed)
+
+
+def method_file(name: str) -> Path:
+    """The file of a listed name."""
+    return METHODS / f"{name}.json"
 
 
 def pinned(params: Params) -> Params:
@@ -57,6 +83,14 @@ def pinned(params: Params) -> Params:
 
 
 def folders(deps: Iterable[Path]) -> dict[str, tuple[Path, str]]:
-    """Folders and files of the user's that a stage with these dependencies reads: parameter → (path, its content)."""
+    """Folders and files that a stage with these dependencies reads, though dvc.yaml does not name them.
+
+    Returns:
+        parameter → (path, its content): of the user's models and data, and the code of a student's method.
+    """
+    deps = list(deps)
     entries = [item for role in ROLES if file(role) in deps for item in read(role).items()]
+    for path in deps:
+        if path.parent == METHODS:
+            entries.append((f"methods: {path.stem}", json_files.read(path, _FIX, _LISTED).code))
     return {field: (Path(entry["name"]), entry["content"]) for field, entry in entries if "content" in entry}

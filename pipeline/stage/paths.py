@@ -22,6 +22,8 @@ GENERATOR = Path("data/models/generator")
 CANDIDATES = Path("data/candidates")
 AUGMENTED = Path("data/augmented")
 METRICS = Path("metrics")
+#: The code of methods, a file each.
+METHODS = Path("src/distill/methods")
 
 
 def params(pinned: bool = True) -> Params:
@@ -70,19 +72,24 @@ def distilled(method: str, seed: int) -> Path:
     return Path("data/models/distill") / method / str(seed)
 
 
+def label(name: str, seed: int) -> str:
+    """A student's label in the names of files: `ted-1`."""
+    return f"{name}-{seed}"
+
+
 def generations(folder: Path) -> list[Path]:
     """The generations before a born-again student, 0 first, in the student's folder; none for other students."""
     return sorted((folder / "generations").glob("[0-9]*"), key=lambda path: int(path.name))
 
 
-def method_run(method: str, seed: str, checked: Params) -> tuple[str, int]:
-    """Method and seed from the command line.
+def run_of(name: str, seed: str, checked: Params) -> tuple[str, int]:
+    """A method's or variant's name and a seed, from the command line.
 
     Raises:
-        UserError: the method has no section in params.yaml, or the seed is no number.
+        UserError: the name has no section in params.yaml, or the seed is no number.
     """
-    if method not in checked.sections:
-        raise UserError(f"method {method!r}: {PARAMS} has no such section: known are {', '.join(checked.sections)}")
+    if name not in checked.sections:
+        raise UserError(f"method {name!r}: {PARAMS} has no such section: known are {', '.join(checked.sections)}")
     if not seed.lstrip("-").isdigit():
         raise UserError(f"seed {seed!r}: expected a whole number")
-    return method, int(seed)
+    return name, int(seed)

@@ -32,7 +32,7 @@ from pipeline.process import tracked as tracking
 from pipeline.process.disk import disk_full
 from pipeline.process.lines import shown_path, size, table
 from pipeline.process.locks import exclusive
-from pipeline.process.records import device, file_name, peak_memory, record_file, to_json, versions
+from pipeline.process.records import device, file_name, peak_memory, to_json, versions
 from pipeline.stage import origins, paths, scratch, snapshot
 from pipeline.stage.definition import Definition
 
@@ -198,11 +198,13 @@ class Stage:
         self._figures |= figures
 
     def record(self, facts: Mapping[str, Any]) -> None:
-        """Keeps facts that differ from run to run for `record_file(name)`, written once the stage has succeeded.
+        """Keeps facts that differ from run to run for `Definition.record`, written once the stage has succeeded.
 
         Run id, seconds, peak memory, device and versions are added. Nothing else that is non-deterministic may be an
         output.
         """
+        if self._definition.record is None:
+            raise ValueError(f"{self.name} records facts, but none of its outputs is a file for them")
         self._record = (self._record or {}) | facts
 
     def _declared(self, path: Path) -> None:
@@ -239,14 +241,14 @@ class Stage:
             )
 
     def _check_outputs(self) -> None:
-        missing = [str(path) for path in self._definition.outs if path != record_file(self.name) and not path.exists()]
+        missing = [str(path) for path in self._definition.outs if path != self._definition.record and not path.exists()]
         if missing:
             raise RuntimeError(f"{self.name} ended without writing {', '.join(missing)}")
 
     def _keep_artifacts(self) -> None:
         """Small outputs go to the run, under their paths in the repository."""
         for path in self._definition.outs:
-            if path.is_file() and path != record_file(self.name) and path.stat().st_size <= tracking.ARTIFACT_BYTES:
+            if path.is_file() and path != self._definition.record and path.stat().st_size <= tracking.ARTIFACT_BYTES:
                 self.run.artifact(path, path.parent.as_posix())
 
     def _clean(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
@@ -257,7 +259,7 @@ class Stage:
             facts = {"stage": self.name, "run_id": self.run.run_id, "resumed": self.resumed}
             facts |= {"seconds": round(time.monotonic() - self._began, 3), **self._record}
             facts |= {**peak_memory(), "device": device(), "versions": versions()}
-            write_text(record_file(self.name), to_json(facts))
+            write_text(self._definition.record, to_json(facts))
         shutil.rmtree(self.scratch)
         scratch.remove_leftovers(self.root / scratch.FOLDER, self.name)
 

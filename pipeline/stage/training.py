@@ -92,5 +92,18 @@ def finish(stage: Stage, result: Result, built: Path, artifact: Path, curves: Pa
             "train_seconds": round(result.seconds, 2),
             "examples_per_second": round(result.examples_per_second, 2),
             "padding": round(result.padding, 4),
+            **_used(result, result.steps if updates is None else updates),
         }
     )
+
+
+def _used(result: Result, updates: int) -> dict[str, float]:
+    """Labelled rows that the model has seen, and the passes of student and teacher for each row of its updates."""
+    if not result.passes.get("rows"):
+        return {}
+    rows = result.passes["rows"] * updates / result.steps  # without the steps of a generator
+    return {
+        "labelled_rows": result.passes["labelled"],
+        "student_passes": round(result.passes["student"] / rows, 3),
+        "teacher_passes": round(result.passes["teacher"] / rows, 3),
+    }

@@ -17,7 +17,7 @@ import yaml
 
 from distill import provenance
 from distill.config.params import Params
-from distill.config.values import flatten, pick
+from distill.config.values import flatten, pick, sections
 from distill.errors import UserError
 from distill.report import page, plot_data
 from distill.report.results import FINE_TUNED, Results
@@ -94,7 +94,7 @@ def gather(
     filters = {role: contents.read(metrics / "filters" / f"{role}.json", contents.FILTERS) for role in FINE_TUNED}
     return Results(
         metric=task.main_metric,
-        shown=tuple(task.shown),
+        shown=(*task.shown, *params.data.extra_scores(task.main_metric)),
         extra=extra_metrics.names_of(runs.values(), params.evaluate.extra),
         confidence=params.compare.confidence,
         summary=summary,
@@ -134,8 +134,7 @@ def _later(params: Params) -> dict[str, Any]:
 
 def _settings(params: Params) -> dict[str, Any]:
     """Every parameter, those of methods that are not run left out."""
-    names = [name for name in type(params).model_fields if name != "sections"]
-    return flatten(pick(params, [*names, *params.methods]))
+    return flatten(pick(params, [*sections(params), *params.methods]))
 
 
 def _commands(params: Params) -> dict[str, str]:

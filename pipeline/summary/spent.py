@@ -33,7 +33,7 @@ def records(params: Params) -> dict[str, Record]:
 
 def upstream(method: str, params: Params) -> list[str]:
     """The stages whose outputs this method learns from: none for one that learns from labels alone."""
-    kind = registry.load(method)
+    kind = registry.load(params.method_of(method))
     if not kind.needs:
         return []
     if kind.taught_by not in ("teacher", "assistant"):

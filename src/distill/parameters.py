@@ -14,32 +14,67 @@ from pydantic import (
     ValidationError,
 )
 
-from distill.config import comparison, reading, training
+from distill.config import comparison, reading, training, variants
 from distill.config.explain import MISSING, explain, nearest
 from distill.config.params import Params
-from distill.config.schema import TrainingDefaults
+from distill.config.schema import Distill, Section, TrainingDefaults
+from distill.config.variants import Variant
 from distill.errors import UserError
 from distill.methods import registry
 
 
-def _check_method(name: str, params: Params) -> None:
-    if name not in registry.available():
-        raise ValueError(f"methods: no method {name!r}{nearest(name, registry.available())}")
+def _check_name(name: str, params: Params) -> None:
+    """Raise a ValueError or UserError where a listed name cannot run with these parameters."""
+    known = [*registry.available(), *params.variants]
+    if name not in known:
+        raise ValueError(
+            f"methods: no method {name!r}{nearest(name, known)}; a variant has a section `{name}:` with `method:`"
+        )
     if name not in params.sections:
         raise ValueError(f"methods: {name!r} has no section of its own: add `{name}:` to the file")
-    method = registry.load(name)
+    method = registry.load(params.method_of(name))
     if name in params.augment.methods and not method.copies:
-        able = [listed for listed in params.methods if listed in registry.available() and registry.load(listed).copies]
+        able = [listed for listed in params.methods if listed in known and _learns_from_copies(listed, params)]
         raise ValueError(
             f"augment.methods: {name!r} cannot learn from copies: take it out"
             f" (of methods {params.methods}, {', '.join(able) or 'none'} can)"
+        )
+    resolved = params.resolved(name)
+    if "filters" in method.artifacts and method.start(resolved) != params.distill.init:
+        raise ValueError(
+            f"{name}.distill.init: {resolved.distill.init!r}: its filters are trained on the student that distill.init"
+            f" {params.distill.init!r} starts from: leave init out"
         )
     if "filters" in method.artifacts and params.distill.init == "random":
         raise ValueError(
             f"distill.init is 'random' but {name!r} starts from filters trained on one fixed student: choose another"
             f" distill.init, or take {name!r} out of methods"
         )
-    method.check(params)
+    try:
+        method.check(resolved)
+    except (ValueError, UserError) as error:
+        if resolved is params:
+            raise
+        raise ValueError(f"{name}: {str(error).removeprefix('params.yaml: ')}") from None
+
+
+def _learns_from_copies(name: str, params: Params) -> bool:
+    return registry.load(params.method_of(name)).copies
+
+
+def _check_different(params: Params) -> None:
+    """Raise a ValueError where two listed names are the same method with the same settings."""
+    names: dict[Any, str] = {}
+    for name in params.methods:
+        resolved, method = params.resolved(name), params.method_of(name)
+        settings = (method, resolved.sections[name], resolved.distill, name in params.augment.methods)
+        same = [other for other, listed in names.items() if listed == settings]
+        if same:
+            raise ValueError(
+                f"methods: {same[0]!r} and {name!r} are both {method} with the same settings: change one, or take it"
+                " out"
+            )
+        names[name] = settings
 
 
 def load(path: Path, overrides: dict[str, Any] | None = None) -> Params:
@@ -75,28 +110,77 @@ def parse(raw: dict[str, Any], path: Path) -> Params:
     if problems := _problems_of_training(raw):
         raise UserError(f"{path}: " + "; ".join(problems))
     raw = training.complete(raw)
-    sections: dict[str, Any] = {}
-    for name in [key for key in raw if key in registry.available()]:
-        schema = registry.load(name).Config
-        try:
-            sections[name] = schema.model_validate(raw.pop(name))
-        except ValidationError as error:
-            problems += explain(error, schema, name)
-    if "sections" in raw:
-        problems.append("sections: unknown section")
-        raw.pop("sections")
+    sections, named = _method_sections(raw, problems)
+    for name in [key for key in ("sections", "variants") if key in raw]:
+        problems.append(f"{name}: unknown section")
+        raw.pop(name)
     if problems:
         raise UserError(f"{path}: " + "; ".join(problems))
     try:
-        params = Params.model_validate({**raw, "sections": sections})
+        params = Params.model_validate({**raw, "sections": sections, "variants": named})
         for name in params.methods:
-            _check_method(name, params)
+            _check_name(name, params)
+        _check_different(params)
         comparison.check_names(params, registry.available())
     except ValidationError as error:
         raise UserError(f"{path}: " + "; ".join(explain(error, Params, "", registry.available()))) from None
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
     return params
+
+
+def _method_sections(raw: dict[str, Any], problems: list[str]) -> tuple[dict[str, Section], dict[str, Variant]]:
+    """Take the sections of methods and of variants out of `raw`: settings by name, and the variants.
+
+    What is wrong with them goes to `problems`.
+    """
+    known = [*Params.model_fields, *registry.available()]
+    taken, sections, named = variants.take_out(raw, known), {}, {}
+    values = {name: raw.pop(name) for name in [key for key in raw if key in registry.available()]}
+    for name, section in values.items():
+        if settings := _validated(registry.load(name).Config, section, name, problems):
+            sections[name] = settings
+    distill = raw.get(variants.DISTILL)
+    is_valid = _validated(Distill, distill, variants.DISTILL, []) is not None  # if not, Params says so below
+    for name, changes in taken.items():
+        if problem := variants.problem_with_name(name, known, taken):
+            problems.append(f"{name}: {problem}")
+        elif (method := changes[variants.METHOD]) not in registry.available():
+            problems.append(f"{name}.method: no method {method!r}{nearest(str(method), registry.available())}")
+        elif method not in values:
+            problems.append(f"{name}.method: {method!r} has no section of its own: add `{method}:` to the file")
+        elif method in sections and is_valid and (made := _variant(name, changes, values[method], distill, problems)):
+            sections[name], named[name] = made
+    return sections, named
+
+
+def _variant(
+    name: str, changes: dict[str, Any], section: dict[str, Any], distill: Any, problems: list[str]
+) -> tuple[Section, Variant] | None:
+    """A variant's settings, complete, and its training; None where a value is wrong, which `problems` then says.
+
+    Args:
+        changes: the variant's section.
+        section: the method's section, which is valid.
+        distill: section `distill`.
+    """
+    changes = dict(changes)
+    method, training_changes = changes.pop(variants.METHOD), changes.pop(variants.DISTILL, {})
+    if not isinstance(training_changes, dict):
+        problems.append(f"{name}.{variants.DISTILL}: {training_changes!r}: expected names and values below it")
+        return None
+    settings = _validated(registry.load(method).Config, section | changes, name, problems)
+    trained = _validated(Distill, distill | training_changes, f"{name}.{variants.DISTILL}", problems)
+    return (settings, Variant(method=method, distill=trained)) if settings and trained else None
+
+
+def _validated(schema: type[Section], values: Any, prefix: str, problems: list[str]) -> Any:
+    """The values as `schema`; None where one is wrong, which `problems` then says."""
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        problems += explain(error, schema, prefix)
+        return None
 
 
 def _grouped_methods(methods: Any) -> str:

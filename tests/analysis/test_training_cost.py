@@ -8,10 +8,10 @@ def run(seconds, **more):
 
 
 def test_means_over_seeds():
-    found = training_cost(
-        [run(10.0, peak_memory_mb=500.0), run(20.0, peak_memory_mb=700.0)], [[run(3.0), run(4.0)]] * 2
-    )
-    assert found == {
+    used = {"labelled_rows": 300, "student_passes": 2.2, "teacher_passes": 0.0}
+    runs = [run(10.0, peak_memory_mb=500.0, **used), run(20.0, peak_memory_mb=700.0, **used | {"labelled_rows": 100})]
+    cost = training_cost(runs, [[run(3.0), run(4.0)]] * 2)
+    assert cost == {
         "runs": 2,
         "seconds": 15.0,
         "examples_per_second": 10.0,
@@ -19,13 +19,18 @@ def test_means_over_seeds():
         "peak_memory_mb": 600.0,
         "peak_gpu_memory_mb": None,
         "teacher_seconds": 7.0,
+        "total_seconds": 22.0,
+        "labelled_rows": 200,
+        "student_passes": 2.2,
+        "teacher_passes": 0.0,
     }
 
 
 def test_a_resumed_run_counts_only_where_it_is_whole():
-    resumed = run(1.0, resumed=True, resumed_from=4, examples_per_second=99.0)
-    found = training_cost([run(10.0), resumed], [[]])
-    assert (found["seconds"], found["examples_per_second"], found["runs"]) == (10.0, 10.0, 2)
+    resumed = run(1.0, resumed=True, resumed_from=4, examples_per_second=99.0, labelled_rows=1)
+    cost = training_cost([run(10.0, labelled_rows=8), resumed], [[], []])
+    assert (cost["seconds"], cost["examples_per_second"], cost["runs"]) == (10.0, 10.0, 2)
+    assert cost["labelled_rows"] == 8 and training_cost([resumed], [[]])["labelled_rows"] is None
     alone = training_cost([resumed], [[]])
     assert (alone["seconds"], alone["examples_per_second"]) == (None, 99.0)
     begun_again = run(5.0, resumed=True, resumed_from=0)
@@ -34,7 +39,8 @@ def test_a_resumed_run_counts_only_where_it_is_whole():
 
 
 def test_missing_records_are_unknown_and_no_upstream_takes_no_time():
-    found = training_cost([None], [[run(3.0), None]])
-    assert found["runs"] == 0 and found["seconds"] is None and found["teacher_seconds"] is None
+    cost = training_cost([None], [[run(3.0), None]])
+    assert cost["runs"] == 0 and cost["seconds"] is None and cost["teacher_seconds"] is None
+    assert training_cost([run(1.0)], [[None]])["total_seconds"] is None
     assert training_cost([run(1.0)], [[]])["teacher_seconds"] == 0
     assert training_cost([run(1.0)], [[run(3.0, resumed=True, resumed_from=1)]])["teacher_seconds"] is None

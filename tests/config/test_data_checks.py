@@ -38,12 +38,25 @@ def read(changes):
         SIMILARITY,
         FILES | {"data.mismatched": "data/raw/other.json"},
         HUB | {"data.mismatched_split": "validation_mismatched", "task": "classification"},
+        FILES | {"data.selection": "data/raw/chosen.json", "data.extra": {"news_2": "n.json", "reviews": "r.json"}},
+        HUB | {"data.selection_split": "dev", "data.extra": {"news": "test"}},
+        SENTENCES | {"data.group": "texts"},
+        SENTENCES | FILES | {"data.group": "author", "data.selection": "x.tsv"},
+        PAIRS | {"data.group": "sentence1"},
         SENTENCES | {"features.max_length": 64, "features.doc_stride": 64},
         SENTENCES | FILES | {"data.labels": [0, "one"], "data.strip_html": True},
     ],
 )
 def test_what_goes_together_is_taken(changes):
     assert read(changes).task == changes.get("task", "qa")
+
+
+@pytest.mark.parametrize(
+    ("group", "column"),
+    [(None, None), ("texts", None), ("author", "author"), ("column:texts", "texts"), ("column:column:x", "column:x")],
+)
+def test_a_column_of_any_name_can_make_groups(group, column):
+    assert read(SENTENCES | {"data.group": group}).data.group_column == column
 
 
 def test_classes_given_as_numbers_are_names():
@@ -60,6 +73,29 @@ def test_classes_given_as_numbers_are_names():
         (SENTENCES | {"data.text_pair": "x"}, ("data.text_pair is 'x'", "set it to null")),
         ({"data.mismatched": "x.json"}, ("data.mismatched is 'x.json'", "data/none")),
         (FILES | {"data.mismatched_split": "x"}, ("data.mismatched_split is 'x'", "set it to null")),
+        ({"data.selection": "x.json"}, ("data.selection is 'x.json'", "data/none")),
+        (FILES | {"data.selection_split": "x"}, ("data.selection_split is 'x'", "set it to null")),
+        ({"data.extra": {"news": "n.json"}}, ("data.extra", "'embedded'", "set it to {}")),
+        (FILES | {"data.extra": {"News": "n.json"}}, ("data.extra: 'News' is no name", "small letters")),
+        (FILES | {"data.extra": {"tuned_a": "n.json"}}, ("'tuned_a': scores that begin with tuned_", "another name")),
+        (FILES | {"data.extra": {"validation": "n.json"}}, ("'validation'", "another name")),
+        (
+            FILES | {"data.extra": {"a": "m.json", "a_b": "n.json"}},
+            ("'a_b': scores that begin with a_", "another name"),
+        ),
+        (FILES | {"data.extra": {"rouge": "n.json"}, "evaluate.extra": ["rouge"]}, ("begin with rouge_",)),
+        (FILES | {"data.extra": {"a": "n.json"}, "evaluate.extra": ["a_b"]}, ("begin with a_b_",)),
+        (FILES | {"data.extra": {"a": "n.json", "b": "n.json"}}, ("data.extra.a is 'n.json', as data.extra.b", "file")),
+        (HUB | {"data.extra": {"a": "train"}}, ("data.extra.a is 'train', as data.train_split is", "another split")),
+        (FILES | {"data.extra": ["n.json"]}, ("data.extra",)),
+        (FILES | {"data.extra": {"a": 1}}, ("data.extra.a",)),
+        ({"data.group": "texts"}, ("data.group is 'texts' but task is 'qa'", "whole articles")),
+        (SENTENCES | {"data.group": "label"}, ("data.group and data.label", "'label'")),
+        (SENTENCES | {"data.group": "column:"}, ("data.group is 'column:'", "name a column")),
+        (
+            SENTENCES | FILES | {"data.group": "texts", "data.selection": "x"},
+            ("data.selection names", "set data.group"),
+        ),
         ({"features.doc_stride": 128}, ("doc_stride 128", "max_length 128")),
         ({"data.text_pair": "x"}, ("data.text_pair is 'x' but task is 'qa'",)),
         ({"data.labels": ["a", "b"]}, ("data.labels is ['a', 'b'] but task is 'qa'",)),

@@ -76,7 +76,18 @@ def test_nothing_is_named_by_default():
 
 def test_files_are_those_that_are_read():
     params = load({"data.source": "files", "data.train": "a.json", "data.validation": "b.json"})
-    assert list(module.files(params)) == ["data.train", "data.validation", "data.mismatched", "retrieve.pool"]
+    names = ["data.train", "data.validation", "data.mismatched", "data.selection", "retrieve.pool"]
+    assert list(module.files(params)) == names
+
+
+def test_extra_files_are_known_by_their_content_as_no_dependency_of_dvc_can_name_them():
+    """dvc.yaml cannot list the values of a mapping."""
+    params = load({"data.source": "files", "data.extra": {"reviews": "c.json", "news": "d.json"}})
+    named = {"data.extra.reviews": "c.json", "data.extra.news": "d.json"}
+    assert named.items() <= module.files(params).items()
+    assert {item.field: item.name for item in references(params)} == named
+    hub = load({"data.source": "hub", "data.name": "nyu-mll/glue", "data.extra": {"more": "test"}})
+    assert [item.field for item in references(hub)] == ["data.name"]
 
 
 def test_commits_take_the_place_of_branches(params):

@@ -338,3 +338,18 @@ def test_what_cannot_be_extended_is_refused(text, message, tmp_path):
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(UserError, match=message):
         presets.load("mine", tmp_path)
+
+
+def test_several_presets_are_one_each_on_top_of_those_before(tmp_path):
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "table.yaml").write_text("task: a\ntraining: {warmup: 1}\nteacher: {warmup: 2, config: {k: 1}}\n")
+    (tmp_path / "tasks/other.yaml").write_text("task: b\nteacher: {config: {l: 2}}\n")
+    assert presets.load_all(["table", "tasks/other"], tmp_path) == {
+        "task": "b",
+        "training": {"warmup": 1},
+        "teacher": {"warmup": 2, "config": {"l": 2}},
+    }
+    assert presets.load_all(["table"], tmp_path) == presets.load("table", tmp_path)
+    assert presets.names(tmp_path) == ["table"]
+    with pytest.raises(UserError, match="tasks/none: no such preset file"):
+        presets.load_all(["table", "tasks/none"], tmp_path)

@@ -13,9 +13,9 @@ from distill.config import reading
 from distill.config.values import flatten
 from distill.experiments import params_file, presets
 from distill.losses import weights as schedules
+from distill.methods import registry
 from distill.models import loading
 from pipeline import plan
-from pipeline.stage.definition import define
 from tests.experiments.test_presets import through_dvc
 
 
@@ -76,7 +76,9 @@ def test_the_reproduction_differs_in_batch_size_and_optimiser_alone(root):
     official, other = (flatten(merged_with(root, f"squad_v2-deberta_v3{suffix}")) for suffix in ("", "-reproduction"))
     changed = {name.rsplit(".", 1)[-1]: other[name] for name in official if official[name] != other[name]}
     assert official.keys() == other.keys()
+    listed = changed.pop("methods")
     assert changed == {"batch_size": 48, "adam_beta2": 0.98, "adam_epsilon": 1e-6}
+    assert listed == ["ft", "kd", "lwd", "ted"]  # its kd and lwd start from the fine-tuned student
 
 
 def test_the_header_of_a_preset_ends_with_its_published_figures():
@@ -92,7 +94,18 @@ GLUE = {
     "rte": ("classification", "sentence1", "sentence2", "accuracy", "validation", None),
     "cola": ("classification", "sentence", None, "mcc", "validation", None),
     "mrpc": ("classification", "sentence1", "sentence2", "f1", "validation", None),
-    "stsb": ("regression", "sentence1", "sentence2", "pearson", "validation", None),
+    "stsb": ("regression", "sentence1", "sentence2", "spearman", "validation", None),
+}
+# The teacher's learning rate, epochs, batch and warm-up in the scripts of TED's repository.
+TEACHERS = {
+    "mnli": (2e-5, 3, 64, 1500),
+    "qqp": (2e-5, 8, 64, 5000),
+    "qnli": (1e-5, 3, 32, 500),
+    "sst2": (2e-5, 6, 32, 0),
+    "rte": (3e-5, 6, 16, 0),
+    "cola": (2e-5, 6, 32, 100),
+    "mrpc": (3e-5, 6, 32, 0),
+    "stsb": (2e-5, 6, 16, 100),
 }
 
 
@@ -109,15 +122,38 @@ def test_glue_presets_read_the_columns_of_their_task(task, root):
         data.validation_split,
         data.mismatched_split,
     )
+    # Rows of these share sentences or texts; in the others an equal text is rare.
+    assert data.group == ("texts" if task in ("sst2", "mnli", "qnli", "qqp") else None)
     assert params.features.max_length == (128 if task == "stsb" else 256)
-    assert params.methods == ["ft", "kd", "lwd", "ted"] and params.augment.methods == []
-    dropout = {
-        params.teacher.model.config.get("hidden_dropout_prob"),
-        params.student.model.config.get("hidden_dropout_prob"),
-    }
-    assert dropout == ({0.0} if task == "rte" else {None})
-    heads = {params.teacher_filters.head_dropout, params.student_filters.head_dropout}
-    assert heads == ({0.0} if task == "rte" else {0.1})
+    assert params.methods == ["ft", "kd", "lwd", "ted", "kd-pretrained", "lwd-pretrained"]
+    assert params.augment.methods == []
+    for section in (params.teacher, params.teacher_filters):
+        assert TEACHERS[task] == (section.learning_rate, section.epochs, section.batch_size, section.warmup)
+    trained = (params.teacher, params.student, params.distill, params.teacher_filters, params.student_filters)
+    assert {section.max_grad_norm for section in trained} == {0}
+    # After every epoch the best weights are kept.
+    assert {(section.keep, section.evaluations - section.epochs) for section in trained[:3]} == {("best", 0)}
+    weights = {name: params.sections[name] for name in ("kd", "kd-pretrained", "lwd", "lwd-pretrained")}
+    assert weights["kd"] == weights["kd-pretrained"] and weights["lwd"] == weights["lwd-pretrained"]
+    starts = {name: params.resolved(name).distill.init for name in params.methods}
+    assert starts == {name: "pretrained" if name.endswith("pretrained") else "finetuned" for name in params.methods}
+
+
+DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "cls_dropout")
+
+
+@pytest.mark.parametrize("task", GLUE)
+def test_glue_presets_have_the_dropout_of_their_task(task, root):
+    """RTE has none, and CoLA's student none before its classifier; filters' heads have what classifiers have."""
+    params = merged_with(root, f"glue-{task}-deberta_v3")
+    teacher, student = ([role.model.config.get(name) for name in DROPOUTS] for role in (params.teacher, params.student))
+    none = [0.0] * 3 if task == "rte" else [None] * 3
+    assert (teacher, student) == (none, [None, None, 0.0] if task == "cola" else none)
+    heads = params.teacher_filters.head_dropout, params.student_filters.head_dropout
+    assert heads == {"rte": (0.0, 0.0), "cola": (0.1, 0.0)}.get(task, (0.1, 0.1))
+    model = AutoConfig.for_model("deberta-v2", **params.student.model.config)
+    assert model.hidden_dropout_prob == (0.0 if task == "rte" else 0.1)
+    assert getattr(model, "cls_dropout", None) == (0.0 if task in ("rte", "cola") else None)
 
 
 def commands(text: str) -> list[list[str]]:
@@ -134,7 +170,6 @@ CHECKPOINTS = {
     "microsoft/deberta-v3-xsmall": (12, 6),
     "google-bert/bert-base-uncased": (12, 12),
     "google-bert/bert-large-uncased": (24, 16),
-    "google/bert_uncased_L-8_H-512_A-8": (8, 8),
     "google/bert_uncased_L-4_H-512_A-8": (4, 8),
     "distilbert/distilbert-base-uncased": (6, 12),
     "FacebookAI/roberta-large": (24, 16),
@@ -156,7 +191,7 @@ def planned(monkeypatch):
 
     def run(params):
         plan.check_pairs(params)
-        return plan.readers(params, plan.requests(params, define("plan").declared))
+        return plan.readers(params, plan.requests(params))
 
     return run
 
@@ -166,24 +201,48 @@ def test_the_models_of_every_preset_can_be_paired(name, root, planned):
     assert planned(merged_with(root, name))
 
 
-@pytest.mark.parametrize("name", [*presets.names(), "shared/glue-rte"])
+@pytest.mark.parametrize("name", presets.names())
 def test_what_a_preset_offers_on_the_command_line_is_accepted(name, root, planned, tmp_path):
     source = (root / f"presets/{name}.yaml").read_text(encoding="utf-8")
-    applied = "glue-bert4" if name.startswith("shared") else name
-    text = presets.merge((root / "params.yaml").read_text(encoding="utf-8"), presets.load(applied))
+    text = presets.merge((root / "params.yaml").read_text(encoding="utf-8"), presets.load(name))
     offered = commands(source)
     assert sum(map(len, offered)) == len(re.findall(r"-S '?[\w.]+=", source))  # none is overlooked
     for overrides in offered:
         planned(parameters.parse(through_dvc(tmp_path, text, overrides), Path(name)))
 
 
-def test_random_students_of_the_half_depth_preset_read_what_students_made_of_layers_read(root, planned, tmp_path):
-    text = presets.merge((root / "params.yaml").read_text(encoding="utf-8"), presets.load("sst2-deberta_v3-half"))
-    found = [
-        planned(parameters.parse(through_dvc(tmp_path, text, [f"distill.init={init}"]), Path("half")))["hidden"].cls
-        for init in ("teacher_layers", "random")
-    ]
-    assert found == [(2, 4, 6, 8, 10, 12)] * 2
+def test_random_students_of_the_half_depth_preset_read_what_students_made_of_layers_read(root):
+    params, hidden = merged_with(root, "sst2-deberta_v3-half"), registry.load("hidden")
+    layers = [hidden.reads(params.resolved(name), 6, 12).cls for name in ("hidden", "hidden-random")]
+    assert layers == [(2, 4, 6, 8, 10, 12)] * 2
+    # The study's map: layer k of the student is compared with layer 2k of the teacher.
+    assert hidden.reads(params.resolved("hidden-random-246"), 6, 12).cls == (4, 8, 12)
+
+
+def test_the_half_depth_presets_have_the_settings_of_the_studys_code(root):
+    sst2, imdb = (merged_with(root, f"{name}-deberta_v3-half") for name in ("sst2", "imdb"))
+    for params in (sst2, imdb):
+        assert params.student.layers == [1, 3, 5, 7, 9, 11] and params.features.max_length == 512
+        for section in (params.student, params.distill):
+            assert (section.learning_rate, section.batch_size, section.weight_decay) == (5e-5, 256, 0.01)
+            assert (section.epochs, section.warmup, section.lr_scheduler) == (3, 0, "linear")
+    for name in sst2.methods:
+        init = sst2.resolved(name).distill.init
+        assert init == ("random" if "-random" in name else "teacher_layers"), name
+    settings = {name: sst2.sections[name] for name in sst2.methods if sst2.method_of(name) == "hidden"}
+    schedules_of = {name: found.alpha.schedule for name, found in settings.items() if found.alpha.value == 1}
+    assert {name.rsplit("-", 1)[1]: schedule.removeprefix("cosine_") for name, schedule in schedules_of.items()} == {
+        name: name for name in ("descent", "growth", "v", "peak")
+    }
+    assert len(schedules_of) == 8 and {settings[name].alpha.warmup for name in schedules_of} == {0.1}
+    assert {tuple(settings[name].layers) for name in schedules_of} == {(1, 2, 3)}
+    fixed = {name: found.layers for name, found in settings.items() if name not in schedules_of}
+    assert {settings[name].alpha.value for name in fixed} == {0.5}
+    assert fixed == {
+        "hidden": "all",
+        "hidden-random": "all",
+        **{f"hidden-random-{layers}": [int(digit) for digit in layers] for layers in ("456", "123", "246", "135")},
+    }
 
 
 @pytest.mark.parametrize("schedule", ["cosine_growth", "cosine_descent", "cosine_v", "cosine_peak"])
@@ -205,11 +264,17 @@ def test_the_tables_of_bert_roberta_and_distilbert_have_the_published_settings(r
     four, two = (merged_with(root, f"glue-bert{layers}") for layers in (4, 2))
     assert [params.student.model.config["num_hidden_layers"] for params in (four, two)] == [4, 2]
     pkd = four.sections["pkd"]
+    groups = {name: four.sections[name].layer_groups for name in ("ckd-no", "ckd-po")}
+    mixes = {name: four.sections[name].layers for name in ("alp-no", "alp-po", "alp")}
+    assert groups == {"ckd-no": "regular", "ckd-po": "overlap"}
+    assert mixes == {"alp-no": "regular", "alp-po": "overlap", "alp": "all"}
+    assert {two.sections[f"pkd-{layer}"].layer_map[0] == layer for layer in (1, 6, 12)} == {True}
+    assert four.sections["rail"].pooling == "mean"
     assert (pkd.alpha.value, pkd.temperature, pkd.beta.value, four.features.max_length) == (0.7, 10, 500, 128)
     assert 1e-5 <= four.distill.learning_rate <= 5e-5 and four.distill.warmup == 0.1
 
     roberta = merged_with(root, "glue-distilroberta")
-    mate, combined, annealing = (roberta.sections[name] for name in ("mate", "combined", "annealing"))
+    mate, combined, annealing = (roberta.sections[name] for name in ("mate", "combined-40", "annealing-7"))
     assert (mate.mask_probability, mate.gumbel_temperature, mate.generator_steps, mate.student_steps) == (
         0.3,
         1,
@@ -220,12 +285,25 @@ def test_the_tables_of_bert_roberta_and_distilbert_have_the_published_settings(r
     assert mate.task_weight == mate.kl_alpha == mate.adversarial_alpha
     assert (combined.tau_max, combined.phase1_share) == (10, 30 / 40)
     assert (annealing.tau_max, annealing.phase1_share) == (7, 14 / 20)
+    assert roberta.sections["annealing-14"] == annealing.model_copy(update={"tau_max": 14})
+    epochs = {name: roberta.resolved(name).distill.epochs for name in ("annealing-7", "annealing-14", "combined-40")}
+    assert epochs == {"annealing-7": 20, "annealing-14": 20, "combined-40": 40}
+    assert roberta.sections["freelb-alone"].kl_alpha.value == 0 < roberta.sections["freelb"].kl_alpha.value
+    assert roberta.augment.methods == ["kd-augmented"]
+    assert [link.model.path for link in roberta.assistant.chain] == ["FacebookAI/roberta-base"]
     assert (roberta.distill.learning_rate, roberta.distill.batch_size, roberta.distill.epochs) == (2e-5, 32, 30)
     assert (roberta.retrieve.candidates, roberta.sections["minimax_knn"].selected) == (8, 2)
     augment = roberta.augment
     assert (augment.copies, augment.probability, augment.candidates) == (30, 0.4, 15)  # TinyBERT's, for RTE
 
+    nearest = merged_with(root, "minimax_knn-distilroberta")
+    knn, minimax = (nearest.sections[name] for name in ("knn", "minimax_knn"))
+    assert (nearest.retrieve.candidates, knn.neighbours, minimax.selected) == (8, 8, 4)
+    assert {knn.candidate_alpha.value, minimax.candidate_alpha.value} == {0.5}
+
     small = merged_with(root, "glue-bert_small")
+    assert [link.model.path for link in small.assistant.chain] == ["google-bert/bert-base-uncased"]
+    assert [small.sections[f"annealing-{tau}"].tau_max for tau in (7, 14)] == [7, 14]
     assert (small.distill.learning_rate, small.distill.batch_size, small.distill.epochs) == (2e-5, 32, 14 + 6)
 
     distilbert = merged_with(root, "squad_v1-distilbert")

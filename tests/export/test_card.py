@@ -8,7 +8,8 @@ import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
-from distill.config.schema import Data, Model
+from distill.config.data import Data
+from distill.config.schema import Model
 from distill.export import card
 from distill.inference.model import Settings
 from tests.helpers import tiny
@@ -19,12 +20,15 @@ DATA = {
     "train": "/home/somebody/mine/train.json",
     "validation": "/home/somebody/mine/dev.json",
     "mismatched": "data/none",
+    "selection": "data/none",
+    "extra": {},
     "name": None,
     "subset": None,
     "revision": None,
     "train_split": "train",
     "validation_split": "validation",
     "mismatched_split": None,
+    "selection_split": None,
     "version_2_with_negative": True,
     "text": "text",
     "text_pair": None,
@@ -32,6 +36,7 @@ DATA = {
     "labels": None,
     "id": None,
     "strip_html": False,
+    "group": None,
     "selection_fraction": 0.05,
     "max_train_context": None,
     "max_train_examples": None,
@@ -73,7 +78,7 @@ def facts(**changes) -> card.Facts:
         "seed": 3,
         "summary": "ted: task-aware layer-wise distillation.",
         "parameters": {"kl_alpha": 10.0, "mse_alpha": 5000.0},
-        "training": tiny.training(max_steps=1234).model_copy(update={"init": "finetuned"}),
+        "training": tiny.training(max_steps=1234).model_copy(update={"init": "finetuned", "label_noise": 0.125}),
         "updates": 1234,
         "data": Data.model_validate(DATA),
         "meta": {"splits": {"train": COUNTS | {"examples": 81234}, "selection": COUNTS, "validation": COUNTS}},
@@ -133,6 +138,7 @@ def test_tables_hold_the_figures_that_went_in():
     assert found["`model.onnx`"][-1] == "45.38" and found["`model.int8.onnx`"][-1] == "11.62"
     assert found["train"] == ["81,234", "2,987", "35", "4,567"]
     assert found["`ted.mse_alpha`"] == ["5000.0"] and found["`distill.max_steps`"] == ["1234"]
+    assert found["`distill.label_noise`"] == ["0.125"]
     assert found["updates"] == ["1,234"] and found["student"] == [
         "bert with 3 layers of width 384, 17,345,678 parameters"
     ]

@@ -1,5 +1,7 @@
 """A pipeline that runs in seconds: micro parameters, and scratch repositories to run it in."""
 
+import functools
+import json
 import os
 import shutil
 import subprocess
@@ -88,7 +90,12 @@ def params(overrides: dict[str, Any] | None = None) -> str:
     Args:
         overrides: dotted names to values, on top; what the file does not have is added to it.
     """
-    values = {tuple(name.split(".")): value for name, value in (SMALL | (overrides or {})).items()}
+    return _params(json.dumps(SMALL | (overrides or {})))
+
+
+@functools.cache  # a tenth of a second each, and tests ask for the same ones
+def _params(changes: str) -> str:
+    values = {tuple(name.split(".")): value for name, value in json.loads(changes).items()}
     return params_file.replace((ROOT / "params.yaml").read_text(encoding="utf-8"), values)
 
 

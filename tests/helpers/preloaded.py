@@ -2,6 +2,8 @@
 
 import gc
 import importlib
+import importlib.metadata
+import tempfile
 
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
@@ -9,8 +11,17 @@ from tests.helpers import micro
 
 LIBRARIES = (
     "datasets",
+    "dvc.api",
+    "dvc.cli.parser",
+    "dvc.commands.queue.start",
+    "dvc.repo.experiments.queue.celery",
+    "dvc.repo.reproduce",
     "evaluate",
+    "matplotlib.backends.backend_svg",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.tracking",
+    "pandas.io.formats.csvs",
     "transformers.models.deberta_v2.modeling_deberta_v2",
 )
 
@@ -21,4 +32,26 @@ for path in (*micro.ROOT.glob("pipeline/**/*.py"), *micro.ROOT.glob("src/distill
 for name in LIBRARIES:
     importlib.import_module(name)
 get_checkpoint_conversion_mapping("bert")  # patterns that transformers compiles when the first checkpoint is loaded
+
+
+def rehearse() -> None:
+    """What libraries do at their first use - late imports, patterns to compile - they do here, for all stages."""
+    from transformers import AutoTokenizer
+
+    from distill import parameters
+    from distill.models.loading import from_pretrained
+    from distill.tasks.registry import load_task
+    from tests.helpers import tiny
+
+    importlib.metadata.version("torch")
+    parameters.load(micro.ROOT / "params.yaml")
+    with tempfile.TemporaryDirectory() as folder:
+        tiny.tokenizer().save_pretrained(folder)
+        AutoTokenizer.from_pretrained(folder)
+        tiny.model("deberta-v2").save_pretrained(folder)
+        batch = tiny.batch()
+        from_pretrained(folder, load_task("qa"))(batch["input_ids"], attention_mask=batch["attention_mask"])
+
+
+rehearse()
 gc.freeze()  # or every process goes through, and copies, all of the above when it collects garbage

@@ -2,10 +2,11 @@
 
 import os
 import re
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import CompletedProcess
+from subprocess import DEVNULL, CompletedProcess
 
 import yaml
 
@@ -64,10 +65,10 @@ class Project:
         """Run Git; what it printed."""
         return self.run("git", *words).stdout
 
-    def restore(self) -> str:
-        """Go back to the baseline, by `dvc repro` without tracking; what it printed."""
+    def restore(self) -> None:
+        """Go back to the baseline."""
         self.git("checkout", "-q", "-f", ".")
-        return self.dvc("repro", env=OFF).stdout
+        self.dvc("checkout", "-q", "-f")
 
     def workspace(self, name: str, *settings: str, env: dict[str, str] | None = None) -> Ran:
         """`dvc exp run` in place; its results stay until `restore`."""
@@ -81,10 +82,13 @@ class Project:
     def queue(self, name: str, *settings: str) -> Ran:
         """`dvc exp run --queue`, `dvc queue start`, and wait for its end."""
         self.dvc("exp", "run", "--queue", "--name", name, *_pairs(settings))
-        self.dvc("queue", "start")
-        output = self.dvc("queue", "logs", "--follow", name).stdout
+        # Its worker inherits the output, and whoever captures that waits for the worker, long after the last stage.
+        words = ("dvc", "queue", "start")
+        environment = micro.environment(**self.env)
+        subprocess.run(words, cwd=self.repo, env=environment, check=True, stdout=DEVNULL, stderr=DEVNULL)
         while re.search(rf"\b{name}\b.*\b(Queued|Running)\b", status := self.dvc("queue", "status").stdout):
-            time.sleep(0.5)
+            time.sleep(1)
+        output = self.dvc("queue", "logs", name).stdout
         assert re.search(rf"\b{name}\b.*\bSuccess\b", status), f"{status}\n{output}"
         return self._ran(name, output)
 

@@ -13,9 +13,9 @@ INPUT, OUTPUT = Path("data/in"), Path("data/out.json")
 def settings(rate):
     """Parameters with one section, `tuning`; from now on the file has them."""
     Path("params.yaml").write_text(f"tuning: {{rate: {rate}}}\n")
-    IN_FILE.append(
-        SimpleNamespace(sections={"tuning": {"rate": rate}}, tracking=SimpleNamespace(experiment="distillation"))
-    )
+    tracking = SimpleNamespace(experiment="distillation")
+    sections = {"tuning": {"rate": rate}}
+    IN_FILE.append(SimpleNamespace(sections=sections, tracking=tracking, variants={}, method_of=lambda name: name))
     return IN_FILE[-1]
 
 

@@ -1,9 +1,9 @@
-"""A `python` that starts stages at once, for tests that let DVC run many of them.
+"""A `python` and a `dvc` that start at once, for tests that let DVC run many stages.
 
-A small program of that name, first on the PATH, hands its words, folder, environment and open files to a thread of the
-test process, which lets the fork server start a process that goes on as `python -m <module>` would. That process
-forgets the project's modules: each reads the code of the folder it was started in, so that an edit counts, and the
-copies that `dvc exp run --temp` makes run their own code.
+A small program of either name, first on the PATH, hands its words, folder, environment and open files to a thread of
+the test process, which lets the fork server start a process that goes on as `python -m <module>` would. That process
+forgets the project's modules: each reads the code of the folder it was started in, or of PYTHONPATH, so that an edit
+counts, and the copies that `dvc exp run --temp` makes run their own code.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from tests.helpers import forkserver
 
 _PROGRAM = """#!{python} -IS
 import os, sys
-words = sys.argv[1:]
+words = {before!r} + sys.argv[1:]
 if words[:1] != ["-m"]:
     os.execv({python!r}, [{python!r}, *words])
 from multiprocessing.connection import Client
@@ -43,9 +43,10 @@ class Python:
 
     def __enter__(self) -> "Python":
         self.path.mkdir(parents=True)
-        program = self.path / "python"
-        program.write_text(_PROGRAM.format(python=sys.executable, address=self._address))
-        program.chmod(0o755)
+        for name, before in (("python", []), ("dvc", ["-m", "dvc"])):
+            program = self.path / name
+            program.write_text(_PROGRAM.format(python=sys.executable, address=self._address, before=before))
+            program.chmod(0o755)
         forkserver.launch()
         self._listener = Listener(self._address, backlog=64)
         # Daemons: nothing in here may keep the test process from ending.
@@ -85,5 +86,6 @@ def _run(program: Connection) -> None:
     forkserver.enter(folder, environment, [module, *words])
     for name in [name for name in sys.modules if name.split(".")[0] in ("distill", "pipeline", "tests")]:
         del sys.modules[name]
-    sys.path[:] = [folder, *(entry for entry in sys.path if entry not in ("", *forkserver.PROJECT))]
+    asked = environment["PYTHONPATH"].split(os.pathsep) if environment.get("PYTHONPATH") else []
+    sys.path[:] = [folder, *asked, *(entry for entry in sys.path if entry not in ("", *forkserver.PROJECT))]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

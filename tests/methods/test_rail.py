@@ -6,23 +6,35 @@ import pytest
 import torch
 
 from distill.errors import UserError
+from distill.methods import registry
+from distill.methods.rail import pooled
+from distill.signals.states import Reads
 from distill.training.objective import Progress
 from tests.helpers import states, tiny
 from tests.helpers.states import first_token_gap, lifted
 
-VALUES = {"alpha": 0.7, "beta": 100, "temperature": 4, "form": "layer_wise"}
+VALUES = {"alpha": 0.7, "beta": 100, "temperature": 4, "form": "layer_wise", "pooling": "first"}
 WEIGHTS = [0.3, 0.7, 100]
 FORMS = ["layer_wise", "concatenated"]
+POOLINGS = ["first", "mean"]
 
 
-def term(layers, form):
+def vectors(states, lengths, pooling):
+    """A vector for each row, token by token: the first state, or the sum of the real ones over their number."""
+    if pooling == "first":
+        return states[:, 0]
+    return torch.stack(
+        [sum(row[token] for token in range(length)) / length for row, length in zip(states, lengths, strict=True)]
+    )
+
+
+def term(layers, form, pooling="first"):
     def own(maps, hidden, others, lengths):
+        students = [vectors(hidden[k + 1], lengths, pooling) for k in range(len(layers))]
+        teachers = [vectors(others[layer], lengths, pooling) for layer in layers]
         if form == "concatenated":
-            student = torch.cat([hidden[k][:, 0] for k in range(1, len(layers) + 1)], -1)
-            return first_token_gap(lifted(maps, 0, student), torch.cat([others[layer][:, 0] for layer in layers], -1))
-        gaps = [
-            first_token_gap(lifted(maps, k, hidden[k + 1][:, 0]), others[layer][:, 0]) for k, layer in enumerate(layers)
-        ]
+            return first_token_gap(lifted(maps, 0, torch.cat(students, -1)), torch.cat(teachers, -1))
+        gaps = [first_token_gap(lifted(maps, k, students[k]), teachers[k]) for k in range(len(layers))]
         return sum(gaps) / len(layers)
 
     return own
@@ -38,16 +50,19 @@ def layers_in(epoch, seed=0, depths=(3, 6)):
 @pytest.mark.parametrize("width", [8, 12])
 @pytest.mark.parametrize("epoch", [0, 5])
 @pytest.mark.parametrize("form", FORMS)
-def test_value_and_gradient_are_the_formula(form, epoch, width):
-    layers = layers_in(epoch)
-    values = VALUES | {"form": form}
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_value_and_gradient_are_the_formula(pooling, form, epoch, width):
+    own = term(layers_in(epoch), form, pooling)
+    values = VALUES | {"form": form, "pooling": pooling}
     progress = Progress(3, 10, epoch)
-    states.check_on_questions("rail", values, term(layers, form), "layers", WEIGHTS, width=width, progress=progress)
+    states.check_on_questions("rail", values, own, "layers", WEIGHTS, width=width, progress=progress)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_value_and_gradient_on_classification_and_regression(form):
-    states.check_on_texts("rail", VALUES | {"form": form}, term(layers_in(0), form), "layers", WEIGHTS)
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_value_and_gradient_on_classification_and_regression(pooling, form):
+    values = VALUES | {"form": form, "pooling": pooling}
+    states.check_on_texts("rail", values, term(layers_in(0), form, pooling), "layers", WEIGHTS)
 
 
 def test_a_draw_has_k_different_layers_in_ascending_order_and_every_choice_comes_up_as_often():
@@ -86,8 +101,27 @@ def test_with_as_many_layers_all_are_drawn():
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_more_padding_changes_no_term(form):
-    states.check_padding("rail", VALUES | {"form": form})
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_more_padding_changes_no_term(pooling, form):
+    states.check_padding("rail", VALUES | {"form": form, "pooling": pooling})
+
+
+def test_a_state_at_padding_is_not_read_even_where_it_is_no_number():
+    rows = torch.tensor([[[1.0, 2.0], [3.0, 4.0], [torch.nan, torch.inf]], [[5.0, 6.0], [7.0, 8.0], [9.0, 10.0]]])
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    rows.requires_grad_()
+    found = pooled(rows, mask, "mean")
+    assert found.tolist() == [[2.0, 3.0], [7.0, 8.0]]
+    found.sum().backward()
+    assert rows.grad.tolist() == [[[0.5, 0.5], [0.5, 0.5], [0.0, 0.0]], [[pytest.approx(1 / 3)] * 2] * 3]
+
+
+@pytest.mark.parametrize(("pooling", "kind"), [("first", "cls"), ("mean", "hidden")])
+def test_the_mean_needs_the_states_of_all_tokens(pooling, kind):
+    values = VALUES | {"pooling": pooling}
+    assert states.build("rail", values, *states.models_of()).needs == {"logits", kind}
+    params = states.load("rail", (2, 4), pooling=pooling)
+    assert registry.load("rail").reads(params, 2, 4) == Reads.of(kind, [1, 2, 3, 4])
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -5,7 +5,6 @@ import pytest
 from distill import parameters
 from distill.methods import registry, requirements
 from distill.signals.states import Reads
-from pipeline.stage.definition import define
 
 COUNTS = {"student": 2, "teacher": 4}
 
@@ -16,8 +15,8 @@ def params(root):
     return parameters.load(root / "params.yaml", {"methods": names, "augment.methods": ["rkd", "pkd"]})
 
 
-def ask(name, params, declared=None):
-    return requirements.request(name, params, COUNTS, define("plan").declared if declared is None else declared)
+def ask(name, params):
+    return requirements.request(name, params, COUNTS)
 
 
 def test_a_method_that_learns_from_labels_asks_for_nothing(params):
@@ -57,10 +56,26 @@ def test_without_the_mask_the_states_of_padding_are_needed(root):
     assert request.model and not request.states and request.why.endswith("the states of padding too")
 
 
-def test_a_method_whose_layers_are_not_declared_gets_all_of_them_and_the_teacher(params):
-    request = ask("lwd", params, declared=("methods",))
-    assert request.states == Reads(hidden=(0, 1, 2, 3, 4)) and request.model and "all layers" in request.why
-    assert ask("alp", params, declared=("methods",)).states == Reads(cls=(0, 1, 2, 3, 4))
+def test_what_decides_is_the_method_the_start_and_the_fields_of_layers(params):
+    """A weight is none of it: a change of it reruns no earlier stage."""
+    decides = requirements.deciding("lwd", params)
+    assert decides == {"method": "lwd", "start": "finetuned", "layer_map": "uniform", "mask": True}
+    assert requirements.deciding("kd", params) == {"method": "kd", "start": "finetuned"}
+
+
+def test_a_variant_asks_for_what_its_own_settings_need(root):
+    changes = {"methods": ["lwd", "low", "bare"], "low.method": "lwd", "low.layer_map": [1, 2], "bare.method": "lwd"}
+    changes |= {"bare.mask": False, "bare.distill.init": "teacher_layers"}
+    params = parameters.load(root / "params.yaml", changes)
+    assert ask("low", params).states == Reads(hidden=(1, 2)) and not ask("low", params).model
+    assert ask("bare", params).model and not ask("bare", params).states
+    assert requirements.deciding("low", params)["layer_map"] == [1, 2]
+    assert requirements.deciding("bare", params) == {
+        "method": "lwd",
+        "start": "teacher_layers",
+        "layer_map": "uniform",
+        "mask": False,
+    }
 
 
 def test_artifacts_are_needed_where_a_listed_method_says_so(root):

@@ -26,7 +26,7 @@ def banks(nonlinear=False, activation="gelu", teacher_layers=(2, 4)):
 
 
 def build(student, teacher, student_filters, teacher_filters, **changes):
-    values = {"task_weight": 1, "kl_alpha": 10, "mse_alpha": 1000, "temperature": 2, "mask": True}
+    values = {"task_weight": 1, "kl_alpha": 10, "mse_alpha": 1000, "temperature": 2, "filter_interval": 1, "mask": True}
     setup = Setup(
         TASK, student.config, teacher.config, student_filters=student_filters, teacher_filters=teacher_filters
     )
@@ -73,6 +73,31 @@ def test_value_and_gradient_are_the_formula(nonlinear, activation, mask):
     reference.same_gradients(own, own64)
     reference.teacher_is_left_alone(objective, teacher, student)
     reference.teacher_is_left_alone(objective, others, student)
+
+
+def test_an_interval_takes_every_nth_pair_of_the_trained_filters():
+    """Of layers 1 and 2 of the student and 2 and 4 of the teacher the second pair: the loss of that pair alone."""
+    student, teacher, student64, teacher64 = reference.pair()
+    own, others = banks()
+    own64, others64, batch = tiny.double(own), tiny.double(others), tiny.batch()
+    objective = build(student, teacher, own, others, filter_interval=2)
+    value = objective(**batch)["mse"]
+    (_, hidden), (_, states) = reference.outputs(student64, batch), reference.outputs(teacher64, batch)
+    pair = filtered(own64.filters[1], hidden[2], "gelu"), filtered(others64.filters[1], states[4], "gelu")
+    reference.same_value(value, reference.mse(*pair, batch, True))
+    trained = {name for name, _ in objective.named_parameters() if ".filters." in name}
+    assert trained == {"method.filters.filters.0.weight", "method.filters.filters.0.bias"}
+    with pytest.raises(UserError, match="ted.filter_interval: 3: there are only 2 pairs of filters"):
+        build(student, teacher, own, others, filter_interval=3)
+
+
+def test_an_interval_of_1_draws_no_random_number(tmp_path):
+    """Results of the present filters stay as they are."""
+    own, _ = banks()
+    state = torch.get_rng_state()
+    bank = own.every(1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert list(bank.state_dict()) == list(own.state_dict()) and bank.layers == own.layers
 
 
 @pytest.mark.parametrize("mask", [True, False])

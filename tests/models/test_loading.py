@@ -89,6 +89,21 @@ def test_fields_replace_a_checkpoints_own(checkpoint):
     assert loading.num_layers(build(spec(checkpoint, num_hidden_layers=1)).config) == 1
 
 
+def test_a_field_that_only_the_model_knows_reaches_it_and_is_stored(tmp_path):
+    """DeBERTa reads cls_dropout, and its configuration does not declare it."""
+    task = load_task("classification", labels=("a", "b"))
+    tiny.model("deberta-v2", hidden_dropout_prob=0.25).save_pretrained(tmp_path / "checkpoint")
+
+    def head(model):
+        return model.dropout.p, model.deberta.embeddings.dropout.p, model.config.num_labels
+
+    plain = loading.build(spec(tmp_path / "checkpoint"), task, tiny.tokenizer(), 0, "student")
+    model = loading.build(spec(tmp_path / "checkpoint", cls_dropout=0.0), task, tiny.tokenizer(), 0, "student")
+    assert head(plain) == (0.25, 0.25, 2) and head(model) == (0.0, 0.25, 2)
+    model.save_pretrained(tmp_path / "saved")
+    assert head(loading.from_pretrained(str(tmp_path / "saved"), task)) == (0.0, 0.25, 2)
+
+
 def test_a_new_head_is_drawn_from_the_seed_whatever_came_before(tmp_path):
     folder = tmp_path / "encoder"
     tiny.model("bert").bert.save_pretrained(folder)

@@ -1,10 +1,14 @@
-"""Defective teachers: wrong labels reach the teacher's training and nothing else."""
+"""Wrong labels reach the training that they are meant for and nothing else: the teacher's, or the students'."""
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
+import yaml
 
+from distill.errors import UserError
+from distill.parameters import parse
 from pipeline import finetune as finetuning
 from tests.helpers import micro
 
@@ -38,6 +42,28 @@ def test_the_student_is_fine_tuned_on_the_labels_as_they_are(base, stages, tmp_p
     assert weights(repo, "student") == weights(base, "student")
 
 
+def distilled(repo, stages, method, **settings):
+    """Weights of a distilled student, and what its stage printed."""
+    (repo / "params.yaml").write_text(micro.params(settings))
+    out = stages.run(repo, "distill", method, "1").out
+    return (repo / "data/models/distill" / method / "1" / "model.safetensors").read_bytes(), out
+
+
+def test_noise_reaches_the_labels_of_students_and_no_signal_of_the_teacher(base, stages, tmp_path):
+    repo, noise = shutil.copytree(base, tmp_path / "repo"), {"distill.label_noise": 0.5}
+    clean, _ = distilled(repo, stages, "ft")
+    noisy, out = distilled(repo, stages, "ft", **noise)
+    assert noisy != clean and "50% of the training labels are replaced" in out
+    without_labels = {"kd.task_weight": 0}
+    assert (
+        distilled(repo, stages, "kd", **without_labels)[0]
+        == distilled(repo, stages, "kd", **without_labels, **noise)[0]
+    )
+    (repo / "params.yaml").write_text(micro.params({"student.label_noise": 0.5}))
+    assert "50% of the training labels are replaced" in stages.run(repo, "finetune", "student").out
+    assert weights(repo, "student") != weights(base, "student")
+
+
 def test_a_teacher_worse_than_its_student_is_warned_about(base, stages, tmp_path):
     repo, _ = finetune(base, stages, tmp_path / "repo", label_noise=1.0)
     scores = repo / "metrics/selection/teacher.json"
@@ -67,3 +93,10 @@ def test_a_share_that_cannot_be_is_refused(base, stages, tmp_path, share):
     (repo / "params.yaml").write_text(micro.params({"teacher.label_noise": share}))
     done = stages.run(repo, "finetune", "teacher", check=False)
     assert done.code == 2 and "teacher.label_noise" in done.err and "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("section", ["teacher", "student", "distill"])
+def test_every_share_is_from_0_to_1(section):
+    raw = yaml.safe_load(micro.params({f"{section}.label_noise": 1.5}))
+    with pytest.raises(UserError, match=rf"{section}.label_noise"):
+        parse(raw, Path("params.yaml"))

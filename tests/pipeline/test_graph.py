@@ -45,18 +45,20 @@ def imported(entry: dict[str, Any], method: str = "ted") -> set[str]:
     """The project's files that a stage's code imports and that its result may hang on."""
     start = [f"pipeline/{script(entry)}.py"]
     start += TASKS if "src/distill/tasks/registry.py" in imports.closure(*start) else []
-    if "${item}" in entry["cmd"] and script(entry) == "distill":
+    if script(entry) == "distill":
         start.append(f"src/distill/methods/{method}.py")
-    elif script(entry) in ("plan", "summarize"):
+    elif script(entry) in ("inputs", "plan", "summarize"):
         start += [f"src/distill/methods/{name}.py" for name in registry.available()]
-    return {file for file in imports.closure(*start) if not is_below(file, WITHOUT_EFFECT)}
+    files = {file for file in imports.closure(*start) if not is_below(file, WITHOUT_EFFECT)}
+    # The file of a listed name, a dependency, has the hash of its method's code.
+    return files - {f"src/distill/methods/{method}.py"} if script(entry) == "distill" else files
 
 
 @pytest.mark.parametrize("name", entries())
 def test_what_a_stage_imports_is_among_its_dependencies(name):
     entry = entries()[name]
     for method in registry.available() if name == "distill" else ("ted",):
-        declared = [dep.replace("${item.method}", method) for dep in entry["deps"] if is_code(dep)]
+        declared = [dep for dep in entry["deps"] if is_code(dep)]
         missing = sorted(file for file in imported(entry, method) if not is_below(file, declared))
         assert not missing, f"dvc.yaml: {name}: add {', '.join(missing)}"
 
@@ -65,7 +67,7 @@ def test_what_a_stage_imports_is_among_its_dependencies(name):
 def test_no_dependency_on_code_is_in_vain(name):
     entry = entries()[name]
     files = imported(entry)
-    declared = [dep.replace("${item.method}", "ted") for dep in entry["deps"] if is_code(dep)]
+    declared = [dep for dep in entry["deps"] if is_code(dep)]
     assert sorted(dep for dep in declared if not any(is_below(file, [dep]) for file in files)) == []
     assert not [dep for dep in declared if not (ROOT / dep).exists()]
 
@@ -79,10 +81,12 @@ def test_the_file_can_be_read_by_a_person():
         listed = [out for kind in ("outs", "metrics", "plots") for out in entry.get(kind, [])]
         outs = [out if isinstance(out, str) else next(iter(out)) for out in listed]
         for dep in entry["deps"]:
-            plain = dep.split("/${item", 1)[0]
+            plain = dep.split("${item", 1)[0].rstrip("/")
             if plain.startswith(("data/", "metrics/")):
-                assert is_below(plain, made) or any(is_below(out, [plain]) for out in made), f"{name}: {dep}"
-        made += [out.split("/${item", 1)[0] for out in outs]
+                beginning = any(plain.startswith(out) for out in made if out.endswith("-"))
+                known = is_below(plain, made) or any(is_below(out, [plain]) for out in made) or beginning
+                assert known, f"{name}: {dep}"
+        made += [out.split("${item", 1)[0].rstrip("/") for out in outs]
     assert [name for name, entry in entries().items() if not entry.get("desc")] == []
 
 
@@ -101,6 +105,19 @@ def test_only_what_loads_by_name_imports_by_name():
     assert by_name <= {*allowed, "src/distill/models/loading.py", "pipeline/__main__.py"}
 
 
+# Every stage of dvc.yaml is there with these, and every method.
+EVERYTHING = {
+    "methods": registry.available(),
+    "seeds": [1, 2],
+    "compare.baseline_seeds": [7],
+    "confirm.methods": ["ft", "kd"],
+    "confirm.seeds": [8],
+    "controls.methods": ["kd"],
+    "controls.times": ["own", "total"],
+    "export.methods": ["kd"],
+}
+
+
 @pytest.fixture(scope="module")
 def resolved(tmp_path_factory) -> dict[str, Any]:
     """The stages as DVC resolves them where every method is listed, by name."""
@@ -109,8 +126,7 @@ def resolved(tmp_path_factory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("graph")
     Repo.init(str(folder), no_scm=True).close()
     shutil.copyfile(ROOT / "dvc.yaml", folder / "dvc.yaml")
-    overrides = {"methods": registry.available(), "export.methods": ["kd"], "seeds": [1, 2]}
-    (folder / "params.yaml").write_text(micro.params(overrides))
+    (folder / "params.yaml").write_text(micro.params(EVERYTHING))
     with Repo(str(folder)) as repo:
         repo.check_graph(repo.index.stages)
         return {stage.name: stage for stage in repo.index.stages}
@@ -118,7 +134,7 @@ def resolved(tmp_path_factory) -> dict[str, Any]:
 
 def test_a_stage_reads_its_entry_as_dvc_does(resolved, tmp_path, monkeypatch):
     """Name, parameters, dependencies and outputs, templates filled in."""
-    (tmp_path / "params.yaml").write_text(micro.params({"methods": registry.available(), "export.methods": ["kd"]}))
+    (tmp_path / "params.yaml").write_text(micro.params(EVERYTHING))
     shutil.copyfile(ROOT / "dvc.yaml", tmp_path / "dvc.yaml")
     monkeypatch.chdir(tmp_path)
     for name, stage in resolved.items():
@@ -140,6 +156,10 @@ def test_there_is_one_matrix_of_students_and_one_of_scores(resolved):
     for stage in ("distill", "evaluate"):
         names = {name for name in resolved if name.startswith(f"{stage}@")}
         assert names == {f"{stage}@{method}-{seed}" for method in registry.available() for seed in (1, 2)}
+        more = {name for name in resolved if name.startswith(f"{stage}_") and "@" in name}
+        controls = {f"evaluate_control@{time}-kd-{seed}" for time in ("own", "total") for seed in (1, 2)}
+        expected = {f"{stage}_baseline@ft-7", f"{stage}_confirm@ft-8", f"{stage}_confirm@kd-8"}
+        assert more == (expected | controls if stage == "evaluate" else expected)
 
 
 def test_parameters_that_stages_declare_are_in_the_file(resolved):

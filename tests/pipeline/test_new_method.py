@@ -1,4 +1,7 @@
-"""A method is one file, one section and one name in a list: a throw-away method runs through DVC with no more."""
+"""A method is one file, one section and one name in a list: a throw-away method runs through DVC with no more.
+
+So is a variant of it, without the file.
+"""
 
 import json
 import os
@@ -85,25 +88,46 @@ FORMS = {
     },
 }
 SECTION = "\n{name}:\n  alpha: {{value: 3, schedule: linear, warmup: 0.0}}\n"
+VARIANT = "\nlayered-short:\n  method: layered\n  alpha: 5\n  distill: {max_steps: 4, learning_rate: 1.0e-4}\n"
 
 
 def test_one_file_one_section_and_one_name_are_enough(repo, python):
     """dvc.yaml is not edited, also for a method that reads hidden states of a layer that a parameter names."""
-    text = params_file.replace((repo / "params.yaml").read_text(), {("methods",): ["ft", *FORMS]})
+    text = params_file.replace((repo / "params.yaml").read_text(), {("methods",): ["ft", *FORMS, "layered-short"]})
     for name, form in FORMS.items():
         (repo / f"src/distill/methods/{name}.py").write_text(METHOD.format(name=name, **form))
         text += SECTION.format(name=name)
-    text += "  layer: 1\n"
+    text += f"  layer: 1\n{VARIANT}"
     (repo / "params.yaml").write_text(text)
     env = {"PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}"}
     micro.run(repo, "dvc", "repro", env=env)
     for name in FORMS:
         check(repo, name)
+    check_variant(repo)
     assert micro.run(repo, "git", "diff", "--stat", "dvc.yaml").stdout == ""
-    # Another layer is another student, and reruns nothing else: the states of all layers were kept.
-    (repo / "params.yaml").write_text(text.replace("layer: 1", "layer: 2"))
-    again = micro.run(repo, "dvc", "repro", env=env).stdout
-    assert executed(again) == ["distill@layered-1", "evaluate@layered-1", "summarize"]
+    # A variant alone, on the command line too.
+    change = ["-S", "layered-short.alpha=6"]
+    again = micro.run(repo, "dvc", "exp", "run", *change, env=env).stdout
+    assert executed(again) == ["distill@layered-short-1", "evaluate@layered-short-1", "summarize"]
+    # The code of a method is that of its variants; their students come out as they were.
+    with (repo / "src/distill/methods/layered.py").open("a") as file:
+        file.write("# a comment\n")
+    students = ["distill@layered-1", "distill@layered-short-1"]
+    assert executed(micro.run(repo, "dvc", "repro", env=env).stdout) == ["plan", *students, "summarize"]
+
+
+def check_variant(repo: Path) -> None:
+    """It has the section's other values, a training, files, a row and an entry of its own."""
+    curves = {name: (repo / f"metrics/curves/{name}-1.csv").read_text() for name in ("layered", "layered-short")}
+    steps = {name: text.splitlines()[-1].split(",")[0] for name, text in curves.items()}
+    assert steps == {"layered": "8", "layered-short": "4"}
+    rows = json.loads((repo / "metrics/summary.json").read_text())
+    assert list(rows) == ["teacher", "student", "ft", *FORMS, "layered-short"]
+    entry = json.loads((repo / "data/inputs/methods/layered-short.json").read_text())
+    assert entry["method"] == "layered" and entry["settings"] == {"alpha": 5.0, "layer": 1}
+    assert entry["code"]["name"] == "src/distill/methods/layered.py"
+    locked = yaml.safe_load((repo / "dvc.lock").read_text())["stages"]["distill@layered-short-1"]
+    assert locked["params"]["params.yaml"]["layered-short"]["distill"] == {"max_steps": 4, "learning_rate": 1e-4}
 
 
 def check(repo: Path, name: str) -> None:
@@ -115,5 +139,6 @@ def check(repo: Path, name: str) -> None:
     assert "f1" in json.loads((repo / f"metrics/runs/{name}-1.json").read_text())
     assert name in json.loads((repo / "metrics/summary.json").read_text())
     locked = yaml.safe_load((repo / "dvc.lock").read_text())["stages"][f"distill@{name}-1"]
-    assert {f"src/distill/methods/{name}.py", f"data/signals/{name}"} <= {dep["path"] for dep in locked["deps"]}
+    expected = {f"data/inputs/methods/{name}.json", f"data/signals/{name}"}
+    assert expected <= {dep["path"] for dep in locked["deps"]}
     assert locked["params"]["params.yaml"][name]["alpha"] == {"value": 3, "schedule": "linear", "warmup": 0.0}

@@ -12,7 +12,6 @@ from distill.errors import UserError
 from distill.methods import registry
 from distill.models import loading
 from pipeline import plan
-from pipeline.stage.definition import define
 from tests.helpers import micro
 
 HUB = {"someone/eight": (8, 4), "someone/six": (6, 4), "someone/six-2": (6, 2)}
@@ -90,8 +89,7 @@ def test_no_checkpoint_is_asked_where_no_listed_method_needs_it(hub):
     ]
     params = named("someone/eight", "someone/six", plain)
     plan.check_pairs(params)
-    requests = plan.requests(params, define("plan").declared)
-    assert not any(plan.readers(params, requests).values()) and hub == []
+    assert not any(plan.readers(params, plan.requests(params)).values()) and hub == []
 
 
 def test_a_checkpoint_is_asked_once(hub):

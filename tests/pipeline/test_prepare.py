@@ -27,13 +27,15 @@ def squad(prefix: str, contexts, title=None) -> str:
 def prepare(tmp_path, stages):
     """Runs the stage on files of this content; gives what it printed, and meta.json."""
 
-    def run(train: str, validation: str, suffix: str, **overrides):
+    def run(train: str, validation: str, suffix: str, files: dict[str, str] | None = None, **overrides):
         own = {"data.source": "files", "data.selection_fraction": 0.25, "features.tokenizer.vocab_size": 300}
         own |= {f"data.{split}": f"data/raw/{split}{suffix}" for split in ("train", "validation")}
         repo = micro.repo(tmp_path / "repo", own | overrides)
         (repo / "data" / "raw" / "atlas").mkdir(parents=True)
         (repo / own["data.train"]).write_text(train)
         (repo / own["data.validation"]).write_text(validation)
+        for name, content in (files or {}).items():
+            (repo / name).write_text(content)
         stages.run(repo, "inputs")
         out = stages.run(repo, "prepare").out
         return out, json.loads((repo / "data" / "prepared" / "meta.json").read_text())
@@ -69,3 +71,40 @@ def test_classes_are_listed_with_their_rows_and_unlabelled_rows_left_out(prepare
     assert f'classes selection: "false" {selection[0]}, "true" {selection[1]}' in out
     assert 'classes validation: "false" 0, "true" 49' in out
     assert "shared  24 of 49 validation texts are training texts too" in out
+
+
+TASK = {"task": "classification", "data.embedded": "sentences", "data.text": "sentence", "data.text_pair": None}
+
+
+def table(texts, column: str = "") -> str:
+    """A TSV of texts of two classes; of a column, the value is the text's first word."""
+    rows = [f"{text}\t{i % 2}{chr(9) + text.split()[0] if column else ''}" for i, text in enumerate(texts)]
+    return "\n".join(["sentence\tlabel" + (f"\t{column}" if column else ""), *rows])
+
+
+def test_phrases_go_with_their_sentences_and_what_is_left_in_train_is_said(prepare):
+    sentences = [f"the town {i} lies on the river {i} now" for i in range(20)]
+    phrases = [text for i in range(20) for text in (f"town {i} lies on", f"the river {i} now")]
+    leaking = [*sentences[:3], *(f"a village {i} is new" for i in range(7))]
+    out, meta = prepare(
+        table([*sentences, *phrases]), table(leaking), ".tsv", **TASK | {"data.group": "texts", "data.id": None}
+    )
+    assert "split   by texts: 20 groups of rows, the largest of 3" in out
+    assert meta["overlap"]["selection"] == {"compared": 15, "part": 0.0, "related": 0.0}
+    assert meta["overlap"]["validation"]["part"] > 0.05
+    assert "overlap selection: of 15 rows with texts of 3 words or more, 0.0% have one that is part of a" in out
+    assert "WARNING: split validation: 30.0% of its rows have a text that is part" in out
+    assert "WARNING: split selection" not in out
+
+
+def test_a_selection_file_and_extra_files_are_further_splits_with_their_groups(prepare):
+    files = {"data/raw/chosen.tsv": table(f"chosen {i} it was" for i in range(4))}
+    files |= {"data/raw/news.tsv": table(f"news {i} of today" for i in range(6))}
+    splits = {"data.selection": "data/raw/chosen.tsv", "data.extra": {"news": "data/raw/news.tsv"}}
+    train, validation = (table((f"{name} {i} is here" for i in range(20)), "kind") for name in ("town", "village"))
+    out, meta = prepare(train, validation, ".tsv", files, **TASK | splits | {"data.group": "kind"})
+    sizes = {split: counts["examples"] for split, counts in meta["splits"].items()}
+    assert sizes == {"train": 20, "selection": 4, "validation": 20, "news": 6}
+    assert meta["overlap"]["validation"] == {"compared": 20, "part": 0.0, "related": 0.0, "groups": 0.0}
+    assert list(meta["overlap"]) == ["selection", "validation", "news"]
+    assert "WARNING" not in out

@@ -2,21 +2,30 @@
 
 Loss weights, schedules, phases, layer maps, layers to copy, starts and methods are the preset's own. Sizes are not: few
 updates, small batches, narrow filters, and checkpoints of width 16 or 24 in place of those that it names.
+
+Stage plan checks every preset's models, layers and methods. A student is trained where no preset before has it but for
+numbers (learning rates, loss weights, epochs): presets that differ in those are the same code, and they are many.
 """
 
 import csv
+import functools
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import yaml
 
+from distill import parameters
 from distill.config import reading, training
+from distill.config.params import Params
 from distill.data.loading import tokenizer as tokenizers
 from distill.experiments import params_file, presets
+from distill.methods import requirements
+from pipeline.stage.definition import define
 from tests.helpers import micro, tiny
 
 pytestmark = pytest.mark.slow
@@ -46,6 +55,16 @@ CHECKPOINTS = {
     "sentence-transformers/all-MiniLM-L6-v2": Shape("bert", 6, 16, masked_lm=False),
 }
 TRAININGS = ("teacher", "student", "assistant", "teacher_filters", "student_filters", "generator", "distill")
+# Artifact to the stages that make it.
+ARTIFACTS = {
+    "filters": (("train_filters", "teacher"), ("train_filters", "student")),
+    "assistant": (("train_assistants",),),
+    "generator": (("train_generator",),),
+    "candidates": (("retrieve",),),
+    "augmented": (("augment",),),
+}
+# What sections of trainings have besides the settings that all trainings have.
+UNLIKE_OTHERS = {"model", "init", "layers", "num_layers", "chain", "nonlinear", "filter_interval"}
 # The embedded corpus in place of the data that a preset names, and the longest text.
 COLUMNS = {
     "questions": ("sentence", None, "label", 128),
@@ -107,9 +126,20 @@ def prepared(corpus, stages, tmp_path_factory):
     return prepare
 
 
-def small(name: str, hub: dict[str, str]) -> str:
-    """params.yaml with the preset, in sizes for a test."""
-    text = presets.merge(micro.params(), presets.load(name))
+@pytest.fixture(scope="module")
+def small(hub) -> Callable[[str], str]:
+    """Gives params.yaml with a preset, in sizes for a test."""
+    return functools.cache(lambda name: in_small(name, hub))
+
+
+@functools.cache
+def merged(name: str) -> str:
+    """params.yaml with a preset."""
+    return presets.merge(micro.params(), presets.load(name))
+
+
+def in_small(name: str, hub: dict[str, str]) -> str:
+    text = merged(name)
     values = training.complete(yaml.safe_load(text))
     changes: dict[str, Any] = {"predict.batch_size": 32, "evaluate.batch_size": 32}
     for section in TRAININGS:
@@ -136,7 +166,7 @@ def embedded(values: dict[str, Any], hub: dict[str, str]) -> dict[str, Any]:
     # Unread with this source; equal for all, so that equal data are prepared once.
     changes |= {"data.train": "data/none", "data.validation": "data/none"}
     changes |= {"data.train_split": "train", "data.validation_split": "validation"}
-    changes |= {"data.strip_html": False, "data.selection_fraction": 0.1, "features.doc_stride": 32}
+    changes |= {"data.group": None, "data.strip_html": False, "data.selection_fraction": 0.1, "features.doc_stride": 32}
     if values["features"]["tokenizer"]["path"]:
         changes["features.tokenizer.path"] = hub["google-bert/bert-base-uncased"]
     return changes
@@ -161,24 +191,73 @@ def models(values: dict[str, Any], hub: dict[str, str]) -> dict[str, Any]:
     return changes | {"assistant.chain": chain}
 
 
+def coarse(value: Any, sizes: bool = False) -> Any:
+    """A value of params.yaml without its numbers: whether it is zero stays, and sizes, where they are asked for."""
+    if isinstance(value, dict):
+        return {key: coarse(item, sizes) for key, item in value.items() if not (sizes and isinstance(item, float))}
+    if isinstance(value, (list, tuple)):  # of layers
+        return [coarse(item, True) for item in value]
+    if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and not sizes):
+        return "zero" if value == 0 else "number"
+    return value
+
+
+def kind(params: Params, method: str) -> str:
+    """What sets a student apart from others of its method by more than a number: task, models, start, own section.
+
+    Settings of a training (`keep`, say) are no part of it: they are the same code for every preset.
+    """
+    words = [("finetune", "teacher"), ("finetune", "student"), ("distill", method, "1")]
+    words += [stage for artifact in requirements.artifacts(method, params) for stage in ARTIFACTS[artifact]]
+    values = {name: value for stage in words for name, value in define(*stage).values(params).items()}
+    base = params.method_of(method)
+    if base != "ft":
+        del values["evaluate.metric"]  # one student for each metric is enough
+    for section in {*TRAININGS, "training"} & values.keys():
+        values[section] = {key: item for key, item in values[section].items() if key in UNLIKE_OTHERS}
+    return json.dumps({name: coarse(value, name != base) for name, value in values.items()})
+
+
+@pytest.fixture(scope="module")
+def untried(small) -> dict[str, list[str]]:
+    """Preset to its methods that no preset before it has in the same way."""
+    known: set[str] = set()
+    found: dict[str, list[str]] = {}
+    for name in presets.names():
+        params = parameters.parse(reading.parse(small(name), name), Path(name))
+        kinds = {method: kind(params, method) for method in params.methods}
+        found[name] = [method for method in params.methods if kinds[method] not in known]
+        known |= set(kinds.values())
+    return found
+
+
 @pytest.mark.parametrize("name", presets.names())
-def test_a_preset_runs_with_all_its_methods(name, hub, prepared, stages, tmp_path):
-    text = small(name, hub)
+def test_a_preset_runs_with_all_its_methods(name, small, untried, prepared, stages, tmp_path):
+    text = small(name)
     repo = shutil.copytree(prepared(text), tmp_path / "repo")
     (repo / "params.yaml").write_text(text)
     params = yaml.safe_load(text)
     seed = str(params["seeds"][0])
-    methods = params["methods"]
-    trained = (("plan",), ("finetune", "teacher"), ("finetune", "student"), ("predict",))
-    for words in (*trained, *micro.OPTIONAL, ("signals",)):
+    for words in (("inputs",), ("plan",)):
         stages.run(repo, *words)
+    if not (methods := untried[name]):
+        return
+    if methods != params["methods"]:
+        copies = [name for name in params["augment"]["methods"] if name in methods]
+        changes = {("methods",): methods, ("augment", "methods"): copies}
+        (repo / "params.yaml").write_text(params_file.replace(text, changes))
+        for words in (("inputs",), ("plan",)):
+            stages.run(repo, *words)
+    for words in (("finetune", "teacher"), ("finetune", "student"), ("predict",), *micro.OPTIONAL, ("signals",)):
+        stages.run(repo, *words)
+    wanted = expected(name)
     for method in methods:
         stages.run(repo, "distill", method, seed)
         rows = list(csv.DictReader((repo / f"metrics/curves/{method}-{seed}.csv").read_text().splitlines()))
         losses = [float(row["loss"]) for row in rows if row["loss"]]
         assert losses and all(math.isfinite(loss) for loss in losses), (method, losses)
         shape = json.loads((repo / f"data/models/distill/{method}/{seed}/config.json").read_text())
-        assert (shape["model_type"], shape.get("num_hidden_layers", shape.get("n_layers"))) == expected(name)
+        assert (shape["model_type"], shape.get("num_hidden_layers", shape.get("n_layers"))) == wanted
     stages.run(repo, "evaluate", methods[-1], seed)
     scores = json.loads((repo / f"metrics/runs/{methods[-1]}-{seed}.json").read_text())
     usual = {"qa": "f1", "classification": "accuracy", "regression": "pearson"}[params["task"]]
@@ -187,7 +266,7 @@ def test_a_preset_runs_with_all_its_methods(name, hub, prepared, stages, tmp_pat
 
 def expected(name: str) -> tuple[str, int]:
     """Architecture and number of layers of a preset's student."""
-    params = reading.parse(presets.merge(micro.params(), presets.load(name)), name)
+    params = reading.parse(merged(name), name)
     model, teacher = params["student"]["model"], params["teacher"]["model"]
     layers = params["student"]["layers"]
     if params["distill"]["init"] == "teacher_layers" or params["student"]["init"] == "teacher_layers":

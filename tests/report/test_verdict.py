@@ -34,20 +34,38 @@ def test_a_winner_with_its_interval_and_cost():
     found = sentences(decided(kd="cannot tell", ted="better"))
     assert found[0] == (
         "ted wins: 89.50 F1, 3.25 points above ft (86.25; 95% interval [+1.50, +5.00], 3 seeds)"
-        " and closes 43% of the gap to the teacher.",
+        " and closes 43% of the gap to the teacher, at 3.60× the training time of ft, 5.65× with upstream.",
         "",
     )
-    assert found[1][0] == "Training ted takes 6 min a seed, 3.60× the time of ft, after 3 min for the teacher's part."
+    assert found[1][0] == "Training ted takes 6 min a seed, 3.60× the time of ft, after 3 min for what it needs before."
     assert "25% of the teacher's parameters and 4.00× its throughput (cpu x86_64, 2 cores)" in found[2][0]
 
 
 def test_others_that_are_better_too():
-    assert "Also better than ft: kd." in sentences(decided(kd="better", ted="better"))[0][0]
+    text = sentences(decided(kd="better", ted="better"))[0][0]
+    assert "Also better than ft: kd (at 1.20× the training time of ft, 3.00× with upstream)." in text
+
+
+def test_no_better_without_its_cost():
+    """What is not known is said to be not known."""
+    known = decided(kd="better", ted="better")
+    text = sentences(replace(known, training={}))[0][0]
+    assert "what its training costs is not known" in text and "kd (at unknown cost)" in text
+
+
+def test_a_baseline_below_its_own_start_is_warned_of():
+    results = changed(made_up.results(), ft={"f1": 80.0}, student={"f1": 82.0})
+    finetuned = replace(results, settings={"distill.init": "finetuned"})
+    (warning,) = [text for text, _ in sentences(finetuned) if text.startswith("Warning: ft ends below the student")]
+    assert "(80.00 against 82.00)" in warning
+    for other in (replace(results, settings={"distill.init": "random"}), changed(finetuned, ft={"f1": 82.0})):
+        assert not [text for text, _ in sentences(other) if text.startswith("Warning")]
 
 
 def test_who_is_ahead_on_the_reported_split_alone_does_not_win():
     text = sentences(decided(kd="better", ted="cannot tell"))[0][0]
-    assert text.startswith("Better than ft in F1: kd. The selection split would have chosen ted, which is not shown")
+    assert text.startswith("Better than ft in F1: kd (at 1.20× the training time of ft, 3.00× with upstream). The sel")
+    assert "would have chosen ted, which is not shown" in text
     assert "wins" not in text
 
 

@@ -197,7 +197,10 @@ def test_the_temperature_comes_from_the_selection_split_alone(splits):
 
 def test_a_second_validation_split_is_scored_beside_the_first(splits):
     mismatched = text.predicted(np.eye(3)[[0, 0]], [0, 1], "m")
-    report = TASK.report(*splits, text.SETTINGS, mismatched)
+    news = text.predicted(np.eye(3)[[0, 0, 0, 1]], [0, 1, 1, 1], "n")
+    report = TASK.report(*splits, text.SETTINGS, {"mismatched": mismatched, "news": news})
+    assert (report.scores["news_accuracy"], report.scores["news_examples"]) == (50.0, 4)
+    assert list(report.inputs) == ["", "mismatched_", "news_"]
     assert (report.scores["mismatched_accuracy"], report.scores["mismatched_examples"]) == (50.0, 2)
     assert report.scores["accuracy"] == 75.0 and list(report.files[".json"]) == ["v0", "v1", "v2", "v3"]
     assert set(TASK.shown) <= set(report.scores)

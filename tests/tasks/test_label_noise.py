@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from datasets import concatenate_datasets
 
 from distill.data.loading.batches import Rows
 from distill.tasks.label_noise import noised
@@ -33,6 +34,18 @@ def test_the_labels_are_those_of_the_task_and_of_the_seed():
     one, again, other = (list(noised(features, CLASSES, 0.5, seed)["labels"]) for seed in (1, 1, 2))
     assert one == again == CLASSES.noisy(features, 0.5, 1)["labels"].tolist()
     assert one != other
+
+
+@pytest.mark.parametrize(("task", "numeric"), [(CLASSES, False), (NUMBER, True)])
+@pytest.mark.parametrize("copies", [1, 3])
+def test_copies_of_a_row_have_the_label_of_their_original(task, numeric, copies):
+    """Otherwise the copies of a row would tell its true label."""
+    features = text.features(20, numeric=numeric)
+    together = concatenate_datasets([features, features.select(np.repeat(np.arange(20), copies))]).flatten_indices()
+    found = np.array(noised(together, task, 0.5, seed=3, originals=20)["labels"])
+    alone = np.array(noised(features, task, 0.5, seed=3)["labels"])
+    assert found[:20].tolist() == alone.tolist() and found[20:].tolist() == np.repeat(alone, copies).tolist()
+    assert alone.tolist() != list(features["labels"])
 
 
 def test_training_reads_the_new_labels_row_by_row():

@@ -241,8 +241,9 @@ def test_further_metrics_get_squads_format_with_a_probability_of_no_answer(split
             "no_answer_probability": 0,
         }
         assert probability == pytest.approx(1 / (1 + math.exp(-odds[example["id"]]))) and 0 <= probability <= 1
-    both = TASK.report(splits[0], splits[1], SETTINGS, splits[0])
-    assert list(both.inputs) == ["", "mismatched_"]
+    both = TASK.report(splits[0], splits[1], SETTINGS, {"mismatched": splits[0], "news": splits[1]})
+    assert list(both.inputs) == ["", "mismatched_", "news_"]
+    assert both.scores["news_f1"] == both.scores["f1"] and both.scores["news_questions"] == both.scores["questions"]
 
 
 def test_no_metric_may_be_called_as_scores_begin(report):
@@ -362,7 +363,7 @@ def test_the_metric_that_decides_is_f1_or_em():
 
 
 def test_a_second_validation_split_is_scored_beside_the_first(prepared, splits, report):
-    both = TASK.report(*splits, SETTINGS, splits[0])
+    both = TASK.report(*splits, SETTINGS, {"mismatched": splits[0]})
     assert {name: both.scores[name] for name in report.scores} == report.scores
     for name, value in TASK.score(splits[0], SETTINGS).items():
         assert both.scores[f"mismatched_{name}"] == value

@@ -89,7 +89,7 @@ def test_the_report_has_correlations_counts_and_the_numbers():
     gold = [0.0, 2.5, 5.0, 1.0]
     selection = text.predicted(np.array([[1.0], [2.0]]), [2.0, 4.0], "s")
     validation = text.predicted(np.array([[0.25], [2.0], [4.0], [3.0]]), gold, "v")
-    report = TASK.report(selection, validation, text.SETTINGS, selection)
+    report = TASK.report(selection, validation, text.SETTINGS, {"mismatched": selection})
     assert report.scores["selection_pearson"] == pytest.approx(100) == report.scores["mismatched_pearson"]
     assert report.scores["mse"] == pytest.approx((0.0625 + 0.25 + 1 + 4) / 4)
     assert report.scores["examples"] == 4 and set(TASK.shown) <= set(report.scores)

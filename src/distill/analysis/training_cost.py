@@ -12,8 +12,8 @@ Record = Mapping[str, Any]
 def training_cost(runs: Sequence[Record | None], before: Sequence[Sequence[Record | None]]) -> dict[str, Any]:
     """Means over the runs of one model; None where records lack the value.
 
-    A run that resumed from a checkpoint knows the seconds of its last part only: it does not count for `seconds`, nor
-    for the speed where other runs were not interrupted.
+    A run that resumed from a checkpoint knows the seconds and rows of its last part only: it does not count for them,
+    nor for the speed where other runs were not interrupted.
 
     Args:
         runs: the record of each seed.
@@ -21,27 +21,51 @@ def training_cost(runs: Sequence[Record | None], before: Sequence[Sequence[Recor
 
     Returns:
         runs: number of runs; seconds: wall time; examples_per_second; updates; peak_memory_mb and peak_gpu_memory_mb:
-        10⁶ bytes; teacher_seconds: wall time of `before`, 0 where nothing is needed.
+        10⁶ bytes; teacher_seconds: wall time of `before`, 0 where nothing is needed; total_seconds: of both;
+        labelled_rows: training rows whose labels counted, repetitions included; student_passes, teacher_passes: rows
+        that went through the models for each training row of an update.
     """
     known = [run for run in runs if run is not None]
     whole = [run for run in known if not interrupted(run)]
     spent = [[_seconds(record) for record in stages] for stages in before]
+    seconds = _mean(whole, "seconds")
+    upstream = None
+    if all(value is not None for stages in spent for value in stages):
+        upstream = round(fmean(sum(stages) for stages in spent), 3)
     return {
         "runs": len(known),
-        "seconds": _mean(whole, "seconds"),
+        "seconds": seconds,
         "examples_per_second": _mean(whole or known, "examples_per_second"),
         "updates": _mean(known, "updates"),
         "peak_memory_mb": _mean(known, "peak_memory_mb"),
         "peak_gpu_memory_mb": _mean(known, "peak_gpu_memory_mb"),
-        "teacher_seconds": None
-        if any(seconds is None for stages in spent for seconds in stages)
-        else round(fmean(sum(stages) for stages in spent), 3),
+        "teacher_seconds": upstream,
+        "total_seconds": None if seconds is None or upstream is None else round(seconds + upstream, 3),
+        **{key: _mean(whole, key) for key in ("labelled_rows", "student_passes", "teacher_passes")},
     }
 
 
 def interrupted(record: Record) -> bool:
     """Whether its seconds leave out the time before an interruption."""
     return bool(record.get("resumed_from", record.get("resumed", False)))
+
+
+def own_seconds(record: Record) -> float:
+    """Seconds of a student's training alone, those of the generations before it included.
+
+    Where a run was resumed, the part that is known stands for all of it, by its number of steps.
+
+    Raises:
+        KeyError: the record is of no training.
+    """
+    steps, before = record["trainer_steps"], record.get("resumed_from") or 0
+    whole = record["train_seconds"] * (steps / (steps - before) if before < steps else 1)
+    return whole + record.get("earlier_seconds", 0.0)
+
+
+def updates_in(seconds: float, record: Record) -> int:
+    """Updates that fine-tuning makes in so many seconds, by the record of a fine-tuning; at least one."""
+    return max(1, round(record["updates"] * seconds / own_seconds(record)))
 
 
 def _seconds(record: Record | None) -> float | None:

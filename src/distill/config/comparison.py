@@ -1,11 +1,11 @@
-"""Sections `compare` and `confirm` of params.yaml: which methods are compared with which, on which seeds."""
+"""Sections `compare`, `confirm` and `controls` of params.yaml: which methods are compared with what, on which seeds."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,10 @@ from distill.config.schema import Section, Seed
 
 if TYPE_CHECKING:
     from distill.config.params import Params
+
+
+#: The method that controls run.
+CONTROLLED = "ft"
 
 
 class Compare(Section):
@@ -34,8 +38,24 @@ class Confirm(Section):
     seeds: list[Seed]
 
 
+class Controls(Section):
+    """Fine-tuning alone, for as long as a method takes."""
+
+    methods: list[str]
+    times: list[Literal["own", "total"]]
+
+
+def control(time: str, method: str) -> str:
+    """The name of a control, in files and rows: `ft-own-ted`.
+
+    Args:
+        time: `own` or `total`.
+    """
+    return f"{CONTROLLED}-{time}-{method}"
+
+
 def check(params: Params) -> None:
-    """Check both sections against `methods` and `seeds`.
+    """Check the sections against `methods` and `seeds`.
 
     Raises:
         ValueError: a contradiction, in one line.
@@ -46,6 +66,8 @@ def check(params: Params) -> None:
         "compare.baseline_seeds": compare.baseline_seeds,
         "confirm.methods": confirm.methods,
         "confirm.seeds": confirm.seeds,
+        "controls.methods": params.controls.methods,
+        "controls.times": params.controls.times,
     }
     for field, values in lists.items():
         if len(set(values)) != len(values):
@@ -60,6 +82,7 @@ def check(params: Params) -> None:
             f" {params.methods}, or set compare.baseline_seeds to []"
         )
     _check_confirm(params)
+    _check_controls(params)
     _check_resamples(params)
 
 
@@ -91,6 +114,23 @@ def _check_confirm(params: Params) -> None:
         raise ValueError(f"confirm.methods: {names}: without compare.baseline {baseline!r} it tells nothing: add that")
     if names == [baseline]:
         raise ValueError(f"confirm.methods: {names}: the baseline alone: add the method to confirm")
+
+
+def _check_controls(params: Params) -> None:
+    names = params.controls.methods
+    if strange := [name for name in names if name not in params.methods]:
+        raise ValueError(
+            f"controls.methods: {strange[0]!r} is not trained: add it to methods {params.methods}, or take it out"
+        )
+    if CONTROLLED in names:
+        raise ValueError(f"controls.methods: {CONTROLLED!r} takes its own time already: take it out")
+    if names and CONTROLLED not in params.methods:
+        raise ValueError(f"controls.methods: {names}: needs the time of {CONTROLLED!r}: add that to methods")
+    if names and not params.controls.times:
+        raise ValueError("controls.times: empty: choose own, total or both")
+    made = {control(time, name) for time in ("own", "total") for name in params.methods}
+    if same := sorted(made & set(params.variants)):
+        raise ValueError(f"{same[0]}: controls have such names: choose another one for the variant")
 
 
 def _check_resamples(params: Params) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
+
+from distill.config import metric_names
+from distill.config.data import BY_TEXTS, COLUMN, NO_FILE, parameter
 
 if TYPE_CHECKING:
     from distill.config.params import Params
 
-#: data.mismatched where there is no second validation file: DVC needs a file that exists.
-NO_FILE = "data/none"
 #: The embedded corpora of each task.
 EMBEDDED = {"qa": ("questions",), "classification": ("sentences", "pairs"), "regression": ("similarity",)}
 
@@ -22,21 +24,76 @@ def check(params: Params) -> None:
             f"data.embedded is {data.embedded!r} but task is {task!r}: set data.embedded to"
             f" {' or '.join(EMBEDDED[task])}, or task to {fitting}"
         )
-    _check_second_validation(params)
+    _check_further_splits(params)
+    _check_extra(params)
+    _check_group(params)
     (_check_questions if task == "qa" else _check_texts)(params)
 
 
-def _check_second_validation(params: Params) -> None:
+def _check_further_splits(params: Params) -> None:
     data = params.data
-    if data.source != "files" and data.mismatched != NO_FILE:
+    for name in ("mismatched", "selection"):
+        if data.source != "files" and (file := getattr(data, name)) != NO_FILE:
+            raise ValueError(
+                f"data.{name} is {file!r} but data.source is {data.source!r}, which reads no files: set it to"
+                f" {NO_FILE}, or data.source to files"
+            )
+        if data.source != "hub" and (split := getattr(data, f"{name}_split")) is not None:
+            raise ValueError(
+                f"data.{name}_split is {split!r} but data.source is {data.source!r}: set it to null, or data.source to"
+                " hub"
+            )
+
+
+def _check_extra(params: Params) -> None:
+    data = params.data
+    if data.extra and data.source == "embedded":
         raise ValueError(
-            f"data.mismatched is {data.mismatched!r} but data.source is {data.source!r}, which reads no files: set it"
-            f" to {NO_FILE}, or data.source to files"
+            f"data.extra is {data.extra} but data.source is 'embedded', which has no further splits: set it to {{}}, or"
+            " data.source to files or hub"
         )
-    if data.source != "hub" and data.mismatched_split is not None:
+    metrics = {metric_names.prefix(metric.name) for metric in params.evaluate.extra}
+    taken = (*metric_names.RESERVED, "train", "validation", *sorted(metrics))
+    for name, value in data.extra.items():
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise ValueError(
+                f"data.extra: {name!r} is no name of a split, with which its scores begin: use small letters, digits"
+                " and underscores, a letter first"
+            )
+        others = [*taken, *(other for other in data.extra if other != name)]
+        clash = next((other for other in others if name == other or name.startswith(f"{other}_")), None)
+        if clash := clash or next((metric for metric in sorted(metrics) if metric.startswith(f"{name}_")), None):
+            raise ValueError(
+                f"data.extra: {name!r}: scores that begin with {clash}_ are taken: give the split another name"
+            )
+        used = {split: other for split, other in data.splits().items() if split != name}
+        if same := next((split for split, other in used.items() if other == value), None):
+            raise ValueError(
+                f"data.extra.{name} is {value!r}, as {parameter(same, data.source)} is: name another"
+                f" {'split' if data.source == 'hub' else 'file'}"
+            )
+
+
+def _check_group(params: Params) -> None:
+    data = params.data
+    if data.group is None:
+        return
+    if params.task == "qa":
         raise ValueError(
-            f"data.mismatched_split is {data.mismatched_split!r} but data.source is {data.source!r}: set it to null,"
-            " or data.source to hub"
+            f"data.group is {data.group!r} but task is 'qa', whose selection split is made of whole articles: set it to"
+            " null"
+        )
+    if not data.group.removeprefix(COLUMN):
+        raise ValueError(f"data.group is {data.group!r}: name a column, or write {BY_TEXTS}, or null")
+    if data.group_column == data.label:
+        raise ValueError(
+            f"data.group and data.label both name the column {data.label!r}: a selection split of whole classes says"
+            " nothing: name another column"
+        )
+    if data.group == BY_TEXTS and "selection" in data.splits():
+        raise ValueError(
+            f"data.group is {BY_TEXTS!r} but {parameter('selection', data.source)} names the selection split, so that"
+            " none is made of groups: set data.group to null"
         )
 
 

@@ -30,7 +30,7 @@ def explain(error: ValidationError, schema: type[BaseModel], prefix: str, sectio
         if item["type"] == "extra_forbidden":
             known = _fields_at(schema, where[:-1])
             if sections and len(where) == 1:
-                known = [*(k for k in known if k != "sections"), *sections]
+                known = [*(k for k in known if k not in ("sections", "variants")), *sections]
             lines.append(f"{field}: unknown parameter{nearest(where[-1], known)}")
         elif item["type"] == "missing":
             lines.append(f"{field}: {MISSING}")

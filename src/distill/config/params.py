@@ -9,14 +9,14 @@ from pydantic import (
 )
 
 from distill.config import comparison, data_checks
-from distill.config.comparison import Compare, Confirm
+from distill.config.comparison import Compare, Confirm, Controls
+from distill.config.data import Data
 from distill.config.schema import (
     Assistant,
     Atlas,
     Augment,
     Cache,
     Cost,
-    Data,
     Distill,
     Evaluate,
     Export,
@@ -33,10 +33,17 @@ from distill.config.schema import (
     Tracking,
     TrainingDefaults,
 )
+from distill.config.variants import Variant
 
 
 class Params(Section):
-    """All of params.yaml. Method sections are in `sections`, by method name."""
+    """All of params.yaml.
+
+    Attributes:
+        methods: names of methods and of variants, in the order of the table.
+        sections: the settings of every method, by its name; and of every variant, complete.
+        variants: name → method, and the settings of its training.
+    """
 
     methods: list[str]
     seeds: list[Seed]
@@ -59,11 +66,25 @@ class Params(Section):
     evaluate: Evaluate
     compare: Compare
     confirm: Confirm
+    controls: Controls
     cost: Cost
     export: Export
     runtime: Runtime
     tracking: Tracking
     sections: dict[str, Any]
+    variants: dict[str, Variant]
+
+    def method_of(self, name: str) -> str:
+        """The method of a name in `methods`: that of a variant, or the name itself."""
+        return self.variants[name].method if name in self.variants else name
+
+    def resolved(self, name: str) -> Params:
+        """The parameters of a listed name: those of a variant stand in its method's section and in `distill`."""
+        if name not in self.variants:
+            return self
+        variant = self.variants[name]
+        sections = {**self.sections, variant.method: self.sections[name]}
+        return self.model_copy(update={"sections": sections, "distill": variant.distill})
 
     @model_validator(mode="after")
     def _combinations(self) -> Params:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from distill.config.data import SPLITS, parameter
 from distill.config.params import Params
 from distill.config.schema import Model, Tokenizer
 
@@ -44,6 +45,10 @@ def references(params: Params) -> list[Reference]:
     listed = []
     if params.data.source == "hub" and params.data.name:
         listed.append(Reference("data", "data.name", params.data.name, params.data.revision, "dataset"))
+    if params.data.source == "files":
+        listed += [
+            Reference("data", parameter(name), path, None, "dataset") for name, path in params.data.extra.items()
+        ]
     for role, field, model in _models(params):
         if model.path:
             listed.append(Reference(role, f"{field}.path", model.path, model.revision, "model"))
@@ -51,10 +56,14 @@ def references(params: Params) -> list[Reference]:
 
 
 def files(params: Params) -> dict[str, str]:
-    """Data files that the parameters name: dotted name → path. DVC knows them as dependencies."""
-    data = params.data
-    names = ("train", "validation", "mismatched") if data.source == "files" else ()
-    return {f"data.{name}": getattr(data, name) for name in names} | {"retrieve.pool": params.retrieve.pool}
+    """Data files that the parameters name: dotted name → path.
+
+    DVC knows them as dependencies, but for those of `data.extra`, which are `references` too.
+    """
+    data, named = params.data, {}
+    if data.source == "files":
+        named = {split: getattr(data, split) for split in SPLITS} | data.extra
+    return {parameter(split): path for split, path in named.items()} | {"retrieve.pool": params.retrieve.pool}
 
 
 def with_commits(params: Params, commits: Mapping[str, str]) -> Params:

@@ -21,6 +21,7 @@ from pydantic import (
 from distill.config import metric_names, model_shape
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Init = Literal["finetuned", "pretrained", "teacher_layers", "random"]
 # The tags choose one alternative, so that an error names only that one.
@@ -36,14 +37,6 @@ LinkWeight = Annotated[
 Precision = Literal["fp32", "bf16"]
 # What all generators of random numbers take: NumPy's takes no more.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-
-
-def _name(value: Any) -> Any:
-    """0 and 1, true and false are usual names of classes, and other types to YAML."""
-    return str(value).lower() if isinstance(value, int) else value
-
-
-ClassName = Annotated[str, BeforeValidator(_name)]
 
 
 class Section(BaseModel):
@@ -72,41 +65,6 @@ class Atlas(Section):
     facts: Count
     distractors: Annotated[int, Field(ge=0)]
     seed: Seed
-
-
-class Data(Section):
-    """Where examples come from, which columns of texts are read, and how the selection split is carved out of train."""
-
-    source: Literal["embedded", "files", "hub"]
-    embedded: Literal["questions", "sentences", "pairs", "similarity"]
-    train: str
-    validation: str
-    mismatched: str
-    name: str | None
-    subset: str | None
-    revision: str | None
-    train_split: str
-    validation_split: str
-    mismatched_split: str | None
-    version_2_with_negative: bool
-    text: str
-    text_pair: str | None
-    label: str
-    labels: list[ClassName] | None
-    id: str | None
-    strip_html: bool
-    selection_fraction: Annotated[float, Field(gt=0, lt=1)]
-    max_train_context: Count | None
-    max_train_examples: Count | None
-    max_selection_examples: Count | None
-    max_validation_examples: Count | None
-    seed: Seed
-
-    @model_validator(mode="after")
-    def _hub_needs_a_name(self) -> Data:
-        if self.source == "hub" and not self.name:
-            raise ValueError("source is 'hub' but name is empty: set data.name, e.g. rajpurkar/squad_v2")
-        return self
 
 
 class Tokenizer(Section):
@@ -186,7 +144,7 @@ class Teacher(Training):
     """The model that students learn from."""
 
     model: Model
-    label_noise: Annotated[float, Field(ge=0, le=1)]
+    label_noise: Share
     seed: Seed
 
     @model_validator(mode="after")
@@ -213,6 +171,7 @@ class Student(Training):
     layers: LayerMap
     num_layers: Count | None
     init: Literal["pretrained", "teacher_layers", "random"]
+    label_noise: Share
     seed: Seed
 
     @model_validator(mode="after")
@@ -287,6 +246,7 @@ class Distill(Training):
     """One setting for all methods, so that they differ in nothing but the method."""
 
     init: Init
+    label_noise: Share
 
 
 class Predict(Section):

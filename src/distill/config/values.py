@@ -13,7 +13,7 @@ def pick(params: Params, names: list[str]) -> dict[str, Any]:
     """The named parts of the parameters, as plain values: what a stage depends on.
 
     Args:
-        names: dotted, as under `params:` in dvc.yaml: a section, a method's section or a single value.
+        names: dotted, as under `params:` in dvc.yaml: a section, a method's or variant's section or a single value.
     """
     picked = {}
     for name in names:
@@ -23,6 +23,11 @@ def pick(params: Params, names: list[str]) -> dict[str, Any]:
             value = value[part] if isinstance(value, dict) else getattr(value, part)
         picked[name] = _plain(value)
     return picked
+
+
+def sections(params: Params) -> list[str]:
+    """Names of the sections of params.yaml but those of methods and variants."""
+    return [name for name in type(params).model_fields if name not in ("sections", "variants")]
 
 
 def _plain(value: Any) -> Any:

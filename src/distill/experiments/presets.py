@@ -9,29 +9,33 @@ A preset opens with a comment that says what it is and what was published for it
 
 It may give any part of the sections in params.yaml, and nothing that is not there. Mappings are
 merged key by key, lists and values are replaced, and so is `config` as a whole: its keys are fields
-of a transformers configuration, and those of one architecture mean nothing to another.
+of a transformers configuration, and those of one architecture mean nothing to another. The section
+of a variant (`distill.config.variants`) is replaced as a whole too, and may be new.
 
 What it gives in `training` holds for all trainings: a value that a section (`teacher`, say) sets for
 itself is removed, unless the preset sets that one too. So a preset means the same after any other.
 
 With `extends: other` its values are merged into those of `other.yaml` beside it, by the same rules.
-Values that several presets share stand in `presets/shared/` (`extends: shared/name`).
+Values that several presets share stand in `presets/shared/` (`extends: shared/name`). What is to be applied on top of
+another preset stands in `presets/tasks/`: the columns and the deciding score of a task.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill.config import reading, training
+from distill.config.variants import is_variant
 from distill.errors import UserError
 from distill.experiments import params_file
 
 FOLDER = Path(__file__).resolve().parents[3] / "presets"
-REPLACED_WHOLE = frozenset({"config"})
+REPLACED_WHOLE = frozenset({"config", "extra"})
 EXTENDS = "extends"
 
 
@@ -64,19 +68,25 @@ def names(folder: Path = FOLDER) -> list[str]:
 
 
 def find(name_or_path: str | Path, folder: Path = FOLDER) -> Path:
-    """The file of a preset: a name in `folder`, or the path of any YAML file.
+    """The file of a preset: a name in `folder` (`tasks/cola` too), or the path of any YAML file.
 
     Raises:
         UserError: there is no such file; the message has the nearest name.
     """
     name = Path(name_or_path)
-    is_path = name.suffix in (".yaml", ".yml") or len(name.parts) > 1
-    path = name if is_path else folder / f"{name}.yaml"
+    inside = folder / f"{name}.yaml"
+    is_path = name.suffix in (".yaml", ".yml") or (len(name.parts) > 1 and not inside.is_file())
+    path = name if is_path else inside
     if path.is_file():
         return path
     if is_path:
         raise UserError(f"{path}: no such preset file: give an existing path, or a name from --list")
     raise UserError(f"presets: no preset {str(name)!r}{_nearest(str(name), names(folder))}")
+
+
+def load_all(names_or_paths: Iterable[str | Path], folder: Path = FOLDER) -> dict[str, Any]:
+    """Several presets as one: each on top of those before it. Errors as in :func:`load`."""
+    return functools.reduce(_on_top, (load(name, folder) for name in names_or_paths), {})
 
 
 def load(name_or_path: str | Path, folder: Path = FOLDER) -> dict[str, Any]:
@@ -106,9 +116,14 @@ def _on_top(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any
     values = {**lower, **{name: _without(lower[name], keys) for name, keys in _superseded(lower, upper).items()}}
     for key, new in upper.items():
         old = values.get(key)
-        both = isinstance(old, Mapping) and isinstance(new, Mapping)
-        values[key] = _on_top(old, new) if both and key not in REPLACED_WHOLE else new
+        values[key] = _on_top(old, new) if _is_merged(key, old, new) else new
     return values
+
+
+def _is_merged(key: str, old: Any, new: Any) -> bool:
+    """Whether two values of a name are mappings that are merged key by key."""
+    both = isinstance(old, Mapping) and isinstance(new, Mapping)
+    return both and key not in REPLACED_WHOLE and not is_variant(new)
 
 
 def _superseded(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -236,13 +251,15 @@ def _compare(
         if key not in params and len(at) == 1 and key in training.shared(at[0]):
             yield Change(path, ABSENT, new)
             continue
+        if key not in params and not at and is_variant(new):
+            yield Change(path, ABSENT, new)
+            continue
         if key not in params:
             raise UserError(
                 f"{source}: {'.'.join(path)}: params.yaml has no such parameter{_nearest(key, list(params), at)}"
             )
         old = params[key]
-        both = isinstance(old, Mapping) and isinstance(new, Mapping)
-        if both and key not in REPLACED_WHOLE:
+        if _is_merged(key, old, new):
             yield from _compare(old, new, path, source)
         elif isinstance(old, Mapping) and not isinstance(new, Mapping) and not at:
             raise UserError(

@@ -14,7 +14,8 @@ from urllib.parse import quote
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from distill.config.schema import Data, Model, Training
+from distill.config.data import Data
+from distill.config.schema import Model, Training
 from distill.inference.model import INT8, ONNX, Settings
 from distill.report import templates
 from distill.report.markdown import code, escape
@@ -136,7 +137,17 @@ def render(facts: Facts) -> str:
     )
 
 
-_TRAINING = ("epochs", "max_steps", "batch_size", "learning_rate", "lr_scheduler", "warmup", "precision", "init")
+_TRAINING = (
+    "epochs",
+    "max_steps",
+    "batch_size",
+    "learning_rate",
+    "lr_scheduler",
+    "warmup",
+    "precision",
+    "init",
+    "label_noise",
+)
 
 
 def _front_matter(facts: Facts, names: list[str]) -> str:

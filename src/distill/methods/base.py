@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -18,7 +18,7 @@ from distill.errors import UserError
 from distill.losses.weights import Rest, ScheduledWeight
 from distill.methods.shared.filters import FilterBank
 from distill.models import layer_maps
-from distill.models.forward import Outputs, forward_pass
+from distill.models.forward import Outputs, counted, forward_pass
 from distill.models.layer_maps import Counts
 from distill.models.predict import forward_of
 from distill.signals.states import Reads
@@ -26,6 +26,8 @@ from distill.signals.teacher import OnlineTeacher, Teacher
 from distill.tasks.base import Task
 from distill.training.objective import Objective, Phase, Progress
 
+#: The term of the labels, in every method that reads them.
+TASK = "task"
 # The model whose outputs a method learns from; see `Method.taught_by`.
 Source = Literal["teacher", "student", "assistant", "generation"]
 
@@ -68,8 +70,7 @@ class Method(nn.Module):
     artifacts: ClassVar[tuple[str, ...]] = ()
     #: Whether it may learn from augmented copies of the training texts (params.yaml: augment.methods).
     copies: ClassVar[bool] = False
-    #: The fields of `Config` that `reads` and `fits` depend on. Where dvc.yaml does not list them under stage plan, the
-    #: states of every layer are kept for the method.
+    #: The fields of `Config` that `reads` and `fits` depend on: where one changes, stage plan runs again.
     layer_fields: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Section, setup: Setup):
@@ -174,6 +175,7 @@ class Distillation(Objective):
         self._teacher = [teacher]
         self._weights = method.weights()
         self._done, self._share = 0.0, 1.0  # shares of all updates: before this phase, and in it
+        self._passes = dict.fromkeys(("rows", "labelled", "student", "teacher"), 0)
         provided = teacher.provides if teacher else frozenset()
         if missing := method.needs - provided:
             raise UserError(f"the teacher signals lack {', '.join(sorted(missing))}, which the method needs")
@@ -209,9 +211,20 @@ class Distillation(Objective):
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
         """`loss`, the weighted sum, and every unweighted term by name (not detached)."""
-        terms = self.method.compute(batch, self.student, self._teacher[0])
+        with counted() as rows:
+            terms = self.method.compute(batch, self.student, self._teacher[0])
         weights = self.weights()
+        self._count(len(batch["input_ids"]), rows, labelled=TASK in terms and weights[TASK] > 0)
         total = torch.zeros((), device=next(iter(terms.values())).device)
         for name, term in terms.items():
             total = total + weights[name] * term
         return {"loss": total, **terms}
+
+    def passes(self) -> dict[str, int]:
+        """Rows of the training data; those whose labels count; rows that pass the student, and a teacher that runs."""
+        return dict(self._passes)
+
+    def _count(self, size: int, rows: Mapping[PreTrainedModel, int], labelled: bool) -> None:
+        teacher = self.companions()
+        counts = (size, size * labelled, rows.get(self.student, 0), sum(rows.get(model, 0) for model in teacher))
+        self._passes = {name: count + more for (name, count), more in zip(self._passes.items(), counts, strict=True)}

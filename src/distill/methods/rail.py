@@ -4,7 +4,9 @@ Each epoch K of the teacher's N layers are drawn, sorted, and paired in order wi
 r(K). `(1 − alpha) · task + alpha · soft + beta · layers`, as in pkd, with
 
 - `layer_wise`: layers = (1/K) Σ_k mse_cls(h_s[k], h_t[r(k)]);
-- `concatenated`: layers = mse_cls of the K first-token states one after another, (B, K · D), normalised as one vector.
+- `concatenated`: layers = mse_cls of the K states one after another, (B, K · D), normalised as one vector.
+
+h is a layer's first-token state (`pooling: first`) or, as in the paper, the mean of its real tokens' states (`mean`).
 
 The draw of an epoch depends on the run's seed and the epoch alone, so a resumed run draws the same.
 """
@@ -39,6 +41,12 @@ class Config(Section):
     beta: Weight
     temperature: Annotated[float, Field(gt=0)]
     form: Literal["layer_wise", "concatenated"]
+    pooling: Literal["first", "mean"]
+
+    @property
+    def reads(self) -> Literal["cls", "hidden"]:
+        """The teacher's states that this takes: the first token's, or every token's."""
+        return "cls" if self.pooling == "first" else "hidden"
 
 
 def check_depths(student: int, teacher: int) -> None:
@@ -56,12 +64,28 @@ def drawn(student: int, teacher: int, seed: int, epoch: int) -> list[int]:
     return sorted((torch.randperm(teacher, generator=generator)[:student] + 1).tolist())
 
 
+def pooled(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
+    """One vector for each row, (B, D): the state of its first token, or the float32 mean of those of its real tokens.
+
+    Args:
+        states: (B, L, D); with `first` any number of tokens will do.
+        mask: (B, L), 1 or true at real tokens.
+        pooling: `first` or `mean`.
+    """
+    if pooling == "first":
+        return states[:, 0]
+    # Padding is replaced, not multiplied: 0 · nan is nan.
+    real = states.float().masked_fill(~mask.bool()[..., None], 0.0)
+    return real.sum(1) / mask.bool().sum(1, keepdim=True)
+
+
 class RandomLayers(SoftTargets):
-    """Task loss, soft targets, and normalised first-token states of layers that are drawn anew each epoch."""
+    """Task loss, soft targets, and normalised pooled states of layers that are drawn anew each epoch."""
 
     Config = Config
     copies = True
     needs = frozenset({"logits", "cls"})
+    layer_fields = ("pooling",)
 
     @classmethod
     def fits(cls, params: Params, count: Counts) -> None:
@@ -71,11 +95,12 @@ class RandomLayers(SoftTargets):
 
     @classmethod
     def reads(cls, params: Params, student: int, teacher: int) -> Reads:
-        """The first token, at every layer: any of them may be drawn."""
-        return Reads.of("cls", range(1, teacher + 1))
+        """The first token or every one, at every layer: any of them may be drawn."""
+        return Reads.of(params.sections["rail"].reads, range(1, teacher + 1))
 
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)
+        self.needs = frozenset({"logits", config.reads})
         self.depths = num_layers(setup.student), num_layers(setup.teacher)
         check_depths(*self.depths)
         widths, count = (setup.student.hidden_size, setup.teacher.hidden_size), self.depths[0]
@@ -95,8 +120,9 @@ class RandomLayers(SoftTargets):
 
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
         """`task`, `kl` and `layers` (`losses.mse_cls`: the mean over layers, or of the concatenated states)."""
-        states = [state[:, 0] for state in student.hidden[1:]]
-        targets = [teacher.hidden[layer][:, 0] for layer in self.layers]
+        mask, pooling = batch["attention_mask"], self.config.pooling
+        states = [pooled(state, mask, pooling) for state in student.hidden[1:]]
+        targets = [pooled(teacher.hidden[layer], mask, pooling) for layer in self.layers]
         if self.config.form == "concatenated":
             states, targets = [torch.cat(states, -1)], [torch.cat(targets, -1)]
         gaps = [mse_cls(lift(s), t) for lift, s, t in zip(self.lifts, states, targets, strict=True)]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from distill.config.params import Params
 from distill.methods import registry
-from distill.signals.manifest import Request, everything
+from distill.signals.manifest import Request
 from distill.signals.states import KINDS, Reads
 
 #: Needs that no cache serves, each with its name in messages.
@@ -22,24 +23,32 @@ def needed(params: Params) -> dict[str, bool]:
 
 
 def artifacts(name: str, params: Params) -> tuple[str, ...]:
-    """The artifacts that a method's student needs, including those that they are made from."""
-    names = registry.load(name).artifacts
+    """The artifacts that a listed name's student needs, including those that they are made from."""
+    names = registry.load(params.method_of(name)).artifacts
     if name not in params.augment.methods:
         return names
     return (*names, *(artifact for artifact in ("generator", "augmented") if artifact not in names))
 
 
-def request(name: str, params: Params, counts: Mapping[str, int], declared: Collection[str]) -> Request:
-    """What a method asks stage signals for.
+def deciding(name: str, params: Params) -> dict[str, Any]:
+    """All that decides what a listed name needs of earlier stages, besides the models: its method and a few values.
+
+    Stage plan depends on these values, and not on all of the name's settings.
+    """
+    method = params.method_of(name)
+    kind, settings = registry.load(method), params.sections[name].model_dump()
+    values = {field: settings[field] for field in kind.layer_fields}
+    return {"method": method, "start": kind.start(params.resolved(name)), **values}
+
+
+def request(name: str, params: Params, counts: Mapping[str, int]) -> Request:
+    """What a listed name asks stage signals for.
 
     Args:
         counts: number of layers of `student` and `teacher`; only read for methods that need hidden states.
-        declared: dotted names of the parameters that the answer may depend on. A method whose `layer_fields` are not
-            among them is given the states of every layer, and the teacher itself: no change of its section can then
-            require more.
     """
-    kind = registry.load(name)
-    copies = name in params.augment.methods
+    copies, kind = name in params.augment.methods, registry.load(params.method_of(name))
+    params = params.resolved(name)
     starts = kind.start(params) == "teacher_layers"
     common = {"artifacts": kind.artifacts, "copies": copies}
     if not kind.needs:
@@ -51,11 +60,8 @@ def request(name: str, params: Params, counts: Mapping[str, int], declared: Coll
         why = "the teacher runs along: the method learns from augmented copies"
     elif more := [what for need, what in NOT_KEPT.items() if need in kind.needs]:
         why = f"the teacher runs along: the method needs {' and '.join(more)}"
-    elif kinds := kind.needs & set(KINDS):
-        if any(f"{name}.{field}" not in declared for field in kind.layer_fields):
-            states = everything(kinds, counts["teacher"])
-            why = "the states of all layers, and the teacher: dvc.yaml does not list its layers' parameters under plan"
-        elif not (states := kind.reads(params, student=counts["student"], teacher=counts["teacher"])):
-            why = "the teacher runs along: the method needs the states of padding too"
+    elif kind.needs & set(KINDS):
+        states = kind.reads(params, student=counts["student"], teacher=counts["teacher"])
+        why = "" if states else "the teacher runs along: the method needs the states of padding too"
     logits = not copies and "model" not in kind.needs
     return Request("teacher", logits, states, bool(why) or starts, why=why, **common)

@@ -3,6 +3,8 @@
 `task + kl_alpha · soft + mse_alpha · (1/K) Σ_k mse_tok(g_s^k(h_s[k]), g_t^k(h_t[M(k)]))`: both sides pass the filters
 of stage I; the student's filters train on, the teacher's are frozen. The paper sums over K, its code averages, as
 here: the paper's α₂ is mse_alpha / K. SQuAD v2: kl_alpha 10, mse_alpha 5000.
+`filter_interval` n takes every n-th pair of the filters that stage I has trained. Stage I trains each for itself, up to
+the clipping of the common gradient, so variants with other intervals share one stage I.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from distill.config.params import Params
-from distill.config.schema import Section
+from distill.config.schema import Count, Section
 from distill.errors import UserError
 from distill.losses.terms import mse_tok
 from distill.losses.weights import ScheduledWeight, Weight
@@ -33,6 +35,7 @@ class Config(Section):
     kl_alpha: Weight
     mse_alpha: Weight
     temperature: Annotated[float, Field(gt=0)]
+    filter_interval: Count
     mask: bool
 
 
@@ -42,31 +45,33 @@ class TaskAwareDistillation(SoftTargets):
     Config = Config
     artifacts = ("filters",)
     needs = frozenset({"logits", "hidden"})
-    layer_fields = ("mask",)
+    layer_fields = ("filter_interval", "mask")
 
     @classmethod
     def fits(cls, params: Params, count: Counts) -> None:
-        """The filters of both models must come in pairs of one width."""
+        """The filters of both models must come in pairs of one width, as many as `filter_interval` or more."""
         filters.check_params(params, count)
+        if layers := count("teacher", "layers"):
+            _filtered(params, layers)
 
     @classmethod
     def reads(cls, params: Params, student: int, teacher: int) -> Reads:
-        """Every token, at the layers that have a filter of the teacher; the filters run over the cached states.
+        """Every token, at the layers whose filters of the teacher are used; these run over the cached states.
 
         None without the mask, because padding is not cached.
         """
         if not params.sections["ted"].mask:
             return Reads()
-        return Reads.of("hidden", filters.selected_layers(teacher, params.teacher_filters.filter_interval, "teacher"))
+        return Reads.of("hidden", _filtered(params, teacher))
 
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)
         if setup.student_filters is None or setup.teacher_filters is None:
             raise UserError("ted needs the filters of both models: run `dvc repro train_student_filters`")
         filters.check_match(setup.teacher_filters, setup.student_filters)
-        self.filters = setup.student_filters
+        self.filters = setup.student_filters.every(config.filter_interval)
         # A list hides the teacher's bank from the module: it is neither trained nor saved with the student.
-        self._teacher_filters = [freeze(setup.teacher_filters)]
+        self._teacher_filters = [freeze(setup.teacher_filters).every(config.filter_interval)]
 
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
         """`task`, `kl` and `mse` (mean over filters of `losses.mse_tok`)."""
@@ -80,6 +85,16 @@ class TaskAwareDistillation(SoftTargets):
     def weights(self) -> dict[str, ScheduledWeight]:
         """`task_weight`, `kl_alpha` and `mse_alpha`."""
         return super().weights() | {"mse": self.config.mse_alpha}
+
+
+def _filtered(params: Params, layers: int) -> list[int]:
+    """The teacher's layers whose filters are used.
+
+    Args:
+        layers: number of the teacher's layers.
+    """
+    trained = filters.selected_layers(layers, params.teacher_filters.filter_interval, "teacher")
+    return [trained[place] for place in filters.selected_filters(len(trained), params.sections["ted"].filter_interval)]
 
 
 METHOD = TaskAwareDistillation

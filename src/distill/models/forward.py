@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+from collections import Counter
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,6 +18,8 @@ from transformers import PreTrainedModel
 
 from distill.models import attention_scores as scores
 from distill.tasks.base import Task
+
+_ROWS: ContextVar[Counter[PreTrainedModel] | None] = ContextVar("rows", default=None)
 
 
 @dataclass
@@ -51,6 +55,8 @@ def forward_pass(
         embeddings: word embeddings (B, L, width of the embeddings) in place of `input_ids`; what the model adds to
             them (positions, token types) it adds to these too.
     """
+    if (rows := _ROWS.get()) is not None:
+        rows[model] += len(batch["attention_mask"])
     accepted = _arguments(type(model))
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask") if name in batch and name in accepted}
     if "token_type_ids" in batch and reads_token_types(model):
@@ -66,6 +72,17 @@ def forward_pass(
     with _uncompiled(model), _repaired(model), scores.Scores() as layers:
         outputs = model(**inputs, output_hidden_states=hidden, return_dict=True)
     return Outputs(task.logits(outputs), outputs.hidden_states if hidden else None, scores.check(layers.scores, model))
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[Counter[PreTrainedModel]]:
+    """Rows that pass each model in the block, by `forward_pass`; a row that passes twice counts twice."""
+    rows: Counter[PreTrainedModel] = Counter()
+    token = _ROWS.set(rows)
+    try:
+        yield rows
+    finally:
+        _ROWS.reset(token)
 
 
 def _uncompiled(model: PreTrainedModel) -> contextlib.AbstractContextManager:

@@ -111,14 +111,19 @@ def from_pretrained(
     fields = {**(FAMILY_FIELDS.get(stored.model_type, {}) if where else {}), **(fields or {})}
     fields = {**fields, **head} if "id2label" in head else {**head, **fields}
     with _readable(path, revision, where):
+        config, unused = AutoConfig.from_pretrained(
+            path, revision=revision, trust_remote_code=False, return_unused_kwargs=True, **fields
+        )
+        # Some fields are read by the model and not declared by its configuration (DeBERTa's cls_dropout).
+        config.update({name: value for name, value in fields.items() if name in unused})
         model, report = task.auto_class().from_pretrained(
             path,
+            config=config,
             revision=revision,
             dtype=torch.float32,
             trust_remote_code=False,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # checked below
-            **fields,
         )
     encoder = f"{model.base_model_prefix}."
     if wrong := [keys for keys in report["mismatched_keys"] if keys[0].startswith(encoder) or not where]:

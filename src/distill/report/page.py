@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distill.report import charts, curves, formatting, tables, templates
+from distill.report import charts, curves, formatting, overlap, tables, templates
 from distill.report.results import BASELINE, Results, title
 from distill.report.verdict import sentences
 
@@ -31,6 +31,7 @@ def html(results: Results) -> str:
         comparison=tables.comparison(results),
         tuned=tables.tuned(results),
         oracle=tables.oracle(results),
+        overlap=overlap.table(results),
         cost=tables.cost(results),
         training=tables.training(results),
         exports=tables.exports(results),

@@ -106,9 +106,12 @@ def title(score: str) -> str:
     for prefix, words in (("tuned_", "{}, tuned threshold"), ("selection_", "{}, selection split")):
         if score.startswith(prefix):
             return words.format(title(score.removeprefix(prefix)))
-    if score.startswith("mismatched_"):
-        return f"mismatched {title(score.removeprefix('mismatched_'))}"
-    return TITLES.get(score, score.replace("_", " "))
+    if score in TITLES:
+        return TITLES[score]
+    # Further splits and metrics: mismatched_f1 → mismatched F1.
+    known = next((name for name in sorted(TITLES, key=len, reverse=True) if score.endswith(f"_{name}")), None)
+    words = f"{score.removesuffix(known)}{TITLES[known]}" if known else score
+    return words.replace("_", " ")
 
 
 def heading(score: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -161,13 +162,19 @@ def training(results: Results) -> Table | None:
     """What training cost, per model: means over seeds."""
     if not results.training:
         return None
-    base = results.training.get(BASELINE, {}).get("seconds")
+    base = results.training.get(BASELINE, {})
     columns = [
         ("Model", ""),
         ("Runs", ""),
+        ("Labelled rows", ""),
+        ("… / ft", ""),
+        ("Student passes", "per row"),
+        ("Teacher passes", "per row, running along"),
         ("Time", "per run"),
-        ("Time / ft", ""),
-        ("Teacher's part", "before the method's own"),
+        ("… / ft", ""),
+        ("Upstream", "before the method's own"),
+        ("Time with upstream", ""),
+        ("… / ft", ""),
         ("Updates", ""),
         ("Examples/s", ""),
         ("Peak memory", "MB"),
@@ -175,15 +182,20 @@ def training(results: Results) -> Table | None:
     ]
     rows = []
     for name, row in results.training.items():
-        seconds, teacher = row.get("seconds"), row.get("teacher_seconds") or None
-        more = formatting.ratio(seconds, base) if name not in FINE_TUNED else None
+        upstream = row.get("teacher_seconds") or None
         rows.append(
             [
                 _name(name),
                 _number(row.get("runs"), 0),
-                Cell(formatting.duration(seconds), seconds),
-                Cell(formatting.times(more), more),
-                Cell(formatting.duration(teacher), teacher),
+                _number(row.get("labelled_rows"), 0),
+                _multiple(name, row, base, "labelled_rows"),
+                _number(row.get("student_passes"), 1),
+                _number(row.get("teacher_passes"), 1),
+                Cell(formatting.duration(row.get("seconds")), row.get("seconds")),
+                _multiple(name, row, base, "seconds"),
+                Cell(formatting.duration(upstream), upstream),
+                Cell(formatting.duration(row.get("total_seconds")), row.get("total_seconds")),
+                _multiple(name, row, base, "total_seconds"),
                 _number(row.get("updates"), 0),
                 _number(row.get("examples_per_second"), 1),
                 _number(row.get("peak_memory_mb"), 0),
@@ -191,6 +203,14 @@ def training(results: Results) -> Table | None:
             ]
         )
     return _filled("training", "What training cost, means over seeds", columns, rows)
+
+
+def _multiple(name: str, row: Mapping[str, Any], base: Mapping[str, Any], key: str) -> Cell:
+    """A cost as a multiple of ft's; none for the models before any method."""
+    share = None
+    if name not in FINE_TUNED and row.get(key) is not None and base.get(key):
+        share = row[key] / base[key]
+    return Cell(formatting.times(share), share)
 
 
 def slices(results: Results) -> list[Table]:

@@ -19,6 +19,16 @@ def sentences(results: Results) -> list[tuple[str, str]]:
     if teacher is not None and base is not None and teacher <= base:
         scores = f"{formatting.number(teacher)} against {formatting.number(base)}"
         lines.append((f"The teacher is not above ft ({scores}): there is no gap to close.", ""))
+    start = results.score("student")
+    if start is not None and base is not None and base < start and results.settings.get("distill.init") == "finetuned":
+        lines.append(
+            (
+                f"Warning: ft ends below the student that it starts from ({formatting.number(base)} against"
+                f" {formatting.number(start)}): a gain over ft may only mend what more training with these settings"
+                " spoils. Lower distill.learning_rate, or compare with the row student.",
+                "",
+            )
+        )
     return lines
 
 
@@ -40,12 +50,13 @@ def _decision(results: Results) -> tuple[str, str]:
     better = [name for name in results.rivals if verdicts[name] == "better"]
     worse = [name for name in results.rivals if verdicts[name] == "worse"]
     if chosen in better:
-        further = [name for name in better if name != chosen]
+        further = [_at_cost(results, name) for name in better if name != chosen]
         also = f" Also better than ft: {formatting.listed(further)}." if further else ""
         return f"{chosen} wins: {_gain(results, chosen).removeprefix(f'{chosen} scores ')}{also}", ""
     if better:
+        named = formatting.listed([_at_cost(results, name) for name in better])
         return (
-            f"Better than ft in {metric}: {formatting.listed(better)}. The selection split would have chosen {chosen},"
+            f"Better than ft in {metric}: {named}. The selection split would have chosen {chosen},"
             f" which is not shown to be better: {_gain(results, chosen)}",
             "",
         )
@@ -73,9 +84,27 @@ def _gain(results: Results, method: str | None) -> str:
         f" {level} {formatting.interval(results.versus(method, 'low'), results.versus(method, 'high'))}{seeds})"
     )
     closed = results.summary[method].get("gap_closed")
-    return text + (
-        f" and closes {formatting.number(closed, 0)}% of the gap to the teacher." if closed is not None else "."
-    )
+    if closed is not None:
+        text += f" and closes {formatting.number(closed, 0)}% of the gap to the teacher"
+    cost = _times_ft(results, method)
+    return f"{text}, at {cost}." if cost else f"{text}; what its training costs is not known."
+
+
+def _at_cost(results: Results, method: str) -> str:
+    """A method with its cost in brackets."""
+    return f"{method} (at {_times_ft(results, method) or 'unknown cost'})"
+
+
+def _times_ft(results: Results, method: str) -> str:
+    """A method's training time as a multiple of ft's; empty where the records do not tell."""
+    row, base = results.training.get(method, {}), results.training.get(BASELINE, {})
+    own = formatting.ratio(row.get("seconds"), base.get("seconds"))
+    total = formatting.ratio(row.get("total_seconds"), base.get("total_seconds"))
+    if own is None:
+        return ""
+    text = f"{formatting.times(own)} the training time of ft"
+    upstream = total is not None and row.get("teacher_seconds")
+    return f"{text}, {formatting.times(total)} with upstream" if upstream else text
 
 
 def _cost(results: Results) -> list[tuple[str, str]]:
@@ -87,8 +116,8 @@ def _cost(results: Results) -> list[tuple[str, str]]:
         text = f"Training {chosen} takes {formatting.duration(seconds)} a seed"
         if (more := formatting.ratio(seconds, base)) is not None:
             text += f", {formatting.times(more)} the time of ft"
-        if teacher := training[chosen].get("teacher_seconds"):
-            text += f", after {formatting.duration(teacher)} for the teacher's part"
+        if upstream := training[chosen].get("teacher_seconds"):
+            text += f", after {formatting.duration(upstream)} for what it needs before"
         lines.append((text + ".", ""))
     models = results.cost.get("models", {})
     teacher, student = models.get("teacher", {}), models.get("student", {})

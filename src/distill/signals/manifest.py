@@ -14,7 +14,6 @@ nothing else of the teacher.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,8 +90,3 @@ class Manifest:
                 f"{folder}/{MANIFEST}: cannot be read ({error}): run `dvc checkout {folder}` (in a fresh clone"
                 f" `dvc pull {folder}`), or `dvc repro signals`"
             ) from error
-
-
-def everything(kinds: Iterable[str], layers: int) -> Reads:
-    """The states of every layer, embeddings included, at the first token (`cls`) or at every one (`hidden`)."""
-    return Reads(**{kind: tuple(range(layers + 1)) for kind in kinds})

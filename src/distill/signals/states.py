@@ -37,6 +37,10 @@ class Reads:
     def __bool__(self) -> bool:
         return bool(self.cls or self.hidden)
 
+    def __or__(self, other: Reads) -> Reads:
+        """The layers of both."""
+        return Reads(*(tuple(sorted({*getattr(self, kind), *getattr(other, kind)})) for kind in KINDS))
+
     def names(self) -> list[str]:
         """The arrays of the cache."""
         return [array_name(kind, layer) for kind in KINDS for layer in getattr(self, kind)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,7 +29,7 @@ class Report:
         files: JSON content by suffix of the predictions file. Every task gives ".json" and ".null_odds.json".
         examples: columns of the table with a row per validation example, in their order
             (`distill.analysis.example_table`).
-        inputs: inputs of further metrics, by prefix of the scores' names ("", "mismatched_").
+        inputs: inputs of further metrics, by prefix of the scores' names ("" for the validation split, "mismatched_").
     """
 
     scores: dict[str, float]
@@ -112,7 +112,9 @@ class Task(Protocol):
     def score(self, predicted: Any, settings: Any) -> dict[str, float]:
         """Scores of a split (`evaluation.Predicted`), among them `main_metric`."""
 
-    def report(self, selection: Any, validation: Any, settings: Any, mismatched: Any = None) -> Report:
+    def report(
+        self, selection: Any, validation: Any, settings: Any, further: Mapping[str, Any] | None = None
+    ) -> Report:
         """All scores and prediction files; anything tuned is tuned on the selection split.
 
         Scores are computed through `evaluate.Metric`, by the formulas of `score`.
@@ -120,7 +122,8 @@ class Task(Protocol):
         Args:
             selection, validation: the splits (`evaluation.Predicted`).
             settings: the section `evaluate`.
-            mismatched: the second validation split, where the data has one; its scores are named `mismatched_…`.
+            further: further splits (`evaluation.Predicted`) by name, such as "mismatched"; their scores are named
+                `mismatched_…`.
         """
 
 

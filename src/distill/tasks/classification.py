@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,7 +101,11 @@ class Classification:
         return glue.classification(inputs.predictions, inputs.references, self.channels)
 
     def report(
-        self, selection: Predicted, validation: Predicted, settings: Evaluate, mismatched: Predicted | None = None
+        self,
+        selection: Predicted,
+        validation: Predicted,
+        settings: Evaluate,
+        further: Mapping[str, Predicted] | None = None,
     ) -> Report:
         """The scores of all splits, and class and probabilities of every row of the validation split.
 
@@ -116,8 +120,8 @@ class Classification:
         def score(inputs: MetricInputs) -> dict[str, float]:
             return metric.compute(predictions=inputs.predictions, references=inputs.references, classes=self.channels)
 
-        inputs = {"": _inputs(validation)} | ({} if mismatched is None else {"mismatched_": _inputs(mismatched)})
-        scores = report_scores(score, _inputs(selection), inputs[""], inputs.get("mismatched_"))
+        inputs = {"": _inputs(validation)} | {f"{name}_": _inputs(split) for name, split in (further or {}).items()}
+        scores = report_scores(score, _inputs(selection), inputs)
         logits, ids = validation.logits.astype(np.float64), list(validation.examples["id"])
         gold, predicted = _gold(validation), logits.argmax(1)
         temperature = calibration.temperature_of_classes(selection.logits.astype(np.float64), _gold(selection))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
@@ -23,14 +23,11 @@ class FirstTokenHead(nn.Module):
 
 
 def report_scores(
-    score: Callable[[MetricInputs], dict[str, float]],
-    selection: MetricInputs,
-    validation: MetricInputs,
-    mismatched: MetricInputs | None,
+    score: Callable[[MetricInputs], dict[str, float]], selection: MetricInputs, reported: Mapping[str, MetricInputs]
 ) -> dict[str, float]:
-    """Scores and counts of the validation and mismatched (`mismatched_…`) splits, and `selection_…` scores."""
-    scores = score(validation) | {"examples": len(validation.references)}
-    if mismatched is not None:
-        mismatched_scores = score(mismatched) | {"examples": len(mismatched.references)}
-        scores |= {f"mismatched_{name}": value for name, value in mismatched_scores.items()}
+    """Scores and counts of the reported splits, by the prefix of their names, then `selection_…` scores."""
+    scores: dict[str, float] = {}
+    for beginning, inputs in reported.items():
+        named = score(inputs) | {"examples": len(inputs.references)}
+        scores |= {f"{beginning}{name}": value for name, value in named.items()}
     return scores | {f"selection_{name}": value for name, value in score(selection).items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -116,12 +116,16 @@ class QuestionAnswering:
         return self._named(figures, version_2)
 
     def report(
-        self, selection: Predicted, validation: Predicted, settings: Evaluate, mismatched: Predicted | None = None
+        self,
+        selection: Predicted,
+        validation: Predicted,
+        settings: Evaluate,
+        further: Mapping[str, Predicted] | None = None,
     ) -> Report:
         """Scores of the validation split at threshold 0 and, in v2.0, at the threshold tuned on the selection split.
 
         `best_em_oracle` and `best_f1_oracle` are the official evaluator's best_exact and best_f1: their thresholds are
-        tuned on the reported split itself. `mismatched`, a second validation split, is scored at threshold 0. The
+        tuned on the reported split itself. Further splits are scored at threshold 0. The
         confidence of an answer is its share among the n-best spans and, in v2.0, no answer; its temperature is fitted
         on the selection split.
         """
@@ -145,11 +149,11 @@ class QuestionAnswering:
         selection_inputs = self._inputs(selection_answers, selection_ids, selection_gold, version_2, 0.0)
         selection_scores = self._named(official(selection_inputs), version_2)
         scores |= {f"selection_{name}": value for name, value in selection_scores.items()}
-        if mismatched is not None:
-            inputs["mismatched_"] = self._inputs(*self._search(mismatched, settings), version_2, 0.0)
-            mismatched_scores = self._named(official(inputs["mismatched_"]), version_2)
-            mismatched_scores["questions"] = len(mismatched.examples)
-            scores |= {f"mismatched_{name}": value for name, value in mismatched_scores.items()}
+        for split, predicted in (further or {}).items():
+            inputs[f"{split}_"] = self._inputs(*self._search(predicted, settings), version_2, 0.0)
+            split_scores = self._named(official(inputs[f"{split}_"]), version_2)
+            split_scores["questions"] = len(predicted.examples)
+            scores |= {f"{split}_{name}": value for name, value in split_scores.items()}
         texts = spans.predictions(answers, ids, self._zero(version_2))
         odds = dict(zip(ids, answers.null_odds.tolist(), strict=True))
         files = {".json": texts, ".null_odds.json": odds}

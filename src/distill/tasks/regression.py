@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,7 +101,11 @@ class Regression:
         return glue.regression(inputs.predictions, inputs.references)
 
     def report(
-        self, selection: Predicted, validation: Predicted, settings: Evaluate, mismatched: Predicted | None = None
+        self,
+        selection: Predicted,
+        validation: Predicted,
+        settings: Evaluate,
+        further: Mapping[str, Predicted] | None = None,
     ) -> Report:
         """The scores of all splits, and the number predicted for every row of the validation split.
 
@@ -114,8 +118,8 @@ class Regression:
         def score(inputs: MetricInputs) -> dict[str, float]:
             return metric.compute(predictions=inputs.predictions, references=inputs.references)
 
-        inputs = {"": _inputs(validation)} | ({} if mismatched is None else {"mismatched_": _inputs(mismatched)})
-        scores = report_scores(score, _inputs(selection), inputs[""], inputs.get("mismatched_"))
+        inputs = {"": _inputs(validation)} | {f"{name}_": _inputs(split) for name, split in (further or {}).items()}
+        scores = report_scores(score, _inputs(selection), inputs)
         ids, numbers = list(validation.examples["id"]), validation.logits[:, 0].astype(np.float64)
         predictions = dict(zip(ids, numbers.round(6).tolist(), strict=True))
         table = {"id": ids, "gold": list(validation.examples["label"]), "predicted": numbers}

@@ -97,5 +97,9 @@ class Objective(nn.Module):
         """
         return updates
 
+    def passes(self) -> dict[str, int]:
+        """Rows that the training has used in this process, by what for: for the record; empty: nothing is counted."""
+        return {}
+
     def set_progress(self, progress: Progress) -> None:
         """Called before every forward pass of the training, with the progress of the present phase."""

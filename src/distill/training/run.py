@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -81,6 +82,7 @@ class Result:
         resumed_from: step that the training resumed from, 0 for a fresh start.
         padding: share of padded positions in the batches of the first epoch, 0 to 1, as padded by a
             single process.
+        passes: what `Objective.passes` has counted in the same part.
     """
 
     history: list[dict[str, float]]
@@ -90,6 +92,7 @@ class Result:
     examples_per_second: float
     resumed_from: int
     padding: float
+    passes: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def nothing(cls) -> Self:
@@ -112,17 +115,18 @@ def join(results: Sequence[Result], column: str | None = None) -> Result:
     Args:
         column: column of the history that gets the number of each entry's training, from 1; None: no column.
     """
-    history, steps, resumed = [], 0, 0
+    history, steps, resumed, passes = [], 0, 0, Counter()
     for number, result in enumerate(results, start=1):
         mark = {column: number} if column else {}
         history += [entry | {"step": entry["step"] + steps} | mark for entry in result.history]
         resumed = steps + result.resumed_from if result.resumed_from else resumed
         steps += result.steps
+        passes.update(result.passes)
     seconds = sum(result.seconds for result in results)
     examples = sum(result.examples_per_second * result.seconds for result in results)
     speed = examples / seconds if seconds else 0.0
     scores, padding = (results[-1].scores, results[0].padding) if results else ({}, 0.0)
-    return Result(history, scores, steps, seconds, speed, resumed, padding)
+    return Result(history, scores, steps, seconds, speed, resumed, padding, dict(passes))
 
 
 def write_curves(history: list[dict[str, float]], path: Path) -> None:

@@ -101,7 +101,7 @@ def train(run: TrainingRun) -> Result:
     rows = Rows(run.features, ("input_ids", "token_type_ids", *run.labels, *extra))
     hooks = _Hooks(run)
     done = int(resume.name.split("-")[-1]) if resume else 0
-    began = time.monotonic()
+    began, before = time.monotonic(), objective.passes()
     # Before Trainer sets the seed: replacing a part of a model may draw random weights.
     with acceleration.settings(objective, objective.companions(), run.runtime, int(rows.lengths.max())):
         trainer = ObjectiveTrainer(
@@ -142,7 +142,9 @@ def train(run: TrainingRun) -> Result:
     examples = (steps - done) * settings.batch_size
     order = list(EpochSampler(rows.lengths, settings.batch_size, settings.group_by_length, seed))
     padded = padding(order, rows.lengths, settings.batch_size // settings.gradient_accumulation).share
-    return Result(history, scores, steps, seconds, examples / seconds if seconds else 0.0, done, padded)
+    speed, counts = examples / seconds if seconds else 0.0, objective.passes()
+    passes = {name: (count - before[name]) * distributed.count() for name, count in counts.items()}
+    return Result(history, scores, steps, seconds, speed, done, padded, passes)
 
 
 def _arguments(run: TrainingRun) -> TrainingArguments:

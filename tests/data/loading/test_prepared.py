@@ -54,6 +54,19 @@ def written(tmp_path_factory, tokenizer) -> Path:
     return folder
 
 
+def test_other_features_of_a_split_leave_all_else_as_it_is(written):
+    data = Prepared(written)
+    features = data.features("train")
+    changed = features.remove_columns("start_positions").add_column("start_positions", [1] * len(features))
+    other = data.with_features("train", changed)
+    assert set(other.features("train")["start_positions"]) == {1} != set(data.features("train")["start_positions"])
+    assert other.trained_on() == data.trained_on() and other.ragged("train").offsets.tolist() == (
+        data.ragged("train").offsets.tolist()
+    )
+    assert other.features("selection")[:] == data.features("selection")[:]
+    assert other.examples("train")[:] == data.examples("train")[:]
+
+
 @pytest.fixture
 def copied(written, tmp_path) -> Path:
     return Path(shutil.copytree(written, tmp_path / "prepared"))

@@ -234,6 +234,39 @@ def test_texts_in_both_splits_are_allowed_and_counted(tmp_path):
     assert overlap.shared_texts(one, other) == 1
 
 
+BY_AUTHOR = replace(SINGLE, group="author")
+
+
+def test_a_column_of_groups_is_read_where_a_split_has_it(tmp_path):
+    train = save(tmp_path, "sentence\tlabel\tauthor\na\t1\tann\nb\t0\t7\n")
+    dev, test = (save(tmp_path, f"sentence\tlabel{more}\nc\t1{value}\n", name)
+                 for name, more, value in (("dev.tsv", "\tauthor", "\tbob"), ("test.tsv", "", "")))  # fmt: skip
+    rows, _ = load_files({"train": train, "validation": dev, "news": test}, BY_AUTHOR, None)
+    assert [item["group"] for item in rows["train"]] == ["ann", "7"]
+    assert rows["validation"] == [row(0, "c", 1) | {"group": "bob"}] and rows["news"] == [row(0, "c", 1)]
+    grouped_by_a_text = replace(PAIR, group="one")
+    pairs, _ = load(save(tmp_path, "key\tone\ttwo\tscore\nk\ta\tb\t1\n", "pairs.tsv"), grouped_by_a_text)
+    assert pairs == [row("k", "a", 1.0, "b") | {"group": "a"}]
+
+
+def test_training_data_without_groups_and_rows_without_one_are_refused(tmp_path):
+    path = save(tmp_path, "sentence\tlabel\na\t1\nb\t0\n")
+    refused(path, 'has no column "author"', "set data.group to one of", columns=BY_AUTHOR)
+    path = save(tmp_path, "sentence\tlabel\tauthor\na\t1\tx\nb\t0\t \n")
+    refused(path, 'line 3, column "author"', "a group is a text or a whole number", columns=BY_AUTHOR)
+
+
+def test_faults_of_further_files_name_their_parameters(tmp_path):
+    train = save(tmp_path, "sentence\tlabel\na\t1\nb\t0\n")
+    with pytest.raises(UserError, match=r"gone.tsv: file: does not exist; check data.extra.news"):
+        load_files({"train": train, "news": tmp_path / "gone.tsv"}, SINGLE, None)
+    with pytest.raises(UserError, match=r"params.yaml: data.extra.news = .* is the same file as data.train"):
+        load_files({"train": train, "news": save(tmp_path, train.read_bytes(), "news.tsv")}, SINGLE, None)
+    unlabelled = save(tmp_path, "sentence\tlabel\na\t-\n", "news.tsv")
+    with pytest.raises(UserError, match=r"1 of 1 rows have no label; .*data.extra.news"):
+        load_files({"train": train, "news": unlabelled}, SINGLE, None)
+
+
 @pytest.fixture
 def hub_folder(tmp_path, monkeypatch):
     """Writes a dataset that `load_dataset` opens by its path; datasets' cache stays in the temporary folder."""
@@ -286,6 +319,15 @@ def test_hub_training_rows_without_a_text_such_as_qqps_are_left_out_and_counted(
     assert "dropped 1 rows without a text" in capsys.readouterr().out
     with pytest.raises(UserError, match="is empty"):  # the reported rows are never touched
         load_hub(name, None, None, {"train": "validation", "validation": "train"}, columns, None)
+
+
+def test_hub_groups_are_read_where_a_split_has_them(hub_folder):
+    rows = [{"sentence": "a", "label": 1, "author": "ann"}, {"sentence": "b", "label": 0, "author": None}]
+    name = hub_folder(train=rows[:1] * 2, validation=rows[:1], test=rows)
+    found, _ = load_hub(name, None, None, NAMES, BY_AUTHOR, ("bad", "good"))
+    assert [[item["group"] for item in part] for part in found.values()] == [["ann", "ann"], ["ann"]]
+    with pytest.raises(UserError, match=r'row 1, column "author": is null'):
+        load_hub(name, None, None, NAMES | {"news": "test"}, BY_AUTHOR, None)
 
 
 SNLI = ("entailment", "neutral", "contradiction")

@@ -43,6 +43,20 @@ def test_applies_in_place_and_says_what_changed(files, capsys):
     assert (files / "params.yaml").read_text() == after
 
 
+def test_several_presets_are_applied_in_turn(files, capsys):
+    (files / "slow.yaml").write_text("teacher: {learning_rate: 1e-6}\n")
+    assert preset.main(["fast.yaml", "slow.yaml"]) == 0
+    assert "params.yaml: 2 values changed by preset fast.yaml slow.yaml" in capsys.readouterr().out
+    values = reading.parse((files / "params.yaml").read_text(), "params.yaml")
+    assert (values["teacher"]["learning_rate"], values["seeds"]) == (1e-6, [7, 8])
+
+
+def test_a_preset_of_a_table_and_one_of_its_tasks(files, capsys):
+    assert preset.main(["reverse-kd", "tasks/mnli"]) == 0
+    data = reading.parse((files / "params.yaml").read_text(), "params.yaml")["data"]
+    assert (data["subset"], data["text"], data["mismatched_split"]) == ("mnli", "premise", "validation_mismatched")
+
+
 def test_print_gives_pairs_that_a_shell_takes_apart(files, capsys):
     before = (files / "params.yaml").read_text()
     assert preset.main(["fast.yaml", "--print"]) == 0

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -53,8 +54,13 @@ stages:
 class Small:
     """A Git and DVC repository whose pipeline is `SCORE`, run and committed."""
 
-    def __init__(self, repo: Path):
+    def __init__(self, repo: Path, python: Path):
         self.repo = repo
+        self.env = {
+            "PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}",
+            "PYTHONPATH": f"{micro.ROOT}{os.pathsep}{micro.ROOT / 'src'}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         repo.mkdir()
         for name, text in {"score.py": SCORE, "params.yaml": PARAMS, "dvc.yaml": DVC}.items():
             (repo / name).write_text(text.lstrip())
@@ -66,8 +72,7 @@ class Small:
         self.commit()
 
     def run(self, *words: str, check: bool = True) -> CompletedProcess[str]:
-        path = f"{micro.ROOT}:{micro.ROOT / 'src'}"
-        return micro.run(self.repo, *words, env={"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}, check=check)
+        return micro.run(self.repo, *words, env=self.env, check=check)
 
     def command(self, name: str, *words: str, check: bool = True) -> CompletedProcess[str]:
         return self.run("python", "-m", f"pipeline.commands.{name}", *words, check=check)
@@ -93,9 +98,9 @@ class Small:
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory) -> Small:
+def small(tmp_path_factory, python) -> Small:
     """With three experiments from DVC's queue, as docs/sweeps.md makes them. Tests leave the workspace as it was."""
-    small = Small(tmp_path_factory.mktemp("small") / "repo")
+    small = Small(tmp_path_factory.mktemp("small") / "repo", python)
     small.run("dvc", "exp", "run", "--queue", "--name", "weight", "-S", "ted.mse_alpha=500,1500,1e4")
     start(small)
     return small

@@ -1,6 +1,7 @@
 """What MLflow is told about stages of each kind, from params.yaml and the prepared data."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -81,6 +82,27 @@ def test_the_source_of_a_dataset_is_where_the_parameters_say(here):
     assert (selection.name, selection.source_type) == ("rajpurkar/squad_v2/selection", "hugging_face")
     expected = {"path": "rajpurkar/squad_v2", "config_name": None, "revision": "abc", "split": "train"}
     assert selection.source == expected  # it is carved out of the training split
+
+
+def test_a_selection_split_of_ones_own_and_further_splits_have_their_own_sources(here):
+    for split in ("mismatched", "news"):
+        shutil.copytree(paths.PREPARED / "validation", paths.PREPARED / split)
+    splits = {split: {"examples": 1, "features": 1} for split in (*COUNTS, "mismatched", "news")}
+    (paths.PREPARED / "meta.json").write_text(json.dumps({"splits": splits}))
+    change(here, data__source="hub", data__name="glue", data__selection_split="dev", data__mismatched_split="other",
+           data__extra={"news": "test"})  # fmt: skip
+
+    def used(stage):
+        found = tracked.details(stage, {"role": "teacher"}, paths.params(), paths.PREPARED).datasets
+        return {one.name.rpartition("/")[2]: (one.context, one.source["split"]) for one in found}
+
+    assert used("evaluate_teacher") == {
+        "selection": ("selection", "dev"),
+        "validation": ("validation", "validation"),
+        "mismatched": ("validation", "other"),
+        "news": ("validation", "test"),
+    }
+    assert used("finetune_teacher").keys() == {"train", "selection"} and used("cost").keys() == {"validation"}
 
 
 def test_the_parent_has_the_parameters_that_count(here, monkeypatch):

@@ -93,9 +93,10 @@ def write_texts(
         UserError: a length that leaves no room for a text.
     """
     columns = text_features.schema(tokenizer, numeric)
-    examples = pa.schema([*_TEXTS, ("label", pa.float64() if numeric else pa.int64())])
+    label = ("label", pa.float64() if numeric else pa.int64())
 
     def write_split(folder: Path, rows: list[Row], report: Callable[[int], None] | None) -> dict[str, Any]:
+        examples = pa.schema([*_TEXTS, label, *([("group", pa.string())] if "group" in rows[0] else [])])
         _write_stream(folder / "examples.arrow", examples, _examples(rows, examples))
         lengths, cut = [], 0
 

@@ -3,6 +3,7 @@
     <folder>/meta.json
     <folder>/tokenizer/
     <folder>/<split>/examples.arrow    rows in the Hugging Face SQuAD schema, or texts: id, text, text_pair, label
+                                       and, where the split's data has groups, group
     <folder>/<split>/features.arrow    columns of `distill.data.features.question_features.schema`, or of
     `text_features.schema`
 
@@ -10,6 +11,7 @@
 alone retrains nothing.
 """
 
+import copy
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -56,6 +58,7 @@ class Prepared:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self._hashes: dict[Path, str] = {}
+        self._replaced: dict[str, datasets.Dataset] = {}
         path = self.folder / "meta.json"
         try:
             self.meta: dict[str, Any] = json_text.parse(path.read_text(encoding="utf-8"))
@@ -88,7 +91,17 @@ class Prepared:
 
     def features(self, split: str) -> "datasets.Dataset":
         """Opens a split's features, memory-mapped; columns as in `distill.data.features.question_features.schema`."""
-        return self._open(split, "features")
+        return self._replaced.get(split) or self._open(split, "features")
+
+    def with_features(self, split: str, features: "datasets.Dataset") -> "Prepared":
+        """The same data with other features of a split, in memory: hashes and examples stay those on disk.
+
+        Args:
+            features: as many rows as the split's own, in the same order, with the same tokens.
+        """
+        other = copy.copy(self)
+        other._replaced = self._replaced | {split: features}
+        return other
 
     def trained_on(self) -> str:
         """Hash of the training features; artifacts made from them store it and are refused with other features."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill.config.data import parameter
 from distill.data.sources import hub
 from distill.data.sources.squad_json import (
     Row,
@@ -61,7 +62,7 @@ def load(
     if source in ("embedded", "files"):
         for key, path in paths.items():
             if not path.name:
-                fail("params.yaml", f"data.{key}", f"is empty while data.source is {source}", "name a SQuAD JSON file")
+                fail("params.yaml", parameter(key), f"is empty while data.source is {source}", "name a SQuAD JSON file")
         labels = {split: str(path) for split, path in paths.items()}
         rows = {split: load_squad_json(path, version_2) for split, path in labels.items()}
     elif source == "hub":

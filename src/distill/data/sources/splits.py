@@ -1,7 +1,7 @@
 """The selection split, carved out of train, so that nothing is tuned on the reported split.
 
 Questions go by whole articles, or by contexts where there are no articles; texts (pairs of texts) by equal ones: no
-text stands on both sides.
+text stands on both sides. Texts may go by larger groups (`distill.data.sources.groups`).
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,9 @@ from distill.data.sources.question_sets import draw_order
 from distill.data.sources.squad_json import Row, fail, show
 
 
-def carve(rows: list[Row], fraction: float, seed: int) -> tuple[list[Row], list[Row]]:
+def carve(
+    rows: list[Row], fraction: float, seed: int, groups: Sequence[tuple[str, ...]] | None = None
+) -> tuple[list[Row], list[Row]]:
     """Splits training rows into a smaller training part and a selection part.
 
     Groups, by what `grouping` says, are tried in the order of a seeded hash of their titles or texts, and each
@@ -22,24 +24,37 @@ def carve(rows: list[Row], fraction: float, seed: int) -> tuple[list[Row], list[
         rows: training questions in the Hugging Face SQuAD schema, or texts (`distill.data.sources.text_sets`).
         fraction: share of the rows to select, between 0 and 1.
         seed: another seed selects other groups.
+        groups: group of each row, which stays on one side; None: by `grouping`. Given groups of more rows than the
+            selection part wants stay in training where the others suffice.
 
     Returns:
         (training rows, selection rows), both in their old order and never empty.
 
     Raises:
-        UserError: a fraction out of range, fewer than two groups, or a part without an answerable question.
+        UserError: a fraction out of range, fewer than two groups, or a part without an answerable question; given
+            groups of which no choice comes near the fraction.
     """
     if not 0 < fraction < 1:
         fail("params.yaml", f"data.selection_fraction = {fraction}", "is out of range", "choose one between 0 and 1")
-    by_article = grouping(rows) == "article"
-    groups = [_group(row, by_article) for row in rows]
+    given = groups is not None
+    if not given:
+        by_article = grouping(rows) == "article"
+        groups = [_group(row, by_article) for row in rows]
     sizes: dict[tuple[str, ...], int] = {}
     for group in groups:
         sizes[group] = sizes.get(group, 0) + 1
     questions = bool(rows) and "title" in rows[0]
-    if len(sizes) < 2:
+    if len(sizes) < 2 and not given:
         _fail_unsplit(rows, len(sizes))
-    chosen = _choose(sizes, fraction * len(rows), seed)
+    wanted = fraction * len(rows)
+    if given:
+        small = {group: size for group, size in sizes.items() if size <= wanted}
+        # One large group would make up the whole selection: it stays in train where the others suffice.
+        drawn = small if sum(small.values()) >= wanted else sizes
+        chosen = _choose(drawn, wanted, seed) if len(sizes) > 1 else set()
+        _check_near(sizes, chosen, fraction)
+    else:
+        chosen = _choose(sizes, wanted, seed)
     train = [row for row, group in zip(rows, groups, strict=True) if group not in chosen]
     selection = [row for row, group in zip(rows, groups, strict=True) if group in chosen]
     for name, part in (("training", train), ("selection", selection)) if questions else ():
@@ -71,6 +86,23 @@ def grouping(rows: list[Row]) -> str:
         return "text"
     groups = {_group(row, by_article=True) for row in rows}
     return "article" if len(groups) > 1 and any(row["title"] for row in rows) else "context"
+
+
+def _check_near(sizes: dict[tuple[str, ...], int], chosen: set[tuple[str, ...]], fraction: float) -> None:
+    """Raise a UserError where the chosen groups have less than half, or more than twice, the rows wanted."""
+    rows, selected = sum(sizes.values()), sum(sizes[group] for group in chosen)
+    wanted = fraction * rows
+    if selected and selected / 2 <= max(wanted, 1) and selected >= wanted / 2:
+        return
+    largest = max(sizes.values())
+    fail(
+        "training data",
+        "data.group",
+        f"makes {len(sizes):,} groups of {rows:,} rows, the largest of {largest:,}, so that the selection split"
+        f" nearest to {wanted:,.0f} rows (data.selection_fraction {fraction}) has {selected:,}",
+        "change data.selection_fraction, name a column of smaller groups, set data.group to null, or name a selection"
+        " split of your own",
+    )
 
 
 def _fail_unsplit(rows: list[Row], groups: int) -> NoReturn:

@@ -1,7 +1,8 @@
 """Sources of labelled texts: the embedded corpus, the user's files, or the Hugging Face hub.
 
 A row is `{"id": str, "text": str, "text_pair": str | None, "label": int | float}`: the class's number, or the value for
-regression. All of it is checked before anything is written. Rows without a gold label are left out, and counted aloud.
+regression; with `"group": str` where a column of groups is read. All of it is checked before anything is written. Rows
+without a gold label are left out, and counted aloud.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from distill.config.data import parameter
 from distill.data.sources import hub, labels, text_files
 from distill.data.sources.squad_json import Row, encodable, fail, show
 
@@ -30,6 +32,8 @@ class Columns:
         id: name of the column of ids; None: the id is the row's number, from 0.
         numeric: labels are numbers (regression), not classes.
         strip_html: replace tags by a space and decode entities.
+        group: name of the column of groups (`distill.data.sources.groups`), which training data must have and other
+            splits may have; None: no groups.
     """
 
     text: str
@@ -38,11 +42,17 @@ class Columns:
     id: str | None
     numeric: bool
     strip_html: bool
+    group: str | None = None
 
     @property
     def needed(self) -> list[str]:
-        """The columns that must be there."""
-        return [name for name in (self.text, self.text_pair, self.label, self.id) if name is not None]
+        """The columns that must be there, each once: groups may go by a column of texts."""
+        names = (self.text, self.text_pair, self.label, self.id, self.group)
+        return list(dict.fromkeys(name for name in names if name is not None))
+
+    def of(self, split: str, names: Iterable[str]) -> Columns:
+        """These columns for a split that has columns `names`: without groups where the split need not and does not."""
+        return self if split == "train" or self.group in names else replace(self, group=None)
 
 
 def load_files(
@@ -63,9 +73,10 @@ def load_files(
     """
     _check_different(paths)
     read = {
-        split: _rows(text_files.records(path, f"data.{split}"), columns, str(path)) for split, path in paths.items()
+        split: _rows(text_files.records(path, parameter(split)), columns, str(path), split)
+        for split, path in paths.items()
     }
-    fixes = {split: f"add labels, or name another file: data.{split}" for split in paths}
+    fixes = {split: f"add labels, or name another file: {parameter(split)}" for split in paths}
     return _numbered(read, {split: str(path) for split, path in paths.items()}, fixes, columns, classes)
 
 
@@ -97,18 +108,19 @@ def load_hub(
         for split, hub_split in splits.items():
             place = places[split] = hub.place(name, revision, hub_split)
             dataset = split_of(hub_split)
-            _check_columns(dataset.column_names, columns, place)
+            read_columns = columns.of(split, dataset.column_names)
+            _check_columns(dataset.column_names, read_columns, place)
             names = None if columns.numeric else getattr(dataset.features[columns.label], "names", None)
             if names and classes is None:
                 classes = tuple(names)
-            items = ((f"row {i}", item) for i, item in enumerate(dataset.select_columns(columns.needed)))
+            items = ((f"row {i}", item) for i, item in enumerate(dataset.select_columns(read_columns.needed)))
             if split == "train":
                 items = _with_texts(items, columns, place)
             items = ((at, item | {columns.label: _hub_label(item[columns.label], names)}) for at, item in items)
-            read[split] = _rows(items, columns, place)
+            read[split] = _rows(items, columns, place, split)
             if not read[split]:
                 fail(place, "rows", "there are none", "choose another split")
-    fixes = {split: f"choose a split with labels: data.{split}_split" for split in splits}
+    fixes = {split: f"choose a split with labels: {parameter(split, 'hub')}" for split in splits}
     return _numbered(read, places, fixes, columns, classes)
 
 
@@ -125,7 +137,7 @@ def _with_texts(items: Iterable[text_files.Record], columns: Columns, file: str)
         print(f"  dropped {empty:,} rows without a text: {file}", flush=True)
 
 
-def _rows(items: Iterable[text_files.Record], columns: Columns, file: str) -> list[Row]:
+def _rows(items: Iterable[text_files.Record], columns: Columns, file: str, split: str) -> list[Row]:
     """Rows whose label is still the class's name, or None; "at" is the row's place in the file."""
     rows: list[Row] = []
     seen: dict[str, str] = {}
@@ -133,16 +145,20 @@ def _rows(items: Iterable[text_files.Record], columns: Columns, file: str) -> li
     label_of = labels.number if columns.numeric else labels.class_name
     for number, (at, item) in enumerate(items):
         # Tables have the same keys in every row: one look is enough. JSON lines may differ.
+        if checked is None:
+            columns = columns.of(split, item)
         if checked is None or item.keys() != checked:
             _check_columns(item, columns, file, at)
             checked = item.keys()
         row = {
-            "id": str(number) if columns.id is None else _id(item[columns.id], columns.id, file, at),
+            "id": str(number) if columns.id is None else _name(item[columns.id], columns.id, file, at, "an id"),
             "text": _text(item[columns.text], columns, columns.text, file, at),
             "text_pair": columns.text_pair and _text(item[columns.text_pair], columns, columns.text_pair, file, at),
             "label": label_of(item[columns.label], columns.label, file, at),
             "at": at,
         }
+        if columns.group is not None:
+            row["group"] = _name(item[columns.group], columns.group, file, at, "a group")
         if row["id"] in seen:
             fail(file, f"{at}, column {show(columns.id)}", f"id {show(row['id'])} is used in {seen[row['id']]} too",
                  "give every row an id of its own")  # fmt: skip
@@ -217,11 +233,12 @@ def _check_different(paths: Mapping[str, Path]) -> None:
         content = path.read_bytes() if path.is_file() else None
         if content and (earlier := known.setdefault(content, split)) != split:
             fix = "name different files: a score on data that was trained on means nothing"
-            fail("params.yaml", f"data.{split} = {path}", f"is the same file as data.{earlier} = {paths[earlier]}", fix)
+            same = f"is the same file as {parameter(earlier)} = {paths[earlier]}"
+            fail("params.yaml", f"{parameter(split)} = {path}", same, fix)
 
 
 def _check_columns(names: Iterable[str], columns: Columns, file: str, at: str = "header") -> None:
-    fields = {"text": columns.text, "text_pair": columns.text_pair, "label": columns.label, "id": columns.id}
+    fields = {name: getattr(columns, name) for name in ("text", "text_pair", "label", "id", "group")}
     names = list(names)
     for field, name in fields.items():
         if name is not None and name not in names:
@@ -244,7 +261,7 @@ def _text(value: Any, columns: Columns, name: str, file: str, at: str) -> str:
     return encodable(value, file, place)
 
 
-def _id(value: Any, name: str, file: str, at: str) -> str:
+def _name(value: Any, column: str, file: str, at: str, noun: str) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
-        fail(file, f"{at}, column {show(name)}", f"is {show(value)}", "an id is a text or a whole number")
-    return encodable(str(value), file, f"{at}, column {show(name)}")
+        fail(file, f"{at}, column {show(column)}", f"is {show(value)}", f"{noun} is a text or a whole number")
+    return encodable(str(value), file, f"{at}, column {show(column)}")

@@ -38,6 +38,20 @@ def selected_layers(num_layers: int, interval: int, role: str) -> list[int]:
     return layers
 
 
+def selected_filters(count: int, interval: int) -> list[int]:
+    """Places (from 0) of every `interval`-th of `count` filters.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    if interval > count:
+        raise UserError(
+            f"params.yaml: ted.filter_interval: {interval}: there are only {count} pairs of filters: choose {count} or"
+            " less, or train more (teacher_filters.filter_interval, student_filters.filter_interval)"
+        )
+    return list(range(interval - 1, count, interval))
+
+
 class FilterBank(nn.Module):
     """One filter per selected layer: Linear(D, out), or Linear(D, D) → activation → Linear(D, out).
 
@@ -65,6 +79,18 @@ class FilterBank(nn.Module):
     def forward(self, hidden: Sequence[Tensor] | Mapping[int, Tensor]) -> list[Tensor]:
         """Filtered states, one (B, L, out) per selected layer; `hidden` has (B, L, D) by layer."""
         return [f(hidden[layer]) for layer, f in zip(self.layers, self.filters, strict=True)]
+
+    def every(self, interval: int) -> FilterBank:
+        """A bank of every `interval`-th of these filters, the last of each block; the filters are shared.
+
+        Raises:
+            UserError: there are fewer.
+        """
+        chosen = selected_filters(len(self.layers), interval)
+        bank = FilterBank([], self.width, self.output_dim, self.nonlinear, self.activation)
+        bank.layers = [self.layers[place] for place in chosen]
+        bank.filters.extend(self.filters[place] for place in chosen)
+        return bank.train(self.training)
 
     def save(self, folder: Path) -> None:
         """`filters.safetensors`, `config.json` and their hashes; task heads are not part of a bank."""

@@ -1,0 +1,87 @@
+"""Section `data` of params.yaml: where examples come from, and how they are split."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from distill.config.schema import Count, Section, Seed
+
+#: data.mismatched and data.selection where there is no such file: DVC needs a file that exists.
+NO_FILE = "data/none"
+#: The splits with a parameter of their own; data.extra names others.
+SPLITS = ("train", "validation", "mismatched", "selection")
+#: data.group where the texts themselves make the groups, and what begins the name of a column in any case.
+BY_TEXTS, COLUMN = "texts", "column:"
+
+
+def _name(value: Any) -> Any:
+    """0 and 1, true and false are usual names of classes, and other types to YAML."""
+    return str(value).lower() if isinstance(value, int) else value
+
+
+ClassName = Annotated[str, BeforeValidator(_name)]
+
+
+def parameter(split: str, source: str = "files") -> str:
+    """The parameter that names a split: data.train, data.train_split (source hub), data.extra.reviews."""
+    if split not in SPLITS:
+        return f"data.extra.{split}"
+    return f"data.{split}_split" if source == "hub" else f"data.{split}"
+
+
+class Data(Section):
+    """Where examples come from, which columns of texts are read, and how the selection split is carved out of train."""
+
+    source: Literal["embedded", "files", "hub"]
+    embedded: Literal["questions", "sentences", "pairs", "similarity"]
+    train: str
+    validation: str
+    mismatched: str
+    selection: str
+    extra: dict[str, str]
+    name: str | None
+    subset: str | None
+    revision: str | None
+    train_split: str
+    validation_split: str
+    mismatched_split: str | None
+    selection_split: str | None
+    version_2_with_negative: bool
+    text: str
+    text_pair: str | None
+    label: str
+    labels: list[ClassName] | None
+    id: str | None
+    strip_html: bool
+    group: str | None
+    selection_fraction: Annotated[float, Field(gt=0, lt=1)]
+    max_train_context: Count | None
+    max_train_examples: Count | None
+    max_selection_examples: Count | None
+    max_validation_examples: Count | None
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _hub_needs_a_name(self) -> Data:
+        if self.source == "hub" and not self.name:
+            raise ValueError("source is 'hub' but name is empty: set data.name, e.g. rajpurkar/squad_v2")
+        return self
+
+    @property
+    def group_column(self) -> str | None:
+        """The column whose values make groups; None: groups are made by the texts, or there are none."""
+        return None if self.group in (None, BY_TEXTS) else self.group.removeprefix(COLUMN)
+
+    def extra_scores(self, metric: str) -> tuple[str, ...]:
+        """Names of a score of the splits in `extra`, in order."""
+        return tuple(f"{split}_{metric}" for split in self.extra)
+
+    def splits(self) -> dict[str, str]:
+        """What is read, by the split's name here, training first: files, or names of the hub's splits (source hub)."""
+        if self.source == "hub":
+            named = {split: getattr(self, f"{split}_split") for split in SPLITS}
+        else:
+            named = {split: getattr(self, split) for split in SPLITS}
+        return {split: name for split, name in named.items() if name not in (None, NO_FILE)} | self.extra

@@ -1,0 +1,73 @@
+"""Variants: named settings of one method, each a section of params.yaml of its own.
+
+    methods: [ft, ted, ted-light]
+
+    ted-light:                    # section ted, with these changes
+      method: ted
+      mse_alpha: 100
+      distill: {epochs: 3}        # section distill, with these changes
+
+Every listed name has students, files, rows and runs of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from distill.config.schema import Distill, Section
+
+#: The key that makes a section a variant; the section of trainings that it may change.
+METHOD, DISTILL = "method", "distill"
+#: Names of variants are parts of file names and of DVC's names of stages.
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(-[A-Za-z0-9_]+)*")
+
+
+class Variant(Section):
+    """A variant.
+
+    Attributes:
+        method: name of the method.
+        distill: section `distill` with the variant's changes.
+    """
+
+    method: str
+    distill: Distill
+
+
+def take_out(raw: dict[str, Any], known: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Remove the variants' sections from the sections of params.yaml, and return them by name.
+
+    Args:
+        raw: sections by name.
+        known: names of all other sections.
+    """
+    names = [name for name, values in raw.items() if name not in known and is_variant(values)]
+    return {name: raw.pop(name) for name in names}
+
+
+def is_variant(values: Any) -> bool:
+    """Whether a section of params.yaml that is no other section is a variant's."""
+    return isinstance(values, Mapping) and METHOD in values
+
+
+def problem_with_name(name: Any, known: Collection[str], others: Collection[str]) -> str | None:
+    """What is wrong with a variant's name; None: nothing.
+
+    Args:
+        known: names of sections and methods, which no variant may differ from by capitals alone.
+        others: names of the other variants.
+    """
+    if not isinstance(name, str) or not NAME.fullmatch(name) or len(name) > 60:
+        return "expected a name of letters, digits, _ and single hyphens, that begins with a letter, of 60 at most"
+    # Files of two such names are one on some machines.
+    if same := [other for other in (*known, *others) if other != name and other.lower() == name.lower()]:
+        return f"differs from {same[0]!r} by capitals alone: choose another name"
+    if name in RESERVED:
+        return "the pipeline's files have this name: choose another"
+    return None
+
+
+#: Rows and files of the pipeline's own.
+RESERVED = ("teacher", "student", "filters", "generations")
