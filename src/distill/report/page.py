@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.report import charts, curves, formatting, overlap, tables, templates
-from distill.report.results import BASELINE, Results, title
+from distill.report.results import Results, title
 from distill.report.verdict import sentences
 
 FOLDER = Path(__file__).parent
@@ -73,12 +73,15 @@ def notes(results: Results) -> list[str]:
         source = "a paired bootstrap over examples" + (f" ({draws:,} draws)" if draws else "")
         source += ", one seed" if len(results.seeds) == 1 else " and the spread over seeds"
         lines.append(
-            "Differences are to ft, which has the same start, updates and data. Intervals:"
+            f"Differences are to {results.baseline}, which has the same start, updates and data. Intervals:"
             f" {results.confidence * 100:g}%, from {source}. They and p hold for each method by itself; verdicts are"
             " corrected for the number of methods (Holm)."
         )
     if any(row.get("gap_closed") is not None for row in results.summary.values()):
-        lines.append("Gap closed: share of the difference between teacher and ft.")
+        lines.append(
+            f"Gap closed: share of the difference between teacher and {results.baseline}, with its interval; none where"
+            " that difference may be 0."
+        )
     if results.chosen:
         lines.append(
             f"{results.chosen} stands in the foreground because it has the highest {title(results.metric)} on the"
@@ -89,7 +92,7 @@ def notes(results: Results) -> list[str]:
 
 def _featured(results: Results) -> list[str]:
     """The models that pictures of slices and calibration show."""
-    wanted = ("teacher", BASELINE if BASELINE in results.summary else "student", results.chosen)
+    wanted = ("teacher", results.baseline if results.baseline in results.summary else "student", results.chosen)
     return [name for name in wanted if name in results.summary]
 
 

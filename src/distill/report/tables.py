@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from distill.analysis.power import POWER
 from distill.report import formatting
-from distill.report.results import BASELINE, FINE_TUNED, Results, heading, scale
+from distill.report.results import FINE_TUNED, Results, heading, scale
 
 
 @dataclass(frozen=True)
@@ -55,18 +56,20 @@ def _filled(name: str, caption: str, columns: list[tuple[str, str]], rows: list[
 
 
 def comparison(results: Results) -> Table:
-    """A row per model: the main score, its difference to ft with interval and p, share of the gap, verdict."""
+    """A row per model: the main score, its difference to the baseline with interval and p, share of the gap, verdict."""
     shown = [score for score in results.shown if score != results.metric and not score.startswith("tuned_")]
     level = f"{results.confidence * 100:g}% interval"
     columns = [
         ("Model", ""),
         (heading(results.metric), scale(results.metric)),
-        ("Difference to ft", "points"),
+        (f"Difference to {results.baseline}", "points"),
         (level, ""),
         ("p", ""),
     ]
     columns += [
         ("Gap closed", "%"),
+        ("Gap closed", level),
+        ("Smallest difference", f"found in {POWER:.0%}"),
         ("Verdict", ""),
         *((heading(score), scale(score)) for score in shown),
         *((heading(score), "evaluate.extra") for score in results.extra),
@@ -83,7 +86,11 @@ def comparison(results: Results) -> Table:
                 _number(results.versus(name), signed=True),
                 Cell(formatting.interval(low, high), low),
                 Cell(formatting.probability(p), p),
-                _number(row.get("gap_closed"), 0),
+                _number(results.closed(name), 0),
+                Cell(
+                    formatting.interval(row.get("gap_closed_low"), row.get("gap_closed_high"), 0), results.closed(name)
+                ),
+                _number(results.versus(name, "detectable")),
                 Cell(verdict or formatting.NONE, verdict, (verdict or "").replace(" ", "-")),
                 *(_score(row, score) for score in (*shown, *results.extra)),
                 Cell(str(len(row["seeds"]) or formatting.NONE), len(row["seeds"]) or None),
@@ -162,19 +169,19 @@ def training(results: Results) -> Table | None:
     """What training cost, per model: means over seeds."""
     if not results.training:
         return None
-    base = results.training.get(BASELINE, {})
+    base = results.training.get(results.baseline, {})
     columns = [
         ("Model", ""),
         ("Runs", ""),
         ("Labelled rows", ""),
-        ("… / ft", ""),
+        (f"… / {results.baseline}", ""),
         ("Student passes", "per row"),
         ("Teacher passes", "per row, running along"),
         ("Time", "per run"),
-        ("… / ft", ""),
+        (f"… / {results.baseline}", ""),
         ("Upstream", "before the method's own"),
         ("Time with upstream", ""),
-        ("… / ft", ""),
+        (f"… / {results.baseline}", ""),
         ("Updates", ""),
         ("Examples/s", ""),
         ("Peak memory", "MB"),
@@ -206,7 +213,7 @@ def training(results: Results) -> Table | None:
 
 
 def _multiple(name: str, row: Mapping[str, Any], base: Mapping[str, Any], key: str) -> Cell:
-    """A cost as a multiple of ft's; none for the models before any method."""
+    """A cost as a multiple of the baseline's; none for the models before any method."""
     share = None
     if name not in FINE_TUNED and row.get(key) is not None and base.get(key):
         share = row[key] / base[key]
@@ -255,7 +262,7 @@ def agreement(results: Results) -> Table | None:
 
 
 def disagreements(results: Results) -> Table | None:
-    """Which of teacher, ft and the chosen method are right, and how often."""
+    """Which of teacher, baseline and the chosen method are right, and how often."""
     content = results.analysis.get("disagreements", {})
     if not content.get("counts"):
         return None
