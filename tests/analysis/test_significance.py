@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from distill.analysis import seed_noise
 from distill.analysis.bootstrap import Mean
-from distill.analysis.significance import Difference, difference, differences, gap_closed, holm, verdicts
+from distill.analysis.power import Noise
+from distill.analysis.significance import Difference, detectable, differences, gap_closed, holm, verdicts
 from distill.config.comparison import Compare
 
 SETTINGS = Compare(baseline="ft", also=[], baseline_seeds=[], resamples=4000, confidence=0.95, seed=5)
@@ -138,26 +140,59 @@ def test_a_real_difference_is_found_on_the_right_side():
 
 
 def test_the_same_seed_gives_the_same_interval_whatever_else_is_compared():
+    """One seed: nothing is pooled. The draws depend on the number in params.yaml."""
     generator = np.random.default_rng(2)
-    values = generator.random((3, 90)).repeat(2, axis=0) + generator.random((6, 1))
-    runs = [(name, seed) for name in ("ft", "kd", "ted") for seed in (1, 2)]
+    values = generator.random((3, 90)) + generator.random((3, 1))
+    runs = [(name, 1) for name in ("ft", "kd", "ted")]
     both = differences(Mean(values), runs, "ft", SETTINGS)
-    alone = differences(Mean(values[:4]), runs[:4], "ft", SETTINGS)
-    assert list(both) == ["kd", "ted"] and dataclasses.astuple(both["kd"]) == pytest.approx(
-        dataclasses.astuple(alone["kd"]), rel=1e-12
+    alone = differences(Mean(values[:2]), runs[:2], "ft", SETTINGS)
+    assert list(both) == ["kd", "ted"] and dataclasses.astuple(both["kd"])[:3] == pytest.approx(
+        dataclasses.astuple(alone["kd"])[:3], rel=1e-12
     )
     other = differences(Mean(values), runs, "ft", SETTINGS.model_copy(update={"seed": 6}))
     assert other["kd"].low != both["kd"].low
 
 
+def test_methods_share_the_seeds_part_and_keep_their_values():
+    """Without noise of examples the interval is Student's, with variance and degrees of freedom of the whole table."""
+    generator = np.random.default_rng(2)
+    by_run = generator.normal(50, 1, (9, 1))
+    runs = [(name, seed) for name in ("ft", "kd", "ted") for seed in (1, 2, 3)]
+    both = differences(Mean(by_run.repeat(40, axis=1)), runs, "ft", SETTINGS)
+    methods = by_run.reshape(3, 3)
+    noise = seed_noise.pooled(methods[1:], methods[0])
+    half = np.sqrt(noise.variance) * stats.t.isf(0.025, noise.freedom)
+    for item, scores in zip(both.values(), methods[1:], strict=True):
+        assert item.value == pytest.approx(scores.mean() - methods[0].mean())
+        assert (item.low, item.high) == pytest.approx((item.value - half, item.value + half), abs=0.01 * half)
+    alone = differences(Mean(by_run[:6].repeat(40, axis=1)), runs[:6], "ft", SETTINGS)
+    assert alone["kd"].value == both["kd"].value and alone["kd"].high != both["kd"].high
+
+
+def test_the_baseline_may_have_further_seeds():
+    """Its mean is over all of them, and it may stand anywhere among the runs."""
+    generator = np.random.default_rng(12)
+    by_run = generator.normal(50, 1, (8, 1))
+    runs = [("kd", 1), ("kd", 2), *(("ft", seed) for seed in (7, 1, 8, 9, 2, 5))]
+    (found,) = differences(Mean(by_run.repeat(40, axis=1)), runs, "ft", SETTINGS).values()
+    assert found.value == pytest.approx(by_run[:2].mean() - by_run[2:].mean())
+    order = [3, 6, 2, 4, 5, 7]  # seeds 1 and 2 first
+    noise = seed_noise.pooled(by_run[None, :2, 0], by_run[order, 0])
+    half = np.sqrt(noise.variance) * stats.t.isf(0.025, noise.freedom)
+    assert found.high - found.low == pytest.approx(2 * half, rel=0.02)
+
+
 def test_equal_runs_differ_by_nothing():
     same = np.random.default_rng(0).random((3, 40))
-    assert compared(same, same) == Difference(0.0, 0.0, 0.0, 1.0)
+    found = compared(same, same)
+    assert found == Difference(0.0, 0.0, 0.0, 1.0, Noise(0.0, 0.0, 2.0))
+    assert detectable({"kd": found}, 0.95) == {"kd": 0.0}
 
 
 def test_p_is_never_0():
-    found = difference(np.array([5.0, 5.1]), np.full((2, 99), 5.0), SETTINGS)
-    assert found.p > 0
+    first = np.full((2, 99), 50.0)
+    found = compared(first, first + [[30.0], [30.0001]])
+    assert 0 < found.p < 0.001
 
 
 def test_holm_is_the_step_down_rule():

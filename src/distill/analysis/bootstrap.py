@@ -33,18 +33,29 @@ class Score(Protocol):
         """Scores (runs, R) on resamples (n, R), in the unit of metrics/runs."""
 
 
-def draws(examples: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def draws(examples: int, resamples: int, seed: int, groups: np.ndarray | None = None) -> Iterator[np.ndarray]:
     """Counts of resamples drawn with replacement, in parts: (n, at most what memory allows).
 
-    The same numbers and seed give the same counts.
+    The same numbers and seed give the same counts. Groups that hold one example each give those without groups.
+
+    Args:
+        groups: group of each example, (n,), anything that sorts. As many groups are drawn as there are, whole: a
+            resample may have more or fewer than n examples. None: each example is drawn by itself.
     """
+    units, group_of = examples, None
+    if groups is not None:
+        names, group_of = np.unique(groups, return_inverse=True)
+        units = len(names)
+        if units == examples:
+            group_of = None
     generator = np.random.default_rng(seed)
     most = max(1, _CHUNK // examples)
     for start in range(0, resamples, most):
         count = min(most, resamples - start)
-        drawn = generator.integers(0, examples, (examples, count))
+        drawn = generator.integers(0, units, (units, count))
         place = (drawn * count + np.arange(count)).ravel()
-        yield np.bincount(place, minlength=examples * count).reshape(examples, count).astype(np.float64)
+        counts = np.bincount(place, minlength=units * count).reshape(units, count).astype(np.float64)
+        yield counts if group_of is None else counts[group_of]
 
 
 def score_of(metric: str, tables: Sequence[pd.DataFrame], classes: Sequence[str] = ()) -> Score:
