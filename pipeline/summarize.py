@@ -20,7 +20,7 @@ from pipeline.stage import paths
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
 from pipeline.stage.stage import Stage
-from pipeline.summary import champion, contents, reporting, spent
+from pipeline.summary import champion, contents, controls, reporting, spent
 
 PREDICTIONS = Path("data/predictions")
 SUMMARY, CSV = paths.METRICS / "summary.json", paths.METRICS / "summary.csv"
@@ -130,6 +130,7 @@ def analyse(
         "agreement": breakdown.agreement(answers, squad.normalize if task.name == "qa" else str),
         "disagreements": {"models": models, "counts": counts},
         "overlap": data.meta.get("overlap", {}),
+        "controls": controls.compared(params, task, tables, PREDICTIONS, data.meta.get("labels", ())),
     }
     examples = disagreements.describe(chosen, rows, first_tables, first_answers)
     return analysis, {"models": models, "examples": examples}

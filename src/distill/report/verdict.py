@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distill.report import formatting
+from distill.report import controls, formatting
 from distill.report.results import BASELINE, Results, title
 
 MORE_SEEDS = "dvc exp run -S 'seeds=[1,2,3]'"
@@ -15,6 +15,8 @@ def sentences(results: Results) -> list[tuple[str, str]]:
     it is better than ft: a method that is picked from many by its reported score looks better than it is.
     """
     lines = [_decision(results), *_cost(results)]
+    if equal := controls.sentence(results, results.chosen):
+        lines.insert(1, (equal, ""))
     teacher, base = results.score("teacher"), results.score(BASELINE)
     if teacher is not None and base is not None and teacher <= base:
         scores = f"{formatting.number(teacher)} against {formatting.number(base)}"
