@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from distill.analysis import breakdown, disagreements, example_table, significance, slices, summary
+from distill.analysis import breakdown, disagreements, example_groups, example_table, significance, slices, summary
 from distill.config.params import Params
 from distill.data.loading.prepared import Prepared
 from distill.errors import UserError
@@ -20,7 +20,7 @@ from pipeline.stage import paths
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
 from pipeline.stage.stage import Stage
-from pipeline.summary import champion, contents, reporting, runs, spent
+from pipeline.summary import champion, contents, controls, reporting, runs, spent
 
 SUMMARY, CSV = paths.METRICS / "summary.json", paths.METRICS / "summary.csv"
 ANALYSIS, TRAINING = paths.METRICS / "analysis.json", paths.METRICS / "training.json"
@@ -147,6 +147,9 @@ def analyse(
         "agreement": breakdown.agreement(answers, squad.normalize if task.name == "qa" else str),
         "disagreements": {"models": models, "counts": counts},
         "overlap": data.meta.get("overlap", {}),
+        "controls": controls.compared(
+            params, task, tables, runs.PREDICTIONS, data.meta.get("labels", ()), example_groups.of(task.name, rows)
+        ),
     }
     examples = disagreements.describe(chosen, rows, first_tables, first_answers)
     return analysis, {"models": models, "examples": examples}

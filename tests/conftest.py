@@ -17,10 +17,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
 
 
-# These files share a project that takes a minute to make.
+# These files share a project that takes half a minute to make.
 TOGETHER = ("test_reruns", "test_tracking_modes")
-# They take minutes each: begun last, one process would still be at them when the others have nothing left to do.
-LONGEST = (*TOGETHER, "test_presets_run", "test_methods", "test_kill")
+# They take a minute or more each: begun last, one process would still be at them when the others have nothing to do.
+LONGEST = (
+    *TOGETHER,
+    "test_presets_run",
+    "test_kill",
+    "test_processes",
+    "test_methods",
+    "test_launched",
+    "test_states",
+    "test_new_method",
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

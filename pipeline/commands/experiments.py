@@ -22,6 +22,7 @@ from distill.errors import UserError
 from distill.experiments import presets, sweeps
 from distill.experiments.sweeps import Run
 from distill.runtime import json_files
+from pipeline.stage import origins
 
 PARAMS = Path("params.yaml")
 SUMMARY = Path("metrics/summary.json")
@@ -142,8 +143,12 @@ def _changed_files(revision: str) -> list[str]:
 
 
 def _is_written_by_run(path: str) -> bool:
-    """Whether a run writes this file; a difference in any other is a difference in code or data."""
-    return path in (LOCK.as_posix(), PARAMS.as_posix()) or path.startswith("metrics/")
+    """Whether a run writes this file; a difference in any other is a difference in code or data.
+
+    What stage inputs writes of methods follows from parameters and code; its other files tell of the user's data.
+    """
+    written = (LOCK.as_posix(), PARAMS.as_posix(), origins.NEEDS.as_posix())
+    return path in written or path.startswith(("metrics/", f"{origins.METHODS.as_posix()}/"))
 
 
 def _commit_time(revision: str) -> int:

@@ -148,8 +148,10 @@ class Tuning:
             # The following lists may name only methods that run.
             if copies := self.base.params.get("augment", {}).get("methods"):
                 settings["augment.methods"] = [self.method] if self.method in copies else []
-            if "export" in self.base.params:
-                settings["export.methods"] = []
+            lists = ("export.methods", "controls.methods", "confirm.methods", "confirm.seeds", "compare.baseline_seeds")
+            for section, _, field in (name.partition(".") for name in lists):
+                if self.base.params.get(section, {}).get(field):
+                    settings[f"{section}.{field}"] = []
         return experiments.overrides(settings)
 
 

@@ -1,6 +1,6 @@
 """Means over the records of runs; what a record does not know stays unknown."""
 
-from distill.analysis.training_cost import training_cost
+from distill.analysis.training_cost import own_seconds, training_cost, updates_in
 
 
 def run(seconds, **more):
@@ -44,3 +44,16 @@ def test_missing_records_are_unknown_and_no_upstream_takes_no_time():
     assert training_cost([run(1.0)], [[None]])["total_seconds"] is None
     assert training_cost([run(1.0)], [[]])["teacher_seconds"] == 0
     assert training_cost([run(1.0)], [[run(3.0, resumed=True, resumed_from=1)]])["teacher_seconds"] is None
+
+
+def test_a_trainings_own_time_is_that_of_all_its_steps():
+    record = {"train_seconds": 30.0, "trainer_steps": 40, "updates": 40, "resumed_from": 0}
+    assert own_seconds(record) == 30.0
+    assert own_seconds(record | {"resumed_from": 10}) == 40.0  # the last 30 of 40 steps took 30 s
+    assert own_seconds(record | {"earlier_seconds": 60.0}) == 90.0  # generations before the last
+    assert own_seconds(record | {"resumed_from": 40}) == 30.0
+
+
+def test_updates_that_fit_into_a_time():
+    record = {"train_seconds": 20.0, "trainer_steps": 40, "updates": 40}
+    assert [updates_in(seconds, record) for seconds in (20.0, 50.0, 0.1)] == [40, 100, 1]

@@ -73,6 +73,7 @@ def results(
     everything: dict[str, Any] = {
         "metric": metric,
         "shown": SHOWN[task],
+        "baseline": "ft",
         "confidence": 0.95,
         "summary": summary,
         "analysis": _analysis(task, models, best, random) | {"oracle": oracle},
@@ -118,8 +119,11 @@ def _versus(difference: float, gap: float, metric: str, seeds: int, random: np.r
         f"{metric}_vs_ft": difference,
         f"{metric}_vs_ft_low": difference - half,
         f"{metric}_vs_ft_high": difference + half,
+        f"{metric}_vs_ft_detectable": None if seeds == 1 else 1.3 * half,
         f"{metric}_vs_ft_p": None if seeds == 1 else float(np.exp(-abs(difference) / half * 3)),
         "gap_closed": 100 * difference / gap if gap > 0 else None,
+        "gap_closed_low": 100 * (difference - half) / gap if gap > 0 else None,
+        "gap_closed_high": 100 * (difference + half) / gap if gap > 0 else None,
         "verdict": "one seed" if seeds == 1 else verdict,
     }
 

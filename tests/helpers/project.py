@@ -7,9 +7,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, CompletedProcess
+from typing import Any
 
 import yaml
 
+from distill.experiments import params_file
 from tests.helpers import micro
 
 # One method that needs only logits and one that needs filters.
@@ -70,6 +72,15 @@ class Project:
         self.git("checkout", "-q", "-f", ".")
         self.dvc("checkout", "-q", "-f")
 
+    def edited(self, changes: dict[str, Any]) -> list[str]:
+        """The stages that `dvc repro` runs, without tracking, when params.yaml is edited; then back to the baseline."""
+        file = self.repo / "params.yaml"
+        values = {tuple(name.split(".")): value for name, value in changes.items()}
+        file.write_text(params_file.replace(file.read_text(), values))
+        stages = executed(self.dvc("repro", env=OFF).stdout)
+        self.restore()
+        return stages
+
     def workspace(self, name: str, *settings: str, env: dict[str, str] | None = None) -> Ran:
         """`dvc exp run` in place; its results stay until `restore`."""
         output = self.dvc("exp", "run", "--name", name, *_pairs(settings), env=env).stdout
@@ -87,7 +98,7 @@ class Project:
         environment = micro.environment(**self.env)
         subprocess.run(words, cwd=self.repo, env=environment, check=True, stdout=DEVNULL, stderr=DEVNULL)
         while re.search(rf"\b{name}\b.*\b(Queued|Running)\b", status := self.dvc("queue", "status").stdout):
-            time.sleep(1)
+            time.sleep(2)  # asking costs DVC a third of a second
         output = self.dvc("queue", "logs", name).stdout
         assert re.search(rf"\b{name}\b.*\bSuccess\b", status), f"{status}\n{output}"
         return self._ran(name, output)

@@ -15,8 +15,8 @@ def find(tables: Mapping[str, pd.DataFrame], best: str | None, baseline: str) ->
     """Counts, and the rows to show, the most informative first.
 
     Kinds, in this order: the baseline wrong and the best method right; the reverse; the teacher alone right; any other
-    where some are right and some wrong. Each kind gets an equal part of `MOST`, and the first kinds get the rest; within
-    a kind the rows are spread evenly over the data.
+    where some are right and some wrong. Each kind gets an equal part of `MOST`, and the first kinds get the rest; the
+    rows of a kind are spread evenly over the data.
 
     Where answers are numbers, neither right nor wrong, there are no counts, and the rows are those whose error changes
     most from the baseline to the best method (of the last two models), for the better and for the worse.

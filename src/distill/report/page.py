@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distill.report import charts, curves, formatting, overlap, tables, templates
+from distill.report import charts, controls, curves, formatting, overlap, tables, templates
 from distill.report.results import Results, title
 from distill.report.verdict import sentences
 
@@ -32,6 +32,7 @@ def html(results: Results) -> str:
         tuned=tables.tuned(results),
         oracle=tables.oracle(results),
         overlap=overlap.table(results),
+        controls=controls.table(results),
         cost=tables.cost(results),
         training=tables.training(results),
         exports=tables.exports(results),

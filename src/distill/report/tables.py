@@ -56,7 +56,7 @@ def _filled(name: str, caption: str, columns: list[tuple[str, str]], rows: list[
 
 
 def comparison(results: Results) -> Table:
-    """A row per model: the main score, its difference to the baseline with interval and p, share of the gap, verdict."""
+    """A row per model: the main score, its difference to the baseline with interval and p, gap closed, verdict."""
     shown = [score for score in results.shown if score != results.metric and not score.startswith("tuned_")]
     level = f"{results.confidence * 100:g}% interval"
     columns = [
@@ -79,6 +79,7 @@ def comparison(results: Results) -> Table:
     for name, row in results.summary.items():
         low, high, p = (results.versus(name, what) for what in ("low", "high", "p"))
         verdict = results.verdict(name)
+        closed = row.get("gap_closed_low"), row.get("gap_closed_high")
         rows.append(
             [
                 _name(name),
@@ -87,9 +88,7 @@ def comparison(results: Results) -> Table:
                 Cell(formatting.interval(low, high), low),
                 Cell(formatting.probability(p), p),
                 _number(results.closed(name), 0),
-                Cell(
-                    formatting.interval(row.get("gap_closed_low"), row.get("gap_closed_high"), 0), results.closed(name)
-                ),
+                Cell(formatting.interval(*closed, 0), closed[0]),
                 _number(results.versus(name, "detectable")),
                 Cell(verdict or formatting.NONE, verdict, (verdict or "").replace(" ", "-")),
                 *(_score(row, score) for score in (*shown, *results.extra)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distill.report import formatting
+from distill.report import controls, formatting
 from distill.report.results import Results, title
 
 MORE_SEEDS = "dvc exp run -S 'seeds=[1,2,3]'"
@@ -15,6 +15,8 @@ def sentences(results: Results) -> list[tuple[str, str]]:
     it is better than the baseline: a method that is picked from many by its reported score looks better than it is.
     """
     lines = [_decision(results), *_cost(results)]
+    if equal := controls.sentence(results, results.chosen):
+        lines.insert(1, (equal, ""))
     teacher, base = results.score("teacher"), results.score(results.baseline)
     if teacher is not None and base is not None and teacher <= base:
         scores = f"{formatting.number(teacher)} against {formatting.number(base)}"
@@ -23,9 +25,9 @@ def sentences(results: Results) -> list[tuple[str, str]]:
     if start is not None and base is not None and base < start and results.settings.get("distill.init") == "finetuned":
         lines.append(
             (
-                f"Warning: {results.baseline} ends below the student that it starts from ({formatting.number(base)} against"
-                f" {formatting.number(start)}): a gain over {results.baseline} may only mend what more training with these settings"
-                " spoils. Lower distill.learning_rate, or compare with the row student.",
+                f"Warning: {results.baseline} ends below the student that it starts from ({formatting.number(base)}"
+                f" against {formatting.number(start)}): a gain over {results.baseline} may only mend what more training"
+                " with these settings spoils. Lower distill.learning_rate, or compare with the row student.",
                 "",
             )
         )
@@ -38,7 +40,8 @@ def _decision(results: Results) -> tuple[str, str]:
         return f"Nothing to compare: the run has no method besides {results.baseline}.", ""
     if results.baseline not in results.summary:
         return (
-            f"Cannot tell: {results.baseline}, the baseline of every comparison, is not in the run. Add it to methods in params.yaml.",
+            f"Cannot tell: {results.baseline}, the baseline of every comparison, is not in the run. Add it to methods"
+            " in params.yaml.",
             "",
         )
     verdicts = {name: results.verdict(name) for name in results.rivals}
@@ -66,7 +69,8 @@ def _decision(results: Results) -> tuple[str, str]:
     seeds = formatting.plural(len(results.seeds), "seed")
     if len(worse) == len(results.rivals):
         return (
-            f"No method is better than {results.baseline} in {metric} ({seeds}); all are worse. {_gain(results, chosen)}",
+            f"No method is better than {results.baseline} in {metric} ({seeds}); all are worse."
+            f" {_gain(results, chosen)}",
             "",
         )
     tail = f" Worse: {formatting.listed(worse)}." if worse else ""
@@ -86,7 +90,8 @@ def _gain(results: Results, method: str | None) -> str:
     seeds = f", {formatting.plural(len(results.seeds), 'seed')}" if len(results.seeds) > 1 else ""
     text = (
         f"{method} scores {formatting.number(results.score(method))} {title(results.metric)},"
-        f" {formatting.number(abs(difference))} points {side} {results.baseline} ({formatting.number(results.score(results.baseline))};"
+        f" {formatting.number(abs(difference))} points {side} {results.baseline}"
+        f" ({formatting.number(results.score(results.baseline))};"
         f" {level} {formatting.interval(results.versus(method, 'low'), results.versus(method, 'high'))}{seeds})"
     )
     closed = results.closed(method)
