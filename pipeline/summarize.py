@@ -52,7 +52,7 @@ def main() -> None:
             stage.write_json(path, content)
         summary.write_csv(table, task.main_metric, stage.scratch / "summary.csv")
         stage.publish(stage.scratch / "summary.csv", CSV)
-        reporting.write(stage, params, table, confirmed.table, analysis, training, disagreeing)
+        reporting.write(stage, params, table, analysis, training, disagreeing, confirmed.table)
         stage.figures({name: {k: row[k] for k in shown[:-1] if k in row} for name, row in table.items()})
         for name, row in table.items():
             stage.run.log_final({f"{name}.{k}": v for k, v in row.items() if isinstance(v, float)})

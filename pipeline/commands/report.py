@@ -31,17 +31,13 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m pipeline.commands.report", description=__doc__)
     parser.add_argument("--output", type=Path, default=PAGE, help=f"the page (default: {PAGE})")
     output = parser.parse_args(argv).output
-    files = {name: paths.METRICS / f"{name}.json" for name in ("summary", "confirm", "analysis", "training")}
+    files = {name: paths.METRICS / f"{name}.json" for name in ("summary", "analysis", "training")}
     for path in files.values():
         if not path.is_file():
             raise UserError(f"{path}: missing: run `dvc repro` first, which writes it in stage summarize")
-    kinds = {
-        "summary": contents.SUMMARY,
-        "confirm": contents.SUMMARY,
-        "training": contents.TRAINING,
-        "analysis": json_files.MAPPING,
-    }
+    kinds = {"summary": contents.SUMMARY, "training": contents.TRAINING, "analysis": json_files.MAPPING}
     parts = {name: contents.read(path, kinds[name]) for name, path in files.items()}
+    parts["confirm"] = contents.read(paths.METRICS / "confirm.json", contents.SUMMARY)
     results = gather(paths.params(), **parts, disagreements=contents.read(DISAGREEMENTS), later=True)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_text(output, page.html(results))

@@ -27,7 +27,7 @@ from distill.tasks.registry import load_task
 from pipeline.process.hashes import dvc_md5
 from pipeline.stage import paths
 from pipeline.stage.stage import Stage
-from pipeline.summary import contents, spent
+from pipeline.summary import contents, looks, spent
 from pipeline.summary.runs import baselines
 
 HTML, MARKDOWN, PLOTS = paths.METRICS / "report.html", paths.METRICS / "report.md", paths.METRICS / "plots"
@@ -43,18 +43,18 @@ def write(
     stage: Stage,
     params: Params,
     summary: Mapping[str, Any],
-    confirm: Mapping[str, Any],
     analysis: Mapping[str, Any],
     training: Mapping[str, Any],
     disagreements: Mapping[str, Any],
+    confirm: Mapping[str, Any],
 ) -> None:
     """Write the report and the tables behind DVC's plots, as outputs of `stage`.
 
     Args:
-        summary, confirm, analysis, training: contents of the files of these names in metrics/.
+        summary, analysis, training, confirm: contents of the files of these names in metrics/.
         disagreements: content of data/disagreements.json.
     """
-    results = gather(params, summary, confirm, analysis, training, disagreements)
+    results = gather(params, summary, analysis, training, disagreements, confirm)
     texts = {HTML: page.html(results), MARKDOWN: page.markdown(results)}
     for path, text in texts.items():
         (stage.scratch / path.name).write_text(text, encoding="utf-8")
@@ -67,10 +67,10 @@ def write(
 def gather(
     params: Params,
     summary: Mapping[str, Any],
-    confirm: Mapping[str, Any],
     analysis: Mapping[str, Any],
     training: Mapping[str, Any],
     disagreements: Mapping[str, Any],
+    confirm: Mapping[str, Any],
     later: bool = False,
 ) -> Results:
     """What the report is made of: the arguments, and the files in metrics/ of the methods and seeds of `params`.
@@ -112,6 +112,7 @@ def gather(
         curves={method: seeds for method, seeds in curves.items() if seeds},
         filters={role: scores for role, scores in filters.items() if scores},
         **(_later(params) if later else {}),
+        looks=looks.history(params, summary),
         settings=_settings(params),
         commands=_commands(params),
         about=_about(params),

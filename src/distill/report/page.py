@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distill.report import charts, controls, curves, formatting, overlap, tables, templates
+from distill.analysis.power import POWER
+from distill.report import charts, comparisons, controls, curves, formatting, overlap, tables, templates
 from distill.report.results import Results, title
 from distill.report.verdict import sentences
 
@@ -33,6 +34,8 @@ def html(results: Results) -> str:
         oracle=tables.oracle(results),
         overlap=overlap.table(results),
         controls=controls.table(results),
+        against=comparisons.against(results),
+        confirmed=comparisons.confirmed(results),
         cost=tables.cost(results),
         training=tables.training(results),
         exports=tables.exports(results),
@@ -60,6 +63,7 @@ def markdown(results: Results) -> str:
         results=results,
         sentences=sentences(results),
         comparison=tables.comparison(results),
+        further=[*comparisons.against(results), *filter(None, [comparisons.confirmed(results)])],
         cost=tables.cost(results),
         notes=notes(results),
         commit=results.about.get("commit"),
@@ -78,6 +82,11 @@ def notes(results: Results) -> list[str]:
             f" {results.confidence * 100:g}%, from {source}. They and p hold for each method by itself; verdicts are"
             " corrected for the number of methods (Holm)."
         )
+    if any(results.versus(name, "detectable") is not None for name in results.rivals):
+        lines.append(
+            f"Smallest difference: a true difference of this size gets a verdict in {POWER:.0%} of such comparisons,"
+            " one that is smaller less often. `cannot tell` does not say that there is none."
+        )
     if any(row.get("gap_closed") is not None for row in results.summary.values()):
         lines.append(
             f"Gap closed: share of the difference between teacher and {results.baseline}, with its interval; none where"
@@ -88,6 +97,8 @@ def notes(results: Results) -> list[str]:
             f"{results.chosen} stands in the foreground because it has the highest {title(results.metric)} on the"
             " selection split; nothing is chosen on the validation split."
         )
+    if seen := comparisons.looks(results):
+        lines.append(seen)
     return lines
 
 

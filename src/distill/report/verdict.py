@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distill.report import controls, formatting
+from distill.report import comparisons, controls, formatting
 from distill.report.results import Results, title
 
 MORE_SEEDS = "dvc exp run -S 'seeds=[1,2,3]'"
@@ -17,6 +17,10 @@ def sentences(results: Results) -> list[tuple[str, str]]:
     lines = [_decision(results), *_cost(results)]
     if equal := controls.sentence(results, results.chosen):
         lines.insert(1, (equal, ""))
+    if fresh := comparisons.confirmation(results):
+        lines.insert(1, (fresh, ""))
+    if comparisons.picked(results)[0]:
+        lines.append(comparisons.picked(results))
     teacher, base = results.score("teacher"), results.score(results.baseline)
     if teacher is not None and base is not None and teacher <= base:
         scores = f"{formatting.number(teacher)} against {formatting.number(base)}"
