@@ -7,7 +7,16 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from distill.analysis import breakdown, disagreements, example_groups, example_table, significance, slices, summary
+from distill.analysis import (
+    answer_scores,
+    breakdown,
+    disagreements,
+    example_groups,
+    example_table,
+    significance,
+    slices,
+    summary,
+)
 from distill.config.params import Params
 from distill.data.loading.prepared import Prepared
 from distill.errors import UserError
@@ -139,17 +148,20 @@ def analyse(
     first_tables, first_answers = (
         {name: next(iter(part[name].values())) for name in models} for part in (tables, answers)
     )
+    groups = example_groups.of(task.name, rows)
+    calibrated = {
+        name: row | answer_scores.of(tables[name], params.compare, groups)
+        for name, row in breakdown.calibrated(tables, scores).items()
+    }
     counts, chosen = disagreements.find(first_tables, best, baseline)
     analysis = {
         "slices": breakdown.by_slice(tables, slices.of(task.name, rows, data.meta), task.main_metric),
-        "calibration": breakdown.calibrated(tables, scores),
+        "calibration": calibrated,
         "oracle": breakdown.oracle(scores),
         "agreement": breakdown.agreement(answers, squad.normalize if task.name == "qa" else str),
         "disagreements": {"models": models, "counts": counts},
         "overlap": data.meta.get("overlap", {}),
-        "controls": controls.compared(
-            params, task, tables, runs.PREDICTIONS, data.meta.get("labels", ()), example_groups.of(task.name, rows)
-        ),
+        "controls": controls.compared(params, task, tables, runs.PREDICTIONS, data.meta.get("labels", ()), groups),
     }
     examples = disagreements.describe(chosen, rows, first_tables, first_answers)
     return analysis, {"models": models, "examples": examples}

@@ -187,7 +187,10 @@ def _calibration(random: np.random.Generator) -> dict[str, Any]:
             "calibrated_accuracy": middle - 0.02,
         }
         bins.append({"from": i / 10, "to": (i + 1) / 10} | own | after)
-    return {"ece": 8.0 + float(random.random()), "ece_calibrated": 1.5, "temperature": 1.7, "bins": bins}
+    scores = {"ece": 8.0 + float(random.random()), "ece_calibrated": 1.5, "temperature": 1.7}
+    scores |= {"ece_low": 6.5, "ece_high": 9.5, "ece_calibrated_low": 0.25, "ece_calibrated_high": 2.75}
+    scores |= {"answer_brier": 0.125, "answer_brier_calibrated": 0.0625}
+    return scores | {"answer_log_loss": 0.5, "answer_log_loss_calibrated": 0.375, "bins": bins}
 
 
 def _training(name: str, seeds: int) -> dict[str, Any]:

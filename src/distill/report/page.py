@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.analysis.power import POWER
-from distill.report import charts, comparisons, controls, curves, formatting, overlap, tables, templates
+from distill.report import calibration, charts, comparisons, controls, curves, formatting, overlap, tables, templates
 from distill.report.results import Results, title
 from distill.report.verdict import sentences
 
@@ -40,7 +40,7 @@ def html(results: Results) -> str:
         training=tables.training(results),
         exports=tables.exports(results),
         slices=tables.slices(results),
-        calibration=tables.calibration(results),
+        calibration=calibration.table(results),
         agreement=tables.agreement(results),
         counts=tables.disagreements(results),
         sweep_tables=tables.sweeps(results),

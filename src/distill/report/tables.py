@@ -49,7 +49,7 @@ def _score(row: Any, score: str) -> Cell:
     return Cell(formatting.spread(row.get(score), row.get(f"{score}_std")), row.get(score))
 
 
-def _filled(name: str, caption: str, columns: list[tuple[str, str]], rows: list[list[Cell]]) -> Table:
+def filled(name: str, caption: str, columns: list[tuple[str, str]], rows: list[list[Cell]]) -> Table:
     """A table without columns that no row fills."""
     filled = [i for i in range(len(columns)) if i == 0 or any(row[i].value is not None for row in rows)]
     return Table(name, caption, [columns[i] for i in filled], [[row[i] for i in filled] for row in rows])
@@ -96,7 +96,7 @@ def comparison(results: Results) -> Table:
             ]
         )
     spread = ", mean ± standard deviation over seeds" if len(results.seeds) > 1 else ""
-    return _filled("comparison", f"Scores on the validation split{spread}", columns, rows)
+    return filled("comparison", f"Scores on the validation split{spread}", columns, rows)
 
 
 def tuned(results: Results) -> Table | None:
@@ -117,7 +117,7 @@ def tuned(results: Results) -> Table | None:
             gain = row[score] - row[plain] if row.get(score) is not None and row.get(plain) is not None else None
             cells += [_score(row, plain), _score(row, score), _number(gain, signed=True)]
         rows.append(cells)
-    return _filled("tuned", "Null threshold 0, and tuned on the selection split", columns, rows)
+    return filled("tuned", "Null threshold 0, and tuned on the selection split", columns, rows)
 
 
 def oracle(results: Results) -> Table | None:
@@ -128,7 +128,7 @@ def oracle(results: Results) -> Table | None:
     keys = list(next(iter(by_model.values())))
     rows = [[_name(name), *(_number(row.get(key)) for key in keys)] for name, row in by_model.items()]
     columns = [("Model", ""), *((f"Best {heading(key[5:-7])} (oracle)", "mean over seeds") for key in keys)]
-    return _filled("oracle", "Oracle: threshold tuned on the reported split itself; no fair result", columns, rows)
+    return filled("oracle", "Oracle: threshold tuned on the reported split itself; no fair result", columns, rows)
 
 
 def cost(results: Results) -> Table | None:
@@ -208,7 +208,7 @@ def training(results: Results) -> Table | None:
                 _number(row.get("peak_gpu_memory_mb"), 0),
             ]
         )
-    return _filled("training", "What training cost, means over seeds", columns, rows)
+    return filled("training", "What training cost, means over seeds", columns, rows)
 
 
 def _multiple(name: str, row: Mapping[str, Any], base: Mapping[str, Any], key: str) -> Cell:
@@ -237,18 +237,6 @@ def slices(results: Results) -> list[Table]:
             Table(part["name"], f"{part['title']}: {heading(part['metric'])}, {scale(part['metric'])}", columns, rows)
         )
     return tables
-
-
-def calibration(results: Results) -> Table | None:
-    """Expected calibration errors before and after temperature scaling."""
-    if not results.analysis.get("calibration"):
-        return None
-    columns = [("Model", ""), ("ECE before", "%"), ("ECE after", "%"), ("Temperature", "")]
-    rows = [
-        [_name(name), *(_number(row.get(key)) for key in ("ece", "ece_calibrated", "temperature"))]
-        for name, row in results.analysis["calibration"].items()
-    ]
-    return Table("calibration", "Expected calibration error, means over seeds", columns, rows)
 
 
 def agreement(results: Results) -> Table | None:
@@ -294,7 +282,7 @@ def exports(results: Results) -> Table | None:
         ("Latency at batch 1", "ms"),
         ("Throughput", "examples/s"),
     ]
-    return _filled("exports", "Exported students", columns, rows)
+    return filled("exports", "Exported students", columns, rows)
 
 
 def sweeps(results: Results) -> list[Table]:
