@@ -91,3 +91,11 @@ def test_without_a_name_nothing_is_registered(stage):
     params = parameters.load(paths.PARAMS, {"tracking.registered_model": None})
     champion.register(stage, params, "f1", TABLE, RUNS)
     assert stage.registered == [] and stage.tags == {"champion": "ted-2"}
+
+
+def test_what_was_confirmed_counts_by_its_fresh_seeds_alone(stage):
+    """summarize passes the rows and runs of metrics/confirm.json: ted was better in the summary, and is not there."""
+    confirmed = {"ft": row(None, 70.0, 70.0), "kd": row("better", 78.0, 90.0), "ted": row("cannot tell", 79.0, 80.0)}
+    runs = {name: {101: {"selection_f1": of["selection_f1"]}} for name, of in confirmed.items()}
+    champion.register(stage, parameters.load(paths.PARAMS), "f1", confirmed, runs)
+    assert stage.tags == {"champion": "kd-101"}
