@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distill.report import charts, controls, curves, formatting, overlap, tables, templates
+from distill.report import changed, charts, controls, curves, formatting, overlap, tables, templates
 from distill.report.results import BASELINE, Results, title
 from distill.report.verdict import sentences
 
@@ -40,6 +40,7 @@ def html(results: Results) -> str:
         calibration=tables.calibration(results),
         agreement=tables.agreement(results),
         counts=tables.disagreements(results),
+        changed=changed.groups(results),
         sweep_tables=tables.sweeps(results),
         commands=tables.commands(results),
         score_pictures=_drawn(charts.differences(results), charts.scores(results)),
