@@ -10,21 +10,26 @@ import functools
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import datasets
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
-from distill.augmentation import masked_lm
+from distill.augmentation import masked_lm, samples
 from distill.augmentation.candidates import Candidates
+from distill.augmentation.samples import Changed
 from distill.config.params import Params
+from distill.data.loading.batches import Collator
 from distill.data.loading.prepared import Prepared
 from distill.errors import UserError
 from distill.methods import registry
 from distill.methods.base import Distillation, Method, Setup
 from distill.methods.shared.filters import FilterBank
 from distill.models import loading
+from distill.models.forward import autocast, in_eval
 from distill.models.initialization import initial_student
+from distill.models.predict import forward_of
 from distill.runtime import checkpoints, json_text
 from distill.runtime.files import link_tree
 from distill.signals.cache import Cache
@@ -51,20 +56,22 @@ def main(name: str, seed: str) -> None:
     params = params.resolved(name)
     target, curves = paths.distilled(name, number), paths.METRICS / "curves" / f"{name}-{number}.csv"
     with Stage(define("distill", name, seed), params, tags={"method": name, "seed": number}) as stage:
-        distil(stage, params, name, number, target, curves)
+        distil(stage, params, name, number, target, curves, paths.sample(name, number))
 
 
-def distil(stage: Stage, params: Params, name: str, seed: int, target: Path, curves: Path) -> None:
+def distil(
+    stage: Stage, params: Params, name: str, seed: int, target: Path, curves: Path, sample: Path | None = None
+) -> None:
     """Distil a student of a listed name within a stage.
 
     Args:
         params: parameters of the name (`Params.resolved`).
-        target, curves: outputs.
+        target, curves, sample: outputs; without a sample, no changed texts are written.
     """
     data, task = open_data(params)
     stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
     data = with_label_noise(stage, data, task, params.distill.label_noise, seed)
-    run = Run(stage, params, name, seed, data, task, Manifest.read(paths.signals(name)))
+    run = Run(stage, params, name, seed, data, task, Manifest.read(paths.signals(name)), sample)
     (train_generations if run.kind.taught_by == "generation" else train)(run, target, curves)
 
 
@@ -77,6 +84,7 @@ class Run:
         name: a method's or a variant's.
         seed: seed of the run; a method with several students seeds each with another number.
         manifest: description of the method's signals.
+        sample: output of the sample of changed texts; None: none is written.
     """
 
     stage: Stage
@@ -86,6 +94,7 @@ class Run:
     data: Prepared
     task: Task
     manifest: Manifest
+    sample: Path | None = None
 
     @property
     def method(self) -> str:
@@ -127,7 +136,8 @@ def train(run: Run, target: Path, curves: Path) -> None:
     loading.check_different(student, run.manifest.tensors, paths.model("teacher"))
     torch.manual_seed(seed)
     method = build_method(run, student, teacher_config(run))
-    objective = Distillation(student, method, teacher(run, method, student))
+    source = teacher(run, method, student)
+    objective = Distillation(student, method, source)
     features, rows = None, len(data.features("train"))
     updates = phases.updates(section, rows)
     if run.manifest.copies:
@@ -140,6 +150,8 @@ def train(run: Run, target: Path, curves: Path) -> None:
     result = phases.train(training.build_run(*inputs, objective, seed, label, features=features))
     folder = run.stage.fresh("model")
     loading.save(student, data.tokenizer(), folder)
+    if run.sample:
+        run.stage.write_json(run.sample, changed_texts(run, objective, source, features))
     training.finish(run.stage, result, folder, target, curves, updates)
     show(run, result, updates)
 
@@ -167,6 +179,8 @@ def train_generations(run: Run, target: Path, curves: Path) -> None:
     passes = join([link.result for link in links]).passes
     result = replace(result, passes=passes | {"rows": result.passes["rows"]})
     stage.record({"earlier_seconds": round(earlier, 3)})
+    if run.sample:
+        stage.write_json(run.sample, [])  # generations learn from the training texts alone
     training.finish(stage, result, built, target, curves)
     show(run, result, result.steps)
 
@@ -259,6 +273,32 @@ def augmented(run: Run) -> datasets.Dataset:
     run.stage.read(folder, f"{len(features):,} training features with their augmented copies")
     share, rows = run.params.distill.label_noise, len(run.data.features("train"))
     return label_noise.noised(features, run.task, share, run.seed, rows) if share else features
+
+
+def changed_texts(
+    run: Run, objective: Distillation, source: Teacher | None, features: datasets.Dataset | None
+) -> list[dict[str, Any]]:
+    """The sample of a trained student (`distill.augmentation.samples`): empty where its method changes no text.
+
+    Args:
+        source: what it learnt from; where that is not the teacher, none is asked.
+        features: the training features with augmented copies; None without.
+    """
+    student, method, task = objective.student, objective.method, run.task
+    device, rows = next(student.parameters()).device, len(run.data.features("train"))
+    collate = Collator(run.data.tokenizer().pad_token_id, task.labels, tuple(method.columns))
+    by_teacher = source if run.manifest.taught_by == "teacher" else None
+    if isinstance(by_teacher, OnlineTeacher):  # of the same model, but neither hidden states nor attention scores
+        by_teacher = OnlineTeacher(by_teacher.model, task, False, by_teacher.precision)
+
+    def changes(batch: dict[str, torch.Tensor]) -> list[Changed]:
+        copies = [] if features is None else [samples.copies(features, rows, batch["index"], collate)]
+        made = method.changed_texts(batch, student)
+        return copies if made is None else [made, *copies]
+
+    with in_eval(objective), torch.no_grad(), autocast(device, run.params.distill.precision):
+        torch.manual_seed(run.seed)  # the draws of a run that was killed, too
+        return samples.take(run.data, task, collate, device, changes, forward_of(student, task), by_teacher)
 
 
 def show(run: Run, result: Result, updates: int) -> None:

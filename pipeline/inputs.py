@@ -128,7 +128,7 @@ def refuse_outputs(local: dict[str, str]) -> None:
 
 
 #: Folders that summarize reads as a whole, and the names of a student's files in them.
-SHARED = ("data/predictions", "data/runs", "metrics/curves", "metrics/runs")
+SHARED = ("data/predictions", "data/runs", "data/samples", "metrics/curves", "metrics/runs")
 STUDENTS = re.compile(rf"((distill|evaluate)-)?{NAME.pattern}-\d+\..+")
 
 

@@ -21,6 +21,7 @@ ASSISTANT = Path("data/assistant")
 GENERATOR = Path("data/models/generator")
 CANDIDATES = Path("data/candidates")
 AUGMENTED = Path("data/augmented")
+SAMPLES = Path("data/samples")
 METRICS = Path("metrics")
 #: The code of methods, a file each.
 METHODS = Path("src/distill/methods")
@@ -75,6 +76,11 @@ def distilled(method: str, seed: int) -> Path:
 def label(name: str, seed: int) -> str:
     """A student's label in the names of files: `ted-1`."""
     return f"{name}-{seed}"
+
+
+def sample(name: str, seed: int) -> Path:
+    """The sample of a student's changed texts."""
+    return SAMPLES / f"{label(name, seed)}.json"
 
 
 def generations(folder: Path) -> list[Path]:

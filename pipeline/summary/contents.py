@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 from pydantic import AfterValidator, BaseModel, TypeAdapter
@@ -33,6 +33,27 @@ class Cost(BaseModel, extra="allow"):
     models: dict[str, dict[str, NumberOrNull]]
 
 
+class Side(BaseModel, extra="forbid"):
+    """A text of a sample: its parts by name, and what teacher and student say of it."""
+
+    text: dict[str, str]
+    teacher: dict[str, Number] | None = None
+    student: dict[str, Number]
+
+
+class Sample(BaseModel, extra="forbid"):
+    """An entry of data/samples/<label>.json (`distill.augmentation.samples.take`)."""
+
+    row: int
+    id: str
+    gold: str | Number | list[str]
+    source: Literal["generator", "neighbours", "copies"]
+    original: Side
+    changed: list[Side]
+
+
+#: data/samples/<label>.json.
+SAMPLES = TypeAdapter(list[Sample])
 #: data/predictions/<label>.json of question answering.
 ANSWERS = TypeAdapter(dict[str, str])
 #: metrics/filters/<role>.json.
@@ -60,6 +81,16 @@ def cost(path: Path) -> dict[str, Any]:
         UserError: the file is damaged.
     """
     return json_files.read(path, FIX, _COST).model_dump(exclude_unset=True) if path.exists() else {}
+
+
+def sample(path: Path) -> list[dict[str, Any]]:
+    """The content of data/samples/<label>.json; [] where there is none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    entries = json_files.read(path, FIX, SAMPLES) if path.exists() else []
+    return [entry.model_dump(exclude_none=True) for entry in entries]
 
 
 def scores(path: Path, *needed: str) -> dict[str, int | float]:

@@ -108,6 +108,7 @@ def gather(
         training=training,
         disagreements=disagreements,
         cost=contents.cost(metrics / "cost.json"),
+        samples={method: sample for method in params.methods if (sample := _sample(method, params))},
         runs=runs,
         curves={method: seeds for method, seeds in curves.items() if seeds},
         filters={role: scores for role, scores in filters.items() if scores},
@@ -117,6 +118,11 @@ def gather(
         commands=_commands(params),
         about=_about(params),
     )
+
+
+def _sample(method: str, params: Params) -> list[dict[str, Any]]:
+    """The changed texts of a method's first seed."""
+    return contents.sample(paths.sample(method, params.seeds[0]))
 
 
 def _later(params: Params) -> dict[str, Any]:

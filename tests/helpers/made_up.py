@@ -33,6 +33,9 @@ SHOWN = {
     "regression": ("pearson", "spearman", "mse", "mismatched_pearson"),
 }
 MAIN = {"qa": "f1", "classification": "accuracy", "regression": "pearson"}
+#: Methods that learn from changed texts, and where these come from.
+SOURCES = {"mate": "generator", "combined": "generator", "knn": "neighbours", "minimax_knn": "neighbours"}
+SOURCES |= {"tinybert": "copies"}
 SCRIPT = '<script>document.title = "taken"</script>'
 
 
@@ -80,6 +83,7 @@ def results(
         "training": {name: _training(name, len(seeds)) for name in models},
         "cost": _cost(),
         "disagreements": _texts(task, best),
+        "samples": {name: _sample(task, name) for name in methods if name in SOURCES},
         "runs": runs,
         "curves": {name: {seed: _curve(name, random) for seed in seeds} for name in methods},
         "filters": {
@@ -246,6 +250,21 @@ def _texts(task: str, best: str | None) -> dict[str, Any]:
     return {"models": ["teacher", "ft", best], "examples": [example | {"id": f"a<b{i}"} for i in range(12)]}
 
 
+def _sample(task: str, name: str) -> list[dict[str, Any]]:
+    def side(text: str, sure: float) -> dict[str, Any]:
+        parts = (
+            {"text": f"A {SCRIPT} {text}"} if task != "qa" else {"question": f"Who wrote {SCRIPT}?", "context": text}
+        )
+        answers = {"qa": {"labelled span": sure, "likeliest span": sure}, "regression": {"score": 5 * sure}}
+        found = answers.get(task, {"negative": 1 - sure, "positive": sure})
+        return {"text": parts, "teacher": found, "student": {name: value / 2 for name, value in found.items()}}
+
+    gold = {"qa": ["1867"], "regression": 3.4}.get(task, "positive")
+    original, changed = side(f"good film of {SCRIPT} 1867", 0.98), side(f"terrible film of {SCRIPT} 1867", 0.41)
+    entry = {"gold": gold, "source": SOURCES[name], "original": original, "changed": [changed, original]}
+    return [{"row": row, "id": f"a<b{row}", **entry} for row in range(12)]
+
+
 def _curve(name: str, random: np.random.Generator) -> pd.DataFrame:
     step = np.arange(20, 600, 20)
     terms = {"ft": ["task"], "ted": ["kl", "mse", "task"]}.get(name, ["kl", "task"])
@@ -275,6 +294,7 @@ def write(results: Results, folder: Path) -> None:
     metrics = folder / "metrics"
     files = {metrics / "cost.json": results.cost}
     files |= {metrics / "runs" / f"{label}.json": run for label, run in results.runs.items()}
+    files |= {folder / "data" / "samples" / f"{name}-1.json": rows for name, rows in results.samples.items()}
     files |= {metrics / "filters" / f"{role}.json": rows for role, rows in results.filters.items()}
     for path, content in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -29,6 +29,7 @@ COPIED = (
     ".gitignore",
     "data/.gitignore",
     "data/none",
+    "data/samples/.gitkeep",
 )
 
 # In this order each stage finds what it needs.

@@ -129,6 +129,7 @@ def test_hub_ids_are_written_down_with_their_commit(folder, stages):
 
 def test_files_of_students_that_are_not_listed_go(folder, stages):
     names = ["data/predictions/lwd-1.json", "data/predictions/kd-2.examples.csv", "data/runs/distill-lwd-1.json"]
+    names += ["data/samples/lwd-1.json", "data/samples/.gitkeep", "data/samples/kd-1.json"]
     names += ["data/runs/evaluate-kd-1.json", "data/runs/predict_teacher.json", "metrics/curves/filters-teacher.csv"]
     names += [
         "metrics/curves/kd-1.csv",
@@ -141,8 +142,8 @@ def test_files_of_students_that_are_not_listed_go(folder, stages):
         (folder / name).write_text("{}")
     (folder / "metrics/runs/notes-of-mine.txt").write_text("")
     change(folder, methods=["ft", "kd"], seeds=[1])
-    assert "removed 4 files" in stages.run(folder, "inputs").out
-    assert [name for name in names if not (folder / name).exists()] == [*names[:3], names[-1]]
+    assert "removed 5 files" in stages.run(folder, "inputs").out
+    assert [name for name in names if not (folder / name).exists()] == [*names[:4], names[-1]]
     assert (folder / "metrics/runs/notes-of-mine.txt").exists()
     assert "removed" not in stages.run(folder, "inputs").out
 

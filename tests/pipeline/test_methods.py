@@ -53,7 +53,10 @@ PASSES = {
     "tfkd_self": (1, 1, 1),
     "tinybert": (0, 1, 1),
 }
+# Which of a row's texts changes, in methods that learn from changed texts.
+CHANGED = {"combined": "context", "knn": "question", "mate": "context", "minimax_knn": "question"}
 STAGES = (
+    ("inputs",),
     ("finetune", "teacher"),
     ("finetune", "student"),
     ("plan",),
@@ -108,7 +111,9 @@ def ready(base, stages, tmp_path_factory) -> Path:
 def test_it_trains_and_a_kill_changes_nothing(ready, stages, method):
     done = stages.run(ready, "distill", method, "1")
     student, curves = ready / "data/models/distill" / method / "1", ready / "metrics/curves" / f"{method}-1.csv"
+    sample = ready / f"data/samples/{method}-1.json"
     assert_falls(curves, FALLING[method])
+    assert_texts_change(json.loads(sample.read_text()), CHANGED.get(method))
     # A plain checkpoint: the same weights as the fine-tuned student has, nothing of the method's.
     assert set(load_file(student / "model.safetensors")) == set(
         load_file(ready / "data/models/student/model.safetensors")
@@ -116,13 +121,13 @@ def test_it_trains_and_a_kill_changes_nothing(ready, stages, method):
     record = json.loads((ready / f"data/runs/distill-{method}-1.json").read_text())
     used = (record["labelled_rows"] / 320, record["student_passes"], record["teacher_passes"])
     assert used == pytest.approx(PASSES.get(method, (1, 1, 0)), rel=0.03)
-    expected = content(student) | {"curves": curves.read_bytes()}
+    expected = content(student) | {"curves": curves.read_bytes(), "sample": sample.read_bytes()}
     lives, words = 0, ("distill", method, "1")
     while (again := stages.run(ready, *words, kill_at=done.operations * (5 + 4 * lives) // 16, check=False)).code:
         assert again.code == -signal.SIGKILL, again.err
         lives += 1
     assert lives >= 2
-    assert content(student) | {"curves": curves.read_bytes()} == expected
+    assert content(student) | {"curves": curves.read_bytes(), "sample": sample.read_bytes()} == expected
     record = json.loads((ready / f"data/runs/distill-{method}-1.json").read_text())
     assert record["resumed"] and record["resumed_from"] > 0
 
@@ -155,6 +160,27 @@ def assert_falls(curves: Path, names: list[str]) -> None:
         third = max(len(values) // 3, 1)
         first, last = sum(values[:third]) / third, sum(values[-third:]) / third
         assert last < first, f"{name}: {values}"
+
+
+def assert_texts_change(sample: list[dict], name: str | None) -> None:
+    """In most rows text `name` has other words, and nothing else has; None: there is no sample."""
+    assert len(sample) == (20 if name else 0)
+    pairs = [(entry["original"], changed) for entry in sample for changed in entry["changed"]]
+    for original, changed in pairs:
+        same = [part for part in original["text"] if part != name]
+        assert all(original["text"][part] == changed["text"][part] for part in same)
+        answers = [side[model] for side in (original, changed) for model in ("teacher", "student")]
+        assert all(0 <= value <= 1 for answer in answers for value in answer.values())
+    different = sum(original["text"] != changed["text"] for original, changed in pairs)
+    assert different >= len(pairs) / 2
+    if name == "context":  # a gold answer is never changed
+        assert all(
+            answer.lower() in changed["text"][name]
+            for entry in sample
+            for changed in entry["changed"]
+            for answer in entry["gold"]
+            if answer.lower() in entry["original"]["text"][name]
+        )
 
 
 def newest_checkpoint(repo: Path, phase: str) -> int:

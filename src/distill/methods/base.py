@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from distill.augmentation.candidates import Candidates
+from distill.augmentation.samples import Changed
 from distill.config.params import Params
 from distill.config.schema import Section, Training
 from distill.errors import UserError
@@ -150,6 +151,13 @@ class Method(nn.Module):
         hidden = bool(self.needs & {"hidden", "cls"})
         outputs = forward_pass(student, self.task, batch, hidden=hidden, attention="attention" in self.needs)
         return self.terms(batch, outputs, teacher(batch) if self.needs else None)
+
+    def changed_texts(self, batch: dict[str, Tensor], student: PreTrainedModel) -> Changed | None:
+        """The texts that the method learns from beside those of a batch, as at the end of training, to look at.
+
+        None: it changes no text. It is called without gradient, in evaluation mode, with a seed of its own.
+        """
+        return None
 
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
         """Unweighted loss terms by name, each a scalar."""

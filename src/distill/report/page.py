@@ -6,7 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from distill.analysis.power import POWER
-from distill.report import calibration, charts, comparisons, controls, curves, formatting, overlap, tables, templates
+from distill.report import (
+    calibration,
+    changed,
+    charts,
+    comparisons,
+    controls,
+    curves,
+    formatting,
+    overlap,
+    tables,
+    templates,
+)
 from distill.report.results import Results, title
 from distill.report.verdict import sentences
 
@@ -43,6 +54,7 @@ def html(results: Results) -> str:
         calibration=calibration.table(results),
         agreement=tables.agreement(results),
         counts=tables.disagreements(results),
+        changed=changed.groups(results),
         sweep_tables=tables.sweeps(results),
         commands=tables.commands(results),
         score_pictures=_drawn(charts.differences(results), charts.scores(results)),

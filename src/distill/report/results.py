@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +42,7 @@ class Results:
         analysis: metrics/analysis.json. training: metrics/training.json.
         cost: metrics/cost.json; empty where it was not measured.
         disagreements: data/disagreements.json, with the texts.
+        samples: method → data/samples/<method>-<seed>.json of its first seed, where its texts change.
         runs: label → metrics/runs/<label>.json.
         curves: method → seed → metrics/curves/<method>-<seed>.csv.
         filters: teacher, student → metrics/filters/<role>.json: {"layer_2": {score: value}}.
@@ -65,6 +66,7 @@ class Results:
     confirm: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     cost: Mapping[str, Any] = field(default_factory=dict)
     disagreements: Mapping[str, Any] = field(default_factory=dict)
+    samples: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     runs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     curves: Mapping[str, Mapping[int, pd.DataFrame]] = field(default_factory=dict)
     filters: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)

@@ -71,13 +71,19 @@ def comparison(results: Results) -> Table:
         ("Gap closed", level),
         ("Smallest difference", f"found in {POWER:.0%}"),
         ("Verdict", ""),
+        ("Labelled rows", f"/ {results.baseline}"),
+        ("Student passes", "per row"),
+        ("Teacher passes", "per row, running along"),
+        ("Training time", f"/ {results.baseline}"),
+        ("With upstream", f"/ {results.baseline}"),
         *((heading(score), scale(score)) for score in shown),
         *((heading(score), "evaluate.extra") for score in results.extra),
         ("Seeds", ""),
     ]
-    rows = []
+    rows, base = [], results.training.get(results.baseline, {})
     for name, row in results.summary.items():
         low, high, p = (results.versus(name, what) for what in ("low", "high", "p"))
+        spent = results.training.get(name, {})
         verdict = results.verdict(name)
         closed = row.get("gap_closed_low"), row.get("gap_closed_high")
         rows.append(
@@ -91,6 +97,9 @@ def comparison(results: Results) -> Table:
                 Cell(formatting.interval(*closed, 0), closed[0]),
                 _number(results.versus(name, "detectable")),
                 Cell(verdict or formatting.NONE, verdict, (verdict or "").replace(" ", "-")),
+                _multiple(name, spent, base, "labelled_rows"),
+                *(_number(spent.get(key), 1) for key in ("student_passes", "teacher_passes")),
+                *(_multiple(name, spent, base, key) for key in ("seconds", "total_seconds")),
                 *(_score(row, score) for score in (*shown, *results.extra)),
                 Cell(str(len(row["seeds"]) or formatting.NONE), len(row["seeds"]) or None),
             ]

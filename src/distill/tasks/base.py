@@ -84,6 +84,12 @@ class Task(Protocol):
     def logit_mse(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Mean squared error over the logits that exist, a scalar. No gradient flows into the teacher's."""
 
+    def probabilities(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, float]]:
+        """What a model makes of each row, by name, for people to read: rounded to six digits.
+
+        Probabilities, from 0 to 1, where the task has classes; else the number itself.
+        """
+
     def head(self, width: int, dropout: float) -> nn.Module:
         """A fresh head on hidden states (B, L, width) that gives logits like a model's.
 

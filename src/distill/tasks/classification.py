@@ -80,6 +80,10 @@ class Classification:
         """Mean of (student − teacher)² over (B, C)."""
         return (student.float() - teacher.detach().float()).square().mean()
 
+    def probabilities(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, float]]:
+        """By class, in the classes' order; of more than `MOST_PROBABILITIES` classes the likeliest."""
+        return self._probabilities(logits.double().cpu().numpy())
+
     def head(self, width: int, dropout: float) -> nn.Module:
         """First token → dropout → Linear(width, width) → tanh → dropout → Linear(width, C) (TED's filter head)."""
         return FirstTokenHead(width, self.channels, dropout)
@@ -128,16 +132,17 @@ class Classification:
         confidence, calibrated = calibration.columns(logits, predicted == gold, temperature)
         names = np.array(self.classes, object)
         table = {"id": ids, "accuracy": 100.0 * (predicted == gold), "gold": names[gold], "predicted": names[predicted]}
-        odds = np.exp(logits - logits.max(1, keepdims=True))
-        rows = zip(ids, predicted, odds / odds.sum(1, keepdims=True), _likeliest(logits), strict=True)
         predictions = {
-            key: {
-                "label": self.classes[best],
-                "probabilities": {self.classes[i]: round(float(shares[i]), 6) for i in likeliest},
-            }
-            for key, best, shares, likeliest in rows
+            key: {"label": self.classes[best], "probabilities": shares}
+            for key, best, shares in zip(ids, predicted, self._probabilities(logits), strict=True)
         }
         return Report(scores | calibrated, {".json": predictions, ".null_odds.json": {}}, table | confidence, inputs)
+
+    def _probabilities(self, logits: np.ndarray) -> list[dict[str, float]]:
+        """`probabilities` of float64 logits, (rows, C)."""
+        odds = np.exp(logits - logits.max(1, keepdims=True))
+        rows = zip(odds / odds.sum(1, keepdims=True), _likeliest(logits), strict=True)
+        return [{self.classes[i]: round(float(shares[i]), 6) for i in likeliest} for shares, likeliest in rows]
 
 
 def _likeliest(logits: np.ndarray) -> np.ndarray:

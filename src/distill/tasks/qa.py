@@ -77,6 +77,25 @@ class QuestionAnswering:
         """Σ (student − teacher)² over real tokens and both sides, divided by 2 · number of real tokens."""
         return mse_tok(student, teacher, batch["attention_mask"].bool())
 
+    def probabilities(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, float]]:
+        """Of spans, p(start) · p(end), each a softmax over the real tokens.
+
+        `labelled span`: that of the window's label, which is the cls token where the window has no answer; left out for
+        a batch without labels. `likeliest span`: the greatest of any span, no answer among them.
+        """
+        padding = ~batch["attention_mask"].bool().unsqueeze(-1)
+        start, end = logits.double().masked_fill(padding, -torch.inf).softmax(1).unbind(-1)
+        likeliest = (start.unsqueeze(2) * end.unsqueeze(1)).triu().amax((1, 2))
+        found = {"likeliest span": likeliest.tolist()}
+        if "start_positions" in batch:
+            places = [batch[column].unsqueeze(1) for column in self.labels]
+            labelled = start.gather(1, places[0]) * end.gather(1, places[1])
+            found = {"labelled span": labelled.squeeze(1).tolist(), **found}
+        return [
+            {name: round(value, 6) for name, value in zip(found, row, strict=True)}
+            for row in zip(*found.values(), strict=True)
+        ]
+
     def head(self, width: int, dropout: float) -> nn.Module:
         """Linear(width, 2) per token, without dropout, as TED has it."""
         return nn.Linear(width, 2)

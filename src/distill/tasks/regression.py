@@ -80,6 +80,10 @@ class Regression:
         """Mean of (student − teacher)² over rows."""
         return self.soft_rows(student, teacher, batch, 1.0).mean()
 
+    def probabilities(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, float]]:
+        """No probability, but the `score` itself."""
+        return [{"score": round(value, 6)} for value in logits[:, 0].double().tolist()]
+
     def head(self, width: int, dropout: float) -> nn.Module:
         """First token → dropout → Linear(width, width) → tanh → dropout → Linear(width, 1) (TED's filter head)."""
         return FirstTokenHead(width, 1, dropout)

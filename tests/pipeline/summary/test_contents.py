@@ -55,6 +55,27 @@ def test_the_report_names_a_damaged_file(project, name, damage):
     assert one_line(caught).startswith(f"metrics/{name}: ")
 
 
+@pytest.mark.parametrize("damage", ["", '[{"row"', CONFLICT, "{}", "null", '[{"row": 1}]', '["a"]'])
+def test_the_report_names_a_damaged_sample_of_changed_texts(project, damage):
+    file = project / "data" / "samples" / "kd-1.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(damage)
+    with pytest.raises(UserError) as caught:
+        report.main([])
+    assert one_line(caught).startswith("data/samples/kd-1.json: ")
+    file.write_text("[]\n")
+    report.main([])
+    assert "section-changed" not in report.PAGE.read_text(encoding="utf-8")
+
+
+def test_the_report_has_the_changed_texts_of_the_first_seed(project):
+    (project / "params.yaml").write_text(micro.params({"methods": ["ft", "mate"], "seeds": [1, 2]}))
+    results = made_up.results("qa", methods=("ft", "mate"), seeds=(1, 2))
+    made_up.write(results, project)
+    found = reporting.gather(paths.params(), results.summary, results.analysis, results.training, {})
+    assert found.samples == results.samples
+
+
 @pytest.mark.parametrize("damage", ["", CONFLICT, "a,b\n1,2\n", "step,loss\n1,x\n", "step,loss\n1,2,3\n", b"\xff\xfe"])
 def test_the_report_names_damaged_curves(project, damage):
     file = project / "metrics" / "curves" / "kd-1.csv"

@@ -29,7 +29,7 @@ class Collator:
 
     def __init__(self, pad_token_id: int, labels: Sequence[str], extra: Sequence[str] = ()):
         self.fills = {"input_ids": pad_token_id, "token_type_ids": 0, **dict.fromkeys(extra, -1)}
-        self.labels = tuple(labels)
+        self.labels, self.extra = tuple(labels), tuple(extra)
 
     def __call__(self, rows: list[dict]) -> dict[str, Tensor]:
         """Rows of the features, as `datasets` gives them, to a batch."""

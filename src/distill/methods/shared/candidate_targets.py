@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from distill.augmentation import candidates
+from distill.augmentation.samples import Changed
 from distill.config.params import Params
 from distill.config.schema import Section
 from distill.losses.weights import ScheduledWeight
@@ -47,6 +48,10 @@ class CandidateTargets(SoftTargets):
         terms = self.terms(batch, forward_pass(student, self.task, batch), teacher(batch))
         answers = forward_pass(student, self.task, near).logits
         return terms | {"candidate_kl": self.task.soft(answers, targets, near, self.config.temperature)}
+
+    def changed_texts(self, batch: dict[str, Tensor], student: PreTrainedModel) -> Changed:
+        """The candidates that the method chooses for the batch, and the teacher's logits for them."""
+        return Changed("neighbours", *self.select(batch["index"], student))
 
     def weights(self) -> dict[str, ScheduledWeight]:
         """`task_weight`, `kl_alpha` and `candidate_alpha`."""

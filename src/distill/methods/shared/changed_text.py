@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from distill.augmentation.samples import Changed
 from distill.config.params import Params
 from distill.config.schema import Section
 from distill.methods.base import Method, Setup
@@ -37,6 +41,10 @@ class ChangedText(Method):
     def columns(self) -> tuple[str, ...]:
         """Columns that tell the task which tokens may be changed."""
         return self.task.extra_columns
+
+    def changed_texts(self, batch: dict[str, Tensor], student: PreTrainedModel) -> Changed:
+        """What the generator makes of the batch, as it stands."""
+        return Changed("generator", self.adversary.changed(batch))
 
     def trainer_steps(self, updates: int) -> int:
         """The student's updates and the generator's steps."""
