@@ -72,7 +72,7 @@ def test_the_report_has_the_changed_texts_of_the_first_seed(project):
     (project / "params.yaml").write_text(micro.params({"methods": ["ft", "mate"], "seeds": [1, 2]}))
     results = made_up.results("qa", methods=("ft", "mate"), seeds=(1, 2))
     made_up.write(results, project)
-    found = reporting.gather(paths.params(), results.summary, results.analysis, results.training, {})
+    found = reporting.gather(paths.params(), results.summary, results.analysis, results.training, {}, {})
     assert found.samples == results.samples
 
 
