@@ -37,6 +37,7 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError(f"{path}: missing: run `dvc repro` first, which writes it in stage summarize")
     kinds = {"summary": contents.SUMMARY, "training": contents.TRAINING, "analysis": json_files.MAPPING}
     parts = {name: contents.read(path, kinds[name]) for name, path in files.items()}
+    parts["confirm"] = contents.read(paths.METRICS / "confirm.json", contents.SUMMARY)
     results = gather(paths.params(), **parts, disagreements=contents.read(DISAGREEMENTS), later=True)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_text(output, page.html(results))

@@ -1,7 +1,8 @@
 """Which student is registered in MLflow as the champion, and why: at the end of stage summarize.
 
-It is chosen by the score on the selection split, among the methods with the verdict "better" than `ft`, which a single
-seed never gets. Where there is none, nothing is registered.
+It is chosen by the score on the selection split, among the methods with the verdict "better" than the baseline, which a
+single seed never gets. Where there is none, nothing is registered. Where methods were confirmed on fresh seeds, only
+that verdict and those students count.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ def register(
     runs: Mapping[str, Mapping[int | None, Mapping[str, float]]],
 ) -> None:
     """Print the champion, tag the run with it, and register it under `tracking.registered_model`."""
-    best = winner(table, runs, metric)
+    baseline = params.compare.baseline
+    best = winner(table, runs, metric, baseline)
     if best is None:
-        stage.say("champion", "none: no method is surely better than ft; nothing is registered")
+        stage.say("champion", f"none: no method is surely better than {baseline}; nothing is registered")
         stage.run.tag("champion", "none")
         return
     label, folder = f"{best.method}-{best.seed}", paths.distilled(best.method, best.seed)
@@ -39,7 +41,9 @@ def register(
         return
     row = table[best.method]
     difference = ", ".join(
-        f"{row[name]:+.2f}" for name in (f"{metric}_vs_ft_low", f"{metric}_vs_ft_high") if row.get(name) is not None
+        f"{row[name]:+.2f}"
+        for name in (f"{metric}_vs_{baseline}_low", f"{metric}_vs_{baseline}_high")
+        if row.get(name) is not None
     )
     data = dvc_md5(paths.PREPARED / "selection" / "examples.arrow")
     stage.run.register(
@@ -52,7 +56,7 @@ def register(
             tags={"method": best.method, "seed": best.seed, "task": params.task, metric: row[metric]},
             description=(
                 f"`{best.method}`, seed {best.seed}: {metric} {row[metric]:.2f} on the validation split, mean over"
-                f" {len(row['seeds'])} seeds; difference to `ft` within {difference}. DVC keeps the model:"
+                f" {len(row['seeds'])} seeds; difference to `{baseline}` within {difference}. DVC keeps the model:"
                 f" `{folder.as_posix()}`, md5 in the tags."
             ),
             run_id=facts.get("run_id"),

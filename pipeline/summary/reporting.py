@@ -27,7 +27,8 @@ from distill.tasks.registry import load_task
 from pipeline.process.hashes import dvc_md5
 from pipeline.stage import paths
 from pipeline.stage.stage import Stage
-from pipeline.summary import contents, spent
+from pipeline.summary import contents, looks, spent
+from pipeline.summary.runs import baselines
 
 HTML, MARKDOWN, PLOTS = paths.METRICS / "report.html", paths.METRICS / "report.md", paths.METRICS / "plots"
 TABLES = {name: PLOTS / f"{name}.csv" for name in plot_data.COLUMNS}
@@ -45,14 +46,15 @@ def write(
     analysis: Mapping[str, Any],
     training: Mapping[str, Any],
     disagreements: Mapping[str, Any],
+    confirm: Mapping[str, Any],
 ) -> None:
     """Write the report and the tables behind DVC's plots, as outputs of `stage`.
 
     Args:
-        summary, analysis, training: contents of the files of these names in metrics/.
+        summary, analysis, training, confirm: contents of the files of these names in metrics/.
         disagreements: content of data/disagreements.json.
     """
-    results = gather(params, summary, analysis, training, disagreements)
+    results = gather(params, summary, analysis, training, disagreements, confirm)
     texts = {HTML: page.html(results), MARKDOWN: page.markdown(results)}
     for path, text in texts.items():
         (stage.scratch / path.name).write_text(text, encoding="utf-8")
@@ -68,6 +70,7 @@ def gather(
     analysis: Mapping[str, Any],
     training: Mapping[str, Any],
     disagreements: Mapping[str, Any],
+    confirm: Mapping[str, Any],
     later: bool = False,
 ) -> Results:
     """What the report is made of: the arguments, and the files in metrics/ of the methods and seeds of `params`.
@@ -76,12 +79,12 @@ def gather(
         later: whether to include sweeps and exports, which are made after the run: no stage's page may depend on them.
     """
     task = load_task(params.task, params.evaluate.metric)
-    labels = [*FINE_TUNED, *(f"{method}-{seed}" for method in params.methods for seed in params.seeds)]
+    labels = [*FINE_TUNED, *(f"{method}-{seed}" for method in params.methods for seed in params.seeds_of(method))]
     metrics = paths.METRICS
     curves = {
         method: {
             seed: contents.curves(path)
-            for seed in params.seeds
+            for seed in params.seeds_of(method)
             if (path := metrics / "curves" / f"{method}-{seed}.csv").is_file()
         }
         for method in params.methods
@@ -96,8 +99,11 @@ def gather(
         metric=task.main_metric,
         shown=(*task.shown, *params.data.extra_scores(task.main_metric)),
         extra=extra_metrics.names_of(runs.values(), params.evaluate.extra),
+        baseline=params.compare.baseline,
+        also=tuple(baselines(params, params.methods)[1:]),
         confidence=params.compare.confidence,
         summary=summary,
+        confirm=confirm,
         analysis=analysis,
         training=training,
         disagreements=disagreements,
@@ -107,6 +113,7 @@ def gather(
         curves={method: seeds for method, seeds in curves.items() if seeds},
         filters={role: scores for role, scores in filters.items() if scores},
         **(_later(params) if later else {}),
+        looks=looks.history(params, summary),
         settings=_settings(params),
         commands=_commands(params),
         about=_about(params),
@@ -147,9 +154,10 @@ def _commands(params: Params) -> dict[str, str]:
     """The command that reproduces each row of the summary."""
     commands = {role: f"dvc repro evaluate_{role}" for role in FINE_TUNED}
     for method in params.methods:
-        stage = f"evaluate@{method}"
-        single = len(params.seeds) == 1
-        commands[method] = f"dvc repro {stage}-{params.seeds[0]}" if single else f"dvc repro --glob '{stage}-*'"
+        stage, seeds = f"evaluate@{method}", params.seeds_of(method)
+        commands[method] = f"dvc repro {stage}-{seeds[0]}" if len(seeds) == 1 else f"dvc repro --glob '{stage}-*'"
+        if seeds != params.seeds:
+            commands[method] += f" 'evaluate_baseline@{method}-*'"
     return commands
 
 

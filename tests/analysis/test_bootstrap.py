@@ -11,9 +11,14 @@ from distill.tasks import glue
 N, RUNS, RESAMPLES = 37, 3, 25
 
 
-@pytest.fixture(scope="module")
-def counts():
-    return np.concatenate(list(bootstrap.draws(N, RESAMPLES, seed=3)), axis=1)
+GROUPS = np.random.default_rng(9).integers(0, 12, N)
+
+
+@pytest.fixture(scope="module", params=["examples", "groups"])
+def counts(request):
+    """Resamples of examples, and of groups: those have more or fewer than N examples."""
+    groups = GROUPS if request.param == "groups" else None
+    return np.concatenate(list(bootstrap.draws(N, RESAMPLES, 3, groups)), axis=1)
 
 
 def drawn(counts, resample):
@@ -21,13 +26,31 @@ def drawn(counts, resample):
     return np.repeat(np.arange(N), counts[:, resample].astype(int))
 
 
-def test_draws_are_resamples_of_all_rows_and_repeat(counts, monkeypatch):
+def test_draws_are_resamples_of_all_rows_and_repeat(monkeypatch):
+    counts = np.concatenate(list(bootstrap.draws(N, RESAMPLES, seed=3)), axis=1)
     assert counts.shape == (N, RESAMPLES) and (counts.sum(0) == N).all()
     again = np.concatenate(list(bootstrap.draws(N, RESAMPLES, seed=3)), axis=1)
     assert (again == counts).all()
     monkeypatch.setattr(bootstrap, "_CHUNK", 4 * N)
     parts = list(bootstrap.draws(N, RESAMPLES, seed=3))
     assert [part.shape[1] for part in parts] == [4] * 6 + [1]
+
+
+def test_groups_are_drawn_whole_and_as_many_as_there_are():
+    counts = np.concatenate(list(bootstrap.draws(N, RESAMPLES, 3, GROUPS)), axis=1)
+    names, firsts = np.unique(GROUPS, return_index=True)
+    assert (counts == counts[firsts][np.searchsorted(names, GROUPS)]).all()
+    assert (counts[firsts].sum(0) == len(names)).all() and len(set(counts.sum(0))) > 1
+    # The naive reference: the same draws of group numbers, group by group.
+    drawn = np.random.default_rng(3).integers(0, len(names), (len(names), RESAMPLES))
+    naive = np.array([[(drawn[:, r] == np.searchsorted(names, g)).sum() for r in range(RESAMPLES)] for g in GROUPS])
+    assert (counts == naive).all()
+
+
+def test_groups_of_one_are_no_groups():
+    plain, grouped = (list(bootstrap.draws(N, 10, 3, groups)) for groups in (None, np.array(list("ab" * N))[:N]))
+    alone = list(bootstrap.draws(N, 10, 3, np.random.default_rng(0).permutation(N)))
+    assert (alone[0] == plain[0]).all() and (grouped[0] != plain[0]).any()
 
 
 def test_draws_are_fair():

@@ -81,5 +81,6 @@ def test_oracle_scores_are_means_over_seeds_and_kept_apart():
 def test_the_best_method_is_chosen_on_the_selection_split_and_is_not_ft():
     scores = {"ft": (1.0, 99.0), "kd": (70.0, 80.0), "ted": (90.0, 75.0)}
     table = {name: {"f1": reported, "selection_f1": chosen} for name, (reported, chosen) in scores.items()}
-    assert breakdown.best_method(table, ["ft", "kd", "ted"], "f1") == "kd"
-    assert breakdown.best_method(table, ["ft"], "f1") is None
+    assert breakdown.best_method(table, ["ft", "kd", "ted"], "f1", "ft") == "kd"
+    assert breakdown.best_method(table, ["ft"], "f1", "ft") is None
+    assert breakdown.best_method(table, ["ft", "kd", "ted"], "f1", "kd") == "ft"

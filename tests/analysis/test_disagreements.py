@@ -14,7 +14,7 @@ def tables(**right):
 
 def test_every_combination_is_counted_and_the_telling_kinds_come_first():
     given = tables(teacher=[1, 1, 1, 0, 1, 0, 0], ft=[1, 0, 1, 0, 0, 1, 0], ted=[1, 1, 0, 0, 0, 1, 1])
-    counts, rows = disagreements.find(given, "ted")
+    counts, rows = disagreements.find(given, "ted", "ft")
     assert counts == [
         {"right": ["teacher", "ft", "ted"], "examples": 1},
         {"right": ["teacher", "ft"], "examples": 1},
@@ -30,15 +30,15 @@ def test_every_combination_is_counted_and_the_telling_kinds_come_first():
 
 def test_kinds_share_the_places_and_rows_are_spread():
     right = np.array([[1, 0, 1]] * 500 + [[1, 1, 0]] * 10 + [[1, 0, 0]] * 500).T
-    _, rows = disagreements.find(tables(teacher=right[0], ft=right[1], ted=right[2]), "ted")
+    _, rows = disagreements.find(tables(teacher=right[0], ft=right[1], ted=right[2]), "ted", "ft")
     kinds = [np.sum([low <= row < low + size for row in rows]) for low, size in ((0, 500), (500, 10), (510, 500))]
     assert kinds == [30, 10, 20] and len(set(rows)) == 60
     assert rows[0] == 0 and rows[29] == 499 and rows[:30] == sorted(rows[:30])
 
 
 def test_without_ft_or_a_second_method_there_are_fewer_kinds():
-    assert disagreements.find(tables(teacher=[1, 0, 1], ted=[0, 1, 1]), "ted")[1] == [0, 1]
-    assert disagreements.find(tables(teacher=[1, 0, 1]), None) == (
+    assert disagreements.find(tables(teacher=[1, 0, 1], ted=[0, 1, 1]), "ted", "ft")[1] == [0, 1]
+    assert disagreements.find(tables(teacher=[1, 0, 1]), None, "ft") == (
         [{"right": ["teacher"], "examples": 2}, {"right": [], "examples": 1}],
         [],
     )
@@ -50,7 +50,7 @@ def numbers(**predicted):
 
 def test_of_numbers_the_most_changed_errors_are_shown():
     given = numbers(teacher=[0.0] * 4, ft=[3.0, 1.0, -0.5, 1.0], ted=[1.0, -2.0, -1.0, 1.0])
-    assert disagreements.find(given, "ted") == ([], [0, 1, 2])
+    assert disagreements.find(given, "ted", "ft") == ([], [0, 1, 2])
 
 
 @pytest.mark.parametrize("kind", ["question", "pair"])

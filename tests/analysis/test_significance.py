@@ -9,7 +9,17 @@ from scipy import stats
 from distill.analysis import seed_noise
 from distill.analysis.bootstrap import Mean
 from distill.analysis.power import Noise
-from distill.analysis.significance import Difference, detectable, differences, gap_closed, holm, verdicts
+from distill.analysis.significance import (
+    Difference,
+    Scored,
+    compare,
+    detectable,
+    differences,
+    gap_closed,
+    holm,
+    pairs,
+    verdicts,
+)
 from distill.config.comparison import Compare
 
 SETTINGS = Compare(baseline="ft", also=[], baseline_seeds=[], resamples=4000, confidence=0.95, seed=5)
@@ -215,3 +225,102 @@ def test_verdicts_are_corrected_for_the_number_of_methods():
 def test_the_gap_is_closed_in_percent_where_there_is_one():
     assert gap_closed(82.0, 80.0, 90.0) == pytest.approx(20) and gap_closed(79.0, 80.0, 90.0) == pytest.approx(-10)
     assert gap_closed(82.0, 80.0, 80.0) is None and gap_closed(82.0, 80.0, 79.0) is None
+
+
+def runs_of(generator, names, seeds, level=80.0, spread=0.5, examples=400):
+    """(score, runs): methods whose runs scatter around one level, examples that are hard or easy for all."""
+    runs = [(name, seed) for name in names for seed in seeds]
+    hard = generator.normal(level, 20, examples)
+    values = hard + generator.normal(0, spread, (len(runs), 1)) + generator.normal(0, 8, (len(runs), examples))
+    return values, runs
+
+
+def test_a_further_baseline_is_compared_on_the_seeds_of_all():
+    """ft has further seeds, which count only where ft is the baseline."""
+    values, runs = runs_of(np.random.default_rng(20), ["ft", "kd", "ted"], [1, 2, 3])
+    more = np.random.default_rng(21).normal(60, 5, (2, values.shape[1]))
+    scored = Scored(Mean(np.concatenate([values, more])), [*runs, ("ft", 8), ("ft", 9)], SETTINGS)
+    to_kd = compare(scored, ["ft", "kd", "ted"], "kd")
+    assert list(to_kd.differences) == ["ft", "ted"] and to_kd.gaps == {}
+    assert to_kd.differences["ft"].value == pytest.approx(values[:3].mean() - values[3:6].mean())
+    to_ft = compare(scored, ["ft", "kd", "ted"], "ft")
+    assert to_ft.differences["kd"].value == pytest.approx(
+        values[3:6].mean() - np.concatenate([values[:3], more]).mean()
+    )
+
+
+def test_all_pairs_take_the_larger_variance_and_do_not_depend_on_the_order():
+    values, runs = runs_of(np.random.default_rng(22), ["ft", "kd", "ted"], [1, 2, 3])
+    values[6:] += np.array([[-9.0], [0.0], [9.0]])  # ted is restless
+    scored = Scored(Mean(values), runs, SETTINGS)
+    found = pairs(scored, ["ft", "kd", "ted"])
+    assert list(found) == [("kd", "ft"), ("ted", "ft"), ("ted", "kd")]
+    turned = pairs(scored, ["ted", "kd", "ft"])[("ft", "kd")]
+    first = found["kd", "ft"]
+    assert (turned.value, turned.noise.seeds) == pytest.approx((-first.value, first.noise.seeds))
+    table = compare(scored, ["ft", "kd", "ted"], "ft").differences["ted"]
+    assert found["ted", "ft"].noise.seeds > table.noise.seeds
+
+
+@pytest.mark.parametrize("seeds", [[1], [1, 2, 3]])
+def test_the_gaps_interval_is_around_the_gap_and_absent_where_there_may_be_none(seeds):
+    values, runs = runs_of(np.random.default_rng(23), ["ft", "kd"], seeds, spread=0.1)
+    for row, (name, _) in enumerate(runs):
+        values[row] += 5 if name == "kd" else 0
+    base = np.array([values[row] for row, (name, _) in enumerate(runs) if name == "ft"]).mean(0)
+    noise = np.random.default_rng(24).normal(0, 5, len(base))
+
+    def gap(teacher):
+        scored = Scored(Mean(np.concatenate([values, teacher[None]])), [*runs, ("teacher", None)], SETTINGS)
+        return compare(scored, ["ft", "kd"], "ft", "teacher").gaps["kd"]
+
+    low, high = gap(base + 10 + noise)
+    assert 30 < low < 50 < high < 75
+    assert gap(base + 0.1 + noise) is None and gap(base - 10 + noise) is None
+
+
+def test_the_gaps_interval_covers_the_true_share_as_often_as_it_says():
+    """Half of a gap of 8 points; examples and seeds are drawn anew each time."""
+    generator, covered = np.random.default_rng(25), []
+    settings = SETTINGS.model_copy(update={"resamples": 300})
+    for _ in range(250):
+        hard = generator.normal(70, 15, 150)
+        means = [0.0] * 3 + [4.0] * 3
+        moved = np.array(means)[:, None] + generator.normal(0, 0.7, (6, 1)) + generator.normal(0, 6, (6, 150))
+        suits = np.repeat(generator.normal(0, 5, (2, 150)), 3, axis=0)
+        teacher = hard + 8 + generator.normal(0, 6, 150)
+        runs = [("ft", 1), ("ft", 2), ("ft", 3), ("kd", 1), ("kd", 2), ("kd", 3), ("teacher", None)]
+        scored = Scored(Mean(np.concatenate([hard + moved + suits, teacher[None]])), runs, settings)
+        interval = compare(scored, ["ft", "kd"], "ft", "teacher").gaps["kd"]
+        covered.append(None if interval is None else interval[0] <= 50 <= interval[1])
+    known = [yes for yes in covered if yes is not None]
+    assert len(known) > 0.9 * len(covered) and 0.92 <= np.mean(known) <= 0.99
+
+
+def test_examples_of_a_group_are_resampled_together():
+    """Ten copies of each example, grouped, tell as much as one of each; without groups the interval is too narrow."""
+    generator = np.random.default_rng(26)
+    difference = generator.normal(1, 20, 120)
+    runs = [("ft", 1), ("kd", 1)]
+
+    def width(values, groups=None):
+        found = differences(Mean(np.array([np.zeros_like(values), values])), runs, "ft", SETTINGS, groups)["kd"]
+        return found.high - found.low
+
+    copies, groups = difference.repeat(10), np.arange(120).repeat(10)
+    assert width(copies, groups) == pytest.approx(width(difference), rel=0.05)
+    assert width(copies) == pytest.approx(width(difference) / np.sqrt(10), rel=0.1)
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_grouped_intervals_cover_where_examples_of_a_paragraph_go_together(grouped):
+    """40 paragraphs of 1 to 9 questions; half of a question's difference is its paragraph's."""
+    generator, covered = np.random.default_rng(27), []
+    settings = SETTINGS.model_copy(update={"resamples": 300})
+    for _ in range(300):
+        groups = np.repeat(np.arange(40), generator.integers(1, 10, 40))
+        values = generator.normal(0, 10, 40)[groups] + generator.normal(0, 10, len(groups))
+        score = Mean(np.array([np.zeros_like(values), values]))
+        found = differences(score, [("ft", 1), ("kd", 1)], "ft", settings, groups if grouped else None)["kd"]
+        covered.append(found.low <= 0 <= found.high)
+    assert 0.91 <= np.mean(covered) <= 0.97 if grouped else np.mean(covered) < 0.85

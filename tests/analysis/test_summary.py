@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from distill.analysis.significance import Difference
+from distill.analysis.significance import Comparison, Difference
 from distill.analysis.summary import add_comparison, summarize, weaker_teacher, write_csv
 
 RUNS = {
@@ -55,25 +55,39 @@ def test_csv_has_a_row_per_model_and_empty_cells_where_there_is_no_number(tmp_pa
     assert float(rows[1]["em"]) == pytest.approx(73) and rows[1]["seeds"] == "1 2 5"
 
 
+def compared(baseline, gap=(10.0, 40.0)):
+    """kd against a baseline."""
+    found = {"kd": Difference(2.5, 1.0, 4.0, 0.01)}
+    return Comparison(baseline, found, {"kd": "better"}, {"kd": 1.75}, {"kd": gap})
+
+
 def test_a_comparison_is_part_of_each_methods_row():
     by_seed = {"teacher": {None: {"f1": 90.0}}, "ft": {1: {"f1": 80.0}}, "kd": {1: {"f1": 82.5}}}
     table = summarize(by_seed)
-    add_comparison(table, {"kd": Difference(2.5, 1.0, 4.0, 0.01)}, {"kd": "better"}, "f1")
-    assert table["kd"] == {
-        "f1": 82.5,
-        "f1_std": None,
-        "seeds": [1],
-        "f1_vs_ft": 2.5,
-        "f1_vs_ft_low": 1.0,
-        "f1_vs_ft_high": 4.0,
-        "f1_vs_ft_p": 0.01,
+    add_comparison(table, compared("ft"), "f1")
+    plain = {"f1": 82.5, "f1_std": None, "seeds": [1]}
+    versus = {"f1_vs_ft": 2.5, "f1_vs_ft_low": 1.0, "f1_vs_ft_high": 4.0, "f1_vs_ft_p": 0.01}
+    assert table["kd"] == plain | versus | {
+        "f1_vs_ft_detectable": 1.75,
         "gap_closed": 25.0,
+        "gap_closed_low": 10.0,
+        "gap_closed_high": 40.0,
         "verdict": "better",
     }
     assert table["ft"] == {"f1": 80.0, "f1_std": None, "seeds": [1]}
+    add_comparison(table, compared("ft", gap=None), "f1")
+    gap = [table["kd"][f"gap_closed{end}"] for end in ("", "_low", "_high")]
+    assert gap == [25.0, None, None]
     table["teacher"]["f1"] = 79.0
-    add_comparison(table, {"kd": Difference(2.5, 1.0, 4.0, 0.01)}, {"kd": "better"}, "f1")
-    assert table["kd"]["gap_closed"] is None
+    add_comparison(table, compared("ft"), "f1")
+    assert [table["kd"][f"gap_closed{end}"] for end in ("", "_low", "_high")] == [None, None, None]
+
+
+def test_a_further_baseline_has_its_name_in_every_field():
+    table = summarize({"teacher": {None: {"f1": 90.0}}, "ted": {1: {"f1": 80.0}}, "kd": {1: {"f1": 82.5}}})
+    add_comparison(table, compared("ted"), "f1", further=True)
+    fields = {key for key in table["kd"] if key not in ("f1", "f1_std", "seeds")}
+    assert fields == {f"f1_vs_ted{end}" for end in ("", "_low", "_high", "_p", "_detectable")} | {"verdict_vs_ted"}
 
 
 @pytest.mark.parametrize(("teacher", "student", "warned"), [(80.0, 81.0, True), (80.0, 80.0, False), (81, 80, False)])

@@ -76,6 +76,7 @@ def results(
     everything: dict[str, Any] = {
         "metric": metric,
         "shown": SHOWN[task],
+        "baseline": "ft",
         "confidence": 0.95,
         "summary": summary,
         "analysis": _analysis(task, models, best, random) | {"oracle": oracle},
@@ -122,8 +123,11 @@ def _versus(difference: float, gap: float, metric: str, seeds: int, random: np.r
         f"{metric}_vs_ft": difference,
         f"{metric}_vs_ft_low": difference - half,
         f"{metric}_vs_ft_high": difference + half,
+        f"{metric}_vs_ft_detectable": None if seeds == 1 else 1.3 * half,
         f"{metric}_vs_ft_p": None if seeds == 1 else float(np.exp(-abs(difference) / half * 3)),
         "gap_closed": 100 * difference / gap if gap > 0 else None,
+        "gap_closed_low": 100 * (difference - half) / gap if gap > 0 else None,
+        "gap_closed_high": 100 * (difference + half) / gap if gap > 0 else None,
         "verdict": "one seed" if seeds == 1 else verdict,
     }
 
@@ -187,7 +191,10 @@ def _calibration(random: np.random.Generator) -> dict[str, Any]:
             "calibrated_accuracy": middle - 0.02,
         }
         bins.append({"from": i / 10, "to": (i + 1) / 10} | own | after)
-    return {"ece": 8.0 + float(random.random()), "ece_calibrated": 1.5, "temperature": 1.7, "bins": bins}
+    scores = {"ece": 8.0 + float(random.random()), "ece_calibrated": 1.5, "temperature": 1.7}
+    scores |= {"ece_low": 6.5, "ece_high": 9.5, "ece_calibrated_low": 0.25, "ece_calibrated_high": 2.75}
+    scores |= {"answer_brier": 0.125, "answer_brier_calibrated": 0.0625}
+    return scores | {"answer_log_loss": 0.5, "answer_log_loss_calibrated": 0.375, "bins": bins}
 
 
 def _training(name: str, seeds: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 
 from distill.analysis import example_table
 from distill.tasks import glue, squad
+from pipeline.commands import compare
 from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
@@ -251,6 +252,50 @@ def test_training_cost_has_the_teachers_part_of_what_needs_it(questions):
     both = (seconds("distill-kd-1") + seconds("distill-kd-2")) / 2
     assert found["kd"]["seconds"] == pytest.approx(both, abs=1e-3) and found["kd"]["runs"] == 2
     assert found["student"]["updates"] == 8
+
+
+def test_the_confidence_in_answers_has_scores_with_intervals(sentences):
+    for name, row in content(sentences, "metrics/analysis.json")["calibration"].items():
+        labels = [label for label in LABELS if label.split("-")[0] == name]
+        sure, right = (
+            np.array([column(sentences, label, key) for label in labels]) for key in ("confidence", "correct")
+        )
+        assert row["answer_brier"] == pytest.approx(((sure - right) ** 2).mean())
+        for score in ("ece", "ece_calibrated", "answer_brier", "answer_log_loss", "answer_log_loss_calibrated"):
+            assert 0 <= row[f"{score}_low"] <= row[f"{score}_high"]
+
+
+def test_any_pair_can_be_compared_afterwards(questions, monkeypatch, capsys):
+    monkeypatch.chdir(questions)
+    assert compare.main(["kd", "ft"]) == 0
+    kd = content(questions, "metrics/summary.json")["kd"]
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| kd − ft"))
+    assert f"{kd['f1_vs_ft']:+.2f}".replace("-", "−") in line and f" {kd['f1_vs_ft_p']:.3f} " in line
+    assert compare.main([]) == 0 and "| kd − ft |" in capsys.readouterr().out
+
+
+def test_another_baseline_further_seeds_of_it_and_fresh_seeds(questions, stages, tmp_path):
+    """kd as the baseline with seed 2 for itself alone; seed 2 of ft and kd stands for fresh seeds in a second run."""
+    repo = shutil.copytree(questions, tmp_path / "repo")
+    changes = METHODS | COMPARE | {"compare.baseline": "kd", "seeds": [1], "compare.baseline_seeds": [2]}
+    (repo / "params.yaml").write_text(micro.params(changes))
+    stages.run(repo, "summarize")
+    summary = content(repo, "metrics/summary.json")
+    assert summary["kd"]["seeds"] == [1, 2] and summary["ft"]["seeds"] == [1] and "verdict" not in summary["kd"]
+    assert summary["ft"]["f1_vs_kd"] == pytest.approx(summary["ft"]["f1"] - summary["kd"]["f1"])
+    assert content(repo, "metrics/confirm.json") == {}
+    fresh = {"seeds": [1], "compare.also": ["kd"], "confirm.methods": ["kd", "ft"], "confirm.seeds": [2]}
+    (repo / "params.yaml").write_text(micro.params(METHODS | COMPARE | fresh))
+    stages.run(repo, "summarize")
+    confirm, runs = content(repo, "metrics/confirm.json"), content(questions, "metrics/runs/kd-2.json")
+    assert (
+        confirm["kd"]["f1"] == runs["f1"] and confirm["kd"]["seeds"] == [2] and list(confirm) == ["teacher", "kd", "ft"]
+    )
+    assert confirm["kd"]["verdict"] == "one seed"
+    summary = content(repo, "metrics/summary.json")
+    assert summary["ft"]["verdict_vs_kd"] == "one seed" and "verdict" not in summary["ft"]
+    assert summary["ft"]["f1_vs_kd"] == pytest.approx(-summary["kd"]["f1_vs_ft"])
+    assert "On fresh seeds: 2" in (repo / "metrics/report.md").read_text()
 
 
 def test_one_seed_says_so(questions, stages, tmp_path):

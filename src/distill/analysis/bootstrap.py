@@ -1,7 +1,8 @@
 """Scores on resampled examples, for many runs and many resamples at once, and exactly: no score is approximated.
 
-A resample is given by how often it holds each example. Counts are float64, (n, R): examples × resamples. A score maps
-counts to (runs, R); a column of ones is the whole split. Means, Pearson's correlation, F1 and Matthews
+A resample is given by how often it holds each example. Counts are float64, (n, R): examples × resamples; where examples
+are drawn by groups, a resample has as many groups as the split, and more or fewer examples. A score maps counts to
+(runs, R); a column of ones is the whole split. Means, Pearson's correlation, F1 and Matthews
 correlation follow from sums over the resample, which are matrix products; Spearman's needs ranks within each resample.
 """
 
@@ -92,7 +93,7 @@ class Mean:
 
     def __call__(self, counts: np.ndarray) -> np.ndarray:
         """(n, R) → (runs, R)."""
-        return self._values @ counts / self.examples
+        return self._values @ counts / counts.sum(0)
 
 
 class Pearson:
@@ -112,7 +113,7 @@ class Pearson:
 
     def __call__(self, counts: np.ndarray) -> np.ndarray:
         """(n, R) → (runs, R)."""
-        gold, predicted, n = self._gold, self._predicted, self.examples
+        gold, predicted, n = self._gold, self._predicted, counts.sum(0)
         mean_gold, mean = gold @ counts / n, predicted @ counts / n
         covariance = (predicted * gold) @ counts / n - mean * mean_gold
         variance_gold = gold**2 @ counts / n - mean_gold**2
@@ -136,7 +137,7 @@ class Spearman:
 
     def __call__(self, counts: np.ndarray) -> np.ndarray:
         """(n, R) → (runs, R)."""
-        n = self.examples
+        n = counts.sum(0)
         centre = n * ((n + 1) / 2) ** 2  # n · (mean rank)²
         gold, squares_gold = self._gold(counts)
         weighted = counts * gold
@@ -215,7 +216,7 @@ class Mcc(_Confusion):
     def __call__(self, counts: np.ndarray) -> np.ndarray:
         """(n, R) → (runs, R)."""
         right, predicted, gold = self._counts(counts)
-        n = self.examples
+        n = counts.sum(0)
         covariance = n * right.sum(1) - (predicted * gold).sum(1)
         spread = (n**2 - (predicted**2).sum(1)) * (n**2 - (gold**2).sum(0))
         return _ratio(100 * covariance, np.sqrt(spread))

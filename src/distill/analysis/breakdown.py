@@ -132,11 +132,13 @@ def agreement(
     return {name: fmean(map(share, seeds.values())) for name, seeds in answers.items() if name != "teacher"}
 
 
-def best_method(table: Mapping[str, Mapping[str, Any]], methods: Sequence[str], metric: str) -> str | None:
-    """The method other than ft with the highest score on the selection split, from which no reported score comes.
+def best_method(
+    table: Mapping[str, Mapping[str, Any]], methods: Sequence[str], metric: str, baseline: str
+) -> str | None:
+    """The method, not the baseline, with the highest score on the selection split, from which no reported score comes.
 
     Args:
         table: the summary, means over seeds. methods: methods of the run. metric: the main score.
     """
-    rivals = [name for name in methods if name != "ft" and f"selection_{metric}" in table[name]]
+    rivals = [name for name in methods if name != baseline and f"selection_{metric}" in table[name]]
     return max(rivals, key=lambda name: table[name][f"selection_{metric}"], default=None)

@@ -1,4 +1,4 @@
-"""The best student among the methods with the verdict "better" than fine-tuning alone."""
+"""The best student among the methods with the verdict "better" than the baseline."""
 
 from __future__ import annotations
 
@@ -17,18 +17,22 @@ class Winner(NamedTuple):
 
 
 def winner(
-    table: Mapping[str, Mapping[str, Any]], runs: Mapping[str, Mapping[int | None, Mapping[str, float]]], metric: str
+    table: Mapping[str, Mapping[str, Any]],
+    runs: Mapping[str, Mapping[int | None, Mapping[str, float]]],
+    metric: str,
+    baseline: str,
 ) -> Winner | None:
-    """Of the methods that are better than ft, the one with the best mean selection score, and its best seed there.
+    """Of the methods better than the baseline, the one with the best mean selection score, and its best seed there.
 
     Args:
         table: metrics/summary.json: model → scores and `verdict`.
         runs: model → seed → scores.
         metric: main score of the task.
+        baseline: name of the method that they are compared with.
     """
     name = f"selection_{metric}"
     better = [model for model, row in table.items() if row.get("verdict") == significance.BETTER]
-    method = breakdown.best_method(table, better, metric)
+    method = breakdown.best_method(table, better, metric, baseline)
     if method is None:
         return None
     seeds = {seed: scores[name] for seed, scores in runs[method].items()}

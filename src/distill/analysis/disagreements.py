@@ -1,4 +1,4 @@
-"""The examples on which teacher, ft and the best method disagree: how many there are, and which to show."""
+"""The examples on which teacher, baseline and the best method disagree: how many there are, and which to show."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import pandas as pd
 MOST = 60
 
 
-def find(tables: Mapping[str, pd.DataFrame], best: str | None) -> tuple[list[dict[str, Any]], list[int]]:
+def find(tables: Mapping[str, pd.DataFrame], best: str | None, baseline: str) -> tuple[list[dict[str, Any]], list[int]]:
     """Counts, and the rows to show, the most informative first.
 
-    Kinds, in this order: ft wrong and the best method right; the reverse; the teacher alone right; any other where some
-    are right and some wrong. Each kind gets an equal part of `MOST`, and the first kinds get the rest; within a kind
-    the rows are spread evenly over the data.
+    Kinds, in this order: the baseline wrong and the best method right; the reverse; the teacher alone right; any other
+    where some are right and some wrong. Each kind gets an equal part of `MOST`, and the first kinds get the rest; the
+    rows of a kind are spread evenly over the data.
 
     Where answers are numbers, neither right nor wrong, there are no counts, and the rows are those whose error changes
-    most from ft to the best method (of the last two models), for the better and for the worse.
+    most from the baseline to the best method (of the last two models), for the better and for the worse.
 
     Args:
         tables: model → table, one seed each; teacher first.
-        best: the name of the best method; None without one.
+        best: the name of the best method; None without one. baseline: name of the method that it is compared with.
 
     Returns:
         ([{"right": the models that are right, "examples": n}, …] with every combination that occurs; row numbers)
@@ -41,14 +41,14 @@ def find(tables: Mapping[str, pd.DataFrame], best: str | None) -> tuple[list[dic
     kinds: dict[int, list[int]] = {}
     for number, row in enumerate(patterns):
         if row.any() and not row.all():
-            kind = _kind({name: bool(yes) for name, yes in zip(names, row, strict=True)}, best)
+            kind = _kind({name: bool(yes) for name, yes in zip(names, row, strict=True)}, best, baseline)
             kinds.setdefault(kind, []).append(number)
     groups = [np.flatnonzero(np.isin(pattern.ravel(), kinds[kind])) for kind in sorted(kinds)]
     return counts, _picked(groups)
 
 
-def _kind(right: dict[str, bool], best: str | None) -> int:
-    if best is not None and "ft" in right and right["ft"] != right[best]:
+def _kind(right: dict[str, bool], best: str | None, baseline: str) -> int:
+    if best is not None and baseline in right and right[baseline] != right[best]:
         return 0 if right[best] else 1
     return 2 if [name for name, yes in right.items() if yes] == ["teacher"] else 3
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 
@@ -56,6 +57,40 @@ class Difference:
     noise: Noise | None = None
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """All methods of a table against one of them; each by method, without the baseline.
+
+    Attributes:
+        baseline: its name.
+        differences, verdicts, detectable: results of the functions of these names.
+        gaps: intervals of the percent of the gap to the teacher that is closed; None where the gap may be 0.
+    """
+
+    baseline: str
+    differences: Mapping[str, Difference]
+    verdicts: Mapping[str, str]
+    detectable: Mapping[str, float | None]
+    gaps: Mapping[str, tuple[float, float] | None]
+
+
+def compare(scored: Scored, methods: Sequence[str], baseline: str, teacher: str | None = None) -> Comparison:
+    """Compare methods with a baseline.
+
+    Args:
+        methods: names of methods; the baseline among them does not count. The seeds that each shares with the baseline
+            are the same for all, and no others of theirs count.
+        baseline: method with these seeds and perhaps further ones, which do.
+        teacher: name of the model that the gap reaches to, run once; None: there are no gaps.
+    """
+    rivals = [name for name in methods if name != baseline]
+    noise = scored.noise(rivals, baseline)
+    found = {name: scored.difference(name, baseline, noise) for name in rivals}
+    confidence = scored.settings.confidence
+    gaps = {} if teacher is None else {name: scored.gap(name, baseline, teacher, noise) for name in rivals}
+    return Comparison(baseline, found, verdicts(found, confidence), detectable(found, confidence), gaps)
+
+
 def differences(
     score: Score,
     runs: Sequence[tuple[str, int]],
@@ -74,32 +109,52 @@ def differences(
         method → difference, without the baseline itself.
     """
     scored = Scored(score, runs, settings, groups)
-    methods = [name for name in scored.seeds if name != baseline]
-    noise = scored.noise(methods, baseline)
-    return {method: scored.difference(method, baseline, noise) for method in methods}
+    return dict(compare(scored, list(scored.seeds), baseline).differences)
+
+
+def pairs(scored: Scored, methods: Sequence[str]) -> dict[tuple[str, str], Difference]:
+    """Every method against every other, all with the same seeds: (method, other) → difference.
+
+    Of a pair, each may be the baseline of a table of all others. The larger of the seeds' variances of both tables
+    counts, so that neither's restlessness is lost among methods that are calmer.
+    """
+    rivals = {name: [other for other in methods if other != name] for name in methods}
+    noises = {name: scored.noise(rivals[name], name) for name in methods}
+    found = {}
+    for other, method in combinations(methods, 2):
+        both = [noise for noise in (noises[method], noises[other]) if noise is not None]
+        noise = max(both, key=lambda noise: float(noise.variance), default=None)
+        found[method, other] = scored.difference(method, other, noise)
+    return found
 
 
 class Scored:
     """The scores of runs on the whole split and on resamples of it, from which differences are taken.
 
+    Args:
+        score: score of the runs, in their order.
+        runs: model and seed of each; None: the seed of a model that is trained once.
+        groups: group of each example, (n,); None: every example stands for itself.
+
     Attributes:
-        seeds: method → its seeds, in the order of the runs.
+        settings: section `compare`.
+        seeds: model → its seeds, in the order of the runs.
     """
 
     def __init__(
-        self, score: Score, runs: Sequence[tuple[str, int]], settings: Compare, groups: np.ndarray | None = None
+        self, score: Score, runs: Sequence[tuple[str, int | None]], settings: Compare, groups: np.ndarray | None = None
     ):
-        self._settings, self._row = settings, {run: row for row, run in enumerate(runs)}
+        self.settings, self._row = settings, {run: row for row, run in enumerate(runs)}
         self._whole = score(np.ones((score.examples, 1)))[:, 0]
         parts = [score(counts) for counts in draws(score.examples, settings.resamples, settings.seed, groups)]
         self._resampled = np.concatenate(parts, axis=1)
-        self.seeds: dict[str, list[int]] = {}
+        self.seeds: dict[str, list[int | None]] = {}
         for name, seed in runs:
             self.seeds.setdefault(name, []).append(seed)
 
     def noise(self, methods: Sequence[str], baseline: str) -> SeedNoise | None:
         """The seeds' part of the differences between `methods` and `baseline`, from all of them; None with one seed."""
-        seeds = self.seeds[methods[0]] if methods else []
+        seeds = self._common(methods[0], baseline) if methods else []
         if len(seeds) < 2:
             return None
         rows = np.array([self._rows(name, seeds) for name in methods])
@@ -107,20 +162,67 @@ class Scored:
 
     def difference(self, method: str, baseline: str, noise: SeedNoise | None) -> Difference:
         """One method against another; `noise` is the seeds' part, from the method of that name."""
-        rows = self._rows(method, self.seeds[method])
-        base_rows = self._baseline_rows(baseline, self.seeds[method])
+        value, spread, parts = self._spread(method, baseline, noise)
+        tail = (1 - self.settings.confidence) / 2
+        low, high = np.quantile(spread, [tail, 1 - tail])
+        # One is added for the sample itself, so that p is never 0 (Davison and Hinkley 1997, section 4.2.3).
+        smaller = min((spread <= 0).sum(), (spread >= 0).sum())
+        p = min(1.0, 2 * (1 + int(smaller)) / (1 + len(spread)))
+        return Difference(value, float(low), float(high), None if parts is None else p, parts)
+
+    def gap(self, method: str, baseline: str, teacher: str, noise: SeedNoise | None) -> tuple[float, float] | None:
+        """The interval of 100 (method − baseline) / (teacher − baseline); None where that of the gap has 0 in it.
+
+        Both differences are drawn together: on the same resamples, and with the baseline's seeds in both. The teacher
+        is one model, so the gap's seeds are the baseline's alone; the method's seeds are taken as independent of them.
+        With one seed the interval is over examples only.
+        """
+        _, above, parts = self._spread(method, baseline, noise)
+        rows, base_rows = [self._row[teacher, None]], self._baseline_rows(baseline, self._common(method, baseline))
+        gap, resampled = self._values(rows, base_rows)
+        below = resampled
+        if parts is not None:
+            count = len(base_rows)
+            error = float(self._whole[base_rows].std(ddof=1) / np.sqrt(count))
+            together = min(1.0, error / parts.seeds) if parts.seeds > 0 else 0.0
+            # The first draw is the one of the difference itself.
+            first, second = self._student(noise.freedom), self._student(count - 1, order=2)
+            drawn = together * first + np.sqrt(1 - together**2) * second
+            below = gap + self._kept(rows, base_rows, resampled) * (resampled - gap) + error * drawn
+        tail = (1 - self.settings.confidence) / 2
+        if np.quantile(below, tail) <= 0:
+            return None
+        low, high = np.quantile(100 * above / below, [tail, 1 - tail])
+        return float(low), float(high)
+
+    def _spread(self, method: str, baseline: str, noise: SeedNoise | None) -> tuple[float, np.ndarray, Noise | None]:
+        """A difference, draws of it (R,), and what they are made of."""
+        seeds = self._common(method, baseline)
+        rows, base_rows = self._rows(method, seeds), self._baseline_rows(baseline, seeds)
+        value, resampled = self._values(rows, base_rows)
+        if noise is None:
+            return value, resampled, None
+        error = float(np.sqrt(noise.variance))
+        deviations = self._kept(rows, base_rows, resampled) * (resampled - value)
+        parts = Noise(self._shared(rows, base_rows) if resampled.any() else 0.0, error, float(noise.planned))
+        return value, value + deviations + error * self._student(noise.freedom), parts
+
+    def _values(self, rows: list[int], base_rows: list[int]) -> tuple[float, np.ndarray]:
+        """The difference of means on the whole split, and on the resamples (R,)."""
         # Sums of the same numbers may differ in their last digits: runs that are the same differ by 0.
         value, resampled = (
             (scores[rows].mean(0) - scores[base_rows].mean(0)).round(9) for scores in (self._whole, self._resampled)
         )
-        if noise is None:
-            return _summed(float(value), resampled, None, self._settings)
-        shared = self._shared(rows, base_rows) if resampled.any() else 0.0
+        return float(value), resampled
+
+    def _kept(self, rows: list[int], base_rows: list[int], resampled: np.ndarray) -> float:
+        """The part of the resamples' deviation that all seeds share: 0 to 1."""
         total = resampled.std(ddof=1)
-        deviations = (resampled - value) * (shared / total if total > 0 else 0.0)
-        error = float(np.sqrt(noise.variance))
-        parts = Noise(shared, error, float(noise.planned))
-        return _summed(float(value), value + deviations + error * self._student(noise), parts, self._settings)
+        return self._shared(rows, base_rows) / total if total > 0 else 0.0
+
+    def _common(self, method: str, baseline: str) -> list[int | None]:
+        """The seeds that both have: further seeds count for a baseline alone."""
+        return [seed for seed in self.seeds[method] if seed in self.seeds[baseline]]
 
     def _rows(self, method: str, seeds: Sequence[int]) -> list[int]:
         return [self._row[method, seed] for seed in seeds]
@@ -144,27 +246,19 @@ class Scored:
         across = _between_seeds(self._covariance[np.ix_(rows, base_rows)])
         return float(np.sqrt(max(0.0, within + base - 2 * across)))
 
-    def _student(self, noise: SeedNoise) -> np.ndarray:
+    def _student(self, freedom: np.ndarray | float, order: int = 1) -> np.ndarray:
         """Draws of Student's t, (R,): its quantiles in random order, which is t without sampling error."""
         from scipy import stats
 
         count = self._resampled.shape[1]
-        quantiles = stats.t.ppf((np.arange(count) + 0.5) / count, noise.freedom)
-        return quantiles[np.random.default_rng([self._settings.seed, 1]).permutation(count)]
-
-
-def _summed(value: float, spread: np.ndarray, noise: Noise | None, settings: Compare) -> Difference:
-    """Interval and p from draws of the difference, (R,)."""
-    tail = (1 - settings.confidence) / 2
-    low, high = np.quantile(spread, [tail, 1 - tail])
-    # One is added for the sample itself, so that p is never 0 (Davison and Hinkley 1997, section 4.2.3).
-    smaller = min((spread <= 0).sum(), (spread >= 0).sum())
-    p = min(1.0, 2 * (1 + int(smaller)) / (1 + len(spread)))
-    return Difference(value, float(low), float(high), None if noise is None else p, noise)
+        quantiles = stats.t.ppf((np.arange(count) + 0.5) / count, freedom)
+        return quantiles[np.random.default_rng([self.settings.seed, order]).permutation(count)]
 
 
 def _between_seeds(covariance: np.ndarray) -> float:
-    """Mean of the entries (S, K) whose seeds differ: all but the main diagonal."""
+    """Mean of the entries (S, K) whose seeds differ: all but the main diagonal. A model without seeds has one row."""
+    if len(covariance) == 1:
+        return float(covariance.mean())
     same = np.trace(covariance)
     return float((covariance.sum() - same) / (covariance.size - min(covariance.shape)))
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distill.analysis.significance import Difference, gap_closed
+from distill.analysis.significance import Comparison, gap_closed
 from distill.runtime import csv_files
 
 
@@ -36,24 +35,37 @@ def summarize(runs: dict[str, dict[int | None, dict[str, float]]]) -> dict[str, 
 
 
 def add_comparison(
-    table: dict[str, dict[str, Any]], differences: Mapping[str, Difference], verdicts: Mapping[str, str], metric: str
+    table: dict[str, dict[str, Any]], comparison: Comparison, metric: str, further: bool = False
 ) -> None:
     """Put the results of `distill.analysis.significance` into each method's row.
 
     Args:
-        table: result of `summarize`, with the teacher and ft.
-        differences: method → its difference to ft. verdicts: method → verdict.
+        table: result of `summarize`, with the teacher and the baseline.
+        comparison: all methods against one.
         metric: the score that was compared, main_metric of the task.
+        further: whether this is a table beside the one against `compare.baseline`: its verdict has the name of its
+            baseline, and it has no share of the gap.
     """
-    teacher, baseline = table["teacher"][metric], table["ft"][metric]
-    for name, item in differences.items():
-        table[name] |= {
-            f"{metric}_vs_ft": item.value,
-            f"{metric}_vs_ft_low": item.low,
-            f"{metric}_vs_ft_high": item.high,
-            f"{metric}_vs_ft_p": item.p,
-            "gap_closed": gap_closed(table[name][metric], baseline, teacher),
-            "verdict": verdicts[name],
+    base = comparison.baseline
+    for name, item in comparison.differences.items():
+        row = table[name]
+        row |= {
+            f"{metric}_vs_{base}": item.value,
+            f"{metric}_vs_{base}_low": item.low,
+            f"{metric}_vs_{base}_high": item.high,
+            f"{metric}_vs_{base}_p": item.p,
+            f"{metric}_vs_{base}_detectable": comparison.detectable[name],
+        }
+        if further:
+            row[f"verdict_vs_{base}"] = comparison.verdicts[name]
+            continue
+        closed = gap_closed(row[metric], table[base][metric], table["teacher"][metric])
+        low, high = (comparison.gaps.get(name) if closed is not None else None) or (None, None)
+        row |= {
+            "gap_closed": closed,
+            "gap_closed_low": low,
+            "gap_closed_high": high,
+            "verdict": comparison.verdicts[name],
         }
 
 

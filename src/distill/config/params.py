@@ -74,6 +74,11 @@ class Params(Section):
     sections: dict[str, Any]
     variants: dict[str, Variant]
 
+    def seeds_of(self, name: str) -> list[int]:
+        """The seeds of a name in `methods`: the baseline may have further ones after those of all."""
+        further = self.compare.baseline_seeds if name == self.compare.baseline else []
+        return [*self.seeds, *further]
+
     def method_of(self, name: str) -> str:
         """The method of a name in `methods`: that of a variant, or the name itself."""
         return self.variants[name].method if name in self.variants else name

@@ -8,17 +8,18 @@ from typing import Any
 from matplotlib.ticker import MaxNLocator
 
 from distill.report import formatting
-from distill.report.results import BASELINE, Results, axis, heading, title
+from distill.report.results import Results, axis, heading, title
 from distill.report.svg import BLUE, GRID, INK, MUTED, ORANGE, PAPER, PURPLE, Picture, apart, draw
 
 # Colour and mark show the same, for readers who cannot tell one of them.
 VERDICTS = {"better": (BLUE, "^"), "worse": (ORANGE, "v"), "cannot tell": (MUTED, "o"), "one seed": (MUTED, "o")}
-REFERENCES = {"teacher": (INK, "s"), "student": (MUTED, "D"), BASELINE: (PURPLE, "D")}
+REFERENCES = {"teacher": (INK, "s"), "student": (MUTED, "D")}
+BASELINE = (PURPLE, "D")
 ROW = 21  # height of a line of text in a list of models
 
 
 def differences(results: Results) -> Picture | None:
-    """Each method's difference to ft with its interval; the best on top."""
+    """Each method's difference to the baseline with its interval; the best on top."""
     rows = [name for name in results.rivals if results.versus(name) is not None]
     if not rows:
         return None
@@ -37,7 +38,7 @@ def differences(results: Results) -> Picture | None:
         axes.set(yticks=range(len(rows)), yticklabels=rows, ylim=(-0.7, len(rows) - 0.3))
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y", visible=False)
-        axes.set(xlabel=f"{metric} minus ft's (points)", ylabel="Method")
+        axes.set(xlabel=f"{metric} minus {results.baseline}'s (points)", ylabel="Method")
 
     listing = "; ".join(
         f"{name} {formatting.number(results.versus(name), signed=True)}"
@@ -45,8 +46,8 @@ def differences(results: Results) -> Picture | None:
         for name in reversed(rows)
     )
     scope = "examples only, one seed" if len(results.seeds) == 1 else "examples and seeds"
-    text = f"Difference to ft in {metric} with {level} intervals over {scope}: {listing}"
-    above = f"Difference to ft, with {level} intervals over {scope}"
+    text = f"Difference to {results.baseline} in {metric} with {level} intervals over {scope}: {listing}"
+    above = f"Difference to {results.baseline}, with {level} intervals over {scope}"
     return draw("differences", above, text, 64 + ROW * len(rows), paint)
 
 
@@ -154,16 +155,18 @@ def _against_cost(
 def slices(results: Results, models: Sequence[str]) -> list[Picture]:
     """One picture per slice: the score of a few models in each group."""
     parts = [part for part in results.analysis.get("slices", []) if part["groups"]]
-    return [_slice(part, models) for part in parts if any(name in part["groups"][0]["scores"] for name in models)]
+    return [
+        _slice(part, models, results) for part in parts if any(name in part["groups"][0]["scores"] for name in models)
+    ]
 
 
-def _slice(part: Mapping[str, Any], models: Sequence[str]) -> Picture:
+def _slice(part: Mapping[str, Any], models: Sequence[str], results: Results) -> Picture:
     groups, metric = part["groups"], title(part["metric"])
     rows = range(0, -len(groups), -1)
 
     def paint(axes: Any) -> None:
         for name in models:
-            colour, mark = REFERENCES.get(name, (BLUE, "o"))
+            colour, mark = _reference(results, name) or (BLUE, "o")
             points = [(group["scores"].get(name), y) for group, y in zip(groups, rows, strict=True)]
             known = [(score, y) for score, y in points if score is not None]
             if known:
@@ -215,7 +218,11 @@ def _beats(rival: tuple[float, float], point: tuple[float, float]) -> bool:
 
 
 def _look(results: Results, name: str) -> tuple[str, str]:
-    return REFERENCES.get(name) or VERDICTS.get(results.verdict(name)) or (MUTED, "o")
+    return _reference(results, name) or VERDICTS.get(results.verdict(name)) or (MUTED, "o")
+
+
+def _reference(results: Results, name: str) -> tuple[str, str] | None:
+    return BASELINE if name == results.baseline else REFERENCES.get(name)
 
 
 def _legend(axes: Any, columns: int) -> None:

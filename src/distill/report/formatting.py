@@ -20,9 +20,11 @@ def spread(mean: float | None, std: float | None) -> str:
     return number(mean) + ("" if mean is None or std is None else f" ± {number(std)}")
 
 
-def interval(low: float | None, high: float | None) -> str:
+def interval(low: float | None, high: float | None, digits: int = 2, signed: bool = True) -> str:
     """[−0.31, +1.22]"""
-    return NONE if low is None or high is None else f"[{number(low, signed=True)}, {number(high, signed=True)}]"
+    if low is None or high is None:
+        return NONE
+    return f"[{number(low, digits, signed)}, {number(high, digits, signed)}]"
 
 
 def probability(value: float | None) -> str:

@@ -5,8 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distill.report import changed, charts, controls, curves, formatting, overlap, tables, templates
-from distill.report.results import BASELINE, Results, title
+from distill.analysis.power import POWER
+from distill.report import (
+    calibration,
+    changed,
+    charts,
+    comparisons,
+    controls,
+    curves,
+    formatting,
+    overlap,
+    tables,
+    templates,
+)
+from distill.report.results import Results, title
 from distill.report.verdict import sentences
 
 FOLDER = Path(__file__).parent
@@ -33,11 +45,13 @@ def html(results: Results) -> str:
         oracle=tables.oracle(results),
         overlap=overlap.table(results),
         controls=controls.table(results),
+        against=comparisons.against(results),
+        confirmed=comparisons.confirmed(results),
         cost=tables.cost(results),
         training=tables.training(results),
         exports=tables.exports(results),
         slices=tables.slices(results),
-        calibration=tables.calibration(results),
+        calibration=calibration.table(results),
         agreement=tables.agreement(results),
         counts=tables.disagreements(results),
         changed=changed.groups(results),
@@ -61,6 +75,7 @@ def markdown(results: Results) -> str:
         results=results,
         sentences=sentences(results),
         comparison=tables.comparison(results),
+        further=[*comparisons.against(results), *filter(None, [comparisons.confirmed(results)])],
         cost=tables.cost(results),
         notes=notes(results),
         commit=results.about.get("commit"),
@@ -75,23 +90,33 @@ def notes(results: Results) -> list[str]:
         source = "a paired bootstrap over examples" + (f" ({draws:,} draws)" if draws else "")
         source += ", one seed" if len(results.seeds) == 1 else " and the spread over seeds"
         lines.append(
-            "Differences are to ft, which has the same start, updates and data. Intervals:"
+            f"Differences are to {results.baseline}, which has the same start, updates and data. Intervals:"
             f" {results.confidence * 100:g}%, from {source}. They and p hold for each method by itself; verdicts are"
             " corrected for the number of methods (Holm)."
         )
+    if any(results.versus(name, "detectable") is not None for name in results.rivals):
+        lines.append(
+            f"Smallest difference: a true difference of this size gets a verdict in {POWER:.0%} of such comparisons,"
+            " one that is smaller less often. `cannot tell` does not say that there is none."
+        )
     if any(row.get("gap_closed") is not None for row in results.summary.values()):
-        lines.append("Gap closed: share of the difference between teacher and ft.")
+        lines.append(
+            f"Gap closed: share of the difference between teacher and {results.baseline}, with its interval; none where"
+            " that difference may be 0."
+        )
     if results.chosen:
         lines.append(
             f"{results.chosen} stands in the foreground because it has the highest {title(results.metric)} on the"
             " selection split; nothing is chosen on the validation split."
         )
+    if seen := comparisons.looks(results):
+        lines.append(seen)
     return lines
 
 
 def _featured(results: Results) -> list[str]:
     """The models that pictures of slices and calibration show."""
-    wanted = ("teacher", BASELINE if BASELINE in results.summary else "student", results.chosen)
+    wanted = ("teacher", results.baseline if results.baseline in results.summary else "student", results.chosen)
     return [name for name in wanted if name in results.summary]
 
 

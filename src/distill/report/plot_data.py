@@ -19,7 +19,7 @@ COLUMNS = {
 def tables(results: Results) -> dict[str, pd.DataFrame]:
     """Name → table, with the columns of `COLUMNS`; without rows where there is nothing to show.
 
-    scores: a row per model; low and high bound the difference to ft. cost: a row per model that has a cost.
+    scores: a row per model; low and high bound the difference to the baseline. cost: a row per model that has a cost.
     slices: a row per group and model; `place` is "slice: group". reliability: a row per bin, before and after
     temperature scaling. filters: a row per filter.
     """

@@ -25,7 +25,6 @@ TITLES = {
 }
 #: Trained once, before any method.
 FINE_TUNED = ("teacher", "student")
-BASELINE = "ft"
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,11 @@ class Results:
         metric: the score by which methods are compared.
         shown: the scores of the comparison, in order; those that a row lacks are left out.
         extra: the scores of the metrics in evaluate.extra, in order, in units of their own.
+        baseline: name of the method that all others are compared with.
         confidence: level of the intervals, in (0, 1).
-        summary: metrics/summary.json. analysis: metrics/analysis.json. training: metrics/training.json.
+        summary: metrics/summary.json. confirm: metrics/confirm.json, its rows on fresh seeds; {} where there are none.
+        also: names of the methods with further tables of all against them.
+        analysis: metrics/analysis.json. training: metrics/training.json.
         cost: metrics/cost.json; empty where it was not measured.
         disagreements: data/disagreements.json, with the texts.
         samples: method → data/samples/<method>-<seed>.json of its first seed, where its texts change.
@@ -46,6 +48,7 @@ class Results:
         filters: teacher, student → metrics/filters/<role>.json: {"layer_2": {score: value}}.
         sweeps: parameter → metrics/sweeps/<parameter>.csv.
         exports: label → metrics/export/<label>.json.
+        looks: earlier looks at results on this data, as pipeline.summary.looks tells them; None: unknown.
         settings: every parameter by its dotted name.
         commands: model → the command that reproduces its row.
         about: origin of the run, by name: commit, experiment, data, versions, machine.
@@ -53,11 +56,14 @@ class Results:
 
     metric: str
     shown: tuple[str, ...]
+    baseline: str
     confidence: float
     summary: Mapping[str, Mapping[str, Any]]
     analysis: Mapping[str, Any]
     training: Mapping[str, Mapping[str, Any]]
     extra: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    confirm: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     cost: Mapping[str, Any] = field(default_factory=dict)
     disagreements: Mapping[str, Any] = field(default_factory=dict)
     samples: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
@@ -66,41 +72,53 @@ class Results:
     filters: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     sweeps: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     exports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    looks: Mapping[str, Any] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)
     about: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def methods(self) -> list[str]:
-        """The methods of the run, ft included where it was run."""
+        """The methods of the run, the baseline included where it was run."""
         return [name for name in self.summary if name not in FINE_TUNED]
 
     @property
     def rivals(self) -> list[str]:
-        """The methods that are compared with ft."""
-        return [name for name in self.methods if name != BASELINE]
+        """The methods that are compared with the baseline."""
+        return [name for name in self.methods if name != self.baseline]
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds of the methods."""
-        return list(self.summary[self.methods[0]]["seeds"]) if self.methods else []
+        """The seeds of the methods; the baseline may have further ones."""
+        names = self.rivals or self.methods
+        return list(self.summary[names[0]]["seeds"]) if names else []
 
     @property
     def chosen(self) -> str | None:
         """The rival with the highest score on the selection split: nothing is chosen on the reported split."""
-        return best_method(self.summary, self.methods, self.metric)
+        return best_method(self.summary, self.methods, self.metric, self.baseline)
 
     def score(self, model: str, metric: str | None = None) -> float | None:
         """A model's mean over seeds; None where it has no such score."""
         return self.summary.get(model, {}).get(metric or self.metric)
 
-    def versus(self, method: str, what: str = "") -> Any:
-        """The difference to ft, or its "low", "high" or "p"; None where there is none."""
-        return self.summary[method].get(f"{self.metric}_vs_{BASELINE}" + (f"_{what}" if what else ""))
+    def versus(self, method: str, what: str = "", other: str | None = None) -> Any:
+        """The difference to the baseline, or its "low", "high", "p" or "detectable"; None where there is none.
 
-    def verdict(self, method: str) -> str | None:
-        """better, worse, cannot tell, one seed; None for ft, or where ft is not in the run."""
-        return self.summary[method].get("verdict")
+        Args:
+            other: another method of `also` instead of the baseline.
+        """
+        return self.summary[method].get(f"{self.metric}_vs_{other or self.baseline}" + (f"_{what}" if what else ""))
+
+    def verdict(self, method: str, other: str | None = None) -> str | None:
+        """better, worse, cannot tell, one seed; None for the baseline itself, or where it is not in the run."""
+        return self.summary[method].get("verdict" if other is None else f"verdict_vs_{other}")
+
+    def closed(self, method: str) -> float | None:
+        """Percent of the gap between baseline and teacher that a method closes; None where the gap may be 0."""
+        row = self.summary[method]
+        # Summaries of before there was an interval have the value alone.
+        return row.get("gap_closed") if row.get("gap_closed_low", 0) is not None else None
 
 
 def title(score: str) -> str:

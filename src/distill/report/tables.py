@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from distill.analysis.power import POWER
 from distill.report import formatting
-from distill.report.results import BASELINE, FINE_TUNED, Results, heading, scale
+from distill.report.results import FINE_TUNED, Results, heading, scale
 
 
 @dataclass(frozen=True)
@@ -48,34 +49,43 @@ def _score(row: Any, score: str) -> Cell:
     return Cell(formatting.spread(row.get(score), row.get(f"{score}_std")), row.get(score))
 
 
-def _filled(name: str, caption: str, columns: list[tuple[str, str]], rows: list[list[Cell]]) -> Table:
+def filled(name: str, caption: str, columns: list[tuple[str, str]], rows: list[list[Cell]]) -> Table:
     """A table without columns that no row fills."""
     filled = [i for i in range(len(columns)) if i == 0 or any(row[i].value is not None for row in rows)]
     return Table(name, caption, [columns[i] for i in filled], [[row[i] for i in filled] for row in rows])
 
 
 def comparison(results: Results) -> Table:
-    """A row per model: the main score, its difference to ft with interval and p, share of the gap, verdict."""
+    """A row per model: the main score, its difference to the baseline with interval and p, gap closed, verdict."""
     shown = [score for score in results.shown if score != results.metric and not score.startswith("tuned_")]
     level = f"{results.confidence * 100:g}% interval"
     columns = [
         ("Model", ""),
         (heading(results.metric), scale(results.metric)),
-        ("Difference to ft", "points"),
+        (f"Difference to {results.baseline}", "points"),
         (level, ""),
         ("p", ""),
     ]
     columns += [
         ("Gap closed", "%"),
+        ("Gap closed", level),
+        ("Smallest difference", f"found in {POWER:.0%}"),
         ("Verdict", ""),
+        ("Labelled rows", f"/ {results.baseline}"),
+        ("Student passes", "per row"),
+        ("Teacher passes", "per row, running along"),
+        ("Training time", f"/ {results.baseline}"),
+        ("With upstream", f"/ {results.baseline}"),
         *((heading(score), scale(score)) for score in shown),
         *((heading(score), "evaluate.extra") for score in results.extra),
         ("Seeds", ""),
     ]
-    rows = []
+    rows, base = [], results.training.get(results.baseline, {})
     for name, row in results.summary.items():
         low, high, p = (results.versus(name, what) for what in ("low", "high", "p"))
+        spent = results.training.get(name, {})
         verdict = results.verdict(name)
+        closed = row.get("gap_closed_low"), row.get("gap_closed_high")
         rows.append(
             [
                 _name(name),
@@ -83,14 +93,19 @@ def comparison(results: Results) -> Table:
                 _number(results.versus(name), signed=True),
                 Cell(formatting.interval(low, high), low),
                 Cell(formatting.probability(p), p),
-                _number(row.get("gap_closed"), 0),
+                _number(results.closed(name), 0),
+                Cell(formatting.interval(*closed, 0), closed[0]),
+                _number(results.versus(name, "detectable")),
                 Cell(verdict or formatting.NONE, verdict, (verdict or "").replace(" ", "-")),
+                _multiple(name, spent, base, "labelled_rows"),
+                *(_number(spent.get(key), 1) for key in ("student_passes", "teacher_passes")),
+                *(_multiple(name, spent, base, key) for key in ("seconds", "total_seconds")),
                 *(_score(row, score) for score in (*shown, *results.extra)),
                 Cell(str(len(row["seeds"]) or formatting.NONE), len(row["seeds"]) or None),
             ]
         )
     spread = ", mean ± standard deviation over seeds" if len(results.seeds) > 1 else ""
-    return _filled("comparison", f"Scores on the validation split{spread}", columns, rows)
+    return filled("comparison", f"Scores on the validation split{spread}", columns, rows)
 
 
 def tuned(results: Results) -> Table | None:
@@ -111,7 +126,7 @@ def tuned(results: Results) -> Table | None:
             gain = row[score] - row[plain] if row.get(score) is not None and row.get(plain) is not None else None
             cells += [_score(row, plain), _score(row, score), _number(gain, signed=True)]
         rows.append(cells)
-    return _filled("tuned", "Null threshold 0, and tuned on the selection split", columns, rows)
+    return filled("tuned", "Null threshold 0, and tuned on the selection split", columns, rows)
 
 
 def oracle(results: Results) -> Table | None:
@@ -122,7 +137,7 @@ def oracle(results: Results) -> Table | None:
     keys = list(next(iter(by_model.values())))
     rows = [[_name(name), *(_number(row.get(key)) for key in keys)] for name, row in by_model.items()]
     columns = [("Model", ""), *((f"Best {heading(key[5:-7])} (oracle)", "mean over seeds") for key in keys)]
-    return _filled("oracle", "Oracle: threshold tuned on the reported split itself; no fair result", columns, rows)
+    return filled("oracle", "Oracle: threshold tuned on the reported split itself; no fair result", columns, rows)
 
 
 def cost(results: Results) -> Table | None:
@@ -162,19 +177,19 @@ def training(results: Results) -> Table | None:
     """What training cost, per model: means over seeds."""
     if not results.training:
         return None
-    base = results.training.get(BASELINE, {})
+    base = results.training.get(results.baseline, {})
     columns = [
         ("Model", ""),
         ("Runs", ""),
         ("Labelled rows", ""),
-        ("… / ft", ""),
+        (f"… / {results.baseline}", ""),
         ("Student passes", "per row"),
         ("Teacher passes", "per row, running along"),
         ("Time", "per run"),
-        ("… / ft", ""),
+        (f"… / {results.baseline}", ""),
         ("Upstream", "before the method's own"),
         ("Time with upstream", ""),
-        ("… / ft", ""),
+        (f"… / {results.baseline}", ""),
         ("Updates", ""),
         ("Examples/s", ""),
         ("Peak memory", "MB"),
@@ -202,11 +217,11 @@ def training(results: Results) -> Table | None:
                 _number(row.get("peak_gpu_memory_mb"), 0),
             ]
         )
-    return _filled("training", "What training cost, means over seeds", columns, rows)
+    return filled("training", "What training cost, means over seeds", columns, rows)
 
 
 def _multiple(name: str, row: Mapping[str, Any], base: Mapping[str, Any], key: str) -> Cell:
-    """A cost as a multiple of ft's; none for the models before any method."""
+    """A cost as a multiple of the baseline's; none for the models before any method."""
     share = None
     if name not in FINE_TUNED and row.get(key) is not None and base.get(key):
         share = row[key] / base[key]
@@ -233,18 +248,6 @@ def slices(results: Results) -> list[Table]:
     return tables
 
 
-def calibration(results: Results) -> Table | None:
-    """Expected calibration errors before and after temperature scaling."""
-    if not results.analysis.get("calibration"):
-        return None
-    columns = [("Model", ""), ("ECE before", "%"), ("ECE after", "%"), ("Temperature", "")]
-    rows = [
-        [_name(name), *(_number(row.get(key)) for key in ("ece", "ece_calibrated", "temperature"))]
-        for name, row in results.analysis["calibration"].items()
-    ]
-    return Table("calibration", "Expected calibration error, means over seeds", columns, rows)
-
-
 def agreement(results: Results) -> Table | None:
     """How often a model answers as the teacher does."""
     if not results.analysis.get("agreement"):
@@ -255,7 +258,7 @@ def agreement(results: Results) -> Table | None:
 
 
 def disagreements(results: Results) -> Table | None:
-    """Which of teacher, ft and the chosen method are right, and how often."""
+    """Which of teacher, baseline and the chosen method are right, and how often."""
     content = results.analysis.get("disagreements", {})
     if not content.get("counts"):
         return None
@@ -288,7 +291,7 @@ def exports(results: Results) -> Table | None:
         ("Latency at batch 1", "ms"),
         ("Throughput", "examples/s"),
     ]
-    return _filled("exports", "Exported students", columns, rows)
+    return filled("exports", "Exported students", columns, rows)
 
 
 def sweeps(results: Results) -> list[Table]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from distill.report import controls, formatting
-from distill.report.results import BASELINE, Results, title
+from distill.report import comparisons, controls, formatting
+from distill.report.results import Results, title
 
 MORE_SEEDS = "dvc exp run -S 'seeds=[1,2,3]'"
 
@@ -12,22 +12,26 @@ def sentences(results: Results) -> list[tuple[str, str]]:
     """(sentence, the command that it names or ""), …; the first is the verdict itself.
 
     The featured method is the one with the highest score on the selection split. The reported split only says whether
-    it is better than ft: a method that is picked from many by its reported score looks better than it is.
+    it is better than the baseline: a method that is picked from many by its reported score looks better than it is.
     """
     lines = [_decision(results), *_cost(results)]
     if equal := controls.sentence(results, results.chosen):
         lines.insert(1, (equal, ""))
-    teacher, base = results.score("teacher"), results.score(BASELINE)
+    if fresh := comparisons.confirmation(results):
+        lines.insert(1, (fresh, ""))
+    if comparisons.picked(results)[0]:
+        lines.append(comparisons.picked(results))
+    teacher, base = results.score("teacher"), results.score(results.baseline)
     if teacher is not None and base is not None and teacher <= base:
         scores = f"{formatting.number(teacher)} against {formatting.number(base)}"
-        lines.append((f"The teacher is not above ft ({scores}): there is no gap to close.", ""))
+        lines.append((f"The teacher is not above {results.baseline} ({scores}): there is no gap to close.", ""))
     start = results.score("student")
     if start is not None and base is not None and base < start and results.settings.get("distill.init") == "finetuned":
         lines.append(
             (
-                f"Warning: ft ends below the student that it starts from ({formatting.number(base)} against"
-                f" {formatting.number(start)}): a gain over ft may only mend what more training with these settings"
-                " spoils. Lower distill.learning_rate, or compare with the row student.",
+                f"Warning: {results.baseline} ends below the student that it starts from ({formatting.number(base)}"
+                f" against {formatting.number(start)}): a gain over {results.baseline} may only mend what more training"
+                " with these settings spoils. Lower distill.learning_rate, or compare with the row student.",
                 "",
             )
         )
@@ -37,15 +41,19 @@ def sentences(results: Results) -> list[tuple[str, str]]:
 def _decision(results: Results) -> tuple[str, str]:
     metric, chosen = title(results.metric), results.chosen
     if not results.rivals:
-        return "Nothing to compare: the run has no method besides ft.", ""
-    if BASELINE not in results.summary:
+        return f"Nothing to compare: the run has no method besides {results.baseline}.", ""
+    if results.baseline not in results.summary:
         return (
-            "Cannot tell: ft, the baseline of every comparison, is not in the run. Add it to methods in params.yaml.",
+            f"Cannot tell: {results.baseline}, the baseline of every comparison, is not in the run. Add it to methods"
+            " in params.yaml.",
             "",
         )
     verdicts = {name: results.verdict(name) for name in results.rivals}
     if not any(verdicts.values()):
-        return "Cannot tell: the methods were not compared with ft. Compare them with:", "dvc repro summarize"
+        return (
+            f"Cannot tell: the methods were not compared with {results.baseline}. Compare them with:",
+            "dvc repro summarize",
+        )
     if "one seed" in verdicts.values():
         lead = f"Cannot tell from one seed. {_gain(results, chosen)}" if chosen else "Cannot tell from one seed."
         return f"{lead} The interval is over examples only: another seed may turn it round. Run more:", MORE_SEEDS
@@ -53,25 +61,29 @@ def _decision(results: Results) -> tuple[str, str]:
     worse = [name for name in results.rivals if verdicts[name] == "worse"]
     if chosen in better:
         further = [_at_cost(results, name) for name in better if name != chosen]
-        also = f" Also better than ft: {formatting.listed(further)}." if further else ""
+        also = f" Also better than {results.baseline}: {formatting.listed(further)}." if further else ""
         return f"{chosen} wins: {_gain(results, chosen).removeprefix(f'{chosen} scores ')}{also}", ""
     if better:
         named = formatting.listed([_at_cost(results, name) for name in better])
         return (
-            f"Better than ft in {metric}: {named}. The selection split would have chosen {chosen},"
+            f"Better than {results.baseline} in {metric}: {named}. The selection split would have chosen {chosen},"
             f" which is not shown to be better: {_gain(results, chosen)}",
             "",
         )
     seeds = formatting.plural(len(results.seeds), "seed")
     if len(worse) == len(results.rivals):
-        return f"No method is better than ft in {metric} ({seeds}); all are worse. {_gain(results, chosen)}", ""
+        return (
+            f"No method is better than {results.baseline} in {metric} ({seeds}); all are worse."
+            f" {_gain(results, chosen)}",
+            "",
+        )
     tail = f" Worse: {formatting.listed(worse)}." if worse else ""
-    lead = f"Cannot tell: with {seeds} no method is shown to be better than ft in {metric}.{tail}"
+    lead = f"Cannot tell: with {seeds} no method is shown to be better than {results.baseline} in {metric}.{tail}"
     return f"{lead} {_gain(results, chosen)}", ""
 
 
 def _gain(results: Results, method: str | None) -> str:
-    """One method against ft: score, difference and interval, share of the gap."""
+    """One method against the baseline: score, difference and interval, share of the gap."""
     if method is None:
         return ""
     difference = results.versus(method)
@@ -82,10 +94,11 @@ def _gain(results: Results, method: str | None) -> str:
     seeds = f", {formatting.plural(len(results.seeds), 'seed')}" if len(results.seeds) > 1 else ""
     text = (
         f"{method} scores {formatting.number(results.score(method))} {title(results.metric)},"
-        f" {formatting.number(abs(difference))} points {side} ft ({formatting.number(results.score(BASELINE))};"
+        f" {formatting.number(abs(difference))} points {side} {results.baseline}"
+        f" ({formatting.number(results.score(results.baseline))};"
         f" {level} {formatting.interval(results.versus(method, 'low'), results.versus(method, 'high'))}{seeds})"
     )
-    closed = results.summary[method].get("gap_closed")
+    closed = results.closed(method)
     if closed is not None:
         text += f" and closes {formatting.number(closed, 0)}% of the gap to the teacher"
     cost = _times_ft(results, method)
@@ -98,13 +111,13 @@ def _at_cost(results: Results, method: str) -> str:
 
 
 def _times_ft(results: Results, method: str) -> str:
-    """A method's training time as a multiple of ft's; empty where the records do not tell."""
-    row, base = results.training.get(method, {}), results.training.get(BASELINE, {})
+    """A method's training time as a multiple of the baseline's; empty where the records do not tell."""
+    row, base = results.training.get(method, {}), results.training.get(results.baseline, {})
     own = formatting.ratio(row.get("seconds"), base.get("seconds"))
     total = formatting.ratio(row.get("total_seconds"), base.get("total_seconds"))
     if own is None:
         return ""
-    text = f"{formatting.times(own)} the training time of ft"
+    text = f"{formatting.times(own)} the training time of {results.baseline}"
     upstream = total is not None and row.get("teacher_seconds")
     return f"{text}, {formatting.times(total)} with upstream" if upstream else text
 
@@ -114,10 +127,10 @@ def _cost(results: Results) -> list[tuple[str, str]]:
     lines = []
     chosen, training = results.chosen, results.training
     if chosen and (seconds := training.get(chosen, {}).get("seconds")) is not None:
-        base = training.get(BASELINE, {}).get("seconds")
+        base = training.get(results.baseline, {}).get("seconds")
         text = f"Training {chosen} takes {formatting.duration(seconds)} a seed"
         if (more := formatting.ratio(seconds, base)) is not None:
-            text += f", {formatting.times(more)} the time of ft"
+            text += f", {formatting.times(more)} the time of {results.baseline}"
         if upstream := training[chosen].get("teacher_seconds"):
             text += f", after {formatting.duration(upstream)} for what it needs before"
         lines.append((text + ".", ""))

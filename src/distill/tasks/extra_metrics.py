@@ -115,7 +115,7 @@ def check_names(scores: Iterable[str], task_scores: Iterable[str]) -> None:
     names, task_scores = list(scores), set(task_scores)
     for name in names:
         bases = {*names, *task_scores}
-        derived = [base for base in bases if name == f"{base}_std" or name.startswith(f"{base}_vs_ft")]
+        derived = [base for base in bases if name == f"{base}_std" or name.startswith(f"{base}_vs_")]
         if name in task_scores or derived:
             raise UserError(_duplicate(name))
 

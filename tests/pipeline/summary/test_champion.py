@@ -30,13 +30,13 @@ RUNS = {
 
 
 def test_the_best_on_the_selection_split_among_the_surely_better():
-    assert winner(TABLE, RUNS, "f1") == ("ted", 2, 79.0)
+    assert winner(TABLE, RUNS, "f1", "ft") == ("ted", 2, 79.0)
 
 
 @pytest.mark.parametrize("verdict", ["worse", "cannot tell", "one seed", None])
 def test_nobody_wins_without_being_surely_better(verdict):
     table = {name: of | {"verdict": verdict} for name, of in TABLE.items()}
-    assert winner(table, RUNS, "f1") is None
+    assert winner(table, RUNS, "f1", "ft") is None
 
 
 class Recorder:

@@ -38,7 +38,7 @@ def run(tmp_path, monkeypatch):
     (tmp_path / "data" / "runs" / "evaluate_teacher.json").write_text(json.dumps(record))
     results = made_up.results(methods=("ft", "kd", "lwd", "ted"), seeds=tuple(seeds))
     made_up.write(results, tmp_path)
-    parts = {name: getattr(results, name) for name in ("summary", "analysis", "training", "disagreements")}
+    parts = {name: getattr(results, name) for name in ("summary", "analysis", "training", "disagreements", "confirm")}
     return SimpleNamespace(folder=tmp_path, results=results, parts=parts)
 
 

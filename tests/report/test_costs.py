@@ -1,0 +1,39 @@
+"""What each method costs, beside its score: multiples of the baseline's labels and time, and passes."""
+
+from dataclasses import replace
+
+from distill.report import page, tables
+from tests.helpers import made_up
+from tests.helpers.html_tables import Page
+
+COLUMNS = ["Labelled rows", "Student passes", "Teacher passes", "Training time", "With upstream"]
+
+
+def test_costs_stand_beside_the_scores():
+    results = made_up.results(methods=("ft", "kd"))
+    training = dict(results.training)
+    training["ft"] |= {"seconds": 100.0, "total_seconds": 100.0, "labelled_rows": 320.0}
+    training["kd"] |= {"seconds": 150.0, "total_seconds": 450.0, "labelled_rows": 96.0, "student_passes": 2.2}
+    html = Page(page.html(replace(results, training=training)))
+    shown = {title: html.column("comparison", title) for title in COLUMNS}
+    assert {title: shown[title]["kd"][0] for title in COLUMNS} == {
+        "Labelled rows": "0.30×",
+        "Student passes": "2.2",
+        "Teacher passes": "0.0",
+        "Training time": "1.50×",
+        "With upstream": "4.50×",
+    }
+    assert {title: shown[title]["ft"][0] for title in ("Labelled rows", "Training time")} == {
+        "Labelled rows": "1.00×",
+        "Training time": "1.00×",
+    }
+    assert shown["Training time"]["teacher"][0] == shown["With upstream"]["student"][0] == "–"
+
+
+def test_a_column_that_nothing_fills_is_left_out():
+    """Records of interrupted runs know no time."""
+    results = made_up.results()
+    unknown = {name: row | {"seconds": None, "total_seconds": None} for name, row in results.training.items()}
+    titles = {title for title, _ in tables.comparison(replace(results, training=unknown)).columns}
+    assert titles & set(COLUMNS) == {"Labelled rows", "Student passes", "Teacher passes"}
+    assert not {title for title, _ in tables.comparison(replace(results, training={})).columns} & set(COLUMNS)
