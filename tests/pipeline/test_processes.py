@@ -104,7 +104,8 @@ def test_two_processes_predict_what_one_does(start, stages, tmp_path):
 
 def test_a_generator_and_a_student_take_turns(start, stages, tmp_path):
     repo = shutil.copytree(start, tmp_path / "repo")
-    stages.run(repo, "plan")
+    for stage in ("inputs", "plan"):
+        stages.run(repo, stage)
     stages.run(repo, "train_generator")
     stages.run(repo, "signals")
     stages.run(repo, "distill", "mate", "1", env=TWO)
