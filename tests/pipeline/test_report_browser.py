@@ -192,7 +192,7 @@ def test_without_scripts_everything_is_still_there(opened, written):
 
 def test_on_paper_tables_are_not_cut_off(opened):
     opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    window(opened, 688, 1000)  # A4 less its margins, in CSS pixels
+    window(opened, 1017, 688)  # A4 landscape less its margins, in CSS pixels
     wide = opened.execute_script(
         "return [...document.querySelectorAll('table')].filter((t) => t.getBoundingClientRect().right > innerWidth + 1)"
         ".map((t) => t.id)"
