@@ -3,12 +3,13 @@
 A small program of either name, first on the PATH, hands its words, folder, environment and open files to a thread of
 the test process, which lets the fork server start a process that goes on as `python -m <module>` would. That process
 forgets the project's modules: each reads the code of the folder it was started in, or of PYTHONPATH, so that an edit
-counts, and the copies that `dvc exp run --temp` makes run their own code.
+counts, and the copies that `dvc exp run --temp` makes run their own code. Whoever kills the program kills the process.
 """
 
 import contextlib
 import os
 import runpy
+import select
 import sys
 import threading
 from multiprocessing.connection import Client, Connection, Listener
@@ -20,6 +21,8 @@ from tests.helpers import forkserver
 _PROGRAM = """#!{python} -IS
 import os, sys
 words = {before!r} + sys.argv[1:]
+if words[:1] == ["-u"]:  # torchrun's
+    del words[0]
 if words[:1] != ["-m"]:
     os.execv({python!r}, [{python!r}, *words])
 from multiprocessing.connection import Client
@@ -29,7 +32,9 @@ with Client({address!r}) as server:
     for file in range(3):
         send_handle(server, file, None)
     code = server.recv()
-sys.exit(code if code >= 0 else 128 - code)
+if code < 0:
+    os.kill(os.getpid(), -code)
+sys.exit(code)
 """
 
 
@@ -71,8 +76,14 @@ class Python:
 
 def _answer(program: Connection) -> None:
     """Start the process for a program, and tell it the exit code."""
-    with program, contextlib.suppress(OSError):  # the program may have been killed
-        program.send(forkserver.wait(forkserver.start(_run, program)))
+    with program, contextlib.suppress(OSError):
+        process = forkserver.start(_run, program)
+        ends = select.poll()
+        ends.register(program.fileno(), 0)  # whatever comes first: its other side is closed when the program is killed
+        ends.register(process.sentinel, select.POLLIN)
+        if program.fileno() in dict(ends.poll()):
+            process.kill()
+        program.send(forkserver.wait(process))
 
 
 def _run(program: Connection) -> None:

@@ -2,7 +2,9 @@
 
 import signal
 import subprocess
+import time
 
+import psutil
 import pytest
 
 from tests.helpers import micro
@@ -64,7 +66,7 @@ def test_python_has_imported_the_libraries_and_nothing_of_the_project(run):
     [
         ("raise SystemExit(7)", 7),
         ("import os; os._exit(8)", 8),
-        ("import os; os.kill(os.getpid(), 9)", 137),
+        ("import os; os.kill(os.getpid(), 9)", -9),
         ("raise SystemExit('why')", 1),
         ("1 / 0", 1),
     ],
@@ -77,3 +79,20 @@ def test_python_ends_with_the_code_of_the_module(run, text, code):
 
 def test_python_reads_each_modules_code_anew(run):
     assert [run(f"print({number})").stdout for number in (1, 2)] == ["1\n", "2\n"]
+
+
+def test_whoever_kills_the_program_python_kills_what_it_has_started(python, tmp_path):
+    (tmp_path / "probe.py").write_text("import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)")
+    program = subprocess.Popen([python / "python", "-m", "probe"], cwd=tmp_path)
+    until = time.monotonic() + 60
+    while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()):
+        assert time.monotonic() < until and program.poll() is None
+        time.sleep(0.01)
+    program.kill()
+    assert program.wait() == -signal.SIGKILL
+    pid = int((tmp_path / "pid").read_text())
+    assert pid != program.pid
+    until = time.monotonic() + 10
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < until
+        time.sleep(0.01)

@@ -73,7 +73,6 @@ STAGES = (
 
 SETTINGS = {
     "methods": registry.available(),
-    "runtime.checkpoint_steps": 4,
     # A teacher that knows something, and a student that has it to learn.
     "teacher.model.config.num_hidden_layers": 4,
     "student.model.config.num_hidden_layers": 2,
@@ -136,8 +135,7 @@ def test_a_kill_after_a_level_of_annealing_changes_nothing(ready, stages, tmp_pa
     """Of 12 updates of phase 1 the first 4 have τ = 3, the next 4 τ = 2, the last 4 τ = 1; a checkpoint every 2."""
     repo, words = shutil.copytree(ready, tmp_path / "repo"), ("distill", "annealing", "1")
     changes = {"annealing.tau_max": 3, "annealing.phase1_share": 0.75, "annealing.evaluations": 1}
-    changes |= {"distill.max_steps": 16, "runtime.checkpoint_steps": 2}
-    (repo / "params.yaml").write_text(micro.params(SETTINGS | changes))
+    (repo / "params.yaml").write_text(micro.params(SETTINGS | changes | {"distill.max_steps": 16}))
     done = stages.run(repo, *words)
     student, curves = repo / "data/models/distill/annealing/1", repo / "metrics/curves/annealing-1.csv"
     expected = content(student) | {"curves": curves.read_bytes()}

@@ -17,6 +17,7 @@ from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 
+# Two processes that begin as everybody's do, for tests that kill them and for what C++ code prints.
 TWO = {"DISTILL_PROCESSES": "2"}
 # 228 training features: the last update of an epoch has 4 rows, 2 for each process.
 LONG = {"max_steps": None, "epochs": 1.5, "batch_size": 16, "gradient_accumulation": 2}
@@ -40,6 +41,12 @@ def start(base, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def two(python) -> dict[str, str]:
+    """Settings of two processes that have the libraries imported already: torchrun starts this `python`."""
+    return {"DISTILL_PROCESSES": "2", "PYTHON_EXEC": str(python / "python")}
+
+
 @pytest.fixture(scope="module")
 def trained(start, stages, tmp_path_factory):
     """Gives (repository, what was printed) after a command in one or two processes."""
@@ -48,7 +55,7 @@ def trained(start, stages, tmp_path_factory):
     def of(command, count):
         if (command, count) not in known:
             folder = shutil.copytree(start, tmp_path_factory.mktemp("trained") / "repo")
-            done = stages.run(folder, *command.split(), env={"DISTILL_PROCESSES": str(count)})
+            done = stages.run(folder, *command.split(), env=TWO if count == 2 else {})
             known[command, count] = folder, done
         return known[command, count]
 
@@ -88,37 +95,37 @@ def test_two_processes_score_as_one_does(trained):
     assert scores[0] == pytest.approx(scores[1]) and scores[0]
 
 
-def test_two_processes_predict_what_one_does(start, stages, tmp_path):
+def test_two_processes_predict_what_one_does(start, stages, two, tmp_path):
     """The batches are those of one process, so that not a byte differs."""
     kept = {}
     for count in ("1", "2"):
         repo = shutil.copytree(start, tmp_path / count)
         for name in ("teacher", "states"):
             shutil.rmtree(repo / "data" / name)
-        done = stages.run(repo, "predict", env={"DISTILL_PROCESSES": count})
+        done = stages.run(repo, "predict", env=two if count == "2" else {})
         assert done.out.count("keeps") == done.out.count("done in") == 1 and done.err == ""
         files = [file for name in ("teacher", "states") for file in (repo / "data" / name).rglob("*") if file.is_file()]
         kept[count] = {file.relative_to(repo).as_posix(): file.read_bytes() for file in files}
     assert kept["1"] == kept["2"] and "data/states/hidden-2/00000.npy" in kept["2"]
 
 
-def test_a_generator_and_a_student_take_turns(start, stages, tmp_path):
+def test_a_generator_and_a_student_take_turns(start, stages, two, tmp_path):
     repo = shutil.copytree(start, tmp_path / "repo")
     for stage in ("inputs", "plan"):
         stages.run(repo, stage)
     stages.run(repo, "train_generator")
     stages.run(repo, "signals")
-    stages.run(repo, "distill", "mate", "1", env=TWO)
+    stages.run(repo, "distill", "mate", "1", env=two)
     with (repo / "metrics/curves/mate-1.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert any(row["generator"] for row in rows) and any(row["adversarial"] for row in rows)
     assert (repo / "data/models/distill/mate/1/model.safetensors").exists()
 
 
-def test_a_batch_that_cannot_be_dealt_out_is_refused_once(start, stages, tmp_path):
+def test_a_batch_that_cannot_be_dealt_out_is_refused_once(start, stages, two, tmp_path):
     repo = shutil.copytree(start, tmp_path / "repo")
     (repo / "params.yaml").write_text(micro.params({"distill.batch_size": 9}))
-    done = stages.run(repo, "distill", "kd", "1", env=TWO, check=False)
+    done = stages.run(repo, "distill", "kd", "1", env=two, check=False)
     assert done.code == 2
     assert done.err.count("error: params.yaml: batch_size: 9 examples per update cannot be dealt to 2 processes") == 1
 

@@ -63,6 +63,12 @@ stages:
 """
 
 
+@pytest.fixture(scope="module")
+def warm(python) -> dict[str, str]:
+    """For tests that kill nobody: torchrun starts processes that have the libraries imported already."""
+    return {"PYTHON_EXEC": str(python / "python")}
+
+
 @pytest.fixture
 def start(tmp_path):
     """Starts the stage in a folder and a terminal session of its own; whatever is left of it is ended."""
@@ -113,8 +119,8 @@ def gone(folder: Path) -> bool:
     return True
 
 
-def test_several_stages_start_at_once_and_each_has_two_processes(start, tmp_path):
-    both = [start("--num_processes=9", tmp_path / name, OMP_NUM_THREADS="3") for name in ("one", "other")]
+def test_several_stages_start_at_once_and_each_has_two_processes(start, warm, tmp_path):
+    both = [start("--num_processes=9", tmp_path / name, OMP_NUM_THREADS="3", **warm) for name in ("one", "other")]
     for process, name in zip(both, ("one", "other"), strict=True):
         out, err = process.communicate(timeout=120)
         assert (process.returncode, out, err) == (0, "", "")
@@ -123,34 +129,34 @@ def test_several_stages_start_at_once_and_each_has_two_processes(start, tmp_path
             assert (tmp_path / name / f"{rank}.words").read_text() == "'--num_processes=9' 2 localhost 3"
 
 
-def test_torchruns_of_two_nodes_meet(start, tmp_path):
+def test_torchruns_of_two_nodes_meet(start, warm, tmp_path):
     """Both on this machine, each with one process."""
     from accelerate.utils.other import get_free_port
 
     launcher = "torchrun --nnodes 2 --nproc-per-node 1 --local-addr localhost --max-restarts 0 --rdzv-backend c10d"
     launcher += f" --rdzv-id nodes --rdzv-endpoint localhost:{get_free_port()}"
-    nodes = [start("x", DISTILL_LAUNCH=launcher) for _ in range(2)]
+    nodes = [start("x", DISTILL_LAUNCH=launcher, **warm) for _ in range(2)]
     for node in nodes:
         err = node.communicate(timeout=120)[1]
         assert node.returncode == 0, err
     assert [(tmp_path / f"{rank}.words").read_text() for rank in (0, 1)] == ["'x' 2 localhost 1"] * 2
 
 
-def test_accelerates_file_gives_the_number_and_nothing_else(start, tmp_path):
+def test_accelerates_file_gives_the_number_and_nothing_else(start, warm, tmp_path):
     """Precision is a parameter: a file that asks for another one would change results from machine to machine."""
     (tmp_path / "accelerate").mkdir()
     (tmp_path / "accelerate" / "default_config.yaml").write_text(
         "distributed_type: MULTI_CPU\nnum_machines: 1\nnum_processes: 2\nmixed_precision: bf16\ngpu_ids: '0'\n"
         "dynamo_backend: INDUCTOR\nmain_process_port: 1\n"
     )
-    process = start("settings", DISTILL_PROCESSES="")
+    process = start("settings", DISTILL_PROCESSES="", **warm)
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (0, "", "")
     assert (tmp_path / "1.words").read_text().startswith("'no NO' 2 ")
 
 
-def test_an_error_is_told_once_with_its_exit_code(start):
-    process = start("refuse")
+def test_an_error_is_told_once_with_its_exit_code(start, warm):
+    process = start("refuse", **warm)
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (2, "", "error: params.yaml: no\n")
 
