@@ -74,6 +74,7 @@ def read(values: Any) -> Params | str:
 
 
 @given(st.sampled_from(places(BASE)), WILD)
+@example(("rkd",), {"\n": None})
 @example(("seeds",), [-1])
 @example(("seeds",), [2**32])
 @example(("teacher", "model", "config"), {"num_hidden_layers": 10**400})

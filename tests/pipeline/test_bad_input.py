@@ -54,7 +54,7 @@ def holds(line, *words):
     ("edit", "said"),
     [
         (("mse_alpha: 1000", "mse_alhpa: 1000"), ["ted.mse_alhpa: unknown parameter", "did you mean 'mse_alpha'"]),
-        (("temperature: 2\n  mask", "temprature: 2\n  mask"), ["ted.temprature", "did you mean 'temperature'"]),
+        (("temperature: 2\n  filter", "temprature: 2\n  filter"), ["ted.temprature", "did you mean 'temperature'"]),
         (("  adam_beta1", "  adam_beta_1"), ["training.adam_beta_1", "did you mean 'adam_beta1'"]),
         (("\nevaluate:", "\nevalute:"), ["evalute", "did you mean 'evaluate'"]),
         (("batch_size: 8 ", "batch_size: eight "), ["training.batch_size", "'eight'", "integer"]),

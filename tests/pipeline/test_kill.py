@@ -121,7 +121,9 @@ def content(repo, command):
 def assert_clean(repo):
     """No scratch, no draft, no lock, and no process at work in the repository."""
     assert not (repo / ".scratch").exists()
-    left = [path for part in ("data", "metrics") for path in (repo / part).rglob(".*") if path.name != ".gitignore"]
+    left = [
+        path for part in ("data", "metrics") for path in (repo / part).rglob(".*") if not path.name.startswith(".git")
+    ]
     left += [path for path in (repo / "data").rglob("*") if "checkpoint-" in path.name or path.suffix == ".lock"]
     assert left == []
     assert workers(repo) == []

@@ -64,6 +64,7 @@ def chain(base, stages, tmp_path_factory):
     """A repository whose chain of two is trained, and the number of file operations that it took."""
     repo = shutil.copytree(base, tmp_path_factory.mktemp("chain") / "repo")
     (repo / "params.yaml").write_text(micro.params(SETTINGS))
+    stages.run(repo, "inputs")
     stages.run(repo, "plan")
     return repo, stages.run(repo, "train_assistants")
 
@@ -206,6 +207,7 @@ def test_where_no_method_needs_it_an_empty_artifact_says_so(base, stages, tmp_pa
 def test_an_assistant_that_cannot_be_is_refused_in_one_line(base, stages, tmp_path, chain_of, message):
     repo = shutil.copytree(base, tmp_path / "repo")
     (repo / "params.yaml").write_text(micro.params(SETTINGS | {"assistant.chain": chain_of, "assistant.max_steps": 2}))
+    stages.run(repo, "inputs")
     stages.run(repo, "plan")
     done = stages.run(repo, "train_assistants", check=False)
     assert done.code == 2 and "Traceback" not in done.err

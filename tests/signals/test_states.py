@@ -92,6 +92,9 @@ class Watched:
         self.section, self.asked = section, set()
 
     def __getattr__(self, name):
+        derived = getattr(type(self.section), name, None)
+        if isinstance(derived, property):
+            return derived.fget(self)
         self.asked.add(name)
         return getattr(self.section, name)
 

@@ -60,7 +60,7 @@ def own_seconds(record: Record) -> float:
     """
     steps, before = record["trainer_steps"], record.get("resumed_from") or 0
     whole = record["train_seconds"] * (steps / (steps - before) if before < steps else 1)
-    return whole + record.get("earlier_seconds", 0.0)
+    return whole + (record.get("earlier_seconds") or 0.0)
 
 
 def updates_in(seconds: float, record: Record) -> int:

@@ -26,7 +26,9 @@ def explain(error: ValidationError, schema: type[BaseModel], prefix: str, sectio
         unknown = item["type"] == "extra_forbidden"
         parts = [*filter(_is_name, map(str, outer)), *([str(last)] if unknown or _is_name(str(last)) else [])]
         where = [part for part in parts if part or unknown]
-        field = ".".join([*([prefix] if prefix else []), *where])
+        field = ".".join(
+            [*([prefix] if prefix else []), *(part if part.isprintable() else repr(part) for part in where)]
+        )
         if item["type"] == "extra_forbidden":
             known = _fields_at(schema, where[:-1])
             if sections and len(where) == 1:
