@@ -90,7 +90,8 @@ def notes(results: Results) -> list[str]:
         source = "a paired bootstrap over examples" + (f" ({draws:,} draws)" if draws else "")
         source += ", one seed" if len(results.seeds) == 1 else " and the spread over seeds"
         lines.append(
-            f"Differences are to {results.baseline}, which has the same start, updates and data. Intervals:"
+            f"Differences are to {results.baseline}, with the same start and as many updates; labels, passes and time"
+            " stand beside the scores. Intervals:"
             f" {results.confidence * 100:g}%, from {source}. They and p hold for each method by itself; verdicts are"
             " corrected for the number of methods (Holm)."
         )
