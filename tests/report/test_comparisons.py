@@ -124,3 +124,12 @@ def test_a_gap_that_may_be_none_has_no_share():
         return [cell.text for (title, _), cell in zip(table.columns, row, strict=True) if title == "Gap closed"]
 
     assert cells(shown) == ["40", "[+10, +70]"] and cells(hidden) == []
+
+
+def test_columns_that_one_seed_cannot_fill_are_left_out():
+    results = made_up.results(methods=("ft", "kd", "ted"), seeds=(1,))
+    rows = {name: dict(row) for name, row in results.summary.items()}
+    for name in ("ft", "ted"):
+        rows[name] |= {"f1_vs_kd": 1.0, "f1_vs_kd_low": -1.0, "f1_vs_kd_high": 3.0, "verdict_vs_kd": "one seed"}
+    (table,) = comparisons.against(replace(results, summary=rows, also=("kd",)))
+    assert [title for title, _ in table.columns][2:] == ["Difference to kd", "95% interval", "Verdict"]

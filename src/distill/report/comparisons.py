@@ -8,7 +8,7 @@ from typing import Any
 from distill.analysis.power import POWER
 from distill.report import formatting
 from distill.report.results import Results, heading, scale, title
-from distill.report.tables import Cell, Table
+from distill.report.tables import Cell, Table, filled
 
 #: From so many methods on, one that is picked is picked among several.
 SEVERAL = 2
@@ -109,4 +109,4 @@ def _table(
                 Cell(said or formatting.NONE, said, (said or "").replace(" ", "-")),
             ]
         )
-    return Table(name, caption, columns, lines)
+    return filled(name, caption, columns, lines)

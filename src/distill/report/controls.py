@@ -6,7 +6,7 @@ from typing import Any
 
 from distill.report import formatting
 from distill.report.results import Results, heading, scale, title
-from distill.report.tables import Cell, Table
+from distill.report.tables import Cell, Table, filled
 
 #: `controls.times` in words.
 TIMES = {"own": "training time", "total": "training time with upstream"}
@@ -21,7 +21,7 @@ def table(results: Results) -> Table | None:
     columns = [("Method", ""), ("Time", "of ft, as that of the method"), (heading(results.metric), "of the method")]
     columns += [(f"ft: {heading(results.metric)}", scale(results.metric)), ("ft: updates", "")]
     columns += [("Difference", "points"), (level, ""), ("p", ""), ("Verdict", "at equal time")]
-    return Table("controls", "Against ft at the method's own time", columns, [_row(row) for row in found])
+    return filled("controls", "Against ft at the method's own time", columns, [_row(row) for row in found])
 
 
 def _row(row: dict[str, Any]) -> list[Cell]:
