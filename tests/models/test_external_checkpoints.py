@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
-from distill.config.schema import Model
 from distill.errors import UserError
 from distill.models import loading, windows
 from distill.models.forward import forward_pass
 from distill.tasks.registry import load_task
 from tests.helpers import families, tiny
+from tests.helpers.checkpoints import build, edit, one_line, spec
 
 TASK = load_task("qa")
 
@@ -23,24 +23,6 @@ def checkpoint(tmp_path):
     folder = tmp_path / "checkpoint"
     tiny.model("bert").save_pretrained(folder)
     return folder
-
-
-def spec(path=None, **config):
-    return Model(path=None if path is None else str(path), revision=None, config=config)
-
-
-def build(model, seed=0):
-    return loading.build(model, TASK, tiny.tokenizer(), seed, "teacher")
-
-
-def one_line(caught):
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
-def edit(path, **changes):
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 @pytest.mark.parametrize("layers", [-3, 0, True, "2", 2.5])

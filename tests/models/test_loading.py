@@ -1,6 +1,5 @@
 """Building, loading and copying encoders; nothing that comes with a checkpoint is ever run."""
 
-import json
 import os
 import pickle
 
@@ -8,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distill.config.schema import Model
 from distill.errors import UserError
 from distill.models import loading
 from distill.models.forward import autocast, forward_pass, freeze, in_eval
@@ -16,6 +14,7 @@ from distill.models.initialization import from_layers
 from distill.runtime.checkpoints import tensor_hashes
 from distill.tasks.registry import load_task
 from tests.helpers import tiny
+from tests.helpers.checkpoints import build, edit, one_line, spec
 
 TASK = load_task("qa")
 KINDS = ["bert", "distilbert", "deberta-v2", "electra", "roberta"]
@@ -37,24 +36,6 @@ class Evil:
 
     def __reduce__(self):
         return os.system, (f"touch '{self.path}'",)
-
-
-def spec(path=None, **config):
-    return Model(path=None if path is None else str(path), revision=None, config=config)
-
-
-def build(model, seed=0):
-    return loading.build(model, TASK, tiny.tokenizer(), seed, "teacher")
-
-
-def one_line(caught):
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
-def edit(path, **changes):
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 @pytest.mark.parametrize("kind", KINDS)
