@@ -46,7 +46,7 @@ def main(name: str, seed: str) -> None:
     """Export, compare with PyTorch, quantize, score all three, measure their speed, write the card."""
     params = paths.params()
     name, number = paths.run_of(name, seed, params)
-    params, label = params.resolved(name), f"{name}-{number}"
+    params, label = params.resolved(name), paths.label(name, number)
     source, target = paths.distilled(name, number), EXPORTS / name / str(number)
     metrics = paths.METRICS / "export" / f"{label}.json"
     with Stage(define("export", name, seed), params, tags={"method": name, "seed": number}) as stage:

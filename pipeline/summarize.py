@@ -161,7 +161,7 @@ def analyse(
         "agreement": breakdown.agreement(answers, squad.normalize if task.name == "qa" else str),
         "disagreements": {"models": models, "counts": counts},
         "overlap": data.meta.get("overlap", {}),
-        "controls": controls.compared(params, task, tables, runs.PREDICTIONS, data.meta.get("labels", ()), groups),
+        "controls": controls.compared(params, task, tables, data.meta.get("labels", ()), groups),
     }
     examples = disagreements.describe(chosen, rows, first_tables, first_answers)
     return analysis, {"models": models, "examples": examples}

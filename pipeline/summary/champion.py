@@ -33,7 +33,7 @@ def register(
         stage.say("champion", f"none: no method is surely better than {baseline}; nothing is registered")
         stage.run.tag("champion", "none")
         return
-    label, folder = f"{best.method}-{best.seed}", paths.distilled(best.method, best.seed)
+    label, folder = paths.label(best.method, best.seed), paths.distilled(best.method, best.seed)
     stage.say("champion", f"{label}: {metric} {best.score:.2f} on the selection split, mean over seeds")
     stage.run.tag("champion", label)
     facts = spent.record(f"evaluate@{label}") or {}

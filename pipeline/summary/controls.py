@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from distill.analysis import bootstrap, example_table, significance
-from distill.analysis.breakdown import Tables
 from distill.config.comparison import control
 from distill.config.params import Params
 from distill.tasks.base import Task
 from pipeline.stage import paths
-from pipeline.summary import spent
+from pipeline.summary import runs, spent
 
 
 def compared(
     params: Params,
     task: Task,
-    tables: Tables,
-    predictions: Path,
+    tables: runs.Tables,
     classes: Sequence[str] = (),
     groups: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
@@ -30,7 +27,6 @@ def compared(
 
     Args:
         tables: tables of examples of the listed names.
-        predictions: folder of the controls' tables.
         classes: names of the classes in order.
         groups: group of each example, see `significance.differences`.
 
@@ -42,10 +38,10 @@ def compared(
     for time in params.controls.times:
         for method in params.controls.methods:
             label = control(time, method)
-            both = {method: tables[method], label: _read(label, params, task, predictions, tables[method])}
-            runs = [(name, seed) for name in both for seed in params.seeds]
-            score = bootstrap.score_of(task.main_metric, [both[name][seed] for name, seed in runs], classes)
-            differences[label] = significance.differences(score, runs, label, settings, groups)[method]
+            both = {method: tables[method], label: _read(label, params, task, tables[method])}
+            pairs = [(name, seed) for name in both for seed in params.seeds]
+            score = bootstrap.score_of(task.main_metric, [both[name][seed] for name, seed in pairs], classes)
+            differences[label] = significance.differences(score, pairs, label, settings, groups)[method]
             whole = score(np.ones((score.examples, 1)))[:, 0]
             count = len(params.seeds)
             rows.append(
@@ -66,14 +62,10 @@ def compared(
     return rows
 
 
-def _read(
-    label: str, params: Params, task: Task, predictions: Path, like: Mapping[int | None, pd.DataFrame]
-) -> dict[int, pd.DataFrame]:
+def _read(label: str, params: Params, task: Task, like: Mapping[int | None, pd.DataFrame]) -> dict:
     """A control's tables of examples by seed, which have the rows of the method's."""
-    files = {seed: predictions / f"{paths.label(label, seed)}.examples.csv" for seed in params.seeds}
-    tables = {seed: example_table.read(path, not task.has_classes) for seed, path in files.items()}
-    named = {str(files[seed]): table for seed, table in tables.items()}
-    example_table.check_same({"the method's table": next(iter(like.values())), **named})
+    tables = runs.read_tables({label: {seed: paths.label(label, seed) for seed in params.seeds}}, task)[label]
+    example_table.check_same({"the method's table": next(iter(like.values())), label: tables[params.seeds[0]]})
     return tables
 
 

@@ -79,7 +79,10 @@ def gather(
         later: whether to include sweeps and exports, which are made after the run: no stage's page may depend on them.
     """
     task = load_task(params.task, params.evaluate.metric)
-    labels = [*FINE_TUNED, *(f"{method}-{seed}" for method in params.methods for seed in params.seeds_of(method))]
+    labels = [
+        *FINE_TUNED,
+        *(paths.label(method, seed) for method in params.methods for seed in params.seeds_of(method)),
+    ]
     metrics = paths.METRICS
     curves = {
         method: {
@@ -139,7 +142,7 @@ def _later(params: Params) -> dict[str, Any]:
             raise UserError(
                 f"{path}: {error}: run `python -m pipeline.commands.sweep` again, or remove the file"
             ) from None
-    labels = [f"{method}-{seed}" for method in params.export.methods for seed in params.export.seeds]
+    labels = [paths.label(method, seed) for method in params.export.methods for seed in params.export.seeds]
     files = {label: paths.METRICS / "export" / f"{label}.json" for label in labels}
     exports = {label: contents.read(path) for label, path in files.items() if path.is_file()}
     return {"sweeps": sweeps, "exports": exports}

@@ -8,6 +8,7 @@ from distill.analysis.training_cost import Record, training_cost
 from distill.config.params import Params
 from distill.methods import registry, requirements
 from pipeline.process.records import read_record, record_file
+from pipeline.stage import paths
 from pipeline.stage.artifacts import MADE_BY
 
 
@@ -15,7 +16,7 @@ def training_costs(params: Params) -> dict[str, dict[str, Any]]:
     """`training_cost` of teacher, student and every listed method."""
     costs = {role: training_cost([record(f"finetune_{role}")], [[]]) for role in ("teacher", "student")}
     for method in params.methods:
-        runs = [record(f"distill@{method}-{seed}") for seed in params.seeds_of(method)]
+        runs = [record(f"distill@{paths.label(method, seed)}") for seed in params.seeds_of(method)]
         stages = [record(name) for name in upstream(method, params)]
         costs[method] = training_cost(runs, [stages for _ in runs])
     return costs
@@ -25,8 +26,8 @@ def records(params: Params) -> dict[str, Record]:
     """The records of this run's stages by stage, without methods and seeds that are no longer listed."""
     names = [f"{stage}_{role}" for stage in ("finetune", "evaluate") for role in ("teacher", "student")]
     names += ["predict_teacher", *(stage for stages in MADE_BY.values() for stage in stages)]
-    runs = [f"{method}-{seed}" for method in params.methods for seed in params.seeds_of(method)]
-    runs += [f"{method}-{seed}" for method in params.confirm.methods for seed in params.confirm.seeds]
+    runs = [paths.label(method, seed) for method in params.methods for seed in params.seeds_of(method)]
+    runs += [paths.label(method, seed) for method in params.confirm.methods for seed in params.confirm.seeds]
     names += [f"{stage}@{run}" for run in runs for stage in ("distill", "evaluate")]
     facts = {name: record(name) for name in [*names, "cost"]}
     return {name: content for name, content in facts.items() if content is not None}

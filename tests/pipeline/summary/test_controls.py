@@ -30,11 +30,12 @@ def scores(level, seed):
 def tables(tmp_path, monkeypatch):
     """ted is far above its control, kd is as good as its own."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "data/runs").mkdir(parents=True)
+    for folder in ("data/runs", "data/predictions"):
+        (tmp_path / folder).mkdir(parents=True)
     for method, level in (("kd", 0.5), ("ted", 0.4)):
         for seed in SEEDS:
             name = f"ft-own-{method}-{seed}"
-            example_table.write(scores(level, seed).to_dict("list"), tmp_path / f"{name}.examples.csv")
+            example_table.write(scores(level, seed).to_dict("list"), tmp_path / f"data/predictions/{name}.examples.csv")
             (tmp_path / f"data/runs/distill-{name}.json").write_text(json.dumps({"updates": 10 * seed}))
     return {
         name: {seed: scores(0.5 if name == "kd" else 0.9, seed + 9).set_index("id") for seed in SEEDS}
@@ -43,7 +44,7 @@ def tables(tmp_path, monkeypatch):
 
 
 def test_a_row_for_each_method_and_time(params, tables, tmp_path):
-    kd, ted = controls.compared(params, load_task("qa"), tables, tmp_path)
+    kd, ted = controls.compared(params, load_task("qa"), tables)
     assert (ted["method"], ted["time"], ted["control"], ted["updates"]) == ("ted", "own", "ft-own-ted", 20)
     means = [
         np.mean([scores(level, seed + more)["f1"].mean() for seed in SEEDS]) for level, more in ((0.9, 9), (0.4, 0))
@@ -54,10 +55,10 @@ def test_a_row_for_each_method_and_time(params, tables, tmp_path):
 
 
 def test_without_controls_nothing_is_read(root):
-    assert controls.compared(parameters.load(root / "params.yaml"), load_task("qa"), {}, None) == []
+    assert controls.compared(parameters.load(root / "params.yaml"), load_task("qa"), {}) == []
 
 
 def test_a_control_that_was_not_scored_is_named(params, tables, tmp_path):
-    (tmp_path / "ft-own-ted-2.examples.csv").unlink()
+    (tmp_path / "data/predictions/ft-own-ted-2.examples.csv").unlink()
     with pytest.raises(UserError, match=r"ft-own-ted-2\.examples\.csv: missing"):
-        controls.compared(params, load_task("qa"), tables, tmp_path)
+        controls.compared(params, load_task("qa"), tables)
