@@ -30,7 +30,7 @@ def main() -> None:
         model = loading.from_pretrained(str(paths.model("teacher")), task)
         stage.read(paths.model("teacher"))
         reads, width = planned(), model.config.hidden_size
-        offsets = layout(data.features("train"), per_token=True)
+        offsets = layout(data.taught_features(), per_token=True)
         choice = states.choose(reads, offsets, width, params.cache.dtype, params.cache.max_gb * 1e9)
         logits = Array(task.channels, task.per_token).size(offsets)
         stage.say("keeps", states.describe(choice, logits, params.cache.max_gb))

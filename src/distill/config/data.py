@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from distill.config.schema import Count, Section, Seed
+from distill.config.schema import ClassName, Count, Section, Seed
 
 #: data.mismatched and data.selection where there is no such file: DVC needs a file that exists.
 NO_FILE = "data/none"
@@ -14,14 +14,6 @@ NO_FILE = "data/none"
 SPLITS = ("train", "validation", "mismatched", "selection")
 #: data.group where the texts themselves make the groups, and what begins the name of a column in any case.
 BY_TEXTS, COLUMN = "texts", "column:"
-
-
-def _name(value: Any) -> Any:
-    """0 and 1, true and false are usual names of classes, and other types to YAML."""
-    return str(value).lower() if isinstance(value, int) else value
-
-
-ClassName = Annotated[str, BeforeValidator(_name)]
 
 
 def parameter(split: str, source: str = "files") -> str:
@@ -39,6 +31,7 @@ class Data(Section):
     train: str
     validation: str
     mismatched: str
+    transfer: str
     selection: str
     extra: dict[str, str]
     name: str | None
@@ -47,6 +40,7 @@ class Data(Section):
     train_split: str
     validation_split: str
     mismatched_split: str | None
+    transfer_split: str | None
     selection_split: str | None
     version_2_with_negative: bool
     text: str
@@ -59,6 +53,7 @@ class Data(Section):
     selection_fraction: Annotated[float, Field(gt=0, lt=1)]
     max_train_context: Count | None
     max_train_examples: Count | None
+    max_transfer_examples: Count | None
     max_selection_examples: Count | None
     max_validation_examples: Count | None
     seed: Seed

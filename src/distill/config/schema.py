@@ -39,6 +39,19 @@ Precision = Literal["fp32", "bf16"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
+def _name(value: Any) -> Any:
+    """0 and 1, true and false are usual names of classes, and other types to YAML."""
+    return str(value).lower() if isinstance(value, int) else value
+
+
+ClassName = Annotated[str, BeforeValidator(_name)]
+ClassWeights = Annotated[
+    Annotated[Literal["balanced"], Tag("<name>")]
+    | Annotated[dict[ClassName, Annotated[float, Field(gt=0)]], Tag("<weights>")],
+    Discriminator(lambda value: "<weights>" if isinstance(value, dict) else "<name>"),
+]
+
+
 class Section(BaseModel):
     """A section of params.yaml. Numbers written as text (``1e-05``, which PyYAML reads as a string) are coerced."""
 
@@ -114,6 +127,8 @@ class _SharedTraining(Section):
     log_every: Count
     evaluations: Annotated[int, Field(ge=0)]
     keep: Literal["last", "best"]
+    patience: Count | None
+    class_weights: ClassWeights | None
 
 
 class TrainingDefaults(_SharedTraining):
@@ -140,10 +155,24 @@ class Training(_SharedTraining):
         return self
 
 
+class ModelTokenizer(Section):
+    """A model's own tokenizer; `path: null`: that of section `features`."""
+
+    path: str | None
+    revision: str | None
+
+
 class Teacher(Training):
     """The model that students learn from."""
 
+    source: Literal["model", "predictions", "ensemble"]
     model: Model
+    train: bool
+    labels: list[ClassName] | None
+    tokenizer: ModelTokenizer
+    predictions: str
+    missing: Literal["refuse", "labels_only"]
+    members: list[dict[str, Any]]
     label_noise: Share
     seed: Seed
 
@@ -171,6 +200,7 @@ class Student(Training):
     layers: LayerMap
     num_layers: Count | None
     init: Literal["pretrained", "teacher_layers", "random"]
+    tokenizer: ModelTokenizer
     label_noise: Share
     seed: Seed
 
@@ -247,6 +277,8 @@ class Distill(Training):
 
     init: Init
     label_noise: Share
+    transfer_share: Share
+    spread_weight: Annotated[float, Field(ge=0)]
 
 
 class Predict(Section):

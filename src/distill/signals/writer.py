@@ -84,11 +84,11 @@ def write(
         weights: file of the model's weights, whose hash the cache keeps.
         runtime: options, of which the attention is used.
         label: label of the progress bar.
-        features: rows to predict, made from the training features; None: the training features themselves.
+        features: rows to predict, made from the training features; None: those that the teacher's outputs are of.
         states: a second folder, for hidden states from the same forward passes, and its arrays (`state_arrays`).
     """
     model = freeze(model).to(default_device())
-    features = data.features("train") if features is None else features
+    features = data.taught_features() if features is None else features
     offsets = layout(features, per_token=True)
     logits = Array(task.channels, task.per_token)
     part = distributed.rank(), distributed.count()

@@ -93,6 +93,10 @@ class Prepared:
         """Opens a split's features, memory-mapped; columns as in `distill.data.features.question_features.schema`."""
         return self._replaced.get(split) or self._open(split, "features")
 
+    def taught_features(self) -> "datasets.Dataset":
+        """The features that the teacher's outputs are of, in the order of the caches: those of the training split."""
+        return self.features("train")
+
     def with_features(self, split: str, features: "datasets.Dataset") -> "Prepared":
         """The same data with other features of a split, in memory: hashes and examples stay those on disk.
 
