@@ -41,6 +41,7 @@ def caches(tmp_path_factory, features, teacher):
         trained_on=lambda: "data",
         meta={"tokenizer": {"fingerprint": "words"}},
         features=lambda split: features,
+        taught_features=lambda: features,
         tokenizer=lambda: SimpleNamespace(pad_token_id=0),
     )
     arrays = writer.state_arrays({"cls": [1, 2], "hidden": [1, 2]}, teacher.config.hidden_size, "float32")

@@ -34,7 +34,11 @@ def case(request, tmp_path):
     (tmp_path / "weights").write_bytes(b"the weights")
     meta = {"tokenizer": {"fingerprint": "words"}}
     data = SimpleNamespace(
-        features=lambda split: features, tokenizer=tiny.tokenizer, meta=meta, folder=table.parents[1]
+        features=lambda split: features,
+        taught_features=lambda: features,
+        tokenizer=tiny.tokenizer,
+        meta=meta,
+        folder=table.parents[1],
     )
     data.trained_on = lambda: Prepared.trained_on(data)
     return task, features, model, data
