@@ -172,7 +172,6 @@ class Teacher(Training):
     tokenizer: ModelTokenizer
     predictions: str
     missing: Literal["refuse", "labels_only"]
-    members: list[dict[str, Any]]
     label_noise: Share
     seed: Seed
 
