@@ -8,7 +8,7 @@ from pydantic import (
     model_validator,
 )
 
-from distill.config import comparison, data_checks, ensemble, teacher_checks
+from distill.config import comparison, data_checks, ensemble, model_tokenizers, teacher_checks
 from distill.config.comparison import Compare, Confirm, Controls
 from distill.config.data import Data
 from distill.config.ensemble import Ensemble
@@ -129,12 +129,5 @@ class Params(Section):
                 f"student.model.path is {self.student.model.path!r} but init 'teacher_layers' copies the teacher: set"
                 " student.model.path to null, or choose another init"
             )
-        if self.features.tokenizer.path is None:
-            # Methods that train a generator check theirs themselves.
-            for role in ("teacher", "student", *(["generator"] if self.augment.methods else [])):
-                if path := getattr(self, role).model.path:
-                    raise ValueError(
-                        f"features.tokenizer.path is null (train a new vocabulary) but {role}.model.path is {path!r},"
-                        f" which has its own: set features.tokenizer.path to {path!r}"
-                    )
+        model_tokenizers.check(self)
         return self

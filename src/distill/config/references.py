@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from distill.config.data import SPLITS, parameter
 from distill.config.params import Params
-from distill.config.schema import Model, Tokenizer
+from distill.config.schema import Model, ModelTokenizer, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,14 @@ def with_commits(params: Params, commits: Mapping[str, str]) -> Params:
         tokenizer = params.features.tokenizer.model_copy(update={"revision": commit})
         changes["features"] = params.features.model_copy(update={"tokenizer": tokenizer})
     for role in ("teacher", "student", "generator"):
-        if commit := commits.get(f"{role}.model.path"):
-            section = getattr(params, role)
-            model = section.model.model_copy(update={"revision": commit})
-            changes[role] = section.model_copy(update={"model": model})
+        section = getattr(params, role)
+        pinned = {
+            part: getattr(section, part).model_copy(update={"revision": commit})
+            for part in ("model", "tokenizer")
+            if (commit := commits.get(f"{role}.{part}.path"))
+        }
+        if pinned:
+            changes[role] = section.model_copy(update=pinned)
     chain = [
         _link_at(link, commits.get(f"assistant.chain.{i}.model.path")) for i, link in enumerate(params.assistant.chain)
     ]
@@ -112,8 +116,10 @@ def _link_at(link: Any, commit: str | None) -> Any:
     return link.model_copy(update={"model": link.model.model_copy(update={"revision": commit})})
 
 
-def _models(params: Params) -> Iterator[tuple[str, str, Model | Tokenizer]]:
+def _models(params: Params) -> Iterator[tuple[str, str, Model | Tokenizer | ModelTokenizer]]:
     yield "tokenizer", "features.tokenizer", params.features.tokenizer
+    yield "tokenizer", "teacher.tokenizer", params.teacher.tokenizer
+    yield "tokenizer", "student.tokenizer", params.student.tokenizer
     yield "teacher", "teacher.model", params.teacher.model
     yield "student", "student.model", params.student.model
     for index, link in enumerate(params.assistant.chain):
