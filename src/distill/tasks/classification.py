@@ -65,7 +65,10 @@ class Classification:
         return outputs.logits
 
     def loss(self, logits: Tensor, batch: dict[str, Tensor], smoothing: float = 0.0) -> Tensor:
-        """Cross-entropy, mean over rows; the target is (1 − ε) on the gold class and ε spread over all C classes."""
+        """Cross-entropy, mean over the rows with a label (-100 is none), 0 where no row has one.
+
+        The target is (1 − ε) on the gold class and ε spread over all C classes.
+        """
         return cross_entropy(logits, batch["labels"], None, smoothing)
 
     def soft(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:

@@ -57,8 +57,8 @@ def write(
         extra_windows (features beyond one a question), windowed_questions (those with several),
         answers_in_no_window (cut by the edge of every window, or dropped by the tokenizer; their
         features are labelled as unanswerable), tokens_mean and tokens_max (of a feature), blake2b (content hashes of
-        the two files). With `readers`, readers (the tokenizer's entry, by role), and in each split readers: these counts
-        of the features in a role's tokens, and the content hash of their file.
+        the two files). With `readers`, readers (the tokenizer's entry, by role), and in each split readers: these
+        counts of the features in a role's tokens, and the content hash of their file.
 
     Raises:
         UserError: a question too long for its window.
