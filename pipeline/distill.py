@@ -138,7 +138,7 @@ def train(run: Run, target: Path, curves: Path) -> None:
     method = build_method(run, student, teacher_config(run))
     source = teacher(run, method, student)
     objective = Distillation(student, method, source)
-    features, rows = None, len(data.features("train"))
+    features, rows = None, data.epoch_rows
     updates = phases.updates(section, rows)
     if run.manifest.copies:
         features = augmented(run)
@@ -147,7 +147,10 @@ def train(run: Run, target: Path, curves: Path) -> None:
     for remark in method.remarks(params, updates * section.batch_size / rows):
         run.stage.say("note", remark)
     inputs, label = (run.stage, params, data, run.task, section), f"{run.name} seed {run.seed}"
-    result = phases.train(training.build_run(*inputs, objective, seed, label, features=features))
+    # Without a teacher there is nothing to learn from texts without labels.
+    share = section.transfer_share if method.needs else 0.0
+    built = training.build_run(*inputs, objective, seed, label, features=features, transfer_share=share)
+    result = phases.train(built)
     folder = run.stage.fresh("model")
     loading.save(student, data.tokenizer(), folder)
     if run.sample:
@@ -199,8 +202,8 @@ def begin_generation(run: Run, generation: int, before: Path) -> tuple[PreTraine
     method = build_method(run, student, loading.configuration(str(before), None))
     model = loading.from_pretrained(str(before), run.task)
     objective = Distillation(student, method, OnlineTeacher(model, run.task, False, params.predict.precision))
-    inputs = (run.stage, params, run.data, run.task, params.distill)
-    return student, training.build_run(*inputs, objective, seed, f"generation {generation}")
+    inputs, label = (run.stage, params, run.data, run.task, params.distill), f"generation {generation}"
+    return student, training.build_run(*inputs, objective, seed, label, transfer_share=params.distill.transfer_share)
 
 
 def teacher_config(run: Run) -> PretrainedConfig | None:

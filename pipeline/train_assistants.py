@@ -98,8 +98,8 @@ def begin(
     cache = Cache.open(logits, writer.identity(data, before / "model.safetensors"))
     method = AssistedDistillation(assistants_config(params), setup)
     objective = Distillation(assistant, method, CachedTeacher(cache))
-    inputs = (stage, params, data, task, section)
-    return assistant, training.build_run(*inputs, objective, seed, f"assistant {number}")
+    inputs, label = (stage, params, data, task, section), f"assistant {number}"
+    return assistant, training.build_run(*inputs, objective, seed, label, transfer_share=params.distill.transfer_share)
 
 
 def predict(logits: Path, assistant: Link, params: Params, data: Prepared, task: Task) -> None:
