@@ -32,7 +32,6 @@ from distill.models.initialization import initial_student
 from distill.models.predict import forward_of
 from distill.runtime import checkpoints, json_text
 from distill.runtime.files import link_tree
-from distill.signals import row_weights
 from distill.signals.cache import Cache
 from distill.signals.manifest import Manifest
 from distill.signals.teacher import CachedStates, CachedTeacher, OnlineTeacher, Teacher
@@ -139,18 +138,20 @@ def train(run: Run, target: Path, curves: Path) -> None:
     method = build_method(run, student, teacher_config(run))
     source = teacher(run, method, student)
     objective = Distillation(student, method, source)
-    features, copies, rows = None, None, len(data.features("train"))
+    copies, rows = None, data.epoch_rows
     updates = phases.updates(section, rows)
     if run.manifest.copies:
-        features = copies = augmented(run)
+        copies = augmented(run)
         # As many updates as without the copies, with which an epoch is longer.
         section = section.model_copy(update={"max_steps": updates})
-    elif isinstance(source, CachedTeacher):
-        features = row_weights.beside(data.taught_features(), source.logits)
     for remark in method.remarks(params, updates * section.batch_size / rows):
         run.stage.say("note", remark)
     inputs, label = (run.stage, params, data, run.task, section), f"{run.name} seed {run.seed}"
-    result = phases.train(training.build_run(*inputs, objective, seed, label, features=features))
+    # Without a teacher there is nothing to learn from texts without labels.
+    share = section.transfer_share if method.needs else 0.0
+    outputs = source.logits if isinstance(source, CachedTeacher) and not copies else None
+    built = training.build_run(*inputs, objective, seed, label, features=copies, transfer_share=share, outputs=outputs)
+    result = phases.train(built)
     folder = run.stage.fresh("model")
     loading.save(student, data.tokenizer(), folder)
     if run.sample:
@@ -202,8 +203,8 @@ def begin_generation(run: Run, generation: int, before: Path) -> tuple[PreTraine
     method = build_method(run, student, loading.configuration(str(before), None))
     model = loading.from_pretrained(str(before), run.task)
     objective = Distillation(student, method, OnlineTeacher(model, run.task, False, params.predict.precision))
-    inputs = (run.stage, params, run.data, run.task, params.distill)
-    return student, training.build_run(*inputs, objective, seed, f"generation {generation}")
+    inputs, label = (run.stage, params, run.data, run.task, params.distill), f"generation {generation}"
+    return student, training.build_run(*inputs, objective, seed, label, transfer_share=params.distill.transfer_share)
 
 
 def teacher_config(run: Run) -> PretrainedConfig | None:

@@ -22,7 +22,7 @@ from distill.models import loading, windows
 from distill.models.initialization import initial_student
 from distill.runtime import checkpoints
 from distill.runtime.files import publish
-from distill.signals import row_weights, writer
+from distill.signals import writer
 from distill.signals.cache import Cache, complete
 from distill.signals.teacher import CachedTeacher
 from distill.tasks.base import Task
@@ -102,9 +102,10 @@ def begin(
     cache = Cache.open(logits, writer.identity(data, weights))
     method = AssistedDistillation(assistants_config(params), setup)
     objective = Distillation(assistant, method, CachedTeacher(cache))
-    inputs = (stage, params, data, task, section)
-    features = row_weights.beside(data.taught_features(), cache)
-    return assistant, training.build_run(*inputs, objective, seed, f"assistant {number}", features=features)
+    inputs, label = (stage, params, data, task, section), f"assistant {number}"
+    share = params.distill.transfer_share
+    run = training.build_run(*inputs, objective, seed, label, transfer_share=share, outputs=cache)
+    return assistant, run
 
 
 def predict(logits: Path, assistant: Link, params: Params, data: Prepared, task: Task) -> None:

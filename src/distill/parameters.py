@@ -50,12 +50,38 @@ def _check_name(name: str, params: Params) -> None:
             f"distill.init is 'random' but {name!r} starts from filters trained on one fixed student: choose another"
             f" distill.init, or take {name!r} out of methods"
         )
+    if not params.data.has_labels:
+        _check_without_labels(name, resolved, method.needs_labels(resolved))
     try:
         method.check(resolved)
     except (ValueError, UserError) as error:
         if resolved is params:
             raise
         raise ValueError(f"{name}: {str(error).removeprefix('params.yaml: ')}") from None
+
+
+def _check_without_labels(name: str, params: Params, reason: str) -> None:
+    """Raise a ValueError where a listed name needs labelled rows, of which there are none.
+
+    Args:
+        params: parameters of the name (`Params.resolved`).
+        reason: why its method needs labels; empty: it does not.
+    """
+    if reason:
+        raise ValueError(
+            f"methods: {name!r}: {reason}, and data.train is {params.data.train}: take it out, or name a file of"
+            " data.train"
+        )
+    if name in params.augment.methods:
+        raise ValueError(
+            f"augment.methods: {name!r}: copies are made of labelled texts, and data.train is {params.data.train}: take"
+            " it out"
+        )
+    if not params.distill.transfer_share:
+        raise ValueError(
+            f"methods: {name!r}: distill.transfer_share is 0 and data.train is {params.data.train}: nothing is left to"
+            " learn from: set it to 1"
+        )
 
 
 def _learns_from_copies(name: str, params: Params) -> bool:

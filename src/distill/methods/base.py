@@ -103,6 +103,18 @@ class Method(nn.Module):
         """
 
     @classmethod
+    def needs_labels(cls, params: Params) -> str:
+        """Why the method cannot be run without any labelled row; empty: it can.
+
+        What it learns from a teacher it learns from texts without labels too; the task loss is left out there.
+        """
+        if not cls.needs:
+            return "it learns from labels alone"
+        if cls.taught_by in ("student", "generation"):
+            return "its teacher is the fine-tuned student, which labels train"
+        return "its filters are trained on labels" if "filters" in cls.artifacts else ""
+
+    @classmethod
     def reads(cls, params: Params, student: int, teacher: int) -> Reads:
         """The teacher's states that the method reads, which an earlier stage caches; empty: the teacher runs along.
 
@@ -222,7 +234,8 @@ class Distillation(Objective):
         with counted() as rows:
             terms = self.method.compute(batch, self.student, self._teacher[0])
         weights = self.weights()
-        self._count(batch, rows, reads_labels=TASK in terms and weights[TASK] > 0)
+        # The steps of a generator climb: the student learns nothing in them.
+        self._count(batch, rows, TASK in terms and weights[TASK] > 0, any(weights[name] > 0 for name in terms))
         total = torch.zeros((), device=next(iter(terms.values())).device)
         for name, term in terms.items():
             total = total + weights[name] * term
@@ -231,14 +244,17 @@ class Distillation(Objective):
     def passes(self) -> dict[str, int]:
         """Rows of the training data, by what for.
 
-        All of them (`rows`); those whose labels count (`labelled`); those that have none (`unlabelled`); rows that pass
+        All of them (`rows`); those whose labels count (`labelled`); those without labels that the student learns from
+        (`unlabelled`); rows that pass
         the student, and a teacher that runs.
         """
         return dict(self._passes)
 
-    def _count(self, batch: Mapping[str, Tensor], rows: Mapping[PreTrainedModel, int], reads_labels: bool) -> None:
+    def _count(
+        self, batch: Mapping[str, Tensor], rows: Mapping[PreTrainedModel, int], reads_labels: bool, learns: bool
+    ) -> None:
         size, teacher = len(batch["input_ids"]), self.companions()
         known = int(labelled(batch, self.method.task.labels).sum())
         passed = rows.get(self.student, 0), sum(rows.get(model, 0) for model in teacher)
-        counts = (size, known * reads_labels, size - known, *passed)
+        counts = (size, known * reads_labels, (size - known) * learns, *passed)
         self._passes = {name: count + more for (name, count), more in zip(self._passes.items(), counts, strict=True)}

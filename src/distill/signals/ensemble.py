@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from distill.errors import UserError
-from distill.signals.cache import IDENTITY, Array, Cache, Writer
+from distill.signals.cache import IDENTITY, SPREAD, WEIGHT, Array, Cache, Writer
 from distill.tasks.base import Predicted, Task
 
 #: Rows that are combined at a time: bounds the memory, changes nothing.
@@ -122,9 +122,9 @@ def write(folder: Path, members: Mapping[str, Cache], weights: Mapping[str, floa
     count = len(offsets) - 1
     present = np.stack([_present(cache, count) * weights[name] for name, cache in members.items()])
     silent = present.sum(0) == 0
-    arrays = {"logits": first.arrays["logits"], "spread": Array(1, False)}
+    arrays = {"logits": first.arrays["logits"], SPREAD: Array(1, False)}
     if silent.any():
-        arrays["weight"] = Array(1, False)
+        arrays[WEIGHT] = Array(1, False)
     writer = Writer(folder, offsets, arrays)
     for start in range(0, count, ROWS):
         rows = np.arange(start, min(start + ROWS, count))
@@ -139,9 +139,9 @@ def write(folder: Path, members: Mapping[str, Cache], weights: Mapping[str, floa
         if task.per_token:
             logits = np.zeros((*real.shape, logits.shape[-1]))
             logits[real] = combined.logits
-        values = {"logits": logits, "spread": combined.spread[:, None]}
-        if "weight" in arrays:
-            values["weight"] = 1.0 - silent[rows, None]
+        values = {"logits": logits, SPREAD: combined.spread[:, None]}
+        if WEIGHT in arrays:
+            values[WEIGHT] = 1.0 - silent[rows, None]
         writer.write(rows, values)
     identity = {key: first.meta[key] for key in ("data", "tokenizer")} | {"teacher": identity_of(members, weights)}
     writer.finish({**meta, **identity, "members": list(members)})
@@ -156,6 +156,6 @@ def identity_of(members: Mapping[str, Cache], weights: Mapping[str, float]) -> s
 
 def _present(cache: Cache, rows: int) -> np.ndarray:
     """1.0 for rows that the cache says something about, 0.0 for others: (rows,)."""
-    if "weight" not in cache.arrays:
+    if WEIGHT not in cache.arrays:
         return np.ones(rows)
-    return (cache.rows("weight", list(range(rows)), 1)[:, 0] > 0).astype(np.float64)
+    return (cache.column(WEIGHT)[:, 0] > 0).astype(np.float64)

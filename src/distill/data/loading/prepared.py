@@ -134,6 +134,11 @@ class Prepared:
         return TRANSFER in self._sizes
 
     @property
+    def scored_splits(self) -> list[str]:
+        """The splits that models are chosen and scored on."""
+        return [split for split in self._sizes if split not in ("train", TRANSFER)]
+
+    @property
     def epoch_rows(self) -> int:
         """The features that an epoch is counted in: the labelled ones of split `train`, or all where there are none."""
         return self._sizes["train"]["features"] or self._sizes[TRANSFER]["features"]
