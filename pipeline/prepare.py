@@ -11,6 +11,7 @@ import numpy as np
 from distill.config.data import BY_TEXTS, parameter
 from distill.config.params import Params
 from distill.data.features import preparation
+from distill.data.loading import ready
 from distill.data.loading import tokenizer as tokenizers
 from distill.data.sources import groups, labels, overlap, question_sets, splits, text_sets
 from distill.data.sources.squad_json import Row
@@ -49,6 +50,10 @@ def main() -> None:
             "selection": question_sets.limit(selection, data.max_selection_examples, data.seed),
         }
         splits.check_classes(parts["train"], meta["labels"])
+        teacher = params.teacher
+        if teacher.source == "model" and not teacher.train:
+            model, classes = teacher.model, meta["labels"]
+            ready.check(model.path, model.revision, teacher.labels, params.task, classes, "teacher")
         for split in list(loaded)[1:]:
             parts[split] = question_sets.limit(loaded[split], data.max_validation_examples, data.seed)
         for line in _shared(parts):
