@@ -19,7 +19,7 @@ from distill.training.run import Result
 from pipeline.launch.run import run_stage
 from pipeline.stage import paths, training
 from pipeline.stage.definition import define
-from pipeline.stage.inputs import open_data, with_label_noise
+from pipeline.stage.inputs import open_data, with_class_weights, with_label_noise
 from pipeline.stage.stage import Stage
 
 
@@ -51,8 +51,10 @@ def main(role: str) -> None:
             model = initial_student(section.init, section, task, tokenizer, section.seed, teacher, say=note)
         for remark in windows.check(model, task, data, tokenizer.pad_token_id, section.precision, role):
             note(remark)
+        if not is_ready:
+            data = with_label_noise(stage, data, task, section.label_noise, section.seed)
+            task = with_class_weights(stage, data, task, section, role)
         objective = FineTuningObjective(model, task)
-        data = with_label_noise(stage, data, task, section.label_noise, section.seed)
         inputs, label = (stage, params, data, task, section), f"fine-tune {role}"
         run = training.build_run(*inputs, objective, section.seed, label)
         if is_ready:
