@@ -32,6 +32,7 @@ from distill.models.initialization import initial_student
 from distill.models.predict import forward_of
 from distill.runtime import checkpoints, json_text
 from distill.runtime.files import link_tree
+from distill.signals import row_weights
 from distill.signals.cache import Cache
 from distill.signals.manifest import Manifest
 from distill.signals.teacher import CachedStates, CachedTeacher, OnlineTeacher, Teacher
@@ -43,7 +44,7 @@ from distill.training.sequence import Link
 from pipeline.launch.run import run_stage
 from pipeline.stage import paths, training
 from pipeline.stage.definition import define
-from pipeline.stage.inputs import open_data, with_label_noise
+from pipeline.stage.inputs import open_data, with_class_weights, with_label_noise
 from pipeline.stage.stage import Stage
 
 STUDENT = paths.model("student")
@@ -71,6 +72,7 @@ def distil(
     data, task = open_data(params)
     stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
     data = with_label_noise(stage, data, task, params.distill.label_noise, seed)
+    task = with_class_weights(stage, data, task, params.distill, "distill")
     run = Run(stage, params, name, seed, data, task, Manifest.read(paths.signals(name)), sample)
     (train_generations if run.kind.taught_by == "generation" else train)(run, target, curves)
 
@@ -149,8 +151,10 @@ def train(run: Run, target: Path, curves: Path) -> None:
     inputs, label = (run.stage, params, data, run.task, section), f"{run.name} seed {run.seed}"
     # Without a teacher there is nothing to learn from texts without labels.
     share = section.transfer_share if method.needs else 0.0
-    outputs = source.logits if isinstance(source, CachedTeacher) and not copies else None
-    built = training.build_run(*inputs, objective, seed, label, features=copies, transfer_share=share, outputs=outputs)
+    weigh = None
+    if isinstance(source, CachedTeacher) and not copies:
+        weigh = functools.partial(row_weights.beside, source.logits, section.spread_weight)
+    built = training.build_run(*inputs, objective, seed, label, features=copies, transfer_share=share, weigh=weigh)
     result = phases.train(built)
     folder = run.stage.fresh("model")
     loading.save(student, data.tokenizer(), folder)

@@ -22,7 +22,7 @@ from distill.models import loading, windows
 from distill.models.initialization import initial_student
 from distill.runtime import checkpoints
 from distill.runtime.files import publish
-from distill.signals import writer
+from distill.signals import row_weights, writer
 from distill.signals.cache import Cache, complete
 from distill.signals.teacher import CachedTeacher
 from distill.tasks.base import Task
@@ -32,7 +32,7 @@ from distill.training.sequence import Link
 from pipeline.launch.run import run_stage
 from pipeline.stage import artifacts, paths, training
 from pipeline.stage.definition import define
-from pipeline.stage.inputs import open_data
+from pipeline.stage.inputs import open_data, with_class_weights
 from pipeline.stage.stage import Stage
 
 METHOD = "takd"
@@ -44,6 +44,7 @@ def main() -> None:
     tags = {"method": METHOD, "role": "assistant", "seed": params.assistant.seed}
     with Stage(define("train_assistants"), params, tags=tags) as stage:
         data, task = open_data(params)
+        task = with_class_weights(stage, data, task, params.assistant, "assistant")
         stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
         if artifacts.is_checkpoint(paths.model("teacher")):
             checkpoints.load_check(paths.model("teacher"))
@@ -103,9 +104,8 @@ def begin(
     method = AssistedDistillation(assistants_config(params), setup)
     objective = Distillation(assistant, method, CachedTeacher(cache))
     inputs, label = (stage, params, data, task, section), f"assistant {number}"
-    share = params.distill.transfer_share
-    run = training.build_run(*inputs, objective, seed, label, transfer_share=share, outputs=cache)
-    return assistant, run
+    share, weigh = params.distill.transfer_share, functools.partial(row_weights.beside, cache, 0.0)
+    return assistant, training.build_run(*inputs, objective, seed, label, transfer_share=share, weigh=weigh)
 
 
 def predict(logits: Path, assistant: Link, params: Params, data: Prepared, task: Task) -> None:

@@ -13,8 +13,6 @@ from distill.data.loading.mixing import Mix
 from distill.data.loading.prepared import Prepared
 from distill.models.predict import predict_split
 from distill.runtime import distributed
-from distill.signals import row_weights
-from distill.signals.cache import Cache
 from distill.tasks.base import Predicted, Task
 from distill.training.objective import Objective
 from distill.training.run import Result, TrainingRun, write_curves
@@ -34,7 +32,7 @@ def build_run(
     score: Callable[[Predicted], dict[str, float]] | None = None,
     features: datasets.Dataset | None = None,
     transfer_share: float = 0.0,
-    outputs: Cache | None = None,
+    weigh: Callable[[datasets.Dataset], datasets.Dataset] | None = None,
 ) -> TrainingRun:
     """A training on prepared data in the stage's scratch, with live curves and selection scores.
 
@@ -45,7 +43,7 @@ def build_run(
         score: function from logits on the selection split to scores; None: the task's.
         features: rows to train on; None: the features of the training split.
         transfer_share: share of each batch that comes from the transfer set, where there is one.
-        outputs: the teacher's outputs, where they are cached: they say how much the soft targets of each row count.
+        weigh: adds to the rows, labelled ones first, how much the soft targets of each count.
     """
     features = data.features("train") if features is None else features
     mix = Mix(len(features), transfer_share) if data.has_transfer and transfer_share else None
@@ -55,8 +53,8 @@ def build_run(
         features = data.with_transfer(features)
         each, rows = mix.unlabelled_in(section.batch_size), len(features) - mix.labelled
         stage.say("mixes", f"{each} of the {section.batch_size} rows of a batch are of the {rows:,} without labels")
-    if outputs:
-        features = row_weights.beside(features, outputs, params.distill.spread_weight)
+    if weigh:
+        features = weigh(features)
 
     def scores_of(predicted: Predicted) -> dict[str, float]:
         return task.score(predicted, params.evaluate)

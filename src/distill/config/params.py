@@ -8,7 +8,14 @@ from pydantic import (
     model_validator,
 )
 
-from distill.config import comparison, data_checks, ensemble, model_tokenizers, teacher_checks
+from distill.config import (
+    comparison,
+    data_checks,
+    ensemble,
+    model_tokenizers,
+    teacher_checks,
+    training_checks,
+)
 from distill.config.comparison import Compare, Confirm, Controls
 from distill.config.data import Data
 from distill.config.ensemble import Ensemble
@@ -104,6 +111,7 @@ class Params(Section):
         data_checks.check(self)
         ensemble.check(self)
         teacher_checks.check(self)
+        training_checks.check(self)
         names = self.methods
         for field, listed in (("methods", names), ("augment.methods", self.augment.methods)):
             if twice := sorted({name for name in listed if listed.count(name) > 1}):

@@ -202,6 +202,28 @@ class Teacher(Training):
             raise ValueError("model.path is null and model.config has no model_type: name a checkpoint or a shape")
         return self
 
+    @model_validator(mode="after")
+    def _is_ready(self) -> Teacher:
+        if self.labels is not None:
+            if twice := sorted({name for name in self.labels if self.labels.count(name) > 1}):
+                raise ValueError(f"labels: {twice[0]!r} is listed twice: name each row of the head once")
+            if self.train:
+                raise ValueError(
+                    f"labels is {self.labels} but train is true: set train to false for a checkpoint that is ready; the"
+                    " rows of a head that is trained have names in model.config, as id2label"
+                )
+        if self.train or self.source != "model":
+            return self
+        if self.model.path is None:
+            raise ValueError("train is false but model.path is null: random weights teach nothing: name a checkpoint")
+        if self.label_noise:
+            raise ValueError(
+                f"label_noise is {self.label_noise:g} but train is false, so no label is read: set it to 0"
+            )
+        if "id2label" in self.model.config:
+            raise ValueError("model.config has id2label but train is false: name the rows of the head in labels")
+        return self
+
 
 def _check_start(section: Student | Link) -> None:
     if section.init == "pretrained" and section.model.path is None:

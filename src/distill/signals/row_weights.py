@@ -12,16 +12,16 @@ from distill.losses.terms import TEACHER_WEIGHT
 from distill.signals.cache import SPREAD, WEIGHT, Cache
 
 
-def beside(features: Any, outputs: Cache, spread_weight: float = 0.0) -> Any:
+def beside(outputs: Cache, spread_weight: float, features: Any) -> Any:
     """The features with the weights of their soft targets as a float32 column `losses.terms.TEACHER_WEIGHT`.
 
     A weight is that of the cache, times exp(−spread_weight · spread), where spread says how far the members of an
     ensemble are apart on the row (`distill.signals.ensemble`).
 
     Args:
-        features: the first rows that the cache's outputs are of, or all of them, in its order (`datasets.Dataset`).
         outputs: cache of the teacher's outputs.
         spread_weight: from 0 on; 0: the spread does not count.
+        features: the first rows that the cache's outputs are of, or all of them, in its order (`datasets.Dataset`).
 
     Returns:
         `features` itself where every row counts the same.
@@ -34,8 +34,8 @@ def beside(features: Any, outputs: Cache, spread_weight: float = 0.0) -> Any:
         return features
     if spread_weight and SPREAD not in outputs.arrays:
         raise UserError(
-            f"params.yaml: distill.spread_weight: {spread_weight:g}, but the cached outputs are of a single teacher: set"
-            " it to 0"
+            f"params.yaml: distill.spread_weight: {spread_weight:g}, but the cached outputs are of a single teacher:"
+            " set it to 0"
         )
     if len(outputs.offsets) - 1 < len(features):
         raise ValueError(f"{len(outputs.offsets) - 1} rows of outputs for {len(features)} features")
