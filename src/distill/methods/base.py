@@ -245,8 +245,7 @@ class Distillation(Objective):
         """Rows of the training data, by what for.
 
         All of them (`rows`); those whose labels count (`labelled`); those without labels that the student learns from
-        (`unlabelled`); rows that pass
-        the student, and a teacher that runs.
+        (`unlabelled`); rows that pass the student, and a teacher that runs.
         """
         return dict(self._passes)
 

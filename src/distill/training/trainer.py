@@ -146,7 +146,9 @@ def train(run: TrainingRun) -> Result:
     order = list(sampler(rows.lengths, settings.batch_size, settings.group_by_length, seed, run.mix, parts))
     padded = padding(order, rows.lengths, settings.batch_size // parts).share
     speed, counts = examples / seconds if seconds else 0.0, objective.passes()
-    passes = {name: (count - before[name]) * distributed.count() for name, count in counts.items()}
+    # Processes have as many rows, but of the labelled ones in a mixed batch one has another number than another.
+    shares = distributed.mean([float(count - before[name]) for name, count in counts.items()])
+    passes = {name: round(share * distributed.count()) for name, share in zip(counts, shares, strict=True)}
     return Result(history, scores, steps, seconds, speed, done, padded, passes)
 
 
