@@ -23,7 +23,6 @@ LABELLED = {"ft": {TASK}, "tfkd_reg": {TASK, "kl"}}
 # What a random start, or a second step, would draw differently.
 CHANGES = {
     "freelb": {"steps": 1},
-    "pkd": {"layers": "skip"},
     "ted": {"filter_interval": 1},
     "hidden": {"layers": "all"},
 }
