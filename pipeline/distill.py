@@ -43,7 +43,7 @@ from distill.training.sequence import Link
 from pipeline.launch.run import run_stage
 from pipeline.stage import paths, training
 from pipeline.stage.definition import define
-from pipeline.stage.inputs import open_data, with_label_noise
+from pipeline.stage.inputs import open_data, with_class_weights, with_label_noise
 from pipeline.stage.stage import Stage
 
 STUDENT = paths.model("student")
@@ -71,6 +71,7 @@ def distil(
     data, task = open_data(params)
     stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
     data = with_label_noise(stage, data, task, params.distill.label_noise, seed)
+    task = with_class_weights(stage, data, task, params.distill, "distill")
     run = Run(stage, params, name, seed, data, task, Manifest.read(paths.signals(name)), sample)
     (train_generations if run.kind.taught_by == "generation" else train)(run, target, curves)
 
@@ -155,8 +156,8 @@ def train(run: Run, target: Path, curves: Path) -> None:
     loading.save(student, data.tokenizer(), folder)
     if run.sample:
         run.stage.write_json(run.sample, changed_texts(run, objective, source, features))
-    training.finish(run.stage, result, folder, target, curves, updates)
-    show(run, result, updates)
+    training.finish(run.stage, result, folder, target, curves, result.updates)
+    show(run, result, result.updates)
 
 
 def train_generations(run: Run, target: Path, curves: Path) -> None:

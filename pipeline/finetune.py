@@ -1,19 +1,26 @@
-"""Stages finetune_teacher and finetune_student: train with the task loss. `python -m pipeline.finetune teacher`"""
+"""Stages finetune_teacher and finetune_student: train with the task loss. `python -m pipeline.finetune teacher`
+
+A teacher that is ready (`teacher.train: false`) gets no update: its head is put in the data's order, and it is scored.
+Nor does a student where no row has a label (`data.train: data/none`): it stays as it starts.
+"""
 
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 from distill.data.loading import tokenizer as tokenizers
 from distill.models import loading, windows
+from distill.models.forward import default_device
 from distill.models.initialization import initial_student
 from distill.runtime import json_files
 from distill.training import phases
 from distill.training.finetuning import FineTuningObjective
+from distill.training.run import Result
 from pipeline.launch.run import run_stage
 from pipeline.stage import paths, training
 from pipeline.stage.definition import define
-from pipeline.stage.inputs import open_data, with_label_noise
+from pipeline.stage.inputs import open_data, with_class_weights, with_label_noise
 from pipeline.stage.stage import Stage
 
 
@@ -36,20 +43,35 @@ def main(role: str) -> None:
         tokenizer = data.tokenizer()
         if section.model.path:
             tokenizers.check_same(section.model.path, section.model.revision, tokenizer, f"{role}.model.path")
+        is_ready = role == "teacher" and not section.train
         if role == "teacher":
-            model = loading.build(section.model, task, tokenizer, section.seed, role, note)
+            head = loading.Ready(section.labels) if is_ready else None
+            model = loading.build(section.model, task, tokenizer, section.seed, role, note, head)
         else:
             teacher = paths.model("teacher")
             model = initial_student(section.init, section, task, tokenizer, section.seed, teacher, say=note)
         for remark in windows.check(model, task, data, tokenizer.pad_token_id, section.precision, role):
             note(remark)
+        is_taken = is_ready or not data.has_labels
+        if not is_taken:
+            data = with_label_noise(stage, data, task, section.label_noise, section.seed)
+            task = with_class_weights(stage, data, task, section, role)
         objective = FineTuningObjective(model, task)
-        data = with_label_noise(stage, data, task, section.label_noise, section.seed)
         inputs, label = (stage, params, data, task, section), f"fine-tune {role}"
-        result = phases.train(training.build_run(*inputs, objective, section.seed, label))
+        run = training.build_run(*inputs, objective, section.seed, label)
+        if is_taken:
+            why = "teacher.train is false" if is_ready else "no row has a label to train on: data.train is data/none"
+            stage.say("taken", f"{section.model.path or 'the model'} as it is ({why})")
+            stage.alone()
+            model.to(default_device())
+            result = replace(Result.nothing(), scores=run.evaluate())
+        else:
+            result = phases.train(run)
         folder = stage.fresh("model")
         loading.save(model, tokenizer, folder)
         training.finish(stage, result, folder, paths.model(role), curves)
+        if is_taken:  # what it cost is none of this pipeline's training time
+            stage.record({"trained": False, "seconds": 0.0, "examples_per_second": None})
         stage.write_json(scores_file, result.scores)
         stage.figures({"updates": result.steps, **({"selection": result.scores} if result.scores else {})})
         if role == "student":

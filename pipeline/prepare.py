@@ -11,6 +11,7 @@ import numpy as np
 from distill.config.data import BY_TEXTS, parameter
 from distill.config.params import Params
 from distill.data.features import preparation
+from distill.data.loading import ready
 from distill.data.loading import tokenizer as tokenizers
 from distill.data.loading.prepared import TRANSFER
 from distill.data.sources import groups, labels, overlap, question_sets, splits, text_sets, transfer
@@ -53,6 +54,10 @@ def main() -> None:
         }
         if data.has_labels:
             splits.check_classes(parts["train"], meta["labels"])
+        teacher = params.teacher
+        if teacher.source == "model" and not teacher.train:
+            model, classes = teacher.model, meta["labels"]
+            ready.check(model.path, model.revision, teacher.labels, params.task, classes, "teacher")
         for split in loaded:
             parts[split] = question_sets.limit(loaded[split], data.max_validation_examples, data.seed)
         if data.has_transfer:

@@ -32,7 +32,7 @@ from distill.training.sequence import Link
 from pipeline.launch.run import run_stage
 from pipeline.stage import paths, training
 from pipeline.stage.definition import define
-from pipeline.stage.inputs import open_data
+from pipeline.stage.inputs import open_data, with_class_weights
 from pipeline.stage.stage import Stage
 
 METHOD = "takd"
@@ -44,6 +44,7 @@ def main() -> None:
     tags = {"method": METHOD, "role": "assistant", "seed": params.assistant.seed}
     with Stage(define("train_assistants"), params, tags=tags) as stage:
         data, task = open_data(params)
+        task = with_class_weights(stage, data, task, params.assistant, "assistant")
         stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
         checkpoints.load_check(paths.model("teacher"))
 
