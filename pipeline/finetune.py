@@ -11,14 +11,17 @@ from distill.runtime import json_files
 from distill.training import phases
 from distill.training.finetuning import FineTuningObjective
 from pipeline.launch.run import run_stage
-from pipeline.stage import paths, training
+from pipeline.stage import artifacts, paths, training
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data, with_label_noise
 from pipeline.stage.stage import Stage
 
 
 def main(role: str) -> None:
-    """Fine-tune one of the two models and score it on the selection split."""
+    """Fine-tune one of the two models and score it on the selection split.
+
+    A teacher of another source than `model` is no checkpoint: its folder gets a note.
+    """
     role = paths.role_of(role)
     params = paths.params()
     section = getattr(params, role)
@@ -29,6 +32,9 @@ def main(role: str) -> None:
         define("finetune", role), params, tags={"method": "finetune", "role": role, "seed": section.seed}
     ) as stage:
         fix = "run `dvc repro finetune_teacher`"
+        if role == "teacher" and section.source != "model":
+            artifacts.leave_without_checkpoint(stage, section.source)
+            return
         before = json_files.read(teacher_scores, fix, json_files.NUMBERS) if role == "student" else {}
         data, task = open_data(params)
         note = functools.partial(stage.say, "note")
@@ -52,7 +58,7 @@ def main(role: str) -> None:
         training.finish(stage, result, folder, paths.model(role), curves)
         stage.write_json(scores_file, result.scores)
         stage.figures({"updates": result.steps, **({"selection": result.scores} if result.scores else {})})
-        if role == "student":
+        if role == "student" and artifacts.is_checkpoint(paths.model("teacher")):
             warn_if_weaker(before, result.scores, task.main_metric)
 
 

@@ -8,7 +8,7 @@ from pydantic import (
     model_validator,
 )
 
-from distill.config import comparison, data_checks, model_tokenizers
+from distill.config import comparison, data_checks, model_tokenizers, teacher_checks
 from distill.config.comparison import Compare, Confirm, Controls
 from distill.config.data import Data
 from distill.config.schema import (
@@ -94,6 +94,7 @@ class Params(Section):
     @model_validator(mode="after")
     def _combinations(self) -> Params:
         data_checks.check(self)
+        teacher_checks.check(self)
         names = self.methods
         for field, listed in (("methods", names), ("augment.methods", self.augment.methods)):
             if twice := sorted({name for name in listed if listed.count(name) > 1}):

@@ -21,6 +21,7 @@ from transformers import TrainerCallback, TrainingArguments, set_seed
 
 from distill.data.loading.batches import Collator, EpochSampler, Rows, padding
 from distill.errors import UserError
+from distill.losses.terms import TEACHER_WEIGHT
 from distill.models import acceleration
 from distill.runtime import allocator, checkpoints, distributed, json_text
 from distill.runtime.files import publish
@@ -98,7 +99,8 @@ def train(run: TrainingRun) -> Result:
     set_seed(seed)
     resume = distributed.from_first(lambda: _begin_from(run))
     extra = tuple(objective.columns)
-    rows = Rows(run.features, ("input_ids", "token_type_ids", *run.labels, *extra))
+    numbers = (*run.labels, TEACHER_WEIGHT)
+    rows = Rows(run.features, ("input_ids", "token_type_ids", *numbers, *extra))
     hooks = _Hooks(run)
     done = int(resume.name.split("-")[-1]) if resume else 0
     began, before = time.monotonic(), objective.passes()
@@ -107,7 +109,7 @@ def train(run: TrainingRun) -> Result:
         trainer = ObjectiveTrainer(
             objective,
             _arguments(run),
-            data_collator=Collator(run.pad_token_id, run.labels, extra),
+            data_collator=Collator(run.pad_token_id, numbers, extra),
             train_dataset=rows,
             callbacks=[hooks],
             sampler_seed=seed,
