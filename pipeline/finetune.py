@@ -37,6 +37,7 @@ def main(role: str) -> None:
             return
         before = json_files.read(teacher_scores, fix, json_files.NUMBERS) if role == "student" else {}
         data, task = open_data(params)
+        data = data.read_by(role)
         note = functools.partial(stage.say, "note")
         stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
         tokenizer = data.tokenizer()

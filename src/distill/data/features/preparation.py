@@ -57,8 +57,8 @@ def write(
         extra_windows (features beyond one a question), windowed_questions (those with several),
         answers_in_no_window (cut by the edge of every window, or dropped by the tokenizer; their
         features are labelled as unanswerable), tokens_mean and tokens_max (of a feature), blake2b (content hashes of
-        the two files). With `readers`, readers (the tokenizer's entry, by role), and in each split readers: these counts
-        of the features in a role's tokens, and the content hash of their file.
+        the two files). With `readers`, readers (the tokenizer's entry, by role), and in each split readers: these
+        counts of the features in a role's tokens, and the content hash of their file.
 
     Raises:
         UserError: a question too long for its window.
@@ -163,9 +163,8 @@ def _write(
             examples = schema(rows)
             _write_stream(part / "examples.arrow", examples, _examples(rows, examples))
             try:
-                counts = encode(
-                    part / "features.arrow", tokenizer, rows, partial(on_batch, split) if on_batch else None
-                )
+                report = partial(on_batch, split) if on_batch else None
+                counts = encode(part / "features.arrow", tokenizer, rows, report)
             except UserError as error:
                 raise UserError(f"{split} split: {error}") from error
             hashes = {name: file_hash(part / f"{name}.arrow") for name in ("examples", "features")}
