@@ -1,4 +1,4 @@
-"""DVC's reading and writing of YAML, sooner: it parses, in pure Python, all of dvc.lock after each stage, and writes it.
+"""DVC's reading and writing of YAML, sooner: it parses all of dvc.lock in Python after each stage, and writes it.
 
 What DVC reads and writes is the same. A text that it has read already is not parsed again; and of dvc.lock, whose text
 is DVC's own, only the entries that have changed are written anew, by DVC's writer, the others stay as they stand.
