@@ -16,7 +16,7 @@ from distill.models import loading
 from distill.models.forward import default_device, freeze
 from distill.runtime import checkpoints
 from pipeline.launch.run import run_stage
-from pipeline.stage import paths
+from pipeline.stage import artifacts, paths
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
 from pipeline.stage.stage import Stage
@@ -27,10 +27,10 @@ _DIGITS = {"flops_per_token": 0, "checkpoint_mb": 3, "throughput": 2}
 
 
 def main() -> None:
-    """Count and time both models on the validation split."""
+    """Count and time both models on the validation split; a teacher that is no checkpoint has no cost."""
     params = paths.params()
     section, file = params.cost, paths.METRICS / "cost.json"
-    folders = {role: paths.model(role) for role in ROLES}
+    folders = {role: paths.model(role) for role in ROLES if artifacts.is_checkpoint(paths.model(role))}
     with Stage(define("cost"), params, tags={"pipeline": "cost"}) as stage:
         data, task = open_data(params)
         features = data.features("validation")
@@ -41,10 +41,10 @@ def main() -> None:
             checkpoints.load_check(folder)
             stage.read(folder)
             built[role] = freeze(loading.from_pretrained(str(folder), task)).to(default_device())
-        sizes = {role: model_cost.size(built[role], task, round(length), folders[role]) for role in ROLES}
+        sizes = {role: model_cost.size(model, task, round(length), folders[role]) for role, model in built.items()}
         pad = data.tokenizer().pad_token_id
         speeds = model_cost.speeds(built, task, features, pad, section, say=lambda text: stage.say("note", text))
-        results = {role: _rounded(asdict(sizes[role]) | asdict(speeds[role])) for role in ROLES}
+        results = {role: _rounded(asdict(sizes[role]) | asdict(speeds[role])) for role in built}
         stage.write_json(
             file,
             {
@@ -56,8 +56,10 @@ def main() -> None:
             },
         )
         shown = ("parameters", "checkpoint_mb", "latency_ms", "throughput")
-        stage.figures({role: {name: results[role][name] for name in shown} for role in ROLES})
-        stage.run.log_final({f"{role}.{name}": float(value) for role in ROLES for name, value in results[role].items()})
+        stage.figures({role: {name: row[name] for name in shown} for role, row in results.items()})
+        stage.run.log_final(
+            {f"{role}.{name}": float(value) for role, row in results.items() for name, value in row.items()}
+        )
         stage.record({"machine": model_cost.machine(), "threads": torch.get_num_threads()})
 
 
