@@ -14,7 +14,6 @@ from distill.models import acceleration, loading
 from distill.models.forward import default_device, freeze
 from distill.models.predict import ensemble, forward_of, predict_split
 from distill.runtime import checkpoints
-from distill.signals.stored import taught_splits
 from distill.tasks import extra_metrics
 from distill.tasks.base import Predicted, Report, Task
 from pipeline.launch.run import run_stage
@@ -94,12 +93,7 @@ def of_files(
         counts = ", ".join(f"{count:,} {split} rows" for split, count in lacking.items())
         stage.say("unscored", f"the teacher has no score: its outputs lack {counts}")
         return Report({}, {".json": {}, ".null_odds.json": {}}, {"id": []}, {})
-    return report_of({part: stored.predicted(part) for part in scored_splits(data)}, task, params, extra)
-
-
-def scored_splits(data: Prepared) -> list[str]:
-    """The splits that models are scored on, selection among them."""
-    return [part for part in data.meta["splits"] if part not in taught_splits(data)]
+    return report_of({part: stored.predicted(part) for part in data.scored_splits}, task, params, extra)
 
 
 def score(
@@ -110,7 +104,7 @@ def score(
     Args:
         metrics: loaded functions of the extra metrics, whose scores follow the task's own.
     """
-    split = {part: ensemble(_each(folders, data, task, params, part)) for part in scored_splits(data)}
+    split = {part: ensemble(_each(folders, data, task, params, part)) for part in data.scored_splits}
     return report_of(split, task, params, metrics)
 
 

@@ -64,7 +64,7 @@ def main(words: Sequence[str]) -> None:
 def outputs(data: Prepared, task: Task, params: Params) -> Iterator[tuple[str, Predicted, np.ndarray | None]]:
     """The teacher's outputs by split, and which examples they are of; None: of all."""
     yield from _cached(data, task)
-    scored = [split for split in data.meta["splits"] if split not in taught_splits(data)]
+    scored = data.scored_splits
     if artifacts.is_checkpoint(TEACHER):
         checkpoints.load_check(TEACHER)
         model = freeze(loading.from_pretrained(str(TEACHER), task)).to(default_device())

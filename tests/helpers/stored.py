@@ -41,6 +41,10 @@ class Data:
     def features(self, split):
         return self._features[split]
 
+    @property
+    def scored_splits(self):
+        return [split for split in self.meta["splits"] if split not in ("train", "transfer")]
+
     def taught_features(self):
         parts = [self.features(split) for split in ("train", "transfer") if split in self.meta["splits"]]
         return datasets.concatenate_datasets(parts) if len(parts) > 1 else parts[0]

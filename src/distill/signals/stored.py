@@ -96,9 +96,10 @@ class Stored:
                 found[split].known[number] = values is not None
             forms[form] += 1
         if not place:
+            first = show(next(key for ids in rows.ids.values() for key in ids))
             raise UserError(
-                f"{path}: {len(strange):,} rows, and none is about a row of the data, whose first id is"
-                f" {show(rows.ids['train'][0])}: these are the ids or texts of other data: name another file"
+                f"{path}: {len(strange):,} rows, and none is about a row of the data, whose first id is {first}: these"
+                " are the ids or texts of other data: name another file"
             )
         return cls(data, task, found, _lines(forms, strange, lost), rows.ids)
 
@@ -109,8 +110,7 @@ class Stored:
 
     def uncovered(self) -> dict[str, int]:
         """Examples without outputs by scored split: selection, validation and further ones; empty: it can be scored."""
-        taught = taught_splits(self.data)
-        return {split: n - m for split, (m, n) in self.coverage.items() if m < n and split not in taught}
+        return {split: n - m for split, (m, n) in self.coverage.items() if m < n and split in self.data.scored_splits}
 
     def check_missing(self, missing: str, path: Path) -> None:
         """Refuse outputs that say nothing about some rows that students learn from, where they must (`refuse`).
@@ -139,7 +139,7 @@ class Stored:
             (logits, float32, (entries, C); int64, (features + 1,): where each feature's begin; bool, (features,):
             whether anything is known about the feature's example, whose logits are 0 otherwise)
         """
-        parts = [(logits, known) for logits, known in self._batches(split)]
+        parts = [*self._batches(split)] or [(np.zeros((0, self.task.channels), np.float32), np.zeros(0, bool))]
         offsets = layout(self.data.features(split), self.task.per_token)
         return np.concatenate([part[0] for part in parts]), offsets, np.concatenate([part[1] for part in parts])
 
@@ -203,7 +203,7 @@ class Stored:
 
 def taught_splits(data: Prepared) -> tuple[str, ...]:
     """The splits that `Prepared.taught_features` is made of, in its order."""
-    return tuple(split for split in ("train", "transfer") if split in data.meta["splits"])
+    return tuple(split for split in data.meta["splits"] if split not in data.scored_splits)
 
 
 def _empty(task: Task, size: int) -> Found:

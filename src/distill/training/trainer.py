@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
-from distill.data.loading.batches import Collator, EpochSampler, Rows, padding
+from distill.data.loading.batches import Collator, Rows, padding
+from distill.data.loading.mixing import sampler
 from distill.errors import UserError
 from distill.losses.terms import TEACHER_WEIGHT
 from distill.models import acceleration
@@ -114,6 +115,7 @@ def train(run: TrainingRun) -> Result:
             callbacks=[hooks],
             sampler_seed=seed,
             group=settings.group_by_length,
+            mix=run.mix,
         )
         hooks.trainer = trainer
         if distributed.rank():
@@ -142,8 +144,9 @@ def train(run: TrainingRun) -> Result:
         scores = best[0]["scores"]
     steps = trainer.state.global_step
     examples = (steps - done) * settings.batch_size
-    order = list(EpochSampler(rows.lengths, settings.batch_size, settings.group_by_length, seed))
-    padded = padding(order, rows.lengths, settings.batch_size // settings.gradient_accumulation).share
+    parts = settings.gradient_accumulation
+    order = list(sampler(rows.lengths, settings.batch_size, settings.group_by_length, seed, run.mix, parts))
+    padded = padding(order, rows.lengths, settings.batch_size // parts).share
     speed, counts = examples / seconds if seconds else 0.0, objective.passes()
     passes = {name: (count - before[name]) * distributed.count() for name, count in counts.items()}
     return Result(history, scores, steps, seconds, speed, done, padded, passes)
