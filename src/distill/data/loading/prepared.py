@@ -144,6 +144,11 @@ class Prepared:
         return [split for split in self._sizes if split not in ("train", TRANSFER)]
 
     @property
+    def taught_splits(self) -> list[str]:
+        """The splits of `taught_features`, in their order."""
+        return [split for split in ("train", TRANSFER) if split in self._sizes]
+
+    @property
     def epoch_rows(self) -> int:
         """The features that an epoch is counted in: the labelled ones of split `train`, or all where there are none."""
         return self._sizes["train"]["features"] or self._sizes[TRANSFER]["features"]
