@@ -32,7 +32,7 @@ from distill.training.sequence import Link
 from pipeline.launch.run import run_stage
 from pipeline.stage import artifacts, paths, training
 from pipeline.stage.definition import define
-from pipeline.stage.inputs import open_data
+from pipeline.stage.inputs import open_data, with_class_weights
 from pipeline.stage.stage import Stage
 
 METHOD = "takd"
@@ -44,6 +44,7 @@ def main() -> None:
     tags = {"method": METHOD, "role": "assistant", "seed": params.assistant.seed}
     with Stage(define("train_assistants"), params, tags=tags) as stage:
         data, task = open_data(params)
+        task = with_class_weights(stage, data, task, params.assistant, "assistant")
         stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
         if artifacts.is_checkpoint(paths.model("teacher")):
             checkpoints.load_check(paths.model("teacher"))
@@ -102,9 +103,9 @@ def begin(
     cache = Cache.open(logits, writer.identity(data, weights))
     method = AssistedDistillation(assistants_config(params), setup)
     objective = Distillation(assistant, method, CachedTeacher(cache))
-    inputs = (stage, params, data, task, section)
-    features = row_weights.beside(data.taught_features(), cache)
-    return assistant, training.build_run(*inputs, objective, seed, f"assistant {number}", features=features)
+    inputs, label = (stage, params, data, task, section), f"assistant {number}"
+    share, weigh = params.distill.transfer_share, functools.partial(row_weights.beside, cache, 0.0)
+    return assistant, training.build_run(*inputs, objective, seed, label, transfer_share=share, weigh=weigh)
 
 
 def predict(logits: Path, assistant: Link, params: Params, data: Prepared, task: Task) -> None:

@@ -111,19 +111,20 @@ def check_checkpoint(folder: Path) -> None:
         )
 
 
-def leave_without_checkpoint(stage: Stage, source: str) -> None:
-    """Write the outputs of stage finetune_teacher where no teacher is fine-tuned: a note, no scores, no curve.
+def leave_without_checkpoint(stage: Stage, source: str, model: Path, scores: Path, curves: Path) -> None:
+    """Write the outputs of a stage that fine-tunes a teacher where there is none to fine-tune.
 
     Args:
-        source: teacher.source of params.yaml, `predictions` or `ensemble`.
+        source: teacher.source of params.yaml, or a member's, `predictions` or `ensemble`.
+        model, scores, curves: the outputs: a folder that gets a note, no scores, no curve.
     """
     built = stage.fresh("model")
     (built / NO_CHECKPOINT).write_text(json.dumps({"source": source}) + "\n", encoding="utf-8")
-    stage.publish(built, paths.model("teacher"))
-    stage.write_json(paths.METRICS / "selection" / "teacher.json", {})
+    stage.publish(built, model)
+    stage.write_json(scores, {})
     draft = stage.scratch / "curves.csv"
     draft.write_text(NO_CURVE, encoding="utf-8")
-    stage.publish(draft, paths.METRICS / "curves" / "teacher.csv")
+    stage.publish(draft, curves)
     stage.say("skipped", f"teacher.source is {source}: there is no model to fine-tune")
     stage.record({"needed": False})
 

@@ -81,7 +81,7 @@ def test_nothing_is_named_by_default():
 
 def test_files_are_those_that_are_read():
     params = load({"data.source": "files", "data.train": "a.json", "data.validation": "b.json"})
-    names = ["data.train", "data.validation", "data.mismatched", "data.selection", "retrieve.pool"]
+    names = ["data.train", "data.validation", "data.mismatched", "data.selection", "data.transfer", "retrieve.pool"]
     assert list(module.files(params)) == names
 
 

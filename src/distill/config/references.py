@@ -17,7 +17,7 @@ class Reference:
     """A parameter that names a model, a tokenizer or a data set.
 
     Attributes:
-        role: Whose it is: `data`, `tokenizer`, `teacher`, `student`, `assistant` or `generator`.
+        role: Whose it is: `data`, `tokenizer`, `teacher`, `student`, `assistant`, `generator`, or `members/<name>`.
         field: Dotted name of the parameter, `teacher.model.path`.
         name: Its value: a folder, or a hub id.
         revision: Branch, tag or commit of the hub; None: its default branch.
@@ -40,8 +40,17 @@ class Reference:
 ROLES = ("data", "tokenizer", "teacher", "student", "assistant", "generator")
 
 
+#: Beginning of the role of an ensemble's member.
+MEMBER = "members/"
+
+
+def roles(params: Params) -> list[str]:
+    """`ROLES`, and the roles of the ensemble's members."""
+    return [*ROLES, *(MEMBER + name for name in params.ensemble.members)]
+
+
 def references(params: Params) -> list[Reference]:
-    """All that the parameters name, in the order of `ROLES`."""
+    """All that the parameters name, in the order of `roles`."""
     listed = []
     if params.data.source == "hub" and params.data.name:
         listed.append(Reference("data", "data.name", params.data.name, params.data.revision, "dataset"))
@@ -91,6 +100,11 @@ def with_commits(params: Params, commits: Mapping[str, str]) -> Params:
     chain = [
         _link_at(link, commits.get(f"assistant.chain.{i}.model.path")) for i, link in enumerate(params.assistant.chain)
     ]
+    members = {
+        name: _link_at(member, commits.get(f"{name}.teacher.model.path")) for name, member in params.members.items()
+    }
+    if members != params.members:
+        changes["members"] = members
     if chain != list(params.assistant.chain):
         changes["assistant"] = params.assistant.model_copy(update={"chain": chain})
     return params.model_copy(update=changes) if changes else params
@@ -111,3 +125,5 @@ def _models(params: Params) -> Iterator[tuple[str, str, Model | Tokenizer | Mode
     for index, link in enumerate(params.assistant.chain):
         yield "assistant", f"assistant.chain.{index}.model", link.model
     yield "generator", "generator.model", params.generator.model
+    for name in params.ensemble.members:
+        yield MEMBER + name, f"{name}.teacher.model", params.members[name].model

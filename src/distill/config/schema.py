@@ -155,6 +155,15 @@ class Training(_SharedTraining):
             )
         return self
 
+    @model_validator(mode="after")
+    def _can_wait(self) -> Training:
+        if self.patience is not None and self.patience >= self.evaluations:
+            raise ValueError(
+                f"patience is {self.patience} but evaluations is {self.evaluations}, of which so many cannot follow the"
+                " best one: raise evaluations, or set patience to null"
+            )
+        return self
+
 
 class ModelTokenizer(Section):
     """A model's own tokenizer: a pretrained one (`path`), or a WordPiece trained for it (`vocab_size`, `lowercase`).
@@ -193,7 +202,6 @@ class Teacher(Training):
     tokenizer: ModelTokenizer
     predictions: str
     missing: Literal["refuse", "labels_only"]
-    members: list[dict[str, Any]]
     label_noise: Share
     seed: Seed
 
@@ -201,6 +209,32 @@ class Teacher(Training):
     def _has_a_shape(self) -> Teacher:
         if self.model.path is None and "model_type" not in self.model.config:
             raise ValueError("model.path is null and model.config has no model_type: name a checkpoint or a shape")
+        return self
+
+    @model_validator(mode="after")
+    def _can_wait(self) -> Teacher:
+        return super()._can_wait() if self.train and self.source != "predictions" else self
+
+    @model_validator(mode="after")
+    def _is_ready(self) -> Teacher:
+        if self.labels is not None:
+            if twice := sorted({name for name in self.labels if self.labels.count(name) > 1}):
+                raise ValueError(f"labels: {twice[0]!r} is listed twice: name each row of the head once")
+            if self.train:
+                raise ValueError(
+                    f"labels is {self.labels} but train is true: set train to false for a checkpoint that is ready; the"
+                    " rows of a head that is trained have names in model.config, as id2label"
+                )
+        if self.train or self.source != "model":
+            return self
+        if self.model.path is None:
+            raise ValueError("train is false but model.path is null: random weights teach nothing: name a checkpoint")
+        if self.label_noise:
+            raise ValueError(
+                f"label_noise is {self.label_noise:g} but train is false, so no label is read: set it to 0"
+            )
+        if "id2label" in self.model.config:
+            raise ValueError("model.config has id2label but train is false: name the rows of the head in labels")
         return self
 
 
@@ -281,6 +315,10 @@ class Generator(Training):
     train: bool
     mask_probability: Annotated[float, Field(gt=0, lt=1)]
     seed: Seed
+
+    @model_validator(mode="after")
+    def _can_wait(self) -> Generator:
+        return self  # a patience of section `training` is not for a training without a score
 
     @model_validator(mode="after")
     def _can_be_had(self) -> Generator:

@@ -8,18 +8,26 @@ from distill.config.data import NO_FILE
 
 if TYPE_CHECKING:
     from distill.config.params import Params
+    from distill.config.schema import Teacher
 
 
 def check(params: Params) -> None:
-    """Raise a ValueError where section `teacher` contradicts itself."""
-    teacher = params.teacher
+    """Raise a ValueError where section `teacher`, or that of an ensemble's member, contradicts itself."""
+    for field, teacher in (
+        ("teacher", params.teacher),
+        *((f"{name}.teacher", m) for name, m in params.members.items()),
+    ):
+        _check_predictions(teacher, field)
+
+
+def _check_predictions(teacher: Teacher, field: str) -> None:
     if teacher.source == "predictions" and teacher.predictions == NO_FILE:
         raise ValueError(
-            f"teacher.source is 'predictions' but teacher.predictions is {NO_FILE}: name a file, or a folder of files,"
-            " of .parquet, .jsonl or .csv, or set teacher.source to model"
+            f"{field}.source is 'predictions' but {field}.predictions is {NO_FILE}: name a file, or a folder of files,"
+            f" of .parquet, .jsonl or .csv, or set {field}.source to model"
         )
-    if teacher.source == "model" and teacher.predictions != NO_FILE:
+    if teacher.source != "predictions" and teacher.predictions != NO_FILE:
         raise ValueError(
-            f"teacher.predictions is {teacher.predictions!r} but teacher.source is 'model', which reads none: set it to"
-            f" {NO_FILE}, or teacher.source to predictions"
+            f"{field}.predictions is {teacher.predictions!r} but {field}.source is {teacher.source!r}, which reads"
+            f" none: set it to {NO_FILE}, or {field}.source to predictions"
         )

@@ -110,3 +110,20 @@ def cross_entropy(logits: Tensor, target: Tensor, mask: Tensor | None = None, sm
         loss = (1 - smoothing) * loss + smoothing * even
     # Rows that are left out are replaced, not multiplied: 0 · ∞ is nan.
     return torch.where(valid, loss, 0.0).sum() / valid.sum().clamp(min=1)
+
+
+def weighted_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Σ w[target] · cross-entropy / Σ w[target] over the rows with a target; 0 without any.
+
+    That is `torch.nn.functional.cross_entropy(weight=…, label_smoothing=…)`, which gives NaN where no row has a target.
+
+    Args:
+        logits: (rows, classes).
+        target: (rows,), int64; rows with -100 are left out.
+        weights: (classes,), above 0.
+        smoothing: ε; the target is (1 − ε) on the gold class plus ε spread evenly over all, each times its weight.
+    """
+    weights = weights.float()
+    total = F.cross_entropy(logits.float(), target, weights, reduction="sum", label_smoothing=smoothing)
+    share = torch.where(target >= 0, weights[target.clamp(min=0)], 0.0).sum()
+    return total / torch.where(share > 0, share, 1.0)

@@ -32,6 +32,8 @@ SHARD_BYTES = 1 << 29
 
 #: The array of the weights of rows.
 WEIGHT = "weight"
+#: Array, one entry per row: how far the members of an ensemble are apart.
+SPREAD = "spread"
 # Keys of `meta.json` whose values must equal the run's, each with its name in error messages.
 IDENTITY = {"data": "features", "tokenizer": "the tokenizer", "teacher": "the weights"}
 

@@ -53,7 +53,7 @@ class QuestionAnswering:
         return torch.stack((outputs.start_logits, outputs.end_logits), -1)
 
     def loss(self, logits: Tensor, batch: dict[str, Tensor], smoothing: float = 0.0) -> Tensor:
-        """(CE_start + CE_end) / 2, each the mean over rows whose position lies inside the window.
+        """(CE_start + CE_end) / 2, each the mean over rows whose position lies inside the window (-100: no label).
 
         Padded positions are no classes (transformers counts them in, which makes the loss depend on padding).
         """

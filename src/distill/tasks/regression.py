@@ -56,7 +56,7 @@ class Regression:
         return outputs.logits
 
     def loss(self, logits: Tensor, batch: dict[str, Tensor], smoothing: float = 0.0) -> Tensor:
-        """Mean of (logits − labels)² over rows.
+        """Mean of (logits − labels)² over the rows with a label (one that is NaN is none); 0 where no row has one.
 
         Raises:
             UserError: label smoothing, which spreads a label over classes.
@@ -67,7 +67,11 @@ class Regression:
             )
         if batch["labels"].dim() != 1:
             raise ValueError(f"labels have shape {tuple(batch['labels'].shape)}: (B,) is needed")
-        return (logits[:, 0].float() - batch["labels"].float()).square().mean()
+        labels = batch["labels"].float()
+        known = ~labels.isnan()
+        # Replaced before the difference: the gradient of what is masked afterwards would be 0 · NaN.
+        squared = (logits[:, 0].float() - labels.where(known, 0.0)).square()
+        return squared.where(known, 0.0).sum() / known.sum().clamp(min=1)
 
     def soft(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
         """Mean of (student − teacher)² over rows (`weighted_mean`)."""

@@ -40,11 +40,13 @@ class Phase:
         name: for progress bars; empty where there is only one.
         share: share of all updates, in (0, 1]; the shares of all phases add up to 1.
         changes: values of the training's section that differ in this phase (`keep`, `evaluations`, `learning_rate` …).
+        labels_alone: whether nothing but labels is learnt from in it, so that batches hold labelled rows only.
     """
 
     name: str
     share: float
     changes: dict[str, Any] = field(default_factory=dict)
+    labels_alone: bool = False
 
 
 class Objective(nn.Module):
@@ -96,6 +98,10 @@ class Objective(nn.Module):
         More than that where some steps update something else (a generator, say).
         """
         return updates
+
+    def updates_in(self, steps: int) -> int:
+        """Updates of the trained model in the first `steps` steps of the present phase: undoes `trainer_steps`."""
+        return steps
 
     def passes(self) -> dict[str, int]:
         """Rows that the training has used in this process, by what for: for the record; empty: nothing is counted."""

@@ -12,6 +12,7 @@ from typing import Any, Self
 import datasets
 
 from distill.config.schema import Runtime, Training
+from distill.data.loading.mixing import Mix
 from distill.runtime import csv_files, json_text
 from distill.training.objective import Objective
 
@@ -23,7 +24,8 @@ class TrainingRun:
     Attributes:
         objective: the module to train, in place.
         features: the training features: `input_ids`, `length`, `token_type_ids` where there are any, labels, and
-            `losses.terms.TEACHER_WEIGHT` where rows have weights.
+            `losses.terms.TEACHER_WEIGHT` where rows have weights; where `mix` says so, rows without labels follow those
+            with labels.
         pad_token_id: id of the padding token.
         labels: names of the label columns, which batches have too.
         settings: hyper-parameters, a section of params.yaml.
@@ -34,6 +36,7 @@ class TrainingRun:
         main_metric: the score by which the best weights are chosen.
         evaluate: scores the objective's present weights on the selection split; None: they are not scored.
         on_log: called with (values, step) at every log entry.
+        mix: how batches are mixed of rows with and without labels; None: all rows are alike.
     """
 
     objective: Objective
@@ -48,6 +51,18 @@ class TrainingRun:
     main_metric: str = ""
     evaluate: Callable[[], dict[str, float]] | None = None
     on_log: Callable[[dict[str, float], int], None] | None = None
+    mix: Mix | None = None
+
+    @property
+    def epoch_rows(self) -> int:
+        """The rows that an epoch is counted in."""
+        return self.mix.epoch(len(self.features)) if self.mix else len(self.features)
+
+    def with_labels_alone(self) -> Self:
+        """The same training on the labelled rows only."""
+        if self.mix is None:
+            return self
+        return replace(self, features=self.features.select(range(self.mix.labelled)), mix=None)
 
     def part(self, folder: Path, updates: int, **changes: Any) -> Self:
         """A training that follows earlier ones of a sequence.
@@ -84,6 +99,8 @@ class Result:
         padding: share of padded positions in the batches of the first epoch, 0 to 1, as padded by a
             single process.
         passes: what `Objective.passes` has counted in the same part.
+        planned: number of steps that were asked for; more than `steps` where `patience` has ended the training.
+        updates: updates of the trained model, where the trainer also made steps for something else; else all steps.
     """
 
     history: list[dict[str, float]]
@@ -94,6 +111,13 @@ class Result:
     resumed_from: int
     padding: float
     passes: dict[str, int] = field(default_factory=dict)
+    planned: int = 0
+    updates: int = 0
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether `patience` has ended the training before its last step."""
+        return self.steps < self.planned
 
     @classmethod
     def nothing(cls) -> Self:
@@ -127,7 +151,8 @@ def join(results: Sequence[Result], column: str | None = None) -> Result:
     examples = sum(result.examples_per_second * result.seconds for result in results)
     speed = examples / seconds if seconds else 0.0
     scores, padding = (results[-1].scores, results[0].padding) if results else ({}, 0.0)
-    return Result(history, scores, steps, seconds, speed, resumed, padding, dict(passes))
+    planned, updates = (sum(getattr(result, name) for result in results) for name in ("planned", "updates"))
+    return Result(history, scores, steps, seconds, speed, resumed, padding, dict(passes), planned, updates)
 
 
 def write_curves(history: list[dict[str, float]], path: Path) -> None:

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from distill.data.features import question_features, text_features
 from distill.data.loading import template
 from distill.data.loading.tokenizer import fingerprint
+from distill.data.sources.labels import UNLABELLED
 from distill.data.sources.squad_json import Row
 from distill.errors import UserError
 from distill.runtime.files import file_hash, publish, write_text
@@ -96,8 +97,8 @@ def write_texts(
 
     Returns:
         As `write`, without doc_stride; each split has examples, features (as many), truncated (texts that were cut),
-        labels (how often each class occurs, in order; for regression least and greatest), tokens_mean, tokens_max and
-        blake2b.
+        labels (how often each class occurs, in order; for regression least and greatest; empty without any label),
+        tokens_mean, tokens_max and blake2b.
 
     Raises:
         UserError: a length that leaves no room for a text.
@@ -105,7 +106,7 @@ def write_texts(
     label = ("label", pa.float64() if numeric else pa.int64())
 
     def schema(rows: list[Row]) -> pa.Schema:
-        return pa.schema([*_TEXTS, label, *([("group", pa.string())] if "group" in rows[0] else [])])
+        return pa.schema([*_TEXTS, label, *([("group", pa.string())] if rows and "group" in rows[0] else [])])
 
     def encode(
         path: Path, reader: PreTrainedTokenizerFast, rows: list[Row], report: Callable[[int], None] | None
@@ -122,12 +123,13 @@ def write_texts(
                     report(len(batch))
 
         _write_stream(path, text_features.schema(reader, numeric), passing())
-        labels = np.array([row["label"] for row in rows])
+        labels = np.array([row["label"] for row in rows], float if numeric else int)
+        labels = labels[~np.isnan(labels) if numeric else labels != UNLABELLED]
         return {
             "examples": len(rows),
             "features": len(lengths),
             "truncated": cut,
-            "labels": [float(labels.min()), float(labels.max())] if numeric else np.bincount(labels).tolist(),
+            "labels": _extremes(labels) if numeric else np.bincount(labels).tolist(),
             "tokens_mean": round(sum(lengths) / max(len(lengths), 1), 2),
             "tokens_max": max(lengths, default=0),
         }
@@ -197,12 +199,16 @@ def _save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> dict[st
     }
 
 
+def _extremes(labels: np.ndarray) -> list[float]:
+    return [float(labels.min()), float(labels.max())] if len(labels) else []
+
+
 class _Count:
     """Counts a split while its features pass by."""
 
     def __init__(self, rows: list[Row]):
         self.rows = rows
-        self.answerable = np.array([bool(row["answers"]["text"]) for row in rows], dtype=bool)
+        self.answerable = np.array([bool(row["answers"] and row["answers"]["text"]) for row in rows], dtype=bool)
         self.labelled = np.zeros(len(rows), dtype=bool)
         self.windows = np.zeros(len(rows), dtype=np.int64)
         self.tokens = self.longest = 0
@@ -215,7 +221,7 @@ class _Count:
         for batch in batches:
             index, start, cls, length = (batch.column(name).to_numpy() for name in names)
             np.add.at(self.windows, index, 1)
-            self.labelled[index[start != cls]] = True
+            self.labelled[index[(start != cls) & (start != UNLABELLED)]] = True
             self.tokens += int(length.sum())
             self.longest = max(self.longest, int(length.max()))
             yield batch

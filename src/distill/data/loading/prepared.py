@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     import datasets
 
 
+#: The split of texts without labels that students learn from.
+TRANSFER = "transfer"
+
+
 class Ragged(NamedTuple):
     """Where each feature's tokens lie in an array that holds all features one after another.
 
@@ -124,9 +128,44 @@ class Prepared:
         """Opens a split's features, memory-mapped; columns as in `distill.data.features.question_features.schema`."""
         return self._replaced.get(split) or self._open(split, "features")
 
+    @property
+    def has_transfer(self) -> bool:
+        """Whether there are texts without labels to learn from, split `transfer`."""
+        return TRANSFER in self._sizes
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether any training row has a label."""
+        return self._sizes["train"]["features"] > 0
+
+    @property
+    def scored_splits(self) -> list[str]:
+        """The splits that models are chosen and scored on."""
+        return [split for split in self._sizes if split not in ("train", TRANSFER)]
+
+    @property
+    def epoch_rows(self) -> int:
+        """The features that an epoch is counted in: the labelled ones of split `train`, or all where there are none."""
+        return self._sizes["train"]["features"] or self._sizes[TRANSFER]["features"]
+
     def taught_features(self) -> "datasets.Dataset":
-        """The features that the teacher's outputs are of, in the order of the caches: those of the training split."""
-        return self.features("train")
+        """The features that the teacher's outputs are of, in the order of the caches.
+
+        Those of split `train`, followed by those of split `transfer`, where there is one; memory-mapped.
+        """
+        return self.with_transfer(self.features("train"))
+
+    def with_transfer(self, features: "datasets.Dataset") -> "datasets.Dataset":
+        """The features, followed by those of split `transfer`, where there is one; memory-mapped.
+
+        Args:
+            features: features with all columns that those of the splits have, such as those of split `train`.
+        """
+        import datasets
+
+        if not self.has_transfer:
+            return features
+        return datasets.concatenate_datasets([features, self.features(TRANSFER)])
 
     def with_features(self, split: str, features: "datasets.Dataset") -> "Prepared":
         """The same data with other features of a split, in memory: hashes and examples stay those on disk.
@@ -139,8 +178,12 @@ class Prepared:
         return other
 
     def trained_on(self) -> str:
-        """Hash of the training features; artifacts made from them store it and are refused with other features."""
-        return file_hash(self.folder / "train" / "features.arrow")
+        """Hash of `taught_features`; artifacts made from them store it and are refused with other features."""
+        train = file_hash(self.folder / "train" / "features.arrow")
+        if not self.has_transfer:
+            return train
+        both = train + file_hash(self.folder / TRANSFER / "features.arrow")
+        return hashlib.blake2b(both.encode(), digest_size=16).hexdigest()
 
     def ragged(self, split: str) -> Ragged:
         """Returns the layout of a split's tokens, for arrays with one entry per token."""
