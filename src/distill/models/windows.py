@@ -64,7 +64,10 @@ def samples(data: Prepared) -> list[Row]:
     order = np.argsort(train, kind="stable")
     odd = train[order] % 2 == 1
     numbers = [*order[odd][:1], *order[~odd][:1], order[len(order) // 2]]
-    places = [(longest, int(lengths[longest].argmax())), *((data.main_split, int(number)) for number in dict.fromkeys(numbers))]
+    places = [
+        (longest, int(lengths[longest].argmax())),
+        *((data.main_split, int(number)) for number in dict.fromkeys(numbers)),
+    ]
     return [_row(data.features(split), number) for split, number in places]
 
 
