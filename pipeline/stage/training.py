@@ -32,6 +32,7 @@ def build_run(
     score: Callable[[Predicted], dict[str, float]] | None = None,
     features: datasets.Dataset | None = None,
     transfer_share: float = 0.0,
+    weigh: Callable[[datasets.Dataset], datasets.Dataset] | None = None,
 ) -> TrainingRun:
     """A training on prepared data in the stage's scratch, with live curves and selection scores.
 
@@ -42,6 +43,7 @@ def build_run(
         score: function from logits on the selection split to scores; None: the task's.
         features: rows to train on; None: the features of the training split.
         transfer_share: share of each batch that comes from the transfer set, where there is one.
+        weigh: adds to the rows, labelled ones first, how much the soft targets of each count.
     """
     features = data.features("train") if features is None else features
     mix = Mix(len(features), transfer_share) if data.has_transfer and transfer_share else None
@@ -51,6 +53,8 @@ def build_run(
         features = data.with_transfer(features)
         each, rows = mix.unlabelled_in(section.batch_size), len(features) - mix.labelled
         stage.say("mixes", f"{each} of the {section.batch_size} rows of a batch are of the {rows:,} without labels")
+    if weigh:
+        features = weigh(features)
 
     def scores_of(predicted: Predicted) -> dict[str, float]:
         return task.score(predicted, params.evaluate)

@@ -14,10 +14,10 @@ from pydantic import (
     ValidationError,
 )
 
-from distill.config import comparison, reading, training, variants
+from distill.config import comparison, ensemble, reading, training, variants
 from distill.config.explain import MISSING, explain, nearest
 from distill.config.params import Params
-from distill.config.schema import Distill, Section, TrainingDefaults
+from distill.config.schema import Distill, Section, Teacher, TrainingDefaults
 from distill.config.variants import Variant
 from distill.errors import UserError
 from distill.methods import registry
@@ -136,14 +136,15 @@ def parse(raw: dict[str, Any], path: Path) -> Params:
     if problems := _problems_of_training(raw):
         raise UserError(f"{path}: " + "; ".join(problems))
     raw = training.complete(raw)
+    members = _members(raw, problems)
     sections, named = _method_sections(raw, problems)
-    for name in [key for key in ("sections", "variants") if key in raw]:
+    for name in [key for key in ("sections", "variants", "members") if key in raw]:
         problems.append(f"{name}: unknown section")
         raw.pop(name)
     if problems:
         raise UserError(f"{path}: " + "; ".join(problems))
     try:
-        params = Params.model_validate({**raw, "sections": sections, "variants": named})
+        params = Params.model_validate({**raw, "sections": sections, "variants": named, "members": members})
         for name in params.methods:
             _check_name(name, params)
         _check_different(params)
@@ -153,6 +154,29 @@ def parse(raw: dict[str, Any], path: Path) -> Params:
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
     return params
+
+
+def _members(raw: dict[str, Any], problems: list[str]) -> dict[str, Teacher]:
+    """Take the sections of an ensemble's members out of `raw`: section `teacher` of each, by name.
+
+    What is wrong with them goes to `problems`.
+    """
+    known = [*Params.model_fields, *registry.available()]
+    taken, members = ensemble.take_out(raw, known), {}
+    teacher = raw.get(ensemble.TEACHER)
+    is_valid = _validated(Teacher, teacher, ensemble.TEACHER, []) is not None  # if not, Params says so below
+    for name, values in taken.items():
+        field = f"{name}.{ensemble.TEACHER}"
+        others = [other for other in values if other != ensemble.TEACHER]
+        if problem := variants.problem_with_name(name, known, taken):
+            problems.append(f"{name}: {problem}")
+        elif others:
+            problems.append(f"{name}.{others[0]}: a member of an ensemble has `teacher:` and nothing else: take it out")
+        elif is_valid:
+            changed = ensemble.settings(teacher, values[ensemble.TEACHER])
+            if member := _validated(Teacher, changed, field, problems):
+                members[name] = member
+    return members
 
 
 def _method_sections(raw: dict[str, Any], problems: list[str]) -> tuple[dict[str, Section], dict[str, Variant]]:

@@ -76,7 +76,10 @@ class Task(Protocol):
         """The task loss, a scalar: the mean over the rows of `labelled`; 0, with gradient 0, where there are none."""
 
     def soft(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
-        """Distillation loss between logits, a scalar: the mean of `soft_rows`. No gradient flows into the teacher's."""
+        """Distillation loss between logits, a scalar: the mean of `soft_rows`. No gradient flows into the teacher's.
+
+        The mean is weighted where the batch has `losses.terms.TEACHER_WEIGHT`, as that of `logit_mse` is.
+        """
 
     def soft_rows(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
         """The distillation loss of each row, (B,), float32."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from distill.config.schema import Evaluate
 from distill.errors import UserError
+from distill.losses.terms import weighted_mean
 from distill.tasks import glue
 from distill.tasks.base import MetricInputs, Predicted, Report, check_finite, choose_metric, drawn_rows, label_column
 from distill.tasks.heads import FirstTokenHead, report_scores
@@ -73,16 +74,16 @@ class Regression:
         return squared.where(known, 0.0).sum() / known.sum().clamp(min=1)
 
     def soft(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
-        """Mean of (student − teacher)² over rows."""
-        return self.soft_rows(student, teacher, batch, temperature).mean()
+        """Mean of (student − teacher)² over rows (`weighted_mean`)."""
+        return weighted_mean(self.soft_rows(student, teacher, batch, temperature), batch)
 
     def soft_rows(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
         """(student − teacher)² of each row, (B,)."""
         return (student[:, 0].float() - teacher.detach()[:, 0].float()).square()
 
     def logit_mse(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Mean of (student − teacher)² over rows."""
-        return self.soft_rows(student, teacher, batch, 1.0).mean()
+        """Mean of (student − teacher)² over rows (`weighted_mean`)."""
+        return weighted_mean(self.soft_rows(student, teacher, batch, 1.0), batch)
 
     def probabilities(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, float]]:
         """No probability, but the `score` itself."""

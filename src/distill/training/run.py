@@ -23,8 +23,9 @@ class TrainingRun:
 
     Attributes:
         objective: the module to train, in place.
-        features: the training features: `input_ids`, `length`, `token_type_ids` where there are any, and labels; where
-            `mix` says so, rows without labels follow those with labels.
+        features: the training features: `input_ids`, `length`, `token_type_ids` where there are any, labels, and
+            `losses.terms.TEACHER_WEIGHT` where rows have weights; where `mix` says so, rows without labels follow those
+            with labels.
         pad_token_id: id of the padding token.
         labels: names of the label columns, which batches have too.
         settings: hyper-parameters, a section of params.yaml.

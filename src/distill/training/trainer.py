@@ -22,6 +22,7 @@ from transformers import TrainerCallback, TrainingArguments, set_seed
 from distill.data.loading.batches import Collator, Rows, padding
 from distill.data.loading.mixing import sampler
 from distill.errors import UserError
+from distill.losses.terms import TEACHER_WEIGHT
 from distill.models import acceleration
 from distill.runtime import allocator, checkpoints, distributed, json_text
 from distill.runtime.files import publish
@@ -103,7 +104,8 @@ def train(run: TrainingRun) -> Result:
     set_seed(seed)
     resume = distributed.from_first(lambda: _begin_from(run))
     extra = tuple(objective.columns)
-    rows = Rows(run.features, ("input_ids", "token_type_ids", *run.labels, *extra))
+    numbers = (*run.labels, TEACHER_WEIGHT)
+    rows = Rows(run.features, ("input_ids", "token_type_ids", *numbers, *extra))
     hooks = _Hooks(run)
     done = int(resume.name.split("-")[-1]) if resume else 0
     began, before = time.monotonic(), objective.passes()
@@ -112,7 +114,7 @@ def train(run: TrainingRun) -> Result:
         trainer = ObjectiveTrainer(
             objective,
             _arguments(run),
-            data_collator=Collator(run.pad_token_id, run.labels, extra),
+            data_collator=Collator(run.pad_token_id, numbers, extra),
             train_dataset=rows,
             callbacks=[hooks],
             sampler_seed=seed,
