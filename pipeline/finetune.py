@@ -74,6 +74,7 @@ def fine_tune(stage: Stage, params: Params, role: str, outputs: Outputs) -> tupl
     """
     section = getattr(params, role)
     data, task = open_data(params)
+    data = data.read_by(role)
     note = functools.partial(stage.say, "note")
     stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
     tokenizer = data.tokenizer()
