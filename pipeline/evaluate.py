@@ -43,6 +43,7 @@ def main(*words: str) -> None:
     written = {suffix: predictions / f"{label}{suffix}" for suffix in (".json", ".null_odds.json", ".examples.csv")}
     with Stage(define("evaluate", *words), params, tags=tags) as stage:
         data, task = open_data(params)
+        data = data.read_by(label)  # a role's name is no student's
         stage.read(folder)
         extra = extra_metrics.load(params.evaluate.extra)
         report = score([folder], data, task, params, extra)
@@ -75,8 +76,7 @@ def score(
     Args:
         metrics: loaded functions of the extra metrics, whose scores follow the task's own.
     """
-    parts = [part for part in data.meta["splits"] if part != "train"]
-    split = {part: ensemble(_each(folders, data, task, params, part)) for part in parts}
+    split = {part: ensemble(_each(folders, data, task, params, part)) for part in data.scored_splits}
     report = task.report(split.pop("selection"), split.pop("validation"), params.evaluate, split)
     names = set(report.scores)
     for beginning, inputs in report.inputs.items() if metrics else ():

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedTokenizerFast
 
+from distill.config import model_tokenizers
 from distill.config.data import BY_TEXTS, parameter
 from distill.config.params import Params
 from distill.data.features import preparation
 from distill.data.loading import ready
 from distill.data.loading import tokenizer as tokenizers
-from distill.data.sources import groups, labels, overlap, question_sets, splits, text_sets
+from distill.data.loading.prepared import TRANSFER
+from distill.data.sources import groups, labels, overlap, question_sets, splits, text_sets, transfer
 from distill.data.sources.squad_json import Row
 from distill.errors import UserError
 from distill.runtime.progress import bar
@@ -34,9 +37,11 @@ def main() -> None:
         noun = "questions" if params.task == "qa" else "rows"
         for split, rows in loaded.items():
             stage.read(paths.get(split) or data.name, f"{split}: {len(rows):,} {noun}")
-        train = loaded["train"]
+        train, unlabelled = loaded.pop("train", []), loaded.pop(TRANSFER, [])
         if data.max_train_context:
-            train = [row for row in train if len(row["context"]) <= data.max_train_context]
+            train, unlabelled = (
+                [row for row in rows if len(row["context"]) <= data.max_train_context] for rows in (train, unlabelled)
+            )
             stage.say(
                 "kept",
                 f"{len(train):,} training questions on paragraphs of {data.max_train_context} characters at most",
@@ -49,43 +54,55 @@ def main() -> None:
             "train": question_sets.limit(rows, data.max_train_examples, data.seed),
             "selection": question_sets.limit(selection, data.max_selection_examples, data.seed),
         }
-        splits.check_classes(parts["train"], meta["labels"])
+        if data.has_labels:
+            splits.check_classes(parts["train"], meta["labels"])
         teacher = params.teacher
         if teacher.source == "model" and not teacher.train:
             model, classes = teacher.model, meta["labels"]
             ready.check(model.path, model.revision, teacher.labels, params.task, classes, "teacher")
-        for split in list(loaded)[1:]:
+        for split in loaded:
             parts[split] = question_sets.limit(loaded[split], data.max_validation_examples, data.seed)
-        for line in _shared(parts):
+        if data.has_transfer:
+            parts[TRANSFER], meta[TRANSFER] = _transfer(stage, unlabelled, parts, params, paths)
+        # All that students learn from counts as training data, and so for the vocabulary too.
+        seen = [*parts["train"], *parts.get(TRANSFER, ())]
+        compared = {"train": seen} | {split: rows for split, rows in parts.items() if split not in ("train", TRANSFER)}
+        for line in _shared(compared):
             stage.say("shared", line)
-        meta["overlap"] = overlap.shares(parts)
+        meta["overlap"] = overlap.shares(compared)
         for line in overlap.lines(meta["overlap"]):
             stage.say("overlap", line)
         for warning in overlap.warnings(meta["overlap"], _fixes(params, parts)):
             print(f"\n  WARNING: {warning}\n", flush=True)
         for split, examples in parts.items() if meta["labels"] else ():
+            if split == TRANSFER or not examples:
+                continue
             counts = np.bincount([row["label"] for row in examples])
             stage.say("classes", f"{split}: {labels.describe(meta['labels'], counts.tolist())}")
-        tokenizer = _tokenizer(params, parts["train"])
+        tokenizer, readers = _tokenizers(params, seen)
+        for role, reader in readers.items():
+            stage.say("tokens", f"the {role} has {len(reader):,} words of its own, the student {len(tokenizer):,}")
         try:
             with bar(sum(map(len, parts.values())), "tokenize", unit="example") as progress:
                 arguments = (stage.scratch / "prepared", parts, tokenizer, features.max_length)
-                written = (
-                    preparation.write(*arguments, features.doc_stride, meta, lambda _, count: progress.update(count))
+                write, by_task = (
+                    (preparation.write, features.doc_stride)
                     if params.task == "qa"
-                    else preparation.write_texts(
-                        *arguments, params.task == "regression", meta, lambda _, count: progress.update(count)
-                    )
+                    else (preparation.write_texts, params.task == "regression")
                 )
+                written = write(*arguments, by_task, meta, lambda _, count: progress.update(count), readers)
         except UserError as error:  # an error of one example begins with the name of its split
             source = data.name or paths.get(str(error).split()[0], paths.get("train"))
             raise UserError(f"{source}: {error}") from error
         stage.publish(stage.scratch / "prepared", common.PREPARED)
-        hidden = ("extra_windows", "windowed_questions", "labels")
+        hidden = ("extra_windows", "windowed_questions", "labels", "readers")
+        rows = dict(written["splits"])
+        for split, counts in written["splits"].items():
+            rows |= {f"{split}, {role}": entry for role, entry in counts.get("readers", {}).items()}
         stage.figures(
             {
-                split: {name: value for name, value in counts.items() if name not in hidden}
-                for split, counts in written["splits"].items()
+                label: {name: value for name, value in counts.items() if name not in hidden}
+                for label, counts in rows.items()
             }
         )
 
@@ -104,6 +121,19 @@ def _files(params: Params) -> dict[str, Path]:
     return {split: Path(path) for split, path in data.splits().items()}
 
 
+def _transfer(
+    stage: Stage, rows: list[Row], parts: dict[str, list[Row]], params: Params, paths: dict[str, Path]
+) -> tuple[list[Row], dict[str, Any]]:
+    """The transfer set without the texts of the other splits, drawn from what is left; and the counts (`cleared`)."""
+    data = params.data
+    # Scored splits first: a text of theirs is counted there.
+    others = {split: part for split, part in parts.items() if split != "train"} | {"train": parts["train"]}
+    left, counts = transfer.cleared(rows, others)
+    stage.say("transfer", transfer.line(counts, len(left)))
+    transfer.check(left, parts["train"], str(paths.get(TRANSFER, data.name)), parameter(TRANSFER, data.source))
+    return question_sets.limit(left, data.max_transfer_examples, data.seed), counts
+
+
 def _carved(stage: Stage, train: list[Row], params: Params) -> tuple[list[Row], list[Row]]:
     """The training rows and the selection rows that are carved out of them."""
     data = params.data
@@ -120,7 +150,9 @@ def _carved(stage: Stage, train: list[Row], params: Params) -> tuple[list[Row], 
 
 def _fixes(params: Params, parts: dict[str, list[Row]]) -> dict[str, str]:
     """What to do about a split that is in the training data, by split."""
-    fixes = {split: f"take the rows that are in both out of {parameter('train')}" for split in parts}
+    named = [split for split in ("train", TRANSFER) if parts.get(split)]
+    where = " and ".join(parameter(split) for split in named)
+    fixes = {split: f"take the rows that are in both out of {where}" for split in parts}
     if params.data.group is None and "selection" not in params.data.splits() and params.task != "qa":
         fixes["selection"] = f"keep related rows on one side with data.group: {BY_TEXTS}"
     return fixes
@@ -172,20 +204,39 @@ def _shared(parts: dict[str, list[Row]]) -> list[str]:
     return lines
 
 
-def _tokenizer(params: Params, rows: list[Row]) -> Any:
-    """The tokenizer that the parameters name, or one trained on the training rows."""
-    settings = params.features.tokenizer
+def _tokenizers(params: Params, rows: list[Row]) -> tuple[PreTrainedTokenizerFast, dict[str, PreTrainedTokenizerFast]]:
+    """The student's tokenizer; and the teacher's by its role, where that makes other tokens.
+
+    Args:
+        rows: training rows, on which a tokenizer is trained where the parameters name none.
+    """
+    tokenizer = _tokenizer(params, "student", rows)
+    no_model = params.teacher.source == "predictions"
+    if no_model or model_tokenizers.of(params, "teacher") == model_tokenizers.of(params, "student"):
+        _check_model(params, "teacher", tokenizer)
+        return tokenizer, {}
+    teachers = _tokenizer(params, "teacher", rows)
+    same = tokenizers.fingerprint(teachers) == tokenizers.fingerprint(tokenizer)
+    return tokenizer, {} if same else {"teacher": teachers}
+
+
+def _tokenizer(params: Params, role: str, rows: list[Row]) -> PreTrainedTokenizerFast:
+    """The tokenizer that the parameters name for a model, or one trained on the training rows."""
+    settings, field = model_tokenizers.of(params, role), model_tokenizers.field(params, role)
     if settings.path:
-        tokenizer = tokenizers.load(settings.path, settings.revision)
-        # Each stage checks its own model again; here it costs nothing yet.
-        for role in ("teacher", "student"):
-            model = getattr(params, role).model
-            if model.path:
-                tokenizers.check_same(model.path, model.revision, tokenizer, f"{role}.model.path")
+        tokenizer = tokenizers.load(settings.path, settings.revision, field)
+        _check_model(params, role, tokenizer)
         return tokenizer
     columns = ("context", "question") if params.task == "qa" else ("text", "text_pair")
     texts = dict.fromkeys(row[column] for row in rows for column in columns if row[column] is not None)
-    return tokenizers.train(texts, settings.vocab_size, settings.lowercase)
+    return tokenizers.train(texts, settings.vocab_size, settings.lowercase, field)
+
+
+def _check_model(params: Params, role: str, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Each stage checks its own model again; here it costs nothing yet."""
+    model = getattr(params, role).model
+    if model.path:
+        tokenizers.check_same(model.path, model.revision, tokenizer, f"{role}.model.path")
 
 
 if __name__ == "__main__":

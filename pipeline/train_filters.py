@@ -139,6 +139,7 @@ def student_states(
         settings,
         params.runtime,
         "student states",
+        features=features,
         states=(folder, arrays),
     )
     distributed.wait()  # until rank 0 has finished the files

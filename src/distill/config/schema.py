@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -60,7 +60,8 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+        annotation = cls.model_fields[info.field_name].annotation
+        if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
             raise ValueError(f"{str(value).lower()}: true and false are no value here")
         return value
 
@@ -165,10 +166,30 @@ class Training(_SharedTraining):
 
 
 class ModelTokenizer(Section):
-    """A model's own tokenizer; `path: null`: that of section `features`."""
+    """A model's own tokenizer: a pretrained one (`path`), or a WordPiece trained for it (`vocab_size`, `lowercase`).
+
+    All null: that of section `features`.
+    """
 
     path: str | None
     revision: str | None
+    vocab_size: Count | None
+    lowercase: bool | None
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the model has a tokenizer of its own."""
+        return not (self.path is None and self.vocab_size is None and self.lowercase is None)
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> ModelTokenizer:
+        trained = {"vocab_size": self.vocab_size, "lowercase": self.lowercase}
+        if self.path is not None and (given := next((name for name in trained if trained[name] is not None), None)):
+            raise ValueError(
+                f"tokenizer.path is {self.path!r} but tokenizer.{given} is {str(trained[given]).lower()}, which is of a"
+                " WordPiece that is trained here: set one of them to null"
+            )
+        return self
 
 
 class Teacher(Training):
@@ -181,7 +202,6 @@ class Teacher(Training):
     tokenizer: ModelTokenizer
     predictions: str
     missing: Literal["refuse", "labels_only"]
-    members: list[dict[str, Any]]
     label_noise: Share
     seed: Seed
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -34,6 +36,26 @@ def soft_rows(student: Tensor, teacher: Tensor, temperature: float, mask: Tensor
         # −∞ − (−∞) is nan: those classes have probability 0 and are left out, for value and gradient.
         gap = gap.masked_fill(~mask, 0.0)
     return temperature**2 * (log_t.exp() * gap).sum(-1)
+
+
+#: The column of a batch with the weight of each row's soft targets, float32 (B,); without it all weigh the same.
+TEACHER_WEIGHT = "teacher_weight"
+
+
+def weighted_mean(rows: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    """Mean of a loss over rows, weighted where the batch has weights of its soft targets.
+
+    Args:
+        rows: the loss of each row, (B,).
+        batch: may have `TEACHER_WEIGHT`, (B,), values from 0 on.
+
+    Returns:
+        Σ w · loss / Σ w, a scalar; 0 where all weights are 0.
+    """
+    weight = batch.get(TEACHER_WEIGHT)
+    if weight is None:
+        return rows.mean()
+    return (weight * rows).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
 
 def mse_tok(student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:

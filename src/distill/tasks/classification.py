@@ -11,7 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from distill.config.schema import Evaluate
-from distill.losses.terms import cross_entropy, soft_rows, weighted_cross_entropy
+from distill.losses.terms import (
+    TEACHER_WEIGHT,
+    cross_entropy,
+    soft_rows,
+    weighted_cross_entropy,
+    weighted_mean,
+)
 from distill.tasks import calibration, decision, glue
 from distill.tasks.base import MetricInputs, Predicted, Report, check_finite, choose_metric, drawn_rows, label_column
 from distill.tasks.heads import FirstTokenHead, report_scores
@@ -76,9 +82,10 @@ class Classification:
         return outputs.logits
 
     def loss(self, logits: Tensor, batch: dict[str, Tensor], smoothing: float = 0.0) -> Tensor:
-        """Cross-entropy, mean over rows; the target is (1 − ε) on the gold class and ε spread over all C classes.
+        """Cross-entropy, mean over the rows with a label (-100 is none), 0 where no row has one.
 
-        Of a `weighted` task it is the weighted mean (`losses.weighted_cross_entropy`) over the rows of the batch.
+        The target is (1 − ε) on the gold class and ε spread over all C classes. Of a `weighted` task it is the weighted
+        mean (`losses.weighted_cross_entropy`) over these rows.
         """
         if self._weights is None:
             return cross_entropy(logits, batch["labels"], None, smoothing)
@@ -86,16 +93,17 @@ class Classification:
         return weighted_cross_entropy(logits, batch["labels"], weights, smoothing)
 
     def soft(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
-        """`losses.soft` over the classes, mean over rows."""
-        return self.soft_rows(student, teacher, batch, temperature).mean()
+        """`losses.soft` over the classes, mean over rows (`weighted_mean`)."""
+        return weighted_mean(self.soft_rows(student, teacher, batch, temperature), batch)
 
     def soft_rows(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
         """`soft` of each row, (B,)."""
         return soft_rows(student, teacher, temperature)
 
     def logit_mse(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Mean of (student − teacher)² over (B, C)."""
-        return (student.float() - teacher.detach().float()).square().mean()
+        """Mean of (student − teacher)² over (B, C), rows weighted as in `weighted_mean`."""
+        squared = (student.float() - teacher.detach().float()).square()
+        return weighted_mean(squared.mean(-1), batch) if TEACHER_WEIGHT in batch else squared.mean()
 
     def probabilities(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, float]]:
         """By class, in the classes' order; of more than `MOST_PROBABILITIES` classes the likeliest."""
