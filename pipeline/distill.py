@@ -32,6 +32,7 @@ from distill.models.initialization import initial_student
 from distill.models.predict import forward_of
 from distill.runtime import checkpoints, json_text
 from distill.runtime.files import link_tree
+from distill.signals import row_weights
 from distill.signals.cache import Cache
 from distill.signals.manifest import Manifest
 from distill.signals.teacher import CachedStates, CachedTeacher, OnlineTeacher, Teacher
@@ -43,7 +44,7 @@ from distill.training.sequence import Link
 from pipeline.launch.run import run_stage
 from pipeline.stage import paths, training
 from pipeline.stage.definition import define
-from pipeline.stage.inputs import open_data, with_label_noise
+from pipeline.stage.inputs import open_data, with_class_weights, with_label_noise
 from pipeline.stage.stage import Stage
 
 STUDENT = paths.model("student")
@@ -71,6 +72,7 @@ def distil(
     data, task = open_data(params)
     stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
     data = with_label_noise(stage, data, task, params.distill.label_noise, seed)
+    task = with_class_weights(stage, data, task, params.distill, "distill")
     run = Run(stage, params, name, seed, data, task, Manifest.read(paths.signals(name)), sample)
     (train_generations if run.kind.taught_by == "generation" else train)(run, target, curves)
 
@@ -138,20 +140,26 @@ def train(run: Run, target: Path, curves: Path) -> None:
     method = build_method(run, student, teacher_config(run))
     source = teacher(run, method, student)
     objective = Distillation(student, method, source)
-    features, rows = None, len(data.features("train"))
+    copies, rows = None, data.epoch_rows
     updates = phases.updates(section, rows)
     if run.manifest.copies:
-        features = augmented(run)
+        copies = augmented(run)
         # As many updates as without the copies, with which an epoch is longer.
         section = section.model_copy(update={"max_steps": updates})
     for remark in method.remarks(params, updates * section.batch_size / rows):
         run.stage.say("note", remark)
     inputs, label = (run.stage, params, data, run.task, section), f"{run.name} seed {run.seed}"
-    result = phases.train(training.build_run(*inputs, objective, seed, label, features=features))
+    # Without a teacher there is nothing to learn from texts without labels.
+    share = section.transfer_share if method.needs else 0.0
+    weigh = None
+    if isinstance(source, CachedTeacher) and not copies:
+        weigh = functools.partial(row_weights.beside, source.logits, section.spread_weight)
+    built = training.build_run(*inputs, objective, seed, label, features=copies, transfer_share=share, weigh=weigh)
+    result = phases.train(built)
     folder = run.stage.fresh("model")
     loading.save(student, data.tokenizer(), folder)
     if run.sample:
-        run.stage.write_json(run.sample, changed_texts(run, objective, source, features))
+        run.stage.write_json(run.sample, changed_texts(run, objective, source, copies))
     training.finish(run.stage, result, folder, target, curves, updates)
     show(run, result, updates)
 
@@ -199,15 +207,17 @@ def begin_generation(run: Run, generation: int, before: Path) -> tuple[PreTraine
     method = build_method(run, student, loading.configuration(str(before), None))
     model = loading.from_pretrained(str(before), run.task)
     objective = Distillation(student, method, OnlineTeacher(model, run.task, False, params.predict.precision))
-    inputs = (run.stage, params, run.data, run.task, params.distill)
-    return student, training.build_run(*inputs, objective, seed, f"generation {generation}")
+    inputs, label = (run.stage, params, run.data, run.task, params.distill), f"generation {generation}"
+    return student, training.build_run(*inputs, objective, seed, label, transfer_share=params.distill.transfer_share)
 
 
 def teacher_config(run: Run) -> PretrainedConfig | None:
-    """The configuration of the model that the student learns from; None without one."""
+    """The configuration of the model that the student learns from; None without one, or where it is no checkpoint."""
     folder = {"teacher": run.signals / "teacher", "assistant": run.signals / "teacher", "student": STUDENT}
     taught_by = run.manifest.taught_by
-    return loading.configuration(str(folder[taught_by]), None) if taught_by else None
+    if not taught_by or not (folder[taught_by] / "config.json").is_file():
+        return None
+    return loading.configuration(str(folder[taught_by]), None)
 
 
 def build_method(run: Run, student: PreTrainedModel, teacher: PretrainedConfig | None) -> Method:

@@ -75,8 +75,7 @@ def score(
     Args:
         metrics: loaded functions of the extra metrics, whose scores follow the task's own.
     """
-    parts = [part for part in data.meta["splits"] if part != "train"]
-    split = {part: ensemble(_each(folders, data, task, params, part)) for part in parts}
+    split = {part: ensemble(_each(folders, data, task, params, part)) for part in data.scored_splits}
     report = task.report(split.pop("selection"), split.pop("validation"), params.evaluate, split)
     names = set(report.scores)
     for beginning, inputs in report.inputs.items() if metrics else ():

@@ -14,7 +14,7 @@ from pathlib import Path
 from distill.config import references
 from distill.config.data_checks import EMBEDDED
 from distill.config.params import Params
-from distill.config.references import ROLES, Reference
+from distill.config.references import Reference, roles
 from distill.config.variants import NAME
 from distill.errors import UserError
 from distill.methods import requirements
@@ -36,13 +36,14 @@ def main() -> None:
                 raise UserError(absent(field, name))
         if removed := remove_leftovers():
             stage.say("removed", f"{removed} files of students that params.yaml does not list")
-        for role in ROLES:
+        for role in roles(params):
             before = origins.read(role)
             entries = {item.field: resolve(item, before.get(item.field)) for item in listed if item.role == role}
             for field, entry in entries.items():
                 stage.say("named", f"{field}: {entry['name']} ({describe(entry)})")
             stage.write_json(origins.file(role), entries)
         write_methods(stage, params)
+        remove_others(origins.MEMBERS, params.ensemble.members)
 
 
 def write_methods(stage: Stage, params: Params) -> None:
@@ -59,9 +60,14 @@ def write_methods(stage: Stage, params: Params) -> None:
                 "code": {"name": code.as_posix(), "content": tree_hash(code)},
             },
         )
-    origins.METHODS.mkdir(parents=True, exist_ok=True)
-    for path in origins.METHODS.iterdir():
-        if path.stem not in params.methods:
+    remove_others(origins.METHODS, params.methods)
+
+
+def remove_others(folder: Path, names: list[str]) -> None:
+    """Remove the files of a folder that belong to none of these names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.stem not in names:
             path.unlink()
 
 

@@ -3,8 +3,9 @@
 A file for each artifact says whether any method needs it; it does not change when a second method that needs it is
 listed, so that nothing is made twice. `states.json` says which of the teacher's hidden states the methods and the
 training of filters read, `signals.json` what each listed method asks stage signals for. Before anything is trained,
-the stage refuses pairs of models that a listed method cannot combine, and models with another vocabulary; what the
-parameters do not say, it reads from the checkpoints.
+the stage refuses pairs of models that a listed method cannot combine, methods that need a model where the teacher is
+known by its outputs alone, and models with another vocabulary; what the parameters do not say, it reads from the
+checkpoints.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from transformers import PretrainedConfig
 from distill.config.params import Params
 from distill.config.schema import Model
 from distill.errors import UserError
-from distill.methods import registry, requirements
+from distill.methods import outputs_only, registry, requirements
 from distill.methods.shared.filters import selected_layers
 from distill.models import layer_maps
 from distill.models.shape import FAMILY_FIELDS
@@ -34,6 +35,7 @@ def main() -> None:
     """Reads parameters, and at most configurations and tokenizers of checkpoints."""
     params = paths.params()
     with Stage(define("plan"), params, tracked=False) as stage:
+        outputs_only.check(params)
         check_pairs(params)
         check_vocabularies(params)
         check_architectures(params)
@@ -115,7 +117,7 @@ def check_architectures(params: Params) -> None:
 
     needed = requirements.needed(params)
     task = load_task(params.task, labels=("0", "1") if params.task == "classification" else ())
-    specs = {"teacher": (params.teacher.model, task)}
+    specs = {"teacher": (params.teacher.model, task)} if params.teacher.source == "model" else {}
     if params.student.init != "teacher_layers":
         specs["student"] = (params.student.model, task)
     for number, link in enumerate(params.assistant.chain if needed["assistant"] else ()):

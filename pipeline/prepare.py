@@ -11,8 +11,10 @@ import numpy as np
 from distill.config.data import BY_TEXTS, parameter
 from distill.config.params import Params
 from distill.data.features import preparation
+from distill.data.loading import ready
 from distill.data.loading import tokenizer as tokenizers
-from distill.data.sources import groups, labels, overlap, question_sets, splits, text_sets
+from distill.data.loading.prepared import TRANSFER
+from distill.data.sources import groups, labels, overlap, question_sets, splits, text_sets, transfer
 from distill.data.sources.squad_json import Row
 from distill.errors import UserError
 from distill.runtime.progress import bar
@@ -33,9 +35,11 @@ def main() -> None:
         noun = "questions" if params.task == "qa" else "rows"
         for split, rows in loaded.items():
             stage.read(paths.get(split) or data.name, f"{split}: {len(rows):,} {noun}")
-        train = loaded["train"]
+        train, unlabelled = loaded.pop("train", []), loaded.pop(TRANSFER, [])
         if data.max_train_context:
-            train = [row for row in train if len(row["context"]) <= data.max_train_context]
+            train, unlabelled = (
+                [row for row in rows if len(row["context"]) <= data.max_train_context] for rows in (train, unlabelled)
+            )
             stage.say(
                 "kept",
                 f"{len(train):,} training questions on paragraphs of {data.max_train_context} characters at most",
@@ -48,20 +52,32 @@ def main() -> None:
             "train": question_sets.limit(rows, data.max_train_examples, data.seed),
             "selection": question_sets.limit(selection, data.max_selection_examples, data.seed),
         }
-        splits.check_classes(parts["train"], meta["labels"])
-        for split in list(loaded)[1:]:
+        if data.has_labels:
+            splits.check_classes(parts["train"], meta["labels"])
+        teacher = params.teacher
+        if teacher.source == "model" and not teacher.train:
+            model, classes = teacher.model, meta["labels"]
+            ready.check(model.path, model.revision, teacher.labels, params.task, classes, "teacher")
+        for split in loaded:
             parts[split] = question_sets.limit(loaded[split], data.max_validation_examples, data.seed)
-        for line in _shared(parts):
+        if data.has_transfer:
+            parts[TRANSFER], meta[TRANSFER] = _transfer(stage, unlabelled, parts, params, paths)
+        # All that students learn from counts as training data, and so for the vocabulary too.
+        seen = [*parts["train"], *parts.get(TRANSFER, ())]
+        compared = {"train": seen} | {split: rows for split, rows in parts.items() if split not in ("train", TRANSFER)}
+        for line in _shared(compared):
             stage.say("shared", line)
-        meta["overlap"] = overlap.shares(parts)
+        meta["overlap"] = overlap.shares(compared)
         for line in overlap.lines(meta["overlap"]):
             stage.say("overlap", line)
         for warning in overlap.warnings(meta["overlap"], _fixes(params, parts)):
             print(f"\n  WARNING: {warning}\n", flush=True)
         for split, examples in parts.items() if meta["labels"] else ():
+            if split == TRANSFER or not examples:
+                continue
             counts = np.bincount([row["label"] for row in examples])
             stage.say("classes", f"{split}: {labels.describe(meta['labels'], counts.tolist())}")
-        tokenizer = _tokenizer(params, parts["train"])
+        tokenizer = _tokenizer(params, seen)
         try:
             with bar(sum(map(len, parts.values())), "tokenize", unit="example") as progress:
                 arguments = (stage.scratch / "prepared", parts, tokenizer, features.max_length)
@@ -99,6 +115,19 @@ def _files(params: Params) -> dict[str, Path]:
     return {split: Path(path) for split, path in data.splits().items()}
 
 
+def _transfer(
+    stage: Stage, rows: list[Row], parts: dict[str, list[Row]], params: Params, paths: dict[str, Path]
+) -> tuple[list[Row], dict[str, Any]]:
+    """The transfer set without the texts of the other splits, drawn from what is left; and the counts (`cleared`)."""
+    data = params.data
+    # Scored splits first: a text of theirs is counted there.
+    others = {split: part for split, part in parts.items() if split != "train"} | {"train": parts["train"]}
+    left, counts = transfer.cleared(rows, others)
+    stage.say("transfer", transfer.line(counts, len(left)))
+    transfer.check(left, parts["train"], str(paths.get(TRANSFER, data.name)), parameter(TRANSFER, data.source))
+    return question_sets.limit(left, data.max_transfer_examples, data.seed), counts
+
+
 def _carved(stage: Stage, train: list[Row], params: Params) -> tuple[list[Row], list[Row]]:
     """The training rows and the selection rows that are carved out of them."""
     data = params.data
@@ -115,7 +144,9 @@ def _carved(stage: Stage, train: list[Row], params: Params) -> tuple[list[Row], 
 
 def _fixes(params: Params, parts: dict[str, list[Row]]) -> dict[str, str]:
     """What to do about a split that is in the training data, by split."""
-    fixes = {split: f"take the rows that are in both out of {parameter('train')}" for split in parts}
+    named = [split for split in ("train", TRANSFER) if parts.get(split)]
+    where = " and ".join(parameter(split) for split in named)
+    fixes = {split: f"take the rows that are in both out of {where}" for split in parts}
     if params.data.group is None and "selection" not in params.data.splits() and params.task != "qa":
         fixes["selection"] = f"keep related rows on one side with data.group: {BY_TEXTS}"
     return fixes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import datasets
@@ -62,33 +63,36 @@ def main() -> None:
 def search(stage: Stage, data: Prepared, params: Params, folder: Path) -> None:
     """Write features.arrow and neighbours.npy.
 
-    The pool is the training texts, or a file's, without the texts of the other splits: no text that scores are chosen
-    or reported on is retrieved.
+    The pool is the training texts (of the transfer set only where there are no labelled ones), or a file's, without the
+    texts of the scored splits: no text that scores are chosen or reported on is retrieved. The rows of a transfer set
+    have neighbours in it too.
     """
-    section, features, tokenizer = params.retrieve, data.features("train"), data.tokenizer()
-    queries = retrieval.texts(data.examples("train"))
+    section, tokenizer = params.retrieve, data.tokenizer()
+    taught = [split for split in data.meta["splits"] if split not in data.scored_splits and len(data.features(split))]
+    queries = [retrieval.texts(data.examples(split)) for split in taught]
     from_training = section.pool == NO_FILE
     if from_training:
-        texts = retrieval.unique(queries)
+        texts = retrieval.unique(queries[0])
     else:
-        texts = retrieval.read_pool(Path(section.pool), queries[0][1] is not None, bool(data.meta.get("strip_html")))
-    scored = [split for split in data.meta["splits"] if split != "train"]
+        texts = retrieval.read_pool(Path(section.pool), queries[0][0][1] is not None, bool(data.meta.get("strip_html")))
+    scored = data.scored_splits
     pool = retrieval.without(texts, (text for split in scored for text in retrieval.texts(data.examples(split))))
     left_out = f"; {len(texts) - len(pool):,} of {' or '.join(scored)} left out" if len(pool) < len(texts) else ""
     stage.say("pool", f"{len(pool):,} different {'training ' if from_training else ''}texts{left_out}")
-    with bar(len(retrieval.unique(queries)), "neighbours", unit="text") as progress:
-        nearest = retrieval.neighbours(queries, pool, section.candidates, progress.update)
-    examples = features.data.column("example_index").to_numpy()
-    if "offset_start" in features.column_names:
+    with bar(sum(len(retrieval.unique(texts)) for texts in queries), "neighbours", unit="text") as progress:
+        nearest = [retrieval.neighbours(texts, pool, section.candidates, progress.update) for texts in queries]
+    parts = [(data.features(split), near) for split, near in zip(taught, nearest, strict=True)]
+    if params.task == "qa":
         swap = retrieval.QuestionSwap(tokenizer, data.meta["max_length"], data.meta["doc_stride"] + 1)
-        rows = retrieval.write(
-            folder / "features.arrow", retrieval.schema(tokenizer), swap.candidates(features, pool, nearest)
-        )
-        neighbours = np.arange(rows, dtype=np.int32).reshape(len(features), section.candidates)
+        batches = itertools.chain.from_iterable(swap.candidates(features, pool, near) for features, near in parts)
+        rows = retrieval.write(folder / "features.arrow", retrieval.schema(tokenizer), batches)
+        neighbours = np.arange(rows, dtype=np.int32).reshape(-1, section.candidates)
     else:
         batches = retrieval.text_candidates(pool, tokenizer, data.meta["max_length"])
         retrieval.write(folder / "features.arrow", retrieval.schema(tokenizer), batches)
-        neighbours = nearest[examples]
+        neighbours = np.concatenate(
+            [near[features.data.column("example_index").to_numpy()] for features, near in parts]
+        )
     np.save(folder / "neighbours.npy", neighbours)
 
 

@@ -29,7 +29,8 @@ def main() -> None:
     """Nothing is computed: the inputs are checked to belong together, and linked."""
     with Stage(define("signals")) as stage:
         requests = requested()
-        checkpoints.load_check(TEACHER)
+        if artifacts.is_checkpoint(TEACHER):
+            checkpoints.load_check(TEACHER)
         hashes = TeacherHashes()
         cached = set(read_meta(paths.STATES)["arrays"])
         built = stage.fresh("signals")
@@ -45,7 +46,10 @@ def main() -> None:
 
 
 class TeacherHashes:
-    """Hashes of the teacher's weights: of the file, and of each tensor; computed when they are first read."""
+    """Hashes of the teacher's weights: of the file, and of each tensor; computed when they are first read.
+
+    A teacher that is no checkpoint has no tensors, and the hash of its outputs, as their cache names it.
+    """
 
     def __init__(self) -> None:
         self._file: str | None = None
@@ -55,13 +59,14 @@ class TeacherHashes:
     def file(self) -> str:
         """Hash of the file, which caches of the teacher's outputs name."""
         if self._file is None:
-            self._file = tree_hash(paths.WEIGHTS)
+            checkpoint = artifacts.is_checkpoint(TEACHER)
+            self._file = tree_hash(paths.WEIGHTS) if checkpoint else read_meta(paths.PREDICTIONS)["teacher"]
         return self._file
 
     @property
     def tensors(self) -> dict[str, str]:
         """Hashes by tensor, from which a student that is the teacher is recognised."""
-        if not self._tensors:
+        if not self._tensors and artifacts.is_checkpoint(TEACHER):
             self._tensors = checkpoints.tensor_hashes(TEACHER)
         return self._tensors
 
@@ -96,8 +101,9 @@ def hand_over(request: Request, folder: Path, available: set[str], teacher: Teac
     if cached:
         link_checked(paths.STATES, folder / "states", states, teacher.file)
     if model:
+        artifacts.check_checkpoint(TEACHER)
         link_tree(TEACHER, folder / "teacher")
-    elif by_teacher:
+    elif by_teacher and artifacts.is_checkpoint(TEACHER):
         link_tree(TEACHER / "config.json", folder / "teacher" / "config.json")
     if by_teacher or model:
         tensors = teacher.tensors

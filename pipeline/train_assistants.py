@@ -22,7 +22,7 @@ from distill.models import loading, windows
 from distill.models.initialization import initial_student
 from distill.runtime import checkpoints
 from distill.runtime.files import publish
-from distill.signals import writer
+from distill.signals import row_weights, writer
 from distill.signals.cache import Cache, complete
 from distill.signals.teacher import CachedTeacher
 from distill.tasks.base import Task
@@ -30,9 +30,9 @@ from distill.training import sequence
 from distill.training.run import TrainingRun, join
 from distill.training.sequence import Link
 from pipeline.launch.run import run_stage
-from pipeline.stage import paths, training
+from pipeline.stage import artifacts, paths, training
 from pipeline.stage.definition import define
-from pipeline.stage.inputs import open_data
+from pipeline.stage.inputs import open_data, with_class_weights
 from pipeline.stage.stage import Stage
 
 METHOD = "takd"
@@ -44,8 +44,10 @@ def main() -> None:
     tags = {"method": METHOD, "role": "assistant", "seed": params.assistant.seed}
     with Stage(define("train_assistants"), params, tags=tags) as stage:
         data, task = open_data(params)
+        task = with_class_weights(stage, data, task, params.assistant, "assistant")
         stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
-        checkpoints.load_check(paths.model("teacher"))
+        if artifacts.is_checkpoint(paths.model("teacher")):
+            checkpoints.load_check(paths.model("teacher"))
 
         def logits(number: int) -> Path:
             return stage.scratch / f"logits-{number}" if number else paths.PREDICTIONS
@@ -91,15 +93,19 @@ def begin(
     assistant = initial_student(link.init, link, task, tokenizer, seed, before, where=where, say=note)
     for remark in windows.check(assistant, task, data, tokenizer.pad_token_id, section.precision, where):
         note(remark)
-    loading.check_different(assistant, checkpoints.tensor_hashes(before), before, where)
+    weights, taught_by = None, None
+    if artifacts.is_checkpoint(before):
+        loading.check_different(assistant, checkpoints.tensor_hashes(before), before, where)
+        weights, taught_by = before / "model.safetensors", loading.configuration(str(before), None)
     stage.read(logits, f"what assistant {number} learns from")
     torch.manual_seed(seed)
-    setup = Setup(task, assistant.config, loading.configuration(str(before), None), seed, tokenizer)
-    cache = Cache.open(logits, writer.identity(data, before / "model.safetensors"))
+    setup = Setup(task, assistant.config, taught_by, seed, tokenizer)
+    cache = Cache.open(logits, writer.identity(data, weights))
     method = AssistedDistillation(assistants_config(params), setup)
     objective = Distillation(assistant, method, CachedTeacher(cache))
-    inputs = (stage, params, data, task, section)
-    return assistant, training.build_run(*inputs, objective, seed, f"assistant {number}")
+    inputs, label = (stage, params, data, task, section), f"assistant {number}"
+    share, weigh = params.distill.transfer_share, functools.partial(row_weights.beside, cache, 0.0)
+    return assistant, training.build_run(*inputs, objective, seed, label, transfer_share=share, weigh=weigh)
 
 
 def predict(logits: Path, assistant: Link, params: Params, data: Prepared, task: Task) -> None:

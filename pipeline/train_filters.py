@@ -26,7 +26,7 @@ from pipeline.launch import launcher
 from pipeline.launch.run import run_stage
 from pipeline.stage import paths, training
 from pipeline.stage.definition import define
-from pipeline.stage.inputs import open_data, with_label_noise
+from pipeline.stage.inputs import open_data, with_class_weights, with_label_noise
 from pipeline.stage.stage import Stage
 
 
@@ -42,6 +42,7 @@ def main(role: str) -> None:
         data, task = open_data(params)
         if role == "student":  # they learn from the labels that the fine-tuned student has seen
             data = with_label_noise(stage, data, task, params.student.label_noise, section.seed)
+        task = with_class_weights(stage, data, task, section, f"{role}_filters")
         tokenizer = data.tokenizer()
         stage.read(paths.model(role), "frozen backbone")
         checkpoints.load_check(paths.model("teacher"))
@@ -138,6 +139,7 @@ def student_states(
         settings,
         params.runtime,
         "student states",
+        features=features,
         states=(folder, arrays),
     )
     distributed.wait()  # until rank 0 has finished the files

@@ -87,7 +87,7 @@ def kind_of(name: str) -> str:
 
 def parent(params: Params) -> Parent:
     """The run of the whole pipeline, with all parameters but those of the machine and of methods that are not run."""
-    listed = [*params.methods, *(name for name in sections(params) if name not in _MACHINE)]
+    listed = [*params.methods, *params.ensemble.members, *(name for name in sections(params) if name not in _MACHINE)]
     tags = {"stage": "pipeline", "task": params.task}
     return Parent(os.environ.get("DVC_EXP_NAME"), pick(params, listed), tags)
 

@@ -18,10 +18,14 @@ from pipeline.stage.definition import Definition
 from pipeline.stage.stage import Stage
 
 T = TypeVar("T")
+#: Curves of a training that was not made.
+NO_CURVE = "step,loss\n"
 PLAN = Path("data/plan")
 #: Files of the methods' requests, and of the teacher's hidden states that are read.
 REQUESTS, STATES = PLAN / "signals.json", PLAN / "states.json"
 NOTE = "not-needed.json"
+#: In the teacher's folder where it is no checkpoint: teacher.source of params.yaml.
+NO_CHECKPOINT = "no-checkpoint.json"
 #: Artifact → folder of its files below the folder of the method's signals → output of its stage.
 FOLDERS = {
     "filters": {"filters/teacher": paths.filters("teacher"), "filters/student": paths.filters("student")},
@@ -83,7 +87,7 @@ def leave_empty(definition: Definition, artifact: str) -> None:
                 stage.write_json(path, {})
             elif path.suffix == ".csv":
                 draft = stage.scratch / path.name
-                draft.write_text("step,loss\n", encoding="utf-8")
+                draft.write_text(NO_CURVE, encoding="utf-8")
                 stage.publish(draft, path)
             else:
                 built = stage.fresh("empty")
@@ -91,6 +95,38 @@ def leave_empty(definition: Definition, artifact: str) -> None:
                 stage.publish(built, path)
         stage.say("skipped", f"no listed method needs it ({artifact})")
         stage.record({"needed": False})
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder of data/models holds a model; false: its outputs are all that there is (teacher.source)."""
+    return not (folder / NO_CHECKPOINT).is_file()
+
+
+def check_checkpoint(folder: Path) -> None:
+    """Raise a UserError where a method or a stage needs the teacher itself and it is no checkpoint."""
+    if not is_checkpoint(folder):
+        raise UserError(
+            f"{folder}: no checkpoint (teacher.source), but a listed method needs the model: run `dvc repro plan`,"
+            " which says which one"
+        )
+
+
+def leave_without_checkpoint(stage: Stage, source: str, model: Path, scores: Path, curves: Path) -> None:
+    """Write the outputs of a stage that fine-tunes a teacher where there is none to fine-tune.
+
+    Args:
+        source: teacher.source of params.yaml, or a member's, `predictions` or `ensemble`.
+        model, scores, curves: the outputs: a folder that gets a note, no scores, no curve.
+    """
+    built = stage.fresh("model")
+    (built / NO_CHECKPOINT).write_text(json.dumps({"source": source}) + "\n", encoding="utf-8")
+    stage.publish(built, model)
+    stage.write_json(scores, {})
+    draft = stage.scratch / "curves.csv"
+    draft.write_text(NO_CURVE, encoding="utf-8")
+    stage.publish(draft, curves)
+    stage.say("skipped", f"teacher.source is {source}: there is no model to fine-tune")
+    stage.record({"needed": False})
 
 
 def check_made(artifact: str, folders: Sequence[Path]) -> None:

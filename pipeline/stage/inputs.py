@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from distill.config.params import Params
+from distill.config.schema import Training
 from distill.data.loading.prepared import Prepared
 from distill.models import acceleration
-from distill.tasks import label_noise
-from distill.tasks.base import Task
+from distill.tasks import class_weights, label_noise
+from distill.tasks.base import Task, label_column
 from distill.tasks.registry import load_task
 from pipeline.stage import paths
 from pipeline.stage.stage import Stage
@@ -31,3 +32,18 @@ def with_label_noise(stage: Stage, data: Prepared, task: Task, share: float, see
         return data
     stage.say("noise", f"{share:.0%} of the training labels are replaced at random")
     return data.with_features("train", label_noise.noised(data.features("train"), task, share, seed))
+
+
+def with_class_weights(stage: Stage, data: Prepared, task: Task, section: Training, where: str) -> Task:
+    """The task with the loss that the section's `class_weights` ask for, which the stage says; the task itself at null.
+
+    Args:
+        data: what is trained on, with its label noise: `balanced` counts the labels that the training sees.
+        where: the section's name, for messages.
+    """
+    if section.class_weights is None:
+        return task
+    (column,) = task.labels
+    weights = class_weights.of(section.class_weights, task.classes, label_column(data.features("train"), column), where)
+    stage.say("weighs", f"the classes: {class_weights.describe(task.classes, weights)}")
+    return task.weighted(weights)

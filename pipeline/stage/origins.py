@@ -10,6 +10,8 @@ For each listed name, a method's or a variant's, data/inputs/methods/<name>.json
 
     {"method": "ted", "settings": {"mse_alpha": 100.0, …}, "code": {"name": "src/distill/methods/ted.py", "content": …}}
 
+For each member of an ensemble, data/inputs/members/<name>.json has what its parameters stand for, as those of a role.
+
 A student depends on the file of its name. dvc.yaml cannot say which file of code, or whose section, a variant goes by.
 """
 
@@ -22,11 +24,11 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, TypeAdapter
 
 from distill.config.params import Params
-from distill.config.references import ROLES, with_commits
+from distill.config.references import MEMBER, ROLES, roles, with_commits
 from distill.runtime import json_files
 
 FOLDER = Path("data/inputs")
-METHODS = FOLDER / "methods"
+METHODS, MEMBERS = FOLDER / "methods", FOLDER / MEMBER
 #: What decides, for each listed name, what it needs of earlier stages (`distill.methods.requirements.deciding`).
 NEEDS = FOLDER / "needs.json"
 _FIX = "delete it and run `dvc repro inputs`"
@@ -78,7 +80,7 @@ def method_file(name: str) -> Path:
 
 def pinned(params: Params) -> Params:
     """The parameters with the commits of the hub that stage inputs has looked up, in place of branches."""
-    named = {field: entry for role in ROLES for field, entry in read(role).items()}
+    named = {field: entry for role in roles(params) for field, entry in read(role).items()}
     return with_commits(params, {field: entry["commit"] for field, entry in named.items() if "commit" in entry})
 
 
@@ -91,6 +93,8 @@ def folders(deps: Iterable[Path]) -> dict[str, tuple[Path, str]]:
     deps = list(deps)
     entries = [item for role in ROLES if file(role) in deps for item in read(role).items()]
     for path in deps:
+        if path.parent == MEMBERS:
+            entries += read(MEMBER + path.stem).items()
         if path.parent == METHODS:
             entries.append((f"methods: {path.stem}", json_files.read(path, _FIX, _LISTED).code))
     return {field: (Path(entry["name"]), entry["content"]) for field, entry in entries if "content" in entry}

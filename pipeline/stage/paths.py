@@ -13,6 +13,8 @@ PARAMS = Path("params.yaml")
 CORPUS = Path("data/raw/atlas")
 PREPARED = Path("data/prepared")
 PREDICTIONS = Path("data/teacher")
+#: The outputs of an ensemble's members, a folder each.
+MEMBERS = Path("data/members")
 STATES = Path("data/states")
 #: The states that the teacher's filters are trained on, and stage plan's name for their reader.
 FILTER_STATES, FILTERS_READER = Path("data/filter_states"), "teacher_filters"
@@ -42,6 +44,19 @@ def corpus_file(corpus: str, split: str) -> Path:
     return CORPUS / f"{split}.json" if corpus == "questions" else CORPUS / corpus / f"{split}.tsv"
 
 
+def member_of(name: str, checked: Params) -> str:
+    """The name of a member of the ensemble, from the command line.
+
+    Raises:
+        UserError: it has no section in params.yaml.
+    """
+    if name not in checked.members:
+        raise UserError(
+            f"member {name!r}: {PARAMS} has no such section: known are {', '.join(checked.members) or 'none'}"
+        )
+    return name
+
+
 def role_of(name: str) -> str:
     """`teacher` or `student`."""
     if name not in ("teacher", "student"):
@@ -52,6 +67,16 @@ def role_of(name: str) -> str:
 def model(role: str) -> Path:
     """The folder of the fine-tuned teacher or student."""
     return Path("data/models") / role
+
+
+def member(name: str) -> Path:
+    """The folder of a fine-tuned member of the ensemble; `MEMBERS` has the folder of its outputs."""
+    return Path("data/models/members") / name
+
+
+def member_label(name: str) -> str:
+    """A member's label in the names of files: `member-second`."""
+    return f"member-{name}"
 
 
 #: The fine-tuned teacher's weights, whose hash caches of its outputs name.

@@ -9,6 +9,7 @@ import datasets
 
 from distill.config.params import Params
 from distill.config.schema import Training
+from distill.data.loading.mixing import Mix
 from distill.data.loading.prepared import Prepared
 from distill.models.predict import predict_split
 from distill.runtime import distributed
@@ -30,6 +31,8 @@ def build_run(
     label: str,
     score: Callable[[Predicted], dict[str, float]] | None = None,
     features: datasets.Dataset | None = None,
+    transfer_share: float = 0.0,
+    weigh: Callable[[datasets.Dataset], datasets.Dataset] | None = None,
 ) -> TrainingRun:
     """A training on prepared data in the stage's scratch, with live curves and selection scores.
 
@@ -39,7 +42,19 @@ def build_run(
         label: label of the progress bar.
         score: function from logits on the selection split to scores; None: the task's.
         features: rows to train on; None: the features of the training split.
+        transfer_share: share of each batch that comes from the transfer set, where there is one.
+        weigh: adds to the rows, labelled ones first, how much the soft targets of each count.
     """
+    features = data.features("train") if features is None else features
+    mix = Mix(len(features), transfer_share) if data.has_transfer and transfer_share else None
+    if mix and not mix.unlabelled_in(section.batch_size):
+        mix = None
+    if mix:
+        features = data.with_transfer(features)
+        each, rows = mix.unlabelled_in(section.batch_size), len(features) - mix.labelled
+        stage.say("mixes", f"{each} of the {section.batch_size} rows of a batch are of the {rows:,} without labels")
+    if weigh:
+        features = weigh(features)
 
     def scores_of(predicted: Predicted) -> dict[str, float]:
         return task.score(predicted, params.evaluate)
@@ -54,7 +69,7 @@ def build_run(
 
     return TrainingRun(
         objective=objective,
-        features=data.features("train") if features is None else features,
+        features=features,
         pad_token_id=data.tokenizer().pad_token_id,
         labels=task.labels,
         settings=section,
@@ -65,6 +80,7 @@ def build_run(
         main_metric=task.main_metric,
         evaluate=evaluate,
         on_log=stage.run.log,
+        mix=mix,
     )
 
 
@@ -104,6 +120,7 @@ def _used(result: Result, updates: int) -> dict[str, float]:
     rows = result.passes["rows"] * updates / result.steps  # without the steps of a generator
     return {
         "labelled_rows": result.passes["labelled"],
+        "unlabelled_rows": result.passes["unlabelled"],
         "student_passes": round(result.passes["student"] / rows, 3),
         "teacher_passes": round(result.passes["teacher"] / rows, 3),
     }

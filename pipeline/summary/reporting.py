@@ -150,7 +150,7 @@ def _later(params: Params) -> dict[str, Any]:
 
 def _settings(params: Params) -> dict[str, Any]:
     """Every parameter, those of methods that are not run left out."""
-    return flatten(pick(params, [*sections(params), *params.methods]))
+    return flatten(pick(params, [*sections(params), *params.methods, *params.ensemble.members]))
 
 
 def _commands(params: Params) -> dict[str, str]:

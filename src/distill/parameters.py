@@ -14,10 +14,10 @@ from pydantic import (
     ValidationError,
 )
 
-from distill.config import comparison, reading, training, variants
+from distill.config import comparison, ensemble, reading, training, variants
 from distill.config.explain import MISSING, explain, nearest
 from distill.config.params import Params
-from distill.config.schema import Distill, Section, TrainingDefaults
+from distill.config.schema import Distill, Section, Teacher, TrainingDefaults
 from distill.config.variants import Variant
 from distill.errors import UserError
 from distill.methods import registry
@@ -50,12 +50,38 @@ def _check_name(name: str, params: Params) -> None:
             f"distill.init is 'random' but {name!r} starts from filters trained on one fixed student: choose another"
             f" distill.init, or take {name!r} out of methods"
         )
+    if not params.data.has_labels:
+        _check_without_labels(name, resolved, method.needs_labels(resolved))
     try:
         method.check(resolved)
     except (ValueError, UserError) as error:
         if resolved is params:
             raise
         raise ValueError(f"{name}: {str(error).removeprefix('params.yaml: ')}") from None
+
+
+def _check_without_labels(name: str, params: Params, reason: str) -> None:
+    """Raise a ValueError where a listed name needs labelled rows, of which there are none.
+
+    Args:
+        params: parameters of the name (`Params.resolved`).
+        reason: why its method needs labels; empty: it does not.
+    """
+    if reason:
+        raise ValueError(
+            f"methods: {name!r}: {reason}, and data.train is {params.data.train}: take it out, or name a file of"
+            " data.train"
+        )
+    if name in params.augment.methods:
+        raise ValueError(
+            f"augment.methods: {name!r}: copies are made of labelled texts, and data.train is {params.data.train}: take"
+            " it out"
+        )
+    if not params.distill.transfer_share:
+        raise ValueError(
+            f"methods: {name!r}: distill.transfer_share is 0 and data.train is {params.data.train}: nothing is left to"
+            " learn from: set it to 1"
+        )
 
 
 def _learns_from_copies(name: str, params: Params) -> bool:
@@ -110,14 +136,15 @@ def parse(raw: dict[str, Any], path: Path) -> Params:
     if problems := _problems_of_training(raw):
         raise UserError(f"{path}: " + "; ".join(problems))
     raw = training.complete(raw)
+    members = _members(raw, problems)
     sections, named = _method_sections(raw, problems)
-    for name in [key for key in ("sections", "variants") if key in raw]:
+    for name in [key for key in ("sections", "variants", "members") if key in raw]:
         problems.append(f"{name}: unknown section")
         raw.pop(name)
     if problems:
         raise UserError(f"{path}: " + "; ".join(problems))
     try:
-        params = Params.model_validate({**raw, "sections": sections, "variants": named})
+        params = Params.model_validate({**raw, "sections": sections, "variants": named, "members": members})
         for name in params.methods:
             _check_name(name, params)
         _check_different(params)
@@ -127,6 +154,29 @@ def parse(raw: dict[str, Any], path: Path) -> Params:
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
     return params
+
+
+def _members(raw: dict[str, Any], problems: list[str]) -> dict[str, Teacher]:
+    """Take the sections of an ensemble's members out of `raw`: section `teacher` of each, by name.
+
+    What is wrong with them goes to `problems`.
+    """
+    known = [*Params.model_fields, *registry.available()]
+    taken, members = ensemble.take_out(raw, known), {}
+    teacher = raw.get(ensemble.TEACHER)
+    is_valid = _validated(Teacher, teacher, ensemble.TEACHER, []) is not None  # if not, Params says so below
+    for name, values in taken.items():
+        field = f"{name}.{ensemble.TEACHER}"
+        others = [other for other in values if other != ensemble.TEACHER]
+        if problem := variants.problem_with_name(name, known, taken):
+            problems.append(f"{name}: {problem}")
+        elif others:
+            problems.append(f"{name}.{others[0]}: a member of an ensemble has `teacher:` and nothing else: take it out")
+        elif is_valid:
+            changed = ensemble.settings(teacher, values[ensemble.TEACHER])
+            if member := _validated(Teacher, changed, field, problems):
+                members[name] = member
+    return members
 
 
 def _method_sections(raw: dict[str, Any], problems: list[str]) -> tuple[dict[str, Section], dict[str, Variant]]:

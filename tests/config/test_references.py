@@ -15,6 +15,9 @@ NAMED = {
     "data.name": "user/data",
     "data.revision": "v1",
     "features.tokenizer.path": "user/teacher",
+    "teacher.tokenizer.path": "user/teacher-words",
+    "student.tokenizer.path": "user/student-words",
+    "student.tokenizer.revision": "v2",
     "teacher.model.path": "user/teacher",
     "student.model.path": "user/student",
     "generator.model.path": "user/generator",
@@ -45,6 +48,8 @@ def test_all_that_is_named_is_listed(params):
     assert listed == {
         "data.name": ("data", "user/data", "v1", "dataset"),
         "features.tokenizer.path": ("tokenizer", "user/teacher", None, "model"),
+        "teacher.tokenizer.path": ("tokenizer", "user/teacher-words", None, "model"),
+        "student.tokenizer.path": ("tokenizer", "user/student-words", "v2", "model"),
         "teacher.model.path": ("teacher", "user/teacher", None, "model"),
         "student.model.path": ("student", "user/student", None, "model"),
         "assistant.chain.1.model.path": ("assistant", "user/second", "main", "model"),
@@ -76,7 +81,7 @@ def test_nothing_is_named_by_default():
 
 def test_files_are_those_that_are_read():
     params = load({"data.source": "files", "data.train": "a.json", "data.validation": "b.json"})
-    names = ["data.train", "data.validation", "data.mismatched", "data.selection", "retrieve.pool"]
+    names = ["data.train", "data.validation", "data.mismatched", "data.selection", "data.transfer", "retrieve.pool"]
     assert list(module.files(params)) == names
 
 

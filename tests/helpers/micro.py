@@ -29,6 +29,7 @@ COPIED = (
     ".gitignore",
     "data/.gitignore",
     "data/none",
+    "data/members/.gitkeep",
     "data/samples/.gitkeep",
 )
 

@@ -142,6 +142,8 @@ def training(**changes) -> Training:
         "log_every": 2,
         "evaluations": 0,
         "keep": "last",
+        "patience": None,
+        "class_weights": None,
     }
     return Training.model_validate(values | changes)
 

@@ -7,7 +7,7 @@ import torch
 
 from distill.config.schema import Model
 from distill.errors import UserError
-from distill.models import class_order, loading
+from distill.models import loading
 from distill.models.forward import forward_pass
 from distill.tasks.registry import load_task
 from tests.helpers import families, tiny
@@ -137,13 +137,3 @@ def test_damaged_names_give_one_line(tmp_path, damage):
     with pytest.raises(UserError) as caught:
         build(tmp_path, STORED)
     assert "\n" not in str(caught.value) and "params.yaml: teacher.model" in str(caught.value)
-
-
-def test_names_and_orders():
-    assert class_order.named({"1": "b", 0: "a"}) == ["a", "b"]
-    with pytest.raises(ValueError, match="its keys are 0, 2"):
-        class_order.named({0: "a", 2: "b"})
-    assert class_order.order(["a", "b"], ["b", "a"]) == [1, 0]
-    assert class_order.order(["not_entailment", "entailment"], ["entailment", "not entailment"]) == [1, 0]
-    assert class_order.order(["a", "b"], ["a", "c"]) is None and class_order.order(["a", "a"], ["a", "a"]) is None
-    assert class_order.is_generic(["LABEL_0", "LABEL_1"]) and not class_order.is_generic(["LABEL_0", "b"])

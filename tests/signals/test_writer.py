@@ -39,6 +39,7 @@ def case(request, tmp_path):
         tokenizer=tiny.tokenizer,
         meta=meta,
         folder=table.parents[1],
+        has_transfer=False,
     )
     data.trained_on = lambda: Prepared.trained_on(data)
     return task, features, model, data

@@ -8,10 +8,11 @@ from pydantic import Field, model_validator
 
 from distill.config.schema import ClassName, Count, Section, Seed
 
-#: data.mismatched and data.selection where there is no such file: DVC needs a file that exists.
+#: data.mismatched, data.selection and data.transfer (with it, data.train too) where there is no such file: DVC needs a
+#: file that exists.
 NO_FILE = "data/none"
 #: The splits with a parameter of their own; data.extra names others.
-SPLITS = ("train", "validation", "mismatched", "selection")
+SPLITS = ("train", "validation", "mismatched", "selection", "transfer")
 #: data.group where the texts themselves make the groups, and what begins the name of a column in any case.
 BY_TEXTS, COLUMN = "texts", "column:"
 
@@ -65,6 +66,16 @@ class Data(Section):
         return self
 
     @property
+    def has_labels(self) -> bool:
+        """Whether any row is there to train on with its label."""
+        return self.source != "files" or self.train != NO_FILE
+
+    @property
+    def has_transfer(self) -> bool:
+        """Whether there are texts without labels to learn from."""
+        return "transfer" in self.splits()
+
+    @property
     def group_column(self) -> str | None:
         """The column whose values make groups; None: groups are made by the texts, or there are none."""
         return None if self.group in (None, BY_TEXTS) else self.group.removeprefix(COLUMN)
@@ -74,7 +85,10 @@ class Data(Section):
         return tuple(f"{split}_{metric}" for split in self.extra)
 
     def splits(self) -> dict[str, str]:
-        """What is read, by the split's name here, training first: files, or names of the hub's splits (source hub)."""
+        """What is read, by the split's name here, training first: files, or names of the hub's splits (source hub).
+
+        Without "train" where no row has a label to train on.
+        """
         if self.source == "hub":
             named = {split: getattr(self, f"{split}_split") for split in SPLITS}
         else:

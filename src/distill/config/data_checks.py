@@ -10,6 +10,7 @@ from distill.config.data import BY_TEXTS, COLUMN, NO_FILE, parameter
 
 if TYPE_CHECKING:
     from distill.config.params import Params
+    from distill.config.schema import Teacher
 
 #: The embedded corpora of each task.
 EMBEDDED = {"qa": ("questions",), "classification": ("sentences", "pairs"), "regression": ("similarity",)}
@@ -25,6 +26,7 @@ def check(params: Params) -> None:
             f" {' or '.join(EMBEDDED[task])}, or task to {fitting}"
         )
     _check_further_splits(params)
+    _check_transfer(params)
     _check_extra(params)
     _check_group(params)
     (_check_questions if task == "qa" else _check_texts)(params)
@@ -32,7 +34,7 @@ def check(params: Params) -> None:
 
 def _check_further_splits(params: Params) -> None:
     data = params.data
-    for name in ("mismatched", "selection"):
+    for name in ("mismatched", "selection", "transfer"):
         if data.source != "files" and (file := getattr(data, name)) != NO_FILE:
             raise ValueError(
                 f"data.{name} is {file!r} but data.source is {data.source!r}, which reads no files: set it to"
@@ -45,6 +47,41 @@ def _check_further_splits(params: Params) -> None:
             )
 
 
+def _check_transfer(params: Params) -> None:
+    data = params.data
+    if data.max_transfer_examples is not None and not data.has_transfer:
+        raise ValueError(
+            f"data.max_transfer_examples is {data.max_transfer_examples} but there is no transfer set to draw from: set"
+            " it to null, or name one: data.transfer (source files), data.transfer_split (source hub)"
+        )
+    if data.has_labels:
+        return
+    for name, why in (("transfer", "there is nothing to learn from"), ("selection", "there is nothing to carve it of")):
+        if getattr(data, name) == NO_FILE:
+            raise ValueError(
+                f"data.train is {NO_FILE} and so is data.{name}: {why}: name a file of data.{name}, or of data.train"
+            )
+    if data.max_train_examples is not None:
+        raise ValueError(
+            f"data.max_train_examples is {data.max_train_examples} but data.train is {NO_FILE}: set it to null"
+        )
+    if is_trained(params.teacher):
+        raise ValueError(
+            f"data.train is {NO_FILE}, so that no row has a label, but the teacher is trained on labels: take one that"
+            " is ready (teacher.train: false, or teacher.source: predictions), or name a file of data.train"
+        )
+
+
+def is_trained(teacher: Teacher) -> bool:
+    """Whether labels train the teacher, or a member of it."""
+    if teacher.source == "ensemble":
+        return any(
+            member.get("source", "model") == "model" and member.get("train", teacher.train)
+            for member in teacher.members
+        )
+    return teacher.source == "model" and teacher.train
+
+
 def _check_extra(params: Params) -> None:
     data = params.data
     if data.extra and data.source == "embedded":
@@ -53,7 +90,7 @@ def _check_extra(params: Params) -> None:
             " data.source to files or hub"
         )
     metrics = {metric_names.prefix(metric.name) for metric in params.evaluate.extra}
-    taken = (*metric_names.RESERVED, "train", "validation", *sorted(metrics))
+    taken = (*metric_names.RESERVED, "train", "transfer", "validation", *sorted(metrics))
     for name, value in data.extra.items():
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             raise ValueError(

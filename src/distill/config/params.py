@@ -8,9 +8,17 @@ from pydantic import (
     model_validator,
 )
 
-from distill.config import comparison, data_checks
+from distill.config import (
+    comparison,
+    data_checks,
+    ensemble,
+    model_tokenizers,
+    teacher_checks,
+    training_checks,
+)
 from distill.config.comparison import Compare, Confirm, Controls
 from distill.config.data import Data
+from distill.config.ensemble import Ensemble
 from distill.config.schema import (
     Assistant,
     Atlas,
@@ -43,6 +51,7 @@ class Params(Section):
         methods: names of methods and of variants, in the order of the table.
         sections: the settings of every method, by its name; and of every variant, complete.
         variants: name → method, and the settings of its training.
+        members: the teachers of an ensemble by name: section `teacher` with the member's changes.
     """
 
     methods: list[str]
@@ -53,6 +62,7 @@ class Params(Section):
     features: Features
     training: TrainingDefaults
     teacher: Teacher
+    ensemble: Ensemble
     student: Student
     assistant: Assistant
     predict: Predict
@@ -73,6 +83,7 @@ class Params(Section):
     tracking: Tracking
     sections: dict[str, Any]
     variants: dict[str, Variant]
+    members: dict[str, Teacher]
 
     def seeds_of(self, name: str) -> list[int]:
         """The seeds of a name in `methods`: the baseline may have further ones after those of all."""
@@ -91,9 +102,16 @@ class Params(Section):
         sections = {**self.sections, variant.method: self.sections[name]}
         return self.model_copy(update={"sections": sections, "distill": variant.distill})
 
+    def as_member(self, name: str) -> Params:
+        """The parameters in which a member of the ensemble is the teacher."""
+        return self.model_copy(update={"teacher": self.members[name]})
+
     @model_validator(mode="after")
     def _combinations(self) -> Params:
         data_checks.check(self)
+        ensemble.check(self)
+        teacher_checks.check(self)
+        training_checks.check(self)
         names = self.methods
         for field, listed in (("methods", names), ("augment.methods", self.augment.methods)):
             if twice := sorted({name for name in listed if listed.count(name) > 1}):
@@ -119,12 +137,5 @@ class Params(Section):
                 f"student.model.path is {self.student.model.path!r} but init 'teacher_layers' copies the teacher: set"
                 " student.model.path to null, or choose another init"
             )
-        if self.features.tokenizer.path is None:
-            # Methods that train a generator check theirs themselves.
-            for role in ("teacher", "student", *(["generator"] if self.augment.methods else [])):
-                if path := getattr(self, role).model.path:
-                    raise ValueError(
-                        f"features.tokenizer.path is null (train a new vocabulary) but {role}.model.path is {path!r},"
-                        f" which has its own: set features.tokenizer.path to {path!r}"
-                    )
+        model_tokenizers.check(self)
         return self

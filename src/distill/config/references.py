@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from distill.config.data import SPLITS, parameter
 from distill.config.params import Params
-from distill.config.schema import Model, Tokenizer
+from distill.config.schema import Model, ModelTokenizer, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Reference:
     """A parameter that names a model, a tokenizer or a data set.
 
     Attributes:
-        role: Whose it is: `data`, `tokenizer`, `teacher`, `student`, `assistant` or `generator`.
+        role: Whose it is: `data`, `tokenizer`, `teacher`, `student`, `assistant`, `generator`, or `members/<name>`.
         field: Dotted name of the parameter, `teacher.model.path`.
         name: Its value: a folder, or a hub id.
         revision: Branch, tag or commit of the hub; None: its default branch.
@@ -40,8 +40,17 @@ class Reference:
 ROLES = ("data", "tokenizer", "teacher", "student", "assistant", "generator")
 
 
+#: Beginning of the role of an ensemble's member.
+MEMBER = "members/"
+
+
+def roles(params: Params) -> list[str]:
+    """`ROLES`, and the roles of the ensemble's members."""
+    return [*ROLES, *(MEMBER + name for name in params.ensemble.members)]
+
+
 def references(params: Params) -> list[Reference]:
-    """All that the parameters name, in the order of `ROLES`."""
+    """All that the parameters name, in the order of `roles`."""
     listed = []
     if params.data.source == "hub" and params.data.name:
         listed.append(Reference("data", "data.name", params.data.name, params.data.revision, "dataset"))
@@ -80,13 +89,22 @@ def with_commits(params: Params, commits: Mapping[str, str]) -> Params:
         tokenizer = params.features.tokenizer.model_copy(update={"revision": commit})
         changes["features"] = params.features.model_copy(update={"tokenizer": tokenizer})
     for role in ("teacher", "student", "generator"):
-        if commit := commits.get(f"{role}.model.path"):
-            section = getattr(params, role)
-            model = section.model.model_copy(update={"revision": commit})
-            changes[role] = section.model_copy(update={"model": model})
+        section = getattr(params, role)
+        pinned = {
+            part: getattr(section, part).model_copy(update={"revision": commit})
+            for part in ("model", "tokenizer")
+            if (commit := commits.get(f"{role}.{part}.path"))
+        }
+        if pinned:
+            changes[role] = section.model_copy(update=pinned)
     chain = [
         _link_at(link, commits.get(f"assistant.chain.{i}.model.path")) for i, link in enumerate(params.assistant.chain)
     ]
+    members = {
+        name: _link_at(member, commits.get(f"{name}.teacher.model.path")) for name, member in params.members.items()
+    }
+    if members != params.members:
+        changes["members"] = members
     if chain != list(params.assistant.chain):
         changes["assistant"] = params.assistant.model_copy(update={"chain": chain})
     return params.model_copy(update=changes) if changes else params
@@ -98,10 +116,14 @@ def _link_at(link: Any, commit: str | None) -> Any:
     return link.model_copy(update={"model": link.model.model_copy(update={"revision": commit})})
 
 
-def _models(params: Params) -> Iterator[tuple[str, str, Model | Tokenizer]]:
+def _models(params: Params) -> Iterator[tuple[str, str, Model | Tokenizer | ModelTokenizer]]:
     yield "tokenizer", "features.tokenizer", params.features.tokenizer
+    yield "tokenizer", "teacher.tokenizer", params.teacher.tokenizer
+    yield "tokenizer", "student.tokenizer", params.student.tokenizer
     yield "teacher", "teacher.model", params.teacher.model
     yield "student", "student.model", params.student.model
     for index, link in enumerate(params.assistant.chain):
         yield "assistant", f"assistant.chain.{index}.model", link.model
     yield "generator", "generator.model", params.generator.model
+    for name in params.ensemble.members:
+        yield MEMBER + name, f"{name}.teacher.model", params.members[name].model

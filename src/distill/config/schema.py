@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -60,7 +60,8 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+        annotation = cls.model_fields[info.field_name].annotation
+        if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
             raise ValueError(f"{str(value).lower()}: true and false are no value here")
         return value
 
@@ -156,10 +157,30 @@ class Training(_SharedTraining):
 
 
 class ModelTokenizer(Section):
-    """A model's own tokenizer; `path: null`: that of section `features`."""
+    """A model's own tokenizer: a pretrained one (`path`), or a WordPiece trained for it (`vocab_size`, `lowercase`).
+
+    All null: that of section `features`.
+    """
 
     path: str | None
     revision: str | None
+    vocab_size: Count | None
+    lowercase: bool | None
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the model has a tokenizer of its own."""
+        return not (self.path is None and self.vocab_size is None and self.lowercase is None)
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> ModelTokenizer:
+        trained = {"vocab_size": self.vocab_size, "lowercase": self.lowercase}
+        if self.path is not None and (given := next((name for name in trained if trained[name] is not None), None)):
+            raise ValueError(
+                f"tokenizer.path is {self.path!r} but tokenizer.{given} is {str(trained[given]).lower()}, which is of a"
+                " WordPiece that is trained here: set one of them to null"
+            )
+        return self
 
 
 class Teacher(Training):
@@ -172,7 +193,6 @@ class Teacher(Training):
     tokenizer: ModelTokenizer
     predictions: str
     missing: Literal["refuse", "labels_only"]
-    members: list[dict[str, Any]]
     label_noise: Share
     seed: Seed
 
@@ -180,6 +200,28 @@ class Teacher(Training):
     def _has_a_shape(self) -> Teacher:
         if self.model.path is None and "model_type" not in self.model.config:
             raise ValueError("model.path is null and model.config has no model_type: name a checkpoint or a shape")
+        return self
+
+    @model_validator(mode="after")
+    def _is_ready(self) -> Teacher:
+        if self.labels is not None:
+            if twice := sorted({name for name in self.labels if self.labels.count(name) > 1}):
+                raise ValueError(f"labels: {twice[0]!r} is listed twice: name each row of the head once")
+            if self.train:
+                raise ValueError(
+                    f"labels is {self.labels} but train is true: set train to false for a checkpoint that is ready; the"
+                    " rows of a head that is trained have names in model.config, as id2label"
+                )
+        if self.train or self.source != "model":
+            return self
+        if self.model.path is None:
+            raise ValueError("train is false but model.path is null: random weights teach nothing: name a checkpoint")
+        if self.label_noise:
+            raise ValueError(
+                f"label_noise is {self.label_noise:g} but train is false, so no label is read: set it to 0"
+            )
+        if "id2label" in self.model.config:
+            raise ValueError("model.config has id2label but train is false: name the rows of the head in labels")
         return self
 
 

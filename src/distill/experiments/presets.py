@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill.config import reading, training
+from distill.config.ensemble import is_member
 from distill.config.variants import is_variant
 from distill.errors import UserError
 from distill.experiments import params_file
@@ -123,7 +124,12 @@ def _on_top(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any
 def _is_merged(key: str, old: Any, new: Any) -> bool:
     """Whether two values of a name are mappings that are merged key by key."""
     both = isinstance(old, Mapping) and isinstance(new, Mapping)
-    return both and key not in REPLACED_WHOLE and not is_variant(new)
+    return both and key not in REPLACED_WHOLE and not _is_named(new)
+
+
+def _is_named(values: Any) -> bool:
+    """Whether a section is that of a variant or of a member of an ensemble, which params.yaml need not have."""
+    return is_variant(values) or is_member(values)
 
 
 def _superseded(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -251,7 +257,7 @@ def _compare(
         if key not in params and len(at) == 1 and key in training.shared(at[0]):
             yield Change(path, ABSENT, new)
             continue
-        if key not in params and not at and is_variant(new):
+        if key not in params and not at and _is_named(new):
             yield Change(path, ABSENT, new)
             continue
         if key not in params:

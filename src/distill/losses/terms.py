@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -34,6 +36,26 @@ def soft_rows(student: Tensor, teacher: Tensor, temperature: float, mask: Tensor
         # −∞ − (−∞) is nan: those classes have probability 0 and are left out, for value and gradient.
         gap = gap.masked_fill(~mask, 0.0)
     return temperature**2 * (log_t.exp() * gap).sum(-1)
+
+
+#: The column of a batch with the weight of each row's soft targets, float32 (B,); without it all weigh the same.
+TEACHER_WEIGHT = "teacher_weight"
+
+
+def weighted_mean(rows: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    """Mean of a loss over rows, weighted where the batch has weights of its soft targets.
+
+    Args:
+        rows: the loss of each row, (B,).
+        batch: may have `TEACHER_WEIGHT`, (B,), values from 0 on.
+
+    Returns:
+        Σ w · loss / Σ w, a scalar; 0 where all weights are 0.
+    """
+    weight = batch.get(TEACHER_WEIGHT)
+    if weight is None:
+        return rows.mean()
+    return (weight * rows).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
 
 def mse_tok(student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
@@ -88,3 +110,20 @@ def cross_entropy(logits: Tensor, target: Tensor, mask: Tensor | None = None, sm
         loss = (1 - smoothing) * loss + smoothing * even
     # Rows that are left out are replaced, not multiplied: 0 · ∞ is nan.
     return torch.where(valid, loss, 0.0).sum() / valid.sum().clamp(min=1)
+
+
+def weighted_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Σ w[target] · cross-entropy / Σ w[target] over the rows with a target; 0 without any.
+
+    That is `torch.nn.functional.cross_entropy(weight=…, label_smoothing=…)`, which gives NaN where no row has a target.
+
+    Args:
+        logits: (rows, classes).
+        target: (rows,), int64; rows with -100 are left out.
+        weights: (classes,), above 0.
+        smoothing: ε; the target is (1 − ε) on the gold class plus ε spread evenly over all, each times its weight.
+    """
+    weights = weights.float()
+    total = F.cross_entropy(logits.float(), target, weights, reduction="sum", label_smoothing=smoothing)
+    share = torch.where(target >= 0, weights[target.clamp(min=0)], 0.0).sum()
+    return total / torch.where(share > 0, share, 1.0)

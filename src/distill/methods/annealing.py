@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from distill.config.params import Params
 from distill.config.schema import Count, Section, Training
 from distill.losses.weights import ScheduledWeight, Weight
 from distill.methods.base import Method
@@ -39,11 +40,16 @@ class Annealing(Method):
     Config = Config
     needs = frozenset({"logits"})
 
+    @classmethod
+    def needs_labels(cls, params: Params) -> str:
+        """Phase 2 learns from labels."""
+        return "its second phase learns from labels alone"
+
     def phases(self, training: Training) -> list[Phase]:
         """Logits, of which the best weights by the selection split are kept; then labels."""
         share = self.config.phase1_share
         best = {"evaluations": self.config.evaluations, "keep": "best"}
-        return [Phase("annealing", share, best), Phase("task", 1 - share)]
+        return [Phase("annealing", share, best), Phase("task", 1 - share, labels_alone=True)]
 
     def compute(self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: Teacher | None) -> dict[str, Tensor]:
         """Both models in phase 1, the student alone in phase 2."""

@@ -24,7 +24,7 @@ from distill.models.layer_maps import Counts
 from distill.models.predict import forward_of
 from distill.signals.states import Reads
 from distill.signals.teacher import OnlineTeacher, Teacher
-from distill.tasks.base import Task
+from distill.tasks.base import Task, labelled
 from distill.training.objective import Objective, Phase, Progress
 
 #: The term of the labels, in every method that reads them.
@@ -101,6 +101,18 @@ class Method(nn.Module):
             count: function from (`student` or `teacher`, `layers` or `heads`) to their number; None where it is not
                 known yet. Call it only for what the method needs: an answer may need the hub.
         """
+
+    @classmethod
+    def needs_labels(cls, params: Params) -> str:
+        """Why the method cannot be run without any labelled row; empty: it can.
+
+        What it learns from a teacher it learns from texts without labels too; the task loss is left out there.
+        """
+        if not cls.needs:
+            return "it learns from labels alone"
+        if cls.taught_by in ("student", "generation"):
+            return "its teacher is the fine-tuned student, which labels train"
+        return "its filters are trained on labels" if "filters" in cls.artifacts else ""
 
     @classmethod
     def reads(cls, params: Params, student: int, teacher: int) -> Reads:
@@ -183,7 +195,7 @@ class Distillation(Objective):
         self._teacher = [teacher]
         self._weights = method.weights()
         self._done, self._share = 0.0, 1.0  # shares of all updates: before this phase, and in it
-        self._passes = dict.fromkeys(("rows", "labelled", "student", "teacher"), 0)
+        self._passes = dict.fromkeys(("rows", "labelled", "unlabelled", "student", "teacher"), 0)
         provided = teacher.provides if teacher else frozenset()
         if missing := method.needs - provided:
             raise UserError(f"the teacher signals lack {', '.join(sorted(missing))}, which the method needs")
@@ -222,17 +234,27 @@ class Distillation(Objective):
         with counted() as rows:
             terms = self.method.compute(batch, self.student, self._teacher[0])
         weights = self.weights()
-        self._count(len(batch["input_ids"]), rows, labelled=TASK in terms and weights[TASK] > 0)
+        # The steps of a generator climb: the student learns nothing in them.
+        self._count(batch, rows, TASK in terms and weights[TASK] > 0, any(weights[name] > 0 for name in terms))
         total = torch.zeros((), device=next(iter(terms.values())).device)
         for name, term in terms.items():
             total = total + weights[name] * term
         return {"loss": total, **terms}
 
     def passes(self) -> dict[str, int]:
-        """Rows of the training data; those whose labels count; rows that pass the student, and a teacher that runs."""
+        """Rows of the training data, by what for.
+
+        All of them (`rows`); those whose labels count (`labelled`); those without labels that the student learns from
+        (`unlabelled`); rows that pass
+        the student, and a teacher that runs.
+        """
         return dict(self._passes)
 
-    def _count(self, size: int, rows: Mapping[PreTrainedModel, int], labelled: bool) -> None:
-        teacher = self.companions()
-        counts = (size, size * labelled, rows.get(self.student, 0), sum(rows.get(model, 0) for model in teacher))
+    def _count(
+        self, batch: Mapping[str, Tensor], rows: Mapping[PreTrainedModel, int], reads_labels: bool, learns: bool
+    ) -> None:
+        size, teacher = len(batch["input_ids"]), self.companions()
+        known = int(labelled(batch, self.method.task.labels).sum())
+        passed = rows.get(self.student, 0), sum(rows.get(model, 0) for model in teacher)
+        counts = (size, known * reads_labels, (size - known) * learns, *passed)
         self._passes = {name: count + more for (name, count), more in zip(self._passes.items(), counts, strict=True)}

@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from distill.config.params import Params
 from distill.config.schema import Count, Section, Training
 from distill.losses.weights import ScheduledWeight, Weight
 from distill.methods.shared import adversary, annealing_schedule
@@ -47,11 +48,16 @@ class Combined(ChangedText):
     Config = Config
     section = "combined"
 
+    @classmethod
+    def needs_labels(cls, params: Params) -> str:
+        """Phase 2 learns from labels."""
+        return "its second phase learns from labels alone"
+
     def phases(self, training: Training) -> list[Phase]:
         """Logits, of which the best weights by the selection split are kept; then labels."""
         share = self.config.phase1_share
         best = {"evaluations": self.config.evaluations, "keep": "best"}
-        return [Phase("annealing", share, best), Phase("task", 1 - share)]
+        return [Phase("annealing", share, best), Phase("task", 1 - share, labels_alone=True)]
 
     def trainer_steps(self, updates: int) -> int:
         """The generator's steps come on top in phase 1; phase 2 has none."""

@@ -20,6 +20,7 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from distill.config.params import Params
 from distill.config.schema import Count, Section
 from distill.losses.weights import ScheduledWeight, Weight
 from distill.methods.base import Method, Setup
@@ -48,6 +49,11 @@ class FreeLB(Method):
 
     Config = Config
     needs = frozenset({"logits"})
+
+    @classmethod
+    def needs_labels(cls, params: Params) -> str:
+        """Without a teacher, all is labels."""
+        return "" if params.sections["freelb"].kl_alpha.value else "with kl_alpha 0 it learns from labels alone"
 
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)

@@ -15,6 +15,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
+from distill.config import model_tokenizers
 from distill.config.explain import explain
 from distill.config.params import Params
 from distill.config.schema import Section
@@ -48,11 +49,11 @@ class AssistedDistillation(SoftTargets):
             ValueError: with field, value and fix.
         """
         for number, link in enumerate(params.assistant.chain):
-            if params.features.tokenizer.path is None and link.model.path is not None:
+            if model_tokenizers.of(params, "student").path is None and link.model.path is not None:
+                where = model_tokenizers.field(params, "student")
                 raise ValueError(
-                    "features.tokenizer.path is null (train a new vocabulary) but"
-                    f" assistant.chain.{number}.model.path is {link.model.path!r}, which has its own: set"
-                    f" features.tokenizer.path to {link.model.path!r}"
+                    f"{where}.path is null (train a new vocabulary) but assistant.chain.{number}.model.path is"
+                    f" {link.model.path!r}, which has its own: set {where}.path to {link.model.path!r}"
                 )
         try:
             assistants_config(params)

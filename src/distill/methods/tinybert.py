@@ -83,6 +83,11 @@ class TinyBert(Method):
         if layers := layer_maps.both(count):
             layer_maps.resolve(config.layer_map, *layers, "tinybert.layer_map")
 
+    @classmethod
+    def needs_labels(cls, params: Params) -> str:
+        """Phase 2 of a regression learns from labels."""
+        return "on regression its second phase learns from labels alone" if params.task == "regression" else ""
+
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)
         _check_heads(config.heads, setup.student.num_attention_heads, setup.teacher.num_attention_heads)
@@ -95,7 +100,7 @@ class TinyBert(Method):
         share, rate = self.config.phase1_share, self.config.phase2_learning_rate
         return [
             Phase("intermediate layers", share, {"evaluations": 0, "keep": "last"}),
-            Phase("prediction", 1 - share, {"learning_rate": rate} if rate else {}),
+            Phase("prediction", 1 - share, {"learning_rate": rate} if rate else {}, not self.task.has_classes),
         ]
 
     def compute(self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: Teacher) -> dict[str, Tensor]:

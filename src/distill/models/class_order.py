@@ -2,53 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from distill.data.loading.class_names import is_generic, order
 from distill.errors import UserError
 from distill.models.forward import in_eval
-
-# transformers' names for classes that nobody named, and bare numbers.
-_GENERIC = re.compile(r"(?:LABEL_)?(\d+)")
-
-
-def named(id2label: Mapping[Any, Any]) -> list[str]:
-    """The names of a head's rows in their order, from `id2label` of a configuration or of params.yaml.
-
-    Raises:
-        ValueError: the keys are not 0, 1, 2 and so on.
-    """
-    names = {int(key): str(name) for key, name in id2label.items()}
-    if sorted(names) != list(range(len(names))):
-        raise ValueError(f"its keys are {', '.join(map(str, id2label))}, not 0 to {len(names) - 1}")
-    return [names[row] for row in range(len(names))]
-
-
-def order(rows: Sequence[str], classes: Sequence[str]) -> list[int] | None:
-    """The row of each class: names are compared as they are, or else without case, spaces, hyphens and underscores.
-
-    None where they are not the same names.
-    """
-    for key in (str, _plain):
-        have, wanted = [key(name) for name in rows], [key(name) for name in classes]
-        if len(set(have)) == len(have) and len(set(wanted)) == len(wanted) and set(have) == set(wanted):
-            return [have.index(name) for name in wanted]
-    return None
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]+", "", name).casefold()
-
-
-def is_generic(rows: Sequence[str]) -> bool:
-    """Whether the names say no more than the rows' numbers: LABEL_0, LABEL_1 … or 0, 1 …"""
-    numbers = [_GENERIC.fullmatch(name) for name in rows]
-    return all(match and int(match[1]) == row for row, match in enumerate(numbers))
 
 
 def arrange(model: PreTrainedModel, rows: Sequence[str], classes: Sequence[str], path: str, where: str) -> str | None:
@@ -75,10 +37,21 @@ def arrange(model: PreTrainedModel, rows: Sequence[str], classes: Sequence[str],
             f" {shown}: name the data's classes so (data.labels), or say which class each row of the head is in"
             f" {where}.model.config, as id2label: {{0: {classes[0]}, …}}"
         )
-    if chosen == list(range(len(rows))):
+    return put(model, chosen, rows, classes, path, where)
+
+
+def put(
+    model: PreTrainedModel, chosen: Sequence[int], rows: Sequence[str], classes: Sequence[str], path: str, where: str
+) -> str | None:
+    """Make row `chosen[i]` of the head its row i, in place; arguments and result as of `arrange`.
+
+    Raises:
+        UserError: the head has no rows to put in order.
+    """
+    if list(chosen) == list(range(len(rows))):
         return None
-    _permute(model, chosen, path, where)
-    return f"{where}: the head's rows of {path!r} ({', '.join(rows)}) are put in the data's order: {shown}"
+    _permute(model, list(chosen), path, where)
+    return f"{where}: the head's rows of {path!r} ({', '.join(rows)}) are put in the data's order: {', '.join(classes)}"
 
 
 def _permute(model: PreTrainedModel, chosen: list[int], path: str, where: str) -> None:

@@ -7,7 +7,8 @@ import importlib
 import inspect
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrain
 from transformers.utils.logging import disable_progress_bar
 
 from distill.config.schema import Model
-from distill.data.loading import template
+from distill.data.loading import class_names, ready, template
 from distill.errors import UserError, reason
 from distill.models import class_order
 from distill.models.forward import reads_token_types
@@ -39,8 +40,25 @@ LAYER = re.compile(r"^(.*\.layers?\.)(\d+)(\..*)$")
 Say = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A checkpoint that is taken as it is: what lacks is refused, nothing is drawn.
+
+    Attributes:
+        labels: names of its head's rows in their order; None: those of its configuration.
+    """
+
+    labels: Sequence[str] | None = None
+
+
 def build(
-    spec: Model, task: Task, tokenizer: PreTrainedTokenizerBase, seed: int, where: str, say: Say | None = None
+    spec: Model,
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    seed: int,
+    where: str,
+    say: Say | None = None,
+    head: Ready | None = None,
 ) -> PreTrainedModel:
     """A model from a checkpoint, or of the given shape with random weights.
 
@@ -49,10 +67,11 @@ def build(
     Args:
         where: the section's name, for error messages.
         say: receives remarks on the checkpoint's head.
+        head: for a checkpoint that is not trained any more; None: a head that does not fit is drawn anew.
     """
     set_seed(seed)
     if spec.path is not None:
-        model = from_pretrained(spec.path, task, spec.revision, spec.config, where, say)
+        model = from_pretrained(spec.path, task, spec.revision, spec.config, where, say, head)
         silence_padding(model, tokenizer.pad_token_id)
         source = f"path: {spec.path!r}"
     else:
@@ -90,6 +109,7 @@ def from_pretrained(
     fields: dict[str, Any] | None = None,
     where: str = "",
     say: Say | None = None,
+    head: Ready | None = None,
 ) -> PreTrainedModel:
     """Load a local folder or hub id, float32, without running any code that came with it.
 
@@ -99,7 +119,7 @@ def from_pretrained(
     Args:
         fields: fields of the configuration, in place of the checkpoint's. `id2label` names the rows of its head.
         where: the section's name, for error messages; empty for a model that a stage has made.
-        say: receives remarks on the checkpoint's head.
+        say, head: see `build`.
 
     Raises:
         UserError: it cannot be loaded, its weights are not those of an encoder of this shape, or its head's classes are
@@ -107,9 +127,9 @@ def from_pretrained(
     """
     stored = configuration(path, revision, fields, where)
     # Models that a stage has made have the task's head; other checkpoints may have the head of another task.
-    head = task.model_fields() if where else {}
+    needed = task.model_fields() if where else {}
     fields = {**(FAMILY_FIELDS.get(stored.model_type, {}) if where else {}), **(fields or {})}
-    fields = {**fields, **head} if "id2label" in head else {**head, **fields}
+    fields = {**fields, **needed} if "id2label" in needed else {**needed, **fields}
     with _readable(path, revision, where):
         config, unused = AutoConfig.from_pretrained(
             path, revision=revision, trust_remote_code=False, return_unused_kwargs=True, **fields
@@ -127,13 +147,13 @@ def from_pretrained(
         )
     encoder = f"{model.base_model_prefix}."
     if wrong := [keys for keys in report["mismatched_keys"] if keys[0].startswith(encoder) or not where]:
-        name, stored, needed = min(wrong)
+        name, has, should = min(wrong)
         field, fix = path, f"`dvc checkout {path}`"
         if where:
             field, fix = f"params.yaml: {where}.model.config", f"take from {where}.model.config what changes the shape"
         raise UserError(
             f"{field}: the weights in {path!r} are not of the shape that its configuration says: {name} is"
-            f" {tuple(stored)}, not {tuple(needed)}: {fix}"
+            f" {tuple(has)}, not {tuple(should)}: {fix}"
         )
     # A pooler belongs to the head: checkpoints that were trained without one are the usual case.
     if missing := sorted(n for n in report["missing_keys"] if n.startswith(encoder) and ".pooler." not in n):
@@ -141,9 +161,36 @@ def from_pretrained(
             f"params.yaml: {where}.model: {path!r} has no weights for {len(missing)} parameters of the encoder"
             f" ({missing[0]}, …): they would be random: take from {where}.model.config what changes the shape"
         )
-    if where:
-        _fit_head(model, task, report, stored, path, where, say or (lambda text: None))
+    say = say or (lambda text: None)
+    if head is not None:
+        _take_head(model, task, report, stored, path, where, say, head)
+    elif where:
+        _fit_head(model, task, report, stored, path, where, say)
     return model
+
+
+def _take_head(
+    model: PreTrainedModel,
+    task: Task,
+    report: Mapping[str, Any],
+    stored: PretrainedConfig,
+    path: str,
+    where: str,
+    say: Say,
+    head: Ready,
+) -> None:
+    """Put the rows of a ready head in the order of the data's classes; the head must be there, its pooler too."""
+    ready.check_head(stored, task.name, path, where)
+    if missing := min(report["missing_keys"], default=None):
+        ready.refuse(f"it has no {missing}", task.name, path, where)
+    classes = list(task.model_fields().get("id2label", {}).values())
+    has_classes = len(classes) > 1  # one: a number
+    chosen = ready.order(stored, head.labels, classes, path, where) if has_classes else []
+    if other := min(report["mismatched_keys"], default=None):
+        ready.refuse(f"its head has {other[1][0]} outputs, not {other[2][0]}", task.name, path, where)
+    rows = ready.names(stored, head.labels, path, where) if has_classes else []
+    if remark := class_order.put(model, chosen, rows, classes, path, where):
+        say(remark)
 
 
 def _fit_head(
@@ -167,7 +214,7 @@ def _fit_head(
     if len(classes) < 2:
         return  # a number, or positions
     try:
-        rows = class_order.named(stored.id2label)
+        rows = class_names.named(stored.id2label)
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(
             f"params.yaml: {where}.model: id2label of {path!r} cannot be read ({error}): give {where}.model.config one,"

@@ -3,6 +3,8 @@
 A folder holds `offsets.npy`, int64 (rows + 1,): where each row's tokens begin; `meta.json`: what the outputs belong to,
 and the arrays; and for each array a folder of shards, `logits/00000.npy`, `logits/00001.npy` and so on. An
 array has one entry per real token or one per row, one after another without padding; a shard holds whole rows.
+The arrays of a teacher are `logits`, its hidden states (`signals.states`) and, where rows have weights of their soft
+targets, `weight`: float32, one per row, 0 where the teacher says nothing about the row.
 
 `meta.json` has a hash of every file. A shard is compared with its own when it is first read, before any of its values
 is used: a flipped bit would make another student, silently. That reads each shard once more, and only those in use.
@@ -28,6 +30,10 @@ from distill.runtime.files import file_hash, link_tree
 # Large enough to be few, small enough to be copied and fetched one by one.
 SHARD_BYTES = 1 << 29
 
+#: The array of the weights of rows.
+WEIGHT = "weight"
+#: Array, one entry per row: how far the members of an ensemble are apart.
+SPREAD = "spread"
 # Keys of `meta.json` whose values must equal the run's, each with its name in error messages.
 IDENTITY = {"data": "features", "tokenizer": "the tokenizer", "teacher": "the weights"}
 
@@ -183,6 +189,10 @@ class Cache:
                     f" {value[:12]}: run `dvc repro {stage}`"
                 )
         return cache
+
+    def column(self, name: str) -> np.ndarray:
+        """All rows of an array with one entry per row, float32 (rows, width)."""
+        return self.rows(name, list(range(len(self.offsets) - 1)), 0)
 
     def rows(self, name: str, indices: list[int], width: int) -> np.ndarray:
         """Entries of some rows, float32: (len(indices), width, C) with zeros behind each row's end, or (…, C).

@@ -35,17 +35,14 @@ class Written:
     rows_per_second: float
 
 
-def identity(data: Prepared, weights: Path) -> dict[str, str]:
+def identity(data: Prepared, weights: Path | None) -> dict[str, str]:
     """The content hashes that tie a cache to a run (see `cache.IDENTITY`).
 
     Args:
-        weights: file of the model's weights.
+        weights: file of the model's weights; None: the outputs are those of no checkpoint, and no hash is given.
     """
-    return {
-        "data": data.trained_on(),
-        "tokenizer": data.meta["tokenizer"]["fingerprint"],
-        "teacher": tree_hash(weights),
-    }
+    common = {"data": data.trained_on(), "tokenizer": data.meta["tokenizer"]["fingerprint"]}
+    return common if weights is None else common | {"teacher": tree_hash(weights)}
 
 
 def state_arrays(layers: Mapping[str, list[int]], width: int, dtype: str) -> dict[str, Array]:

@@ -73,10 +73,13 @@ class Task(Protocol):
         """The model's outputs as one tensor."""
 
     def loss(self, logits: Tensor, batch: dict[str, Tensor], smoothing: float = 0.0) -> Tensor:
-        """The task loss, a scalar."""
+        """The task loss, a scalar: the mean over the rows of `labelled`; 0, with gradient 0, where there are none."""
 
     def soft(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
-        """Distillation loss between logits, a scalar: the mean of `soft_rows`. No gradient flows into the teacher's."""
+        """Distillation loss between logits, a scalar: the mean of `soft_rows`. No gradient flows into the teacher's.
+
+        The mean is weighted where the batch has `losses.terms.TEACHER_WEIGHT`, as that of `logit_mse` is.
+        """
 
     def soft_rows(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
         """The distillation loss of each row, (B,), float32."""
@@ -131,6 +134,18 @@ class Task(Protocol):
             further: further splits (`evaluation.Predicted`) by name, such as "mismatched"; their scores are named
                 `mismatched_…`.
         """
+
+
+def labelled(batch: dict[str, Tensor], columns: Sequence[str]) -> Tensor:
+    """True at the rows that have a label: bool, (B,).
+
+    A label that is not there is -100 (a class, a position) or NaN (a number).
+
+    Args:
+        columns: the label columns (`Task.labels`).
+    """
+    label = batch[columns[0]]
+    return ~label.isnan() if label.is_floating_point() else label >= 0
 
 
 def choose_metric(task: str, metric: str | None, allowed: Sequence[str]) -> str:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from distill.config.schema import Evaluate
-from distill.losses.terms import cross_entropy, soft_rows
+from distill.losses.terms import (
+    TEACHER_WEIGHT,
+    cross_entropy,
+    soft_rows,
+    weighted_cross_entropy,
+    weighted_mean,
+)
 from distill.tasks import calibration, glue
 from distill.tasks.base import MetricInputs, Predicted, Report, check_finite, choose_metric, drawn_rows, label_column
 from distill.tasks.heads import FirstTokenHead, report_scores
@@ -44,6 +52,13 @@ class Classification:
         if len(self.classes) == 1:
             raise ValueError(f"classification needs two classes or more, not {list(self.classes)}")
         self.channels = len(self.classes)
+        self._weights: tuple[float, ...] | None = None
+
+    def weighted(self, weights: Sequence[float]) -> Self:
+        """The task with a loss in which a row weighs as much as its class: above 0, in the classes' order."""
+        other = copy.copy(self)
+        other._weights = tuple(weights)
+        return other
 
     def auto_class(self) -> Any:
         """`AutoModelForSequenceClassification`."""
@@ -65,20 +80,28 @@ class Classification:
         return outputs.logits
 
     def loss(self, logits: Tensor, batch: dict[str, Tensor], smoothing: float = 0.0) -> Tensor:
-        """Cross-entropy, mean over rows; the target is (1 − ε) on the gold class and ε spread over all C classes."""
-        return cross_entropy(logits, batch["labels"], None, smoothing)
+        """Cross-entropy, mean over the rows with a label (-100 is none), 0 where no row has one.
+
+        The target is (1 − ε) on the gold class and ε spread over all C classes. Of a `weighted` task it is the weighted
+        mean (`losses.weighted_cross_entropy`) over the rows of the batch.
+        """
+        if self._weights is None:
+            return cross_entropy(logits, batch["labels"], None, smoothing)
+        weights = torch.tensor(self._weights, device=logits.device)
+        return weighted_cross_entropy(logits, batch["labels"], weights, smoothing)
 
     def soft(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
-        """`losses.soft` over the classes, mean over rows."""
-        return self.soft_rows(student, teacher, batch, temperature).mean()
+        """`losses.soft` over the classes, mean over rows (`weighted_mean`)."""
+        return weighted_mean(self.soft_rows(student, teacher, batch, temperature), batch)
 
     def soft_rows(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
         """`soft` of each row, (B,)."""
         return soft_rows(student, teacher, temperature)
 
     def logit_mse(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Mean of (student − teacher)² over (B, C)."""
-        return (student.float() - teacher.detach().float()).square().mean()
+        """Mean of (student − teacher)² over (B, C), rows weighted as in `weighted_mean`."""
+        squared = (student.float() - teacher.detach().float()).square()
+        return weighted_mean(squared.mean(-1), batch) if TEACHER_WEIGHT in batch else squared.mean()
 
     def probabilities(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, float]]:
         """By class, in the classes' order; of more than `MOST_PROBABILITIES` classes the likeliest."""

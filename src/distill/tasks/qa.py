@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.config.schema import Evaluate
-from distill.losses.terms import cross_entropy, mse_tok, soft_rows
+from distill.losses.terms import TEACHER_WEIGHT, cross_entropy, mse_tok, soft_rows, weighted_mean
 from distill.tasks import calibration, spans, squad
 from distill.tasks.base import MetricInputs, Predicted, Report, choose_metric, drawn_rows, label_column
 
@@ -53,7 +53,7 @@ class QuestionAnswering:
         return torch.stack((outputs.start_logits, outputs.end_logits), -1)
 
     def loss(self, logits: Tensor, batch: dict[str, Tensor], smoothing: float = 0.0) -> Tensor:
-        """(CE_start + CE_end) / 2, each the mean over rows whose position lies inside the window.
+        """(CE_start + CE_end) / 2, each the mean over rows whose position lies inside the window (-100: no label).
 
         Padded positions are no classes (transformers counts them in, which makes the loss depend on padding).
         """
@@ -64,8 +64,8 @@ class QuestionAnswering:
         return sum(parts) / 2
 
     def soft(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
-        """Mean of start and end of `losses.soft` over the sequence axis, padding at −∞ in both."""
-        return self.soft_rows(student, teacher, batch, temperature).mean()
+        """Mean of start and end of `losses.soft` over the sequence axis, padding at −∞ in both (`weighted_mean`)."""
+        return weighted_mean(self.soft_rows(student, teacher, batch, temperature), batch)
 
     def soft_rows(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
         """`soft` of each window, (B,)."""
@@ -74,8 +74,17 @@ class QuestionAnswering:
         return sum(parts) / 2
 
     def logit_mse(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Σ (student − teacher)² over real tokens and both sides, divided by 2 · number of real tokens."""
-        return mse_tok(student, teacher, batch["attention_mask"].bool())
+        """Σ (student − teacher)² over real tokens and both sides, divided by 2 · number of real tokens.
+
+        Where the batch has weights of its rows' soft targets, each real token counts with that of its row, above and
+        below the line; 0 where all weights are 0.
+        """
+        mask = batch["attention_mask"].bool()
+        if TEACHER_WEIGHT not in batch:
+            return mse_tok(student, teacher, mask)
+        squared = (student.float() - teacher.detach().float()).square().mean(-1)
+        weight = (batch[TEACHER_WEIGHT][:, None] * mask).flatten()
+        return weighted_mean(squared.flatten(), {TEACHER_WEIGHT: weight})
 
     def probabilities(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, float]]:
         """Of spans, p(start) · p(end), each a softmax over the real tokens.

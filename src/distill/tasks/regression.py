@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from distill.config.schema import Evaluate
 from distill.errors import UserError
+from distill.losses.terms import weighted_mean
 from distill.tasks import glue
 from distill.tasks.base import MetricInputs, Predicted, Report, check_finite, choose_metric, drawn_rows, label_column
 from distill.tasks.heads import FirstTokenHead, report_scores
@@ -55,7 +56,7 @@ class Regression:
         return outputs.logits
 
     def loss(self, logits: Tensor, batch: dict[str, Tensor], smoothing: float = 0.0) -> Tensor:
-        """Mean of (logits − labels)² over rows.
+        """Mean of (logits − labels)² over the rows with a label (one that is NaN is none); 0 where no row has one.
 
         Raises:
             UserError: label smoothing, which spreads a label over classes.
@@ -66,19 +67,23 @@ class Regression:
             )
         if batch["labels"].dim() != 1:
             raise ValueError(f"labels have shape {tuple(batch['labels'].shape)}: (B,) is needed")
-        return (logits[:, 0].float() - batch["labels"].float()).square().mean()
+        labels = batch["labels"].float()
+        known = ~labels.isnan()
+        # Replaced before the difference: the gradient of what is masked afterwards would be 0 · NaN.
+        squared = (logits[:, 0].float() - labels.where(known, 0.0)).square()
+        return squared.where(known, 0.0).sum() / known.sum().clamp(min=1)
 
     def soft(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
-        """Mean of (student − teacher)² over rows."""
-        return self.soft_rows(student, teacher, batch, temperature).mean()
+        """Mean of (student − teacher)² over rows (`weighted_mean`)."""
+        return weighted_mean(self.soft_rows(student, teacher, batch, temperature), batch)
 
     def soft_rows(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor], temperature: float) -> Tensor:
         """(student − teacher)² of each row, (B,)."""
         return (student[:, 0].float() - teacher.detach()[:, 0].float()).square()
 
     def logit_mse(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Mean of (student − teacher)² over rows."""
-        return self.soft_rows(student, teacher, batch, 1.0).mean()
+        """Mean of (student − teacher)² over rows (`weighted_mean`)."""
+        return weighted_mean(self.soft_rows(student, teacher, batch, 1.0), batch)
 
     def probabilities(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, float]]:
         """No probability, but the `score` itself."""

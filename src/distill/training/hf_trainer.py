@@ -10,6 +10,7 @@ from transformers import Trainer
 
 from distill.data.loading import sharding
 from distill.data.loading.batches import EpochSampler, Rows
+from distill.data.loading.mixing import Mix, sampler
 from distill.errors import UserError
 from distill.runtime import distributed
 from distill.training.objective import Objective, Progress
@@ -18,9 +19,9 @@ from distill.training.objective import Objective, Progress
 class ObjectiveTrainer(Trainer):
     """Trains an `Objective`."""
 
-    def __init__(self, *args: Any, sampler_seed: int, group: bool, **kwargs: Any):
+    def __init__(self, *args: Any, sampler_seed: int, group: bool, mix: Mix | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self._sampler_seed, self._group = sampler_seed, group
+        self._sampler_seed, self._group, self._mix = sampler_seed, group, mix
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         # The objective's forward takes **batch, which Trainer would take for "scales its own loss".
@@ -28,8 +29,9 @@ class ObjectiveTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Rows | None = None) -> EpochSampler:
         rows = train_dataset or self.train_dataset
-        size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return EpochSampler(rows.lengths, size, self._group, self._sampler_seed)
+        parts = self.args.gradient_accumulation_steps
+        size = self.args.train_batch_size * parts * self.args.world_size
+        return sampler(rows.lengths, size, self._group, self._sampler_seed, self._mix, parts)
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
         """Trainer's; with several processes, each gets its share of every batch."""

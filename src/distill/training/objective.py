@@ -40,11 +40,13 @@ class Phase:
         name: for progress bars; empty where there is only one.
         share: share of all updates, in (0, 1]; the shares of all phases add up to 1.
         changes: values of the training's section that differ in this phase (`keep`, `evaluations`, `learning_rate` …).
+        labels_alone: whether nothing but labels is learnt from in it, so that batches hold labelled rows only.
     """
 
     name: str
     share: float
     changes: dict[str, Any] = field(default_factory=dict)
+    labels_alone: bool = False
 
 
 class Objective(nn.Module):

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from distill.config.schema import Training
-from distill.data.loading.batches import Rows
 from distill.errors import UserError
 from distill.runtime import checkpoints, distributed
 from distill.runtime.files import publish
@@ -53,7 +52,7 @@ def divide(total: int, phases: Sequence[Phase]) -> list[int]:
 def train(run: TrainingRun) -> Result:
     """`trainer.train`, once for every phase of the objective; the trained model gets the updates asked for."""
     objective, settings = run.objective, run.settings
-    phases, total = objective.phases(settings), updates(settings, len(Rows(run.features, ())))
+    phases, total = objective.phases(settings), updates(settings, run.epoch_rows)
     if len(phases) == 1 and not phases[0].changes and objective.trainer_steps(total) == total:
         return trainer.train(run)
     # A warm-up in updates counts for the whole training: every phase warms up for the same share of its updates.
@@ -65,7 +64,7 @@ def train(run: TrainingRun) -> Result:
         if (result := _finished(folder / "done", objective)) is None:
             values = {name: getattr(settings, name) for name in Training.model_fields}
             values |= {"max_steps": objective.trainer_steps(count), "warmup": warmup} | phase.changes
-            part = run.part(
+            part = (run.with_labels_alone() if phase.labels_alone else run).part(
                 folder,
                 sum(result.steps for result in results),
                 settings=Training.model_validate(values),

@@ -12,6 +12,7 @@ from typing import Any, Self
 import datasets
 
 from distill.config.schema import Runtime, Training
+from distill.data.loading.mixing import Mix
 from distill.runtime import csv_files, json_text
 from distill.training.objective import Objective
 
@@ -22,7 +23,9 @@ class TrainingRun:
 
     Attributes:
         objective: the module to train, in place.
-        features: the training features: `input_ids`, `length`, `token_type_ids` where there are any, and labels.
+        features: the training features: `input_ids`, `length`, `token_type_ids` where there are any, labels, and
+            `losses.terms.TEACHER_WEIGHT` where rows have weights; where `mix` says so, rows without labels follow those
+            with labels.
         pad_token_id: id of the padding token.
         labels: names of the label columns, which batches have too.
         settings: hyper-parameters, a section of params.yaml.
@@ -33,6 +36,7 @@ class TrainingRun:
         main_metric: the score by which the best weights are chosen.
         evaluate: scores the objective's present weights on the selection split; None: they are not scored.
         on_log: called with (values, step) at every log entry.
+        mix: how batches are mixed of rows with and without labels; None: all rows are alike.
     """
 
     objective: Objective
@@ -47,6 +51,18 @@ class TrainingRun:
     main_metric: str = ""
     evaluate: Callable[[], dict[str, float]] | None = None
     on_log: Callable[[dict[str, float], int], None] | None = None
+    mix: Mix | None = None
+
+    @property
+    def epoch_rows(self) -> int:
+        """The rows that an epoch is counted in."""
+        return self.mix.epoch(len(self.features)) if self.mix else len(self.features)
+
+    def with_labels_alone(self) -> Self:
+        """The same training on the labelled rows only."""
+        if self.mix is None:
+            return self
+        return replace(self, features=self.features.select(range(self.mix.labelled)), mix=None)
 
     def part(self, folder: Path, updates: int, **changes: Any) -> Self:
         """A training that follows earlier ones of a sequence.

@@ -19,8 +19,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
-from distill.data.loading.batches import Collator, EpochSampler, Rows, padding
+from distill.data.loading.batches import Collator, Rows, padding
+from distill.data.loading.mixing import sampler
 from distill.errors import UserError
+from distill.losses.terms import TEACHER_WEIGHT
 from distill.models import acceleration
 from distill.runtime import allocator, checkpoints, distributed, json_text
 from distill.runtime.files import publish
@@ -98,7 +100,8 @@ def train(run: TrainingRun) -> Result:
     set_seed(seed)
     resume = distributed.from_first(lambda: _begin_from(run))
     extra = tuple(objective.columns)
-    rows = Rows(run.features, ("input_ids", "token_type_ids", *run.labels, *extra))
+    numbers = (*run.labels, TEACHER_WEIGHT)
+    rows = Rows(run.features, ("input_ids", "token_type_ids", *numbers, *extra))
     hooks = _Hooks(run)
     done = int(resume.name.split("-")[-1]) if resume else 0
     began, before = time.monotonic(), objective.passes()
@@ -107,11 +110,12 @@ def train(run: TrainingRun) -> Result:
         trainer = ObjectiveTrainer(
             objective,
             _arguments(run),
-            data_collator=Collator(run.pad_token_id, run.labels, extra),
+            data_collator=Collator(run.pad_token_id, numbers, extra),
             train_dataset=rows,
             callbacks=[hooks],
             sampler_seed=seed,
             group=settings.group_by_length,
+            mix=run.mix,
         )
         hooks.trainer = trainer
         if distributed.rank():
@@ -140,8 +144,9 @@ def train(run: TrainingRun) -> Result:
         scores = best[0]["scores"]
     steps = trainer.state.global_step
     examples = (steps - done) * settings.batch_size
-    order = list(EpochSampler(rows.lengths, settings.batch_size, settings.group_by_length, seed))
-    padded = padding(order, rows.lengths, settings.batch_size // settings.gradient_accumulation).share
+    parts = settings.gradient_accumulation
+    order = list(sampler(rows.lengths, settings.batch_size, settings.group_by_length, seed, run.mix, parts))
+    padded = padding(order, rows.lengths, settings.batch_size // parts).share
     speed, counts = examples / seconds if seconds else 0.0, objective.passes()
     passes = {name: (count - before[name]) * distributed.count() for name, count in counts.items()}
     return Result(history, scores, steps, seconds, speed, done, padded, passes)

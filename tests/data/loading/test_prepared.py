@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from transformers import BertTokenizer
 
 from distill.data.features import preparation, question_features
 from distill.data.features.preparation import write
@@ -286,3 +287,73 @@ def test_a_file_is_hashed_once(written, monkeypatch):
     for _ in range(3):
         opened.features("train")
     assert read == [written / "train" / "features.arrow"]
+
+
+@pytest.fixture(scope="module")
+def other() -> BertTokenizer:
+    """A second tokenizer: with capitals, and many more pieces."""
+    return train([row["context"] + row["question"] for row in SPLITS["train"]], 90, lowercase=False)
+
+
+@pytest.fixture(scope="module")
+def in_two(tmp_path_factory, tokenizer, other) -> Path:
+    folder = tmp_path_factory.mktemp("two") / "prepared"
+    write(folder, SPLITS, tokenizer, 32, 8, {"task": "qa"}, readers={"teacher": other})
+    return folder
+
+
+def test_a_second_tokenizer_changes_no_byte_of_what_is_there_without_it(written, in_two):
+    plain, both = files(written), files(in_two)
+    assert {name: both[name] for name in plain if name != "meta.json"} == {
+        name: content for name, content in plain.items() if name != "meta.json"
+    }
+    added = {f"{split}/teacher_features.arrow" for split in SPLITS}
+    assert added <= (new := both.keys() - plain.keys()) and all("teacher_" in name for name in new)
+    meta = json.loads(both["meta.json"])
+    del meta["readers"]
+    for counts in meta["splits"].values():
+        del counts["readers"]
+    assert meta == json.loads(plain["meta.json"])
+
+
+def test_a_model_with_its_own_tokenizer_reads_its_own_features_of_the_same_examples(in_two, tokenizer, other):
+    data = Prepared(in_two)
+    assert data.has_tokens_of("teacher") and not data.has_tokens_of("student")
+    view = data.read_by("teacher")
+    assert fingerprint(view.tokenizer()) == fingerprint(other) == view.meta["tokenizer"]["fingerprint"]
+    assert fingerprint(data.tokenizer()) == fingerprint(tokenizer) == data.meta["tokenizer"]["fingerprint"]
+    for split, rows in SPLITS.items():
+        expected = [item for batch in question_features.encode(rows, other, 32, 8) for item in batch.to_pylist()]
+        assert view.features(split).to_list() == expected and len(view.ragged(split).lengths) == len(expected)
+        assert view.meta["splits"][split]["features"] == len(expected) != data.meta["splits"][split]["features"]
+        assert view.examples(split).to_list() == rows
+    assert view.taught_features().to_list() == view.features("train").to_list()
+    assert view.trained_on() == data.trained_on()
+
+
+def test_other_models_read_the_students_tokens(written, in_two):
+    plain, both = Prepared(written), Prepared(in_two)
+    assert plain.read_by("teacher") is plain and both.read_by("student") is both
+
+
+def test_features_replaced_for_one_reader_leave_the_others(in_two):
+    data = Prepared(in_two)
+    few = data.features("train").select(range(3))
+    assert len(data.with_features("train", few).features("train")) == 3
+    assert len(data.with_features("train", few).read_by("teacher").features("train")) > 3
+
+
+def test_damage_to_the_second_features_is_noticed(in_two, tmp_path):
+    folder = Path(shutil.copytree(in_two, tmp_path / "prepared"))
+    path = folder / "train" / "teacher_features.arrow"
+    bits.flip(path)
+    Prepared(folder).features("train")
+    with pytest.raises(UserError, match="teacher_features.arrow: (damaged|is damaged)"):
+        Prepared(folder).read_by("teacher").features("train")
+
+
+def test_a_text_that_fits_in_one_readers_tokens_alone_names_the_other(tmp_path, tokenizer):
+    pieces = train([row["context"] for row in SPLITS["train"]] + ["Question abou it?", "012"], 48, lowercase=True)
+    with pytest.raises(UserError, match='^train split, in the teacher.s tokens: question "t0-0".*features.max_length'):
+        write(tmp_path / "prepared", SPLITS, tokenizer, 24, 8, {"task": "qa"}, readers={"teacher": pieces})
+    assert not (tmp_path / "prepared").exists()

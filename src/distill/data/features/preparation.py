@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from distill.data.features import question_features, text_features
 from distill.data.loading import template
 from distill.data.loading.tokenizer import fingerprint
+from distill.data.sources.labels import UNLABELLED
 from distill.data.sources.squad_json import Row
 from distill.errors import UserError
 from distill.runtime.files import file_hash, publish, write_text
@@ -25,6 +26,8 @@ _EXAMPLES = pa.schema([*((name, pa.string()) for name in _STRINGS), ("answers", 
 _TEXTS = [(name, pa.string()) for name in ("id", "text", "text_pair")]
 
 Report = Callable[[str, int], None]
+#: Function from (file, tokenizer, rows, receiver of the number of examples just encoded) to the counts of a split.
+_Encode = Callable[[Path, PreTrainedTokenizerFast, list[Row], Callable[[int], None] | None], dict[str, Any]]
 
 
 def write(
@@ -35,6 +38,7 @@ def write(
     doc_stride: int,
     extra_meta: dict[str, Any],
     on_batch: Report | None = None,
+    readers: Mapping[str, PreTrainedTokenizerFast] | None = None,
 ) -> dict[str, Any]:
     """Writes questions, their features, tokenizer and meta.json; the folder appears once all is written.
 
@@ -46,6 +50,7 @@ def write(
         doc_stride: tokens that neighbouring windows share.
         extra_meta: more entries for meta.json, for example the task and the sources' sha256.
         on_batch: called with a split's name and the number of examples just encoded.
+        readers: tokenizers of the models that read the same texts in tokens of their own, by role.
 
     Returns:
         What meta.json holds: `extra_meta`, max_length, doc_stride, tokenizer (vocab_size, fingerprint,
@@ -53,21 +58,26 @@ def write(
         extra_windows (features beyond one a question), windowed_questions (those with several),
         answers_in_no_window (cut by the edge of every window, or dropped by the tokenizer; their
         features are labelled as unanswerable), tokens_mean and tokens_max (of a feature), blake2b (content hashes of
-        the two files).
+        the two files). With `readers`, readers (the tokenizer's entry, by role), and in each split readers: these
+        counts of the features in a role's tokens, and the content hash of their file.
 
     Raises:
         UserError: a question too long for its window.
     """
     meta = {**extra_meta, "max_length": max_length, "doc_stride": doc_stride}
 
-    def write_split(folder: Path, rows: list[Row], report: Callable[[int], None] | None) -> dict[str, Any]:
-        _write_stream(folder / "examples.arrow", _EXAMPLES, _examples(rows, _EXAMPLES))
+    def encode(
+        path: Path, reader: PreTrainedTokenizerFast, rows: list[Row], report: Callable[[int], None] | None
+    ) -> dict[str, Any]:
         count = _Count(rows)
-        encoded = question_features.encode(rows, tokenizer, max_length, doc_stride)
-        _write_stream(folder / "features.arrow", question_features.schema(tokenizer), count.passing(encoded, report))
+        encoded = question_features.encode(rows, reader, max_length, doc_stride)
+        _write_stream(path, question_features.schema(reader), count.passing(encoded, report))
         return count.result()
 
-    return _write(Path(folder), splits, tokenizer, meta, write_split, on_batch)
+    def schema(rows: list[Row]) -> pa.Schema:
+        return _EXAMPLES
+
+    return _write(Path(folder), splits, tokenizer, meta, schema, encode, on_batch, readers or {})
 
 
 def write_texts(
@@ -78,6 +88,7 @@ def write_texts(
     numeric: bool,
     extra_meta: dict[str, Any],
     on_batch: Report | None = None,
+    readers: Mapping[str, PreTrainedTokenizerFast] | None = None,
 ) -> dict[str, Any]:
     """`write` for texts and pairs of texts (`distill.data.sources.text_sets`).
 
@@ -86,41 +97,45 @@ def write_texts(
 
     Returns:
         As `write`, without doc_stride; each split has examples, features (as many), truncated (texts that were cut),
-        labels (how often each class occurs, in order; for regression least and greatest), tokens_mean, tokens_max and
-        blake2b.
+        labels (how often each class occurs, in order; for regression least and greatest; empty without any label),
+        tokens_mean, tokens_max and blake2b.
 
     Raises:
         UserError: a length that leaves no room for a text.
     """
-    columns = text_features.schema(tokenizer, numeric)
     label = ("label", pa.float64() if numeric else pa.int64())
 
-    def write_split(folder: Path, rows: list[Row], report: Callable[[int], None] | None) -> dict[str, Any]:
-        examples = pa.schema([*_TEXTS, label, *([("group", pa.string())] if "group" in rows[0] else [])])
-        _write_stream(folder / "examples.arrow", examples, _examples(rows, examples))
+    def schema(rows: list[Row]) -> pa.Schema:
+        return pa.schema([*_TEXTS, label, *([("group", pa.string())] if rows and "group" in rows[0] else [])])
+
+    def encode(
+        path: Path, reader: PreTrainedTokenizerFast, rows: list[Row], report: Callable[[int], None] | None
+    ) -> dict[str, Any]:
         lengths, cut = [], 0
 
         def passing() -> Iterator[pa.RecordBatch]:
             nonlocal cut
-            for batch, truncated in text_features.encode(rows, tokenizer, max_length, numeric):
+            for batch, truncated in text_features.encode(rows, reader, max_length, numeric):
                 cut += truncated
                 lengths.extend(batch.column("length").to_pylist())
                 yield batch
                 if report:
                     report(len(batch))
 
-        _write_stream(folder / "features.arrow", columns, passing())
-        labels = np.array([row["label"] for row in rows])
+        _write_stream(path, text_features.schema(reader, numeric), passing())
+        labels = np.array([row["label"] for row in rows], float if numeric else int)
+        labels = labels[~np.isnan(labels) if numeric else labels != UNLABELLED]
         return {
             "examples": len(rows),
             "features": len(lengths),
             "truncated": cut,
-            "labels": [float(labels.min()), float(labels.max())] if numeric else np.bincount(labels).tolist(),
+            "labels": _extremes(labels) if numeric else np.bincount(labels).tolist(),
             "tokens_mean": round(sum(lengths) / max(len(lengths), 1), 2),
             "tokens_max": max(lengths, default=0),
         }
 
-    return _write(Path(folder), splits, tokenizer, {**extra_meta, "max_length": max_length}, write_split, on_batch)
+    meta = {**extra_meta, "max_length": max_length}
+    return _write(Path(folder), splits, tokenizer, meta, schema, encode, on_batch, readers or {})
 
 
 def _write(
@@ -128,33 +143,43 @@ def _write(
     splits: dict[str, list[Row]],
     tokenizer: PreTrainedTokenizerFast,
     meta: dict[str, Any],
-    write_split: Callable[[Path, list[Row], Callable[[int], None] | None], dict[str, Any]],
+    schema: Callable[[list[Row]], pa.Schema],
+    encode: _Encode,
     on_batch: Report | None,
+    readers: Mapping[str, PreTrainedTokenizerFast],
 ) -> dict[str, Any]:
-    """Writes tokenizer, splits and meta.json into a neighbouring folder, then moves that into place."""
+    """Writes tokenizers, splits and meta.json into a neighbouring folder, then moves that into place."""
     building = folder.with_name(f".{folder.name}.building")
     shutil.rmtree(building, ignore_errors=True)  # left by a process that was killed in here
     try:
         building.mkdir(parents=True)
-        # Truncation and padding of the last call would be saved as part of tokenizer.json.
-        tokenizer.backend_tokenizer.no_truncation()
-        tokenizer.backend_tokenizer.no_padding()
-        template.save(tokenizer, building / "tokenizer")
-        saved = (building / "tokenizer" / "tokenizer.json").read_bytes()
-        meta["tokenizer"] = {
-            "vocab_size": len(tokenizer),
-            "fingerprint": fingerprint(tokenizer),
-            "sha256": hashlib.sha256(saved).hexdigest(),
-        }
+        meta["tokenizer"] = _save_tokenizer(tokenizer, building / "tokenizer")
+        if readers:
+            meta["readers"] = {
+                role: _save_tokenizer(reader, building / f"{role}_tokenizer") for role, reader in readers.items()
+            }
         meta["splits"] = {}
         for split, rows in splits.items():
-            (building / split).mkdir()
+            part = building / split
+            part.mkdir()
+            examples = schema(rows)
+            _write_stream(part / "examples.arrow", examples, _examples(rows, examples))
             try:
-                counts = write_split(building / split, rows, partial(on_batch, split) if on_batch else None)
+                counts = encode(
+                    part / "features.arrow", tokenizer, rows, partial(on_batch, split) if on_batch else None
+                )
             except UserError as error:
                 raise UserError(f"{split} split: {error}") from error
-            hashes = {name: file_hash(building / split / f"{name}.arrow") for name in ("examples", "features")}
+            hashes = {name: file_hash(part / f"{name}.arrow") for name in ("examples", "features")}
             meta["splits"][split] = counts | {"blake2b": hashes}
+            for role, reader in readers.items():
+                path = part / f"{role}_features.arrow"
+                try:
+                    counts = encode(path, reader, rows, None)
+                except UserError as error:
+                    raise UserError(f"{split} split, in the {role}'s tokens: {error}") from error
+                entry = counts | {"blake2b": file_hash(path)}
+                meta["splits"][split].setdefault("readers", {})[role] = entry
         write_text(building / "meta.json", json.dumps(meta, indent=2, ensure_ascii=False) + "\n")
         publish(building, folder)
     finally:
@@ -162,12 +187,29 @@ def _write(
     return meta
 
 
+def _save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> dict[str, Any]:
+    """Writes a tokenizer; returns its entry in meta.json."""
+    # Truncation and padding of the last call would be saved as part of tokenizer.json.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    template.save(tokenizer, folder)
+    return {
+        "vocab_size": len(tokenizer),
+        "fingerprint": fingerprint(tokenizer),
+        "sha256": hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest(),
+    }
+
+
+def _extremes(labels: np.ndarray) -> list[float]:
+    return [float(labels.min()), float(labels.max())] if len(labels) else []
+
+
 class _Count:
     """Counts a split while its features pass by."""
 
     def __init__(self, rows: list[Row]):
         self.rows = rows
-        self.answerable = np.array([bool(row["answers"]["text"]) for row in rows], dtype=bool)
+        self.answerable = np.array([bool(row["answers"] and row["answers"]["text"]) for row in rows], dtype=bool)
         self.labelled = np.zeros(len(rows), dtype=bool)
         self.windows = np.zeros(len(rows), dtype=np.int64)
         self.tokens = self.longest = 0
@@ -180,7 +222,7 @@ class _Count:
         for batch in batches:
             index, start, cls, length = (batch.column(name).to_numpy() for name in names)
             np.add.at(self.windows, index, 1)
-            self.labelled[index[start != cls]] = True
+            self.labelled[index[(start != cls) & (start != UNLABELLED)]] = True
             self.tokens += int(length.sum())
             self.longest = max(self.longest, int(length.max()))
             yield batch

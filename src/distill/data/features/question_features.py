@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from distill.data.loading.template import Template
+from distill.data.sources.labels import UNLABELLED
 from distill.data.sources.squad_json import Row, show
 from distill.errors import UserError
 
@@ -28,7 +29,7 @@ def schema(tokenizer: PreTrainedTokenizerFast) -> pa.Schema:
     - input_ids: list<int32>; token_type_ids: list<int8>, only if the tokenizer makes them.
     - length; example_index: the question's row; cls_index: position of [CLS].
     - start_positions, end_positions: first and last token of the first gold answer; `cls_index`
-      where there is none, or none in this window.
+      where there is none, or none in this window; -100 where nobody has answered (`answers` are None).
     - offset_start, offset_end: list<int32>, characters of the context that a token covers, leading
       space excluded; -1 for tokens that are not of the context.
     - gold: list<bool>, tokens that touch a gold answer, any of them, also one that the window cuts through: there
@@ -170,10 +171,11 @@ class _Encoder:
         ends = np.cumsum(columns["length"])
         # Windows one after another, as the columns are; shifted, a token of the context has its place in them.
         columns["gold"] = answers.marks(windows, low, high, ends - columns["length"] + shift, int(ends[-1]))
+        known = np.array([item["answers"] is not None for item in rows])[row]
         columns |= {
             "example_index": first_index + row,
-            "start_positions": np.where(inside, first + shift, cls),
-            "end_positions": np.where(inside, last + shift, cls),
+            "start_positions": np.where(known, np.where(inside, first + shift, cls), UNLABELLED),
+            "end_positions": np.where(known, np.where(inside, last + shift, cls), UNLABELLED),
             "cls_index": cls,
         }
         offsets = pa.array(np.append(0, ends), pa.int32())
@@ -245,7 +247,7 @@ class _Answers:
     def __init__(self, rows: list[Row], contexts: _Contexts, context: np.ndarray):
         spans = []
         for i, row in enumerate(rows):
-            for k, text in enumerate(row["answers"]["text"]):
+            for k, text in enumerate(row["answers"]["text"] if row["answers"] else ()):
                 start = row["answers"]["answer_start"][k] + len(text) - len(text.lstrip())
                 spans.append((i, k, start, start + len(text.strip())))
         self.row, number, starts, ends = np.array(spans, dtype=np.int64).reshape(-1, 4).T

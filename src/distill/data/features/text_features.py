@@ -22,7 +22,7 @@ def schema(tokenizer: PreTrainedTokenizerFast, numeric: bool) -> pa.Schema:
 
     - input_ids: list<int32>; token_type_ids: list<int8>, only if the tokenizer makes them.
     - length; example_index: the example's row.
-    - labels: the class's number, int64, or for regression (`numeric`) the value, float32.
+    - labels: the class's number, int64, or for regression (`numeric`) the value, float32; -100 or NaN without a label.
     """
     columns = [("input_ids", pa.list_(pa.int32()))]
     if "token_type_ids" in tokenizer.model_input_names:

@@ -1,11 +1,13 @@
 """The prepared data on disk: examples and features as memory-mapped Arrow files, tokenizer, counts.
 
     <folder>/meta.json
-    <folder>/tokenizer/
+    <folder>/tokenizer/                the student's
+    <folder>/teacher_tokenizer/        the teacher's, where it has another one
     <folder>/<split>/examples.arrow    rows in the Hugging Face SQuAD schema, or texts: id, text, text_pair, label
                                        and, where the split's data has groups, group
     <folder>/<split>/features.arrow    columns of `distill.data.features.question_features.schema`, or of
-    `text_features.schema`
+    `text_features.schema`, in the student's tokens
+    <folder>/<split>/teacher_features.arrow    the same in the teacher's, where it has another tokenizer
 
 `distill.data.features.preparation` writes them. Reading is a module of its own, so that a change to the writer
 alone retrains nothing.
@@ -28,6 +30,10 @@ from distill.runtime.files import file_hash
 
 if TYPE_CHECKING:
     import datasets
+
+
+#: The split of texts without labels that students learn from.
+TRANSFER = "transfer"
 
 
 class Ragged(NamedTuple):
@@ -59,6 +65,7 @@ class Prepared:
         self.folder = Path(folder)
         self._hashes: dict[Path, str] = {}
         self._replaced: dict[str, datasets.Dataset] = {}
+        self._reader = ""
         path = self.folder / "meta.json"
         try:
             self.meta: dict[str, Any] = json_text.parse(path.read_text(encoding="utf-8"))
@@ -70,15 +77,43 @@ class Prepared:
                 self.folder / split / f"{name}.arrow": counts["blake2b"][name]
                 for split, counts in self.meta["splits"].items()
                 for name in ("examples", "features")
+            } | {
+                self.folder / split / f"{role}_features.arrow": entry["blake2b"]
+                for split, counts in self.meta["splits"].items()
+                for role, entry in counts.get("readers", {}).items()
             }
         except FileNotFoundError:
             self._fail(path, "does not exist")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             self._fail(path, f"is damaged ({type(error).__name__}: {error})")
 
+    def has_tokens_of(self, role: str) -> bool:
+        """Whether a model reads tokens of its own, which are others than the student's.
+
+        Args:
+            role: `teacher`.
+        """
+        return role in self.meta.get("readers", {})
+
+    def read_by(self, role: str) -> "Prepared":
+        """The same data in a model's own tokens: features and tokenizer are the model's, examples are the same.
+
+        Without tokens of its own, the data itself. Rows of texts are the same rows; windows of questions are others.
+        """
+        if not self.has_tokens_of(role):
+            return self
+        other = copy.copy(self)
+        splits = {split: counts | counts["readers"][role] for split, counts in self.meta["splits"].items()}
+        other.meta = self.meta | {"tokenizer": self.meta["readers"][role], "splits": splits}
+        other._sizes = {
+            split: {"examples": counts["examples"], "features": counts["features"]} for split, counts in splits.items()
+        }
+        other._reader, other._replaced = f"{role}_", {}
+        return other
+
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """Loads the tokenizer that made the features."""
-        path = self.folder / "tokenizer" / "tokenizer.json"
+        path = self.folder / f"{self._reader}tokenizer" / "tokenizer.json"
         if not path.is_file():
             self._fail(path, "does not exist")
         if hashlib.sha256(path.read_bytes()).hexdigest() != self.meta["tokenizer"]["sha256"]:
@@ -93,9 +128,39 @@ class Prepared:
         """Opens a split's features, memory-mapped; columns as in `distill.data.features.question_features.schema`."""
         return self._replaced.get(split) or self._open(split, "features")
 
+    @property
+    def has_transfer(self) -> bool:
+        """Whether there are texts without labels to learn from, split `transfer`."""
+        return TRANSFER in self._sizes
+
+    @property
+    def scored_splits(self) -> list[str]:
+        """The splits that models are chosen and scored on."""
+        return [split for split in self._sizes if split not in ("train", TRANSFER)]
+
+    @property
+    def epoch_rows(self) -> int:
+        """The features that an epoch is counted in: the labelled ones of split `train`, or all where there are none."""
+        return self._sizes["train"]["features"] or self._sizes[TRANSFER]["features"]
+
     def taught_features(self) -> "datasets.Dataset":
-        """The features that the teacher's outputs are of, in the order of the caches: those of the training split."""
-        return self.features("train")
+        """The features that the teacher's outputs are of, in the order of the caches.
+
+        Those of split `train`, followed by those of split `transfer`, where there is one; memory-mapped.
+        """
+        return self.with_transfer(self.features("train"))
+
+    def with_transfer(self, features: "datasets.Dataset") -> "datasets.Dataset":
+        """The features, followed by those of split `transfer`, where there is one; memory-mapped.
+
+        Args:
+            features: features with all columns that those of the splits have, such as those of split `train`.
+        """
+        import datasets
+
+        if not self.has_transfer:
+            return features
+        return datasets.concatenate_datasets([features, self.features(TRANSFER)])
 
     def with_features(self, split: str, features: "datasets.Dataset") -> "Prepared":
         """The same data with other features of a split, in memory: hashes and examples stay those on disk.
@@ -108,8 +173,12 @@ class Prepared:
         return other
 
     def trained_on(self) -> str:
-        """Hash of the training features; artifacts made from them store it and are refused with other features."""
-        return file_hash(self.folder / "train" / "features.arrow")
+        """Hash of `taught_features`; artifacts made from them store it and are refused with other features."""
+        train = file_hash(self.folder / "train" / "features.arrow")
+        if not self.has_transfer:
+            return train
+        both = train + file_hash(self.folder / TRANSFER / "features.arrow")
+        return hashlib.blake2b(both.encode(), digest_size=16).hexdigest()
 
     def ragged(self, split: str) -> Ragged:
         """Returns the layout of a split's tokens, for arrays with one entry per token."""
@@ -119,7 +188,8 @@ class Prepared:
     def _open(self, split: str, name: str) -> "datasets.Dataset":
         import datasets  # takes seconds to import
 
-        path = self.folder / split / f"{name}.arrow"
+        file = f"{self._reader}{name}" if name == "features" else name
+        path = self.folder / split / f"{file}.arrow"
         if split not in self._sizes:
             self._fail(path, f"is not among the splits {', '.join(self._sizes)} of meta.json")
         try:

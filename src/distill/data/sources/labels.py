@@ -19,6 +19,10 @@ DASH, MINUS_ONE = "-", "-1"
 _DIGITS = 100
 
 
+#: A class, or a position, that nobody has labelled; the number of a regression is then NaN.
+UNLABELLED = -100
+
+
 def class_name(value: Any, column: str, file: str, at: str) -> str | None:
     """The name of a class; None where there is no label.
 

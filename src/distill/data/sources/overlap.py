@@ -27,6 +27,11 @@ _SEEN = {
 }
 
 
+def key(row: Row) -> tuple[str, str]:
+    """What rows with the same text share: both texts, or context and question."""
+    return _question(row) if "context" in row else _texts(row)
+
+
 def shared_texts(known: Iterable[Row], rows: Iterable[Row]) -> int:
     """The number of `rows` whose text (both texts, for pairs) is also in `known`."""
     texts = {_texts(row) for row in known}

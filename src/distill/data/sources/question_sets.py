@@ -18,6 +18,7 @@ from distill.data.sources.squad_json import (
     check_ids,
     fail,
     finish,
+    finish_unanswered,
     get,
     load_squad_json,
     show,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["limit", "load", "load_hub", "load_squad_json"]
 
 _COLUMNS = ("id", "context", "question", "answers")
+# The split without labels.
+TRANSFER = "transfer"
 
 
 def load(
@@ -42,7 +45,7 @@ def load(
     splits: Mapping[str, str],
     version_2: bool,
 ) -> dict[str, list[Row]]:
-    """Reads the training and validation questions.
+    """Reads the training and validation questions, and those of a split "transfer", whose `answers` are None.
 
     Args:
         source: "embedded" or "files" (both read `paths`), or "hub".
@@ -64,19 +67,21 @@ def load(
             if not path.name:
                 fail("params.yaml", parameter(key), f"is empty while data.source is {source}", "name a SQuAD JSON file")
         labels = {split: str(path) for split, path in paths.items()}
-        rows = {split: load_squad_json(path, version_2) for split, path in labels.items()}
+        rows = {split: load_squad_json(path, version_2, split != TRANSFER) for split, path in labels.items()}
     elif source == "hub":
         if not name:
             fail("params.yaml", "data.name", "is empty while data.source is hub", "name a dataset: rajpurkar/squad_v2")
         labels = {split: hub.place(name, revision, hub_split) for split, hub_split in splits.items()}
         with hub.opened(name, subset, revision) as split_of:
             rows = {
-                split: _hub_rows(split_of(hub_split), labels[split], version_2) for split, hub_split in splits.items()
+                split: _hub_rows(split_of(hub_split), labels[split], version_2, split != TRANSFER)
+                for split, hub_split in splits.items()
             }
     else:
         fail("params.yaml", "data.source", f"is {show(source)}", "choose embedded, files or hub")
     # The split in the label tells two splits of the same file apart.
-    check_ids({f"{labels[split]} ({split})": rows[split] for split in rows})
+    # A transfer set may be of the same file as another split: see `distill.data.sources.transfer`.
+    check_ids({f"{labels[split]} ({split})": rows[split] for split in rows if split != TRANSFER})
     return rows
 
 
@@ -101,15 +106,18 @@ def load_hub(name: str, subset: str | None, revision: str | None, split: str, ve
         return _hub_rows(split_of(split), hub.place(name, revision, split), version_2)
 
 
-def _hub_rows(dataset: datasets.Dataset, label: str, version_2: bool) -> list[Row]:
-    """The rows of a split, which messages name `label`."""
-    missing = [column for column in _COLUMNS if column not in dataset.column_names]
+def _hub_rows(dataset: datasets.Dataset, label: str, version_2: bool, answered: bool = True) -> list[Row]:
+    """The rows of a split, which messages name `label`; with no answers where they are not `answered`."""
+    needed = _COLUMNS if answered else _COLUMNS[:-1]
+    missing = [column for column in needed if column not in dataset.column_names]
     if missing:
         fail(label, "columns", f"{missing[0]!r} is missing from {dataset.column_names}", "name a SQuAD dataset")
     contexts: dict[str, str] = {}
-    columns = [*_COLUMNS, *(["title"] if "title" in dataset.column_names else [])]
-    rows = [_hub_row(item, contexts, label, f"row {i}") for i, item in enumerate(dataset.select_columns(columns))]
-    return finish(rows, label, version_2)
+    columns = [*needed, *(["title"] if "title" in dataset.column_names else [])]
+    without = {} if answered else {"answers": None}
+    items = enumerate(dataset.select_columns(columns))
+    rows = [_hub_row(item | without, contexts, label, f"row {i}") for i, item in items]
+    return finish(rows, label, version_2) if answered else finish_unanswered(rows, label)
 
 
 def limit(rows: list[Row], max_examples: int | None, seed: int) -> list[Row]:

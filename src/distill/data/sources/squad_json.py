@@ -21,7 +21,7 @@ _KINDS = {str: "a string", list: "a list", dict: "an object", int: "a whole numb
 _MISSING = object()
 
 
-def load_squad_json(path: str | Path, version_2: bool) -> list[Row]:
+def load_squad_json(path: str | Path, version_2: bool, answered: bool = True) -> list[Row]:
     """Reads one SQuAD file.
 
     Whether a question is answerable is decided by its `answers`, as in the official evaluator; `is_impossible: true`
@@ -31,6 +31,7 @@ def load_squad_json(path: str | Path, version_2: bool) -> list[Row]:
     Args:
         path: the JSON file, UTF-8.
         version_2: False drops the questions that have no answer (SQuAD v1.1 mode).
+        answered: False keeps all questions and reads no answers: they are None in every row, and need not be there.
 
     Returns:
         Rows in the file's order. Questions of one paragraph share one context string.
@@ -49,8 +50,20 @@ def load_squad_json(path: str | Path, version_2: bool) -> list[Row]:
             at = f"data[{a}].paragraphs[{p}]"
             context = text(paragraph, "context", str(path), f"{at}{named}")
             for q, item in enumerate(get(paragraph, "qas", list, str(path), f"{at}{named}")):
-                rows.append(_question(item, title, context, str(path), f"{at}.qas[{q}]"))
-    return finish(rows, str(path), version_2)
+                rows.append(_question(item, title, context, str(path), f"{at}.qas[{q}]", answered))
+    return finish(rows, str(path), version_2) if answered else finish_unanswered(rows, str(path))
+
+
+def finish_unanswered(rows: list[Row], file: str) -> list[Row]:
+    """Checks what concerns all rows of a file or split without answers together.
+
+    Raises:
+        UserError: an id used twice, or no question.
+    """
+    check_ids({file: rows})
+    if not rows:
+        fail(file, "questions", "there are none", "add some")
+    return rows
 
 
 def finish(rows: list[Row], file: str, version_2: bool) -> list[Row]:
@@ -188,13 +201,15 @@ def _parse(path: Path) -> Any:
         fail(str(path), f"byte {error.start}", f"is not UTF-8 ({error.reason})", "save the file as UTF-8")
 
 
-def _question(item: Any, title: str, context: str, file: str, at: str) -> Row:
+def _question(item: Any, title: str, context: str, file: str, at: str, answered: bool) -> Row:
     question_id = text(item, "id", file, at)
     at = f"{at} (question {show(question_id)})"
     question = text(item, "question", file, at)
     # v2.0 test sets and some exports leave the list out of impossible questions.
     impossible = get(item, "is_impossible", bool, file, at) if "is_impossible" in item else False
     row = {"id": question_id, "title": title, "context": context, "question": question}
+    if not answered:
+        return row | {"answers": None}
     if item.get("answers", _MISSING) is None and not impossible:
         return row | {"answers": None}
     answers = [] if impossible and item.get("answers") is None else get(item, "answers", list, file, at)

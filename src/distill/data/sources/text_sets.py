@@ -2,12 +2,14 @@
 
 A row is `{"id": str, "text": str, "text_pair": str | None, "label": int | float}`: the class's number, or the value for
 regression; with `"group": str` where a column of groups is read. All of it is checked before anything is written. Rows
-without a gold label are left out, and counted aloud.
+without a gold label are left out, and counted aloud. Those of split "transfer" have none: their label is -100 or NaN,
+and a column of labels that is there is not read.
 """
 
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +20,8 @@ from distill.config.data import parameter
 from distill.data.sources import hub, labels, text_files
 from distill.data.sources.squad_json import Row, encodable, fail, show
 
+# The split without labels.
+TRANSFER = "transfer"
 # A tag, not "a < b": a letter follows the bracket.
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 
@@ -28,7 +32,7 @@ class Columns:
 
     Attributes:
         text, text_pair: names of the columns of the text and, for pairs, of the second text.
-        label: name of the column of the class or the number.
+        label: name of the column of the class or the number; None: no labels are read.
         id: name of the column of ids; None: the id is the row's number, from 0.
         numeric: labels are numbers (regression), not classes.
         strip_html: replace tags by a space and decode entities.
@@ -38,7 +42,7 @@ class Columns:
 
     text: str
     text_pair: str | None
-    label: str
+    label: str | None
     id: str | None
     numeric: bool
     strip_html: bool
@@ -51,8 +55,13 @@ class Columns:
         return list(dict.fromkeys(name for name in names if name is not None))
 
     def of(self, split: str, names: Iterable[str]) -> Columns:
-        """These columns for a split that has columns `names`: without groups where the split need not and does not."""
-        return self if split == "train" or self.group in names else replace(self, group=None)
+        """These columns for a split that has columns `names`: without groups where the split need not and does not.
+
+        Those of split "transfer" are without labels.
+        """
+        label = None if split == TRANSFER else self.label
+        group = self.group if split == "train" or self.group in names else None
+        return self if (label, group) == (self.label, self.group) else replace(self, label=label, group=group)
 
 
 def load_files(
@@ -61,9 +70,10 @@ def load_files(
     """Reads files of texts.
 
     Args:
-        paths: file of each split, "train" among them.
+        paths: file of each split, "train" among them, or "selection".
         columns: columns to read.
-        classes: names of the classes in order; None takes the training file's, sorted (as numbers, where all are).
+        classes: names of the classes in order; None takes the training file's, sorted (as numbers, where all are);
+            without such a file the selection file's.
 
     Returns:
         (rows by split in the order of `paths`, names of the classes; none for regression)
@@ -110,18 +120,32 @@ def load_hub(
             dataset = split_of(hub_split)
             read_columns = columns.of(split, dataset.column_names)
             _check_columns(dataset.column_names, read_columns, place)
-            names = None if columns.numeric else getattr(dataset.features[columns.label], "names", None)
-            if names and classes is None:
-                classes = tuple(names)
+            _say_unread(split, columns, dataset.column_names, place)
             items = ((f"row {i}", item) for i, item in enumerate(dataset.select_columns(read_columns.needed)))
-            if split == "train":
+            if split in ("train", TRANSFER):
                 items = _with_texts(items, columns, place)
-            items = ((at, item | {columns.label: _hub_label(item[columns.label], names)}) for at, item in items)
+            if label := read_columns.label:
+                names = None if columns.numeric else getattr(dataset.features[label], "names", None)
+                if names and classes is None:
+                    classes = tuple(names)
+                items = _with_hub_labels(items, label, names)
             read[split] = _rows(items, columns, place, split)
             if not read[split]:
                 fail(place, "rows", "there are none", "choose another split")
     fixes = {split: f"choose a split with labels: {parameter(split, 'hub')}" for split in splits}
     return _numbered(read, places, fixes, columns, classes)
+
+
+def _with_hub_labels(
+    items: Iterable[text_files.Record], label: str, names: Sequence[str] | None
+) -> Iterator[text_files.Record]:
+    return ((at, item | {label: _hub_label(item[label], names)}) for at, item in items)
+
+
+def _say_unread(split: str, columns: Columns, names: Iterable[str], file: str) -> None:
+    """Says that the labels of a transfer set are not read, where it has some."""
+    if split == TRANSFER and columns.label in names:
+        print(f"  the labels in column {show(columns.label)} are not read: {file} is the transfer set", flush=True)
 
 
 def _with_texts(items: Iterable[text_files.Record], columns: Columns, file: str) -> Iterator[text_files.Record]:
@@ -143,9 +167,11 @@ def _rows(items: Iterable[text_files.Record], columns: Columns, file: str, split
     seen: dict[str, str] = {}
     checked = None
     label_of = labels.number if columns.numeric else labels.class_name
+    missing = math.nan if columns.numeric else labels.UNLABELLED
     for number, (at, item) in enumerate(items):
         # Tables have the same keys in every row: one look is enough. JSON lines may differ.
         if checked is None:
+            _say_unread(split, columns, item, file)
             columns = columns.of(split, item)
         if checked is None or item.keys() != checked:
             _check_columns(item, columns, file, at)
@@ -154,7 +180,7 @@ def _rows(items: Iterable[text_files.Record], columns: Columns, file: str, split
             "id": str(number) if columns.id is None else _name(item[columns.id], columns.id, file, at, "an id"),
             "text": _text(item[columns.text], columns, columns.text, file, at),
             "text_pair": columns.text_pair and _text(item[columns.text_pair], columns, columns.text_pair, file, at),
-            "label": label_of(item[columns.label], columns.label, file, at),
+            "label": missing if columns.label is None else label_of(item[columns.label], columns.label, file, at),
             "at": at,
         }
         if columns.group is not None:
@@ -181,24 +207,26 @@ def _numbered(
     """
     names: tuple[str, ...] = ()
     unlabelled: set[str | None] = {None}
+    first = "train" if "train" in read else "selection"
     if not columns.numeric:
-        values = {row["label"] for row in read["train"]} - {None}
+        values = {row["label"] for row in read[first]} - {None}
         unlabelled |= labels.placeholders(values, classes)
         names = tuple(classes) if classes else labels.ordered(values - unlabelled)
     labelled = {
-        split: _labelled(rows, unlabelled, columns, places[split], fixes[split]) for split, rows in read.items()
+        split: rows if split == TRANSFER else _labelled(rows, unlabelled, columns, places[split], fixes[split])
+        for split, rows in read.items()
     }
     if not columns.numeric and len(names) < 2:
-        fix = "give the training data two classes or more"
-        fail(places["train"], f"column {show(columns.label)}", f"has one class only, {show(names[0])}", fix)
+        fix = "give the training data two classes or more" if first == "train" else "name all in data.labels"
+        fail(places[first], f"column {show(columns.label)}", f"has one class only, {show(names[0])}", fix)
     number = {name: i for i, name in enumerate(names)}
     for split, rows in labelled.items():
         for row in rows:
             at = row.pop("at")
-            if columns.numeric:
+            if columns.numeric or split == TRANSFER:
                 continue
             if row["label"] not in number:
-                where = "data.labels" if classes else "the training data"
+                where = "data.labels" if classes else "the training data" if first == "train" else "that of selection"
                 fix = f"correct it, or add it to {where}, which has {', '.join(map(show, names))}"
                 fail(places[split], f"{at}, column {show(columns.label)}", f"is {show(row['label'])}", fix)
             row["label"] = number[row["label"]]
@@ -231,6 +259,8 @@ def _check_different(paths: Mapping[str, Path]) -> None:
     known: dict[bytes, str] = {}
     for split, path in paths.items():
         content = path.read_bytes() if path.is_file() else None
+        if split == TRANSFER and known.get(content) == "train":
+            continue  # the rows of train that are not drawn, say
         if content and (earlier := known.setdefault(content, split)) != split:
             fix = "name different files: a score on data that was trained on means nothing"
             same = f"is the same file as {parameter(earlier)} = {paths[earlier]}"

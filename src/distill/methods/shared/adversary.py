@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from distill.augmentation import masked_lm
+from distill.config import model_tokenizers
 from distill.errors import UserError
 from distill.losses.weights import ScheduledWeight
 from distill.models.forward import forward_pass, in_eval
@@ -186,8 +187,9 @@ def both_ways(loss: Loss, student: Tensor, teacher: Tensor) -> Tensor:
 def check_params(params: Params, method: str) -> None:
     """Raise a ValueError where the generator cannot share the vocabulary of the models."""
     path = params.generator.model.path
-    if path is not None and params.features.tokenizer.path is None:
+    if path is not None and model_tokenizers.of(params, "student").path is None:
+        where = model_tokenizers.field(params, "student")
         raise ValueError(
-            f"features.tokenizer.path is null (train a new vocabulary) but generator.model.path is {path!r}, which has"
-            f" its own, and {method} needs one vocabulary for all: set features.tokenizer.path to {path!r}"
+            f"{where}.path is null (train a new vocabulary) but generator.model.path is {path!r}, which has its own,"
+            f" and {method} needs one vocabulary for all: set {where}.path to {path!r}"
         )

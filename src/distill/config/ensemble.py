@@ -1,0 +1,103 @@
+"""Ensembles: several teachers, the mean of whose probabilities teaches; each has a section of params.yaml of its own.
+
+    teacher:
+      source: ensemble
+    ensemble:
+      members: [second-seed, annotator]
+
+    second-seed:                  # section teacher, with these changes
+      teacher: {seed: 2}
+    annotator:
+      teacher: {source: predictions, predictions: data/raw/mine/annotator.jsonl}
+
+Every member is trained, predicted and scored by stages of its own, so that another member changes nothing of the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from distill.config.schema import Section
+
+if TYPE_CHECKING:
+    from distill.config.params import Params
+
+#: The key that makes a section a member's: its changes to section `teacher`.
+TEACHER = "teacher"
+#: Values of a model and of a tokenizer that a member names but does not complete.
+_UNNAMED = {
+    "model": {"path": None, "revision": None, "config": {}},
+    "tokenizer": {"path": None, "revision": None},
+}
+
+
+class Ensemble(Section):
+    """The members of an ensemble, and the weights of their probabilities."""
+
+    members: list[str]
+    weights: dict[str, Annotated[float, Field(gt=0)]]
+
+
+def take_out(raw: dict[str, Any], known: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Remove the members' sections from the sections of params.yaml, and return them by name.
+
+    Args:
+        raw: sections by name.
+        known: names of all other sections.
+    """
+    names = [name for name, values in raw.items() if name not in known and is_member(values)]
+    return {name: raw.pop(name) for name in names}
+
+
+def is_member(values: Any) -> bool:
+    """Whether a section of params.yaml that is no other section is a member's."""
+    return isinstance(values, Mapping) and isinstance(values.get(TEACHER), Mapping)
+
+
+def settings(teacher: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A member's section `teacher`: a model, unless it says otherwise; `model` and `tokenizer` are its own as a whole.
+
+    Args:
+        teacher: section `teacher`.
+        changes: what the member has below `teacher`.
+    """
+    named = {name: empty | changes[name] for name, empty in _UNNAMED.items() if isinstance(changes.get(name), Mapping)}
+    return {**teacher, "source": "model", **changes, **named}
+
+
+def check(params: Params) -> None:
+    """Raise a ValueError where the members do not fit the teacher's source, or are not there."""
+    ensemble, source = params.ensemble, params.teacher.source
+    names = ensemble.members
+    if source != "ensemble":
+        weighted = {"distill": params.distill} | {f"{name}.distill": v.distill for name, v in params.variants.items()}
+        if spread := [field for field, section in weighted.items() if section.spread_weight]:
+            raise ValueError(
+                f"{spread[0]}.spread_weight: {weighted[spread[0]].spread_weight:g}, but teacher.source is {source!r}:"
+                " only members of an ensemble are apart: set it to 0"
+            )
+        if names:
+            raise ValueError(
+                f"ensemble.members: {names}, but teacher.source is {source!r}, and nothing reads them: set it to"
+                " ensemble, or ensemble.members to []"
+            )
+        return
+    if len(names) < 2 or len(set(names)) != len(names):
+        raise ValueError(f"ensemble.members: {names}: an ensemble has two members or more: list each once")
+    if strange := [name for name in names if name not in params.members]:
+        raise ValueError(
+            f"ensemble.members: {strange[0]!r} has no section of its own: add `{strange[0]}:` with `teacher:` and what"
+            " differs from section teacher below it"
+        )
+    if strange := [name for name in ensemble.weights if name not in names]:
+        raise ValueError(f"ensemble.weights: {strange[0]!r} is not among ensemble.members {names}: take it out")
+    if nested := [name for name in names if params.members[name].source == "ensemble"]:
+        raise ValueError(f"{nested[0]}.teacher.source: a member is a model or predictions: list its members instead")
+    for number, name in enumerate(names):
+        if same := [other for other in names[:number] if params.members[other] == params.members[name]]:
+            raise ValueError(
+                f"ensemble.members: {same[0]!r} and {name!r} are the same teacher: change its seed, or take it out"
+            )

@@ -1,0 +1,53 @@
+"""Which settings of trainings go with which task: impossible combinations, found before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from distill.config.training import SECTIONS
+
+if TYPE_CHECKING:
+    from distill.config.params import Params
+
+
+def check(params: Params) -> None:
+    """Raise a ValueError where the sections of trainings do not fit the task."""
+    if params.teacher.labels is not None and params.task != "classification":
+        raise ValueError(
+            f"teacher.labels is {params.teacher.labels} but task is {params.task!r}, whose heads have no classes: set"
+            " it to null"
+        )
+    _check_class_weights(params)
+
+
+def _check_class_weights(params: Params) -> None:
+    shared = params.training.class_weights
+    if params.generator.class_weights != shared:
+        raise ValueError(
+            f"generator.class_weights is {params.generator.class_weights}, but a generator has no classes: take it out"
+        )
+    for field, weights in _class_weights(params):
+        if params.task != "classification":
+            raise ValueError(f"{field} is {weights} but task is {params.task!r}, which has no classes: set it to null")
+        if isinstance(weights, Mapping) and params.data.labels is not None:
+            classes = params.data.labels
+            if wrong := [name for name in weights if name not in classes] or [
+                name for name in classes if name not in weights
+            ]:
+                raise ValueError(
+                    f"{field} is {weights} but data.labels is {classes}: {wrong[0]!r} is in one of them alone: give"
+                    " each class a weight"
+                )
+
+
+def _class_weights(params: Params) -> Iterator[tuple[str, Any]]:
+    """Dotted name and value of every `class_weights` that is set; a value of section `training` once."""
+    shared = params.training.class_weights
+    values = {"training": shared} | {
+        name: getattr(params, name).class_weights for name in SECTIONS if name != "generator"
+    }
+    values |= {f"{name}.distill": variant.distill.class_weights for name, variant in params.variants.items()}
+    for name, value in values.items():
+        if value is not None and (name == "training" or value != shared):
+            yield f"{name}.class_weights", value

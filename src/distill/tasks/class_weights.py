@@ -1,0 +1,54 @@
+"""Weights of classes in the task loss (`class_weights` of a training), for data with few rows of a class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from distill.errors import UserError
+
+BALANCED = "balanced"
+# Classes that a line lists.
+_MOST = 20
+
+
+def of(setting: str | Mapping[str, float], classes: Sequence[str], labels: np.ndarray, where: str) -> list[float]:
+    """The weight of each class, in the classes' order.
+
+    Args:
+        setting: weights by class, or `balanced`: rows / (classes · rows of the class), as scikit-learn's
+            `compute_class_weight` has it; the mean weight of a row is then 1.
+        classes: the data's classes.
+        labels: class numbers of the training rows, int, (rows,); rows without a label, below 0, do not count.
+        where: the training's section, for messages.
+
+    Raises:
+        UserError: a weight for no class of the data, or none for one of them; `balanced`, and a class without a row.
+    """
+    if setting != BALANCED:
+        check(setting, classes, where)
+        return [setting[name] for name in classes]
+    labels = labels[labels >= 0]
+    counts = np.bincount(labels, minlength=len(classes))
+    if empty := [name for name, count in zip(classes, counts, strict=True) if not count]:
+        raise UserError(
+            f"params.yaml: {where}.class_weights: {BALANCED}: no training row has class {empty[0]!r}: give each class a"
+            " weight by its name"
+        )
+    return (len(labels) / (len(classes) * counts)).tolist()
+
+
+def check(weights: Mapping[str, float], classes: Sequence[str], where: str) -> None:
+    """Raise a UserError where the weights are not those of exactly these classes."""
+    field, shown = f"params.yaml: {where}.class_weights", ", ".join(classes[:_MOST])
+    if strange := [name for name in weights if name not in classes]:
+        raise UserError(f"{field}: {strange[0]!r} is no class of the data ({shown}): name its classes, or {BALANCED}")
+    if missing := [name for name in classes if name not in weights]:
+        raise UserError(f"{field}: has no weight of class {missing[0]!r}: give each of {shown} one, or {BALANCED}")
+
+
+def describe(classes: Sequence[str], weights: Sequence[float]) -> str:
+    """Classes with their weights in one line, the first twenty."""
+    listed = [f"{name} {weight:.3g}" for name, weight in zip(classes[:_MOST], weights, strict=False)]
+    return ", ".join(listed) + (f" and {len(classes) - _MOST:,} more" if len(classes) > _MOST else "")

@@ -1,0 +1,155 @@
+"""A transfer set, from files to students: what is left out of it, what is learnt from it, and what is not."""
+
+import filecmp
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from distill.data.loading.prepared import Prepared
+from tests.helpers import micro
+
+SENTENCES = [f"the river {i} is {'wide' if i % 2 else 'deep'} in town {i % 7}" for i in range(120)]
+TEXTS = {
+    "task": "classification",
+    "data.source": "files",
+    "data.text": "sentence",
+    "data.text_pair": None,
+    "data.label": "label",
+    "data.id": None,
+    "features.tokenizer.vocab_size": 200,
+    "features.max_length": 32,
+    "data.selection_fraction": 0.2,
+    "training.max_steps": None,
+    "distill.epochs": 2,
+    "teacher.epochs": 1,
+    "student.epochs": 1,
+}
+FILES = {"data.train": "data/raw/train.tsv", "data.validation": "data/raw/validation.tsv"}
+
+
+def table(texts, labels: bool = True) -> str:
+    rows = [f"{text}\t{i % 2}" if labels else text for i, text in enumerate(texts)]
+    return "\n".join(["sentence\tlabel" if labels else "sentence", *rows]) + "\n"
+
+
+def squad(names, answers: bool = True) -> str:
+    """A question about each of these towns, without its answer if need be."""
+    answer = {"answers": [{"text": "river", "answer_start": 4}]} if answers else {}
+    paragraphs = [
+        {"context": f"The river {name} is wide.", "qas": [{"id": name, "question": f"What is {name}?", **answer}]}
+        for name in names
+    ]
+    return json.dumps(
+        {
+            "data": [
+                {"title": name, "paragraphs": [paragraph]} for name, paragraph in zip(names, paragraphs, strict=True)
+            ]
+        }
+    )
+
+
+def repo_of(folder, files, overrides):
+    repo = micro.repo(folder, overrides)
+    (repo / "data" / "raw" / "atlas").mkdir(parents=True)
+    for name, content in files.items():
+        (repo / name).write_text(content)
+    return repo
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory, stages):
+    """A pipeline of sentences: 40 labelled ones; the file of the transfer set has theirs, others, and scored ones."""
+    files = {
+        FILES["data.train"]: table(SENTENCES[:40]),
+        FILES["data.validation"]: table(SENTENCES[100:]),
+        "data/raw/more.tsv": table([*SENTENCES, *SENTENCES[90:95]]),
+    }
+    methods = {
+        "methods": ["ft", "kd", "ted", "tfkd_self", "alone"],
+        "alone": {"method": "kd", "distill": {"transfer_share": 0}},
+    }
+    folder = tmp_path_factory.mktemp("transfer") / "repo"
+    repo = repo_of(folder, files, TEXTS | FILES | methods | {"data.transfer": "data/raw/more.tsv"})
+    out = {words: stages.run(repo, *words).out for words in micro.BASE}
+    for name in ("ft", "kd", "ted", "tfkd_self", "alone"):
+        out[name] = stages.run(repo, "distill", name, "1").out
+    return repo, out
+
+
+def test_texts_of_other_splits_are_left_out_and_counted(texts):
+    repo, out = texts
+    prepared = Prepared(repo / "data" / "prepared")
+    said = out["prepare",]
+    assert 'the labels in column "label" are not read: data/raw/more.tsv is the transfer set' in said
+    selection = len(prepared.examples("selection"))
+    counts = f"{selection} in selection, 20 in validation, {40 - selection} in train"
+    assert f"65 of 125 rows; left out, as they are in other splits: {counts}; 5 of them repeat" in said
+    assert prepared.meta["transfer"]["read"] == 125 and prepared.meta["transfer"]["repeated"] == 5
+    left = prepared.examples("transfer")
+    assert sorted(set(left["text"])) == sorted(SENTENCES[40:100]) and set(left["label"]) == {-100}
+    assert set(prepared.features("transfer")["labels"]) == {-100}
+    assert prepared.scored_splits == ["selection", "validation"]
+
+
+def test_the_teacher_predicts_both_and_students_learn_from_both(texts):
+    repo, out = texts
+    prepared = Prepared(repo / "data" / "prepared")
+    rows = len(prepared.features("train"))
+    assert prepared.epoch_rows == rows and len(prepared.taught_features()) == rows + 65
+    logits = json.loads((repo / "data" / "teacher" / "meta.json").read_text())
+    assert logits["rows"] == rows + 65 and logits["data"] == prepared.trained_on()
+    updates = 2 * -(-rows // 8)
+    for name, labelled, unlabelled in [
+        ("ft", None, 0),
+        ("alone", None, 0),
+        ("kd", 4, 4),
+        ("ted", 4, 4),
+        ("tfkd_self", 4, 4),
+    ]:
+        record = json.loads((repo / "data" / "runs" / f"distill-{name}-1.json").read_text())
+        assert record["updates"] == updates, name
+        assert record["labelled_rows"] == (2 * rows if labelled is None else labelled * updates), name
+        assert record["unlabelled_rows"] == unlabelled * updates, name
+        assert ("4 of the 8 rows of a batch are of the 65 without labels" in out[name]) == bool(unlabelled)
+
+
+def test_without_its_share_a_student_is_the_one_of_a_run_without_a_transfer_set(texts, stages, tmp_path):
+    """The tokenizer is given: one that is trained reads the transfer set too."""
+    repo, _ = texts
+    given = shutil.copytree(repo / "data" / "prepared" / "tokenizer", tmp_path / "tokenizer")
+    students = []
+    for number, more in enumerate(["data/raw/more.tsv", "data/none"]):
+        files = {path.relative_to(repo).as_posix(): path.read_text() for path in (repo / "data" / "raw").glob("*.tsv")}
+        overrides = {"data.transfer": more, "features.tokenizer.path": str(given), "methods": ["kd", "knn"]}
+        overrides |= {"distill.transfer_share": 0.0, "retrieve.candidates": 8}
+        copy = repo_of(tmp_path / f"repo{number}", files, TEXTS | FILES | overrides)
+        for words in (*micro.BASE, ("distill", "kd", "1"), ("distill", "knn", "1")):
+            stages.run(copy, *words)
+        students.append(copy / "data" / "models")
+    for name in ("teacher", "student", "distill/kd/1", "distill/knn/1"):
+        assert filecmp.cmp(*(folder / name / "model.safetensors" for folder in students), shallow=False), name
+
+
+def test_questions_need_no_answers(tmp_path, stages):
+    known, more = [f"river{i}" for i in range(40)], [f"lake{i}" for i in range(30)]
+    files = {
+        "data/raw/train.json": squad(known),
+        "data/raw/validation.json": squad([f"sea{i}" for i in range(10)]),
+        "data/raw/more.json": squad([*more, *known[:5], "sea3"], answers=False),
+    }
+    named = {f"data.{split}": f"data/raw/{split}.json" for split in ("train", "validation")}
+    named |= {"data.transfer": "data/raw/more.json", "data.source": "files", "features.tokenizer.vocab_size": 200}
+    repo = repo_of(tmp_path / "repo", files, named | {"methods": ["kd", "mate"]})
+    for words in (*micro.BASE, ("distill", "kd", "1"), ("distill", "mate", "1")):
+        stages.run(repo, *words)
+    prepared = Prepared(repo / "data" / "prepared")
+    assert prepared.examples("transfer")["id"] == more and prepared.meta["transfer"]["removed"]["validation"] == 1
+    features = prepared.features("transfer")
+    for column in ("start_positions", "end_positions"):
+        assert set(features[column]) == {-100}
+    assert not np.concatenate([np.asarray(row) for row in features["gold"]]).any()
+    for name in ("kd", "mate"):
+        record = json.loads((repo / "data" / "runs" / f"distill-{name}-1.json").read_text())
+        assert record["labelled_rows"] == record["unlabelled_rows"] == 4 * record["updates"]
