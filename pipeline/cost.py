@@ -1,7 +1,7 @@
 """Stage cost: size and speed of teacher and student on this machine. `python -m pipeline.cost`
 
 Distilled students have the fine-tuned student's shape, so its figures are theirs. Its timings differ from run to run;
-no stage but `summarize` depends on them.
+no stage but `summarize` depends on them. A teacher with a tokenizer of its own is measured on its own tokens.
 """
 
 from __future__ import annotations
@@ -33,17 +33,25 @@ def main() -> None:
     folders = {role: paths.model(role) for role in ROLES if artifacts.is_checkpoint(paths.model(role))}
     with Stage(define("cost"), params, tags={"pipeline": "cost"}) as stage:
         data, task = open_data(params)
-        features = data.features("validation")
-        length = float(data.ragged("validation").lengths.mean())
-        stage.read(paths.PREPARED, f"{len(features):,} validation rows of {length:.1f} tokens on average")
+        readers = {role: data.read_by(role) for role in folders}
+        lengths = {role: float(own.ragged("validation").lengths.mean()) for role, own in readers.items()}
+        # Models that read other tokens cannot be timed on the same batches.
+        together = [tuple(folders)] if readers.get("teacher", data) is data else [(role,) for role in folders]
+        for roles in together:
+            rows, length = len(readers[roles[0]].features("validation")), lengths[roles[0]]
+            whose = f", in the {roles[0]}'s tokens" if len(together) > 1 else ""
+            stage.read(paths.PREPARED, f"{rows:,} validation rows of {length:.1f} tokens on average{whose}")
         built = {}
         for role, folder in folders.items():
             checkpoints.load_check(folder)
             stage.read(folder)
             built[role] = freeze(loading.from_pretrained(str(folder), task)).to(default_device())
-        sizes = {role: model_cost.size(model, task, round(length), folders[role]) for role, model in built.items()}
-        pad = data.tokenizer().pad_token_id
-        speeds = model_cost.speeds(built, task, features, pad, section, say=lambda text: stage.say("note", text))
+        sizes = {role: model_cost.size(built[role], task, round(lengths[role]), folders[role]) for role in built}
+        speeds: dict[str, model_cost.Speed] = {}
+        for roles in together:
+            own, models = readers[roles[0]], {role: built[role] for role in roles}
+            features, pad = own.features("validation"), own.tokenizer().pad_token_id
+            speeds |= model_cost.speeds(models, task, features, pad, section, say=lambda text: stage.say("note", text))
         results = {role: _rounded(asdict(sizes[role]) | asdict(speeds[role])) for role in built}
         stage.write_json(
             file,
@@ -51,7 +59,7 @@ def main() -> None:
                 "machine": model_cost.machine(),
                 "threads": torch.get_num_threads(),
                 "precision": section.precision,
-                "length": round(length, 2),
+                "length": round(lengths["student"], 2),
                 "models": results,
             },
         )

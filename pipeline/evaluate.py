@@ -46,6 +46,7 @@ def main(*words: str) -> None:
         data, task = open_data(params)
         extra = extra_metrics.load(params.evaluate.extra)
         if artifacts.is_checkpoint(folder):
+            data = data.read_by(label)  # a role's name is no student's
             report = of_checkpoint(stage, folder, data, task, params, extra)
         else:
             report = of_files(stage, data, task, params, extra)

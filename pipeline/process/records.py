@@ -44,6 +44,7 @@ class _Record(BaseModel, extra="allow"):
     seconds: NumberOrNull = None
     updates: int | None = None
     trainer_steps: int | None = None
+    stopped_early: bool = False
     train_seconds: NumberOrNull = None
     earlier_seconds: NumberOrNull = None
     labelled_rows: NumberOrNull = None

@@ -30,7 +30,7 @@ from pipeline.stage import paths
 FILE = Path("dvc.yaml")
 COMMAND = "python -m pipeline"
 ITEM = "${item}"
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
@@ -176,4 +176,4 @@ def _read(path: Path) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=8)
 def _parsed(path: Path, changed: int) -> dict[str, Any]:
-    return yaml.load(path.read_text(encoding="utf-8"), _LOADER)
+    return yaml.load(path.read_text(encoding="utf-8"), LOADER)

@@ -100,6 +100,10 @@ def finish(stage: Stage, result: Result, built: Path, artifact: Path, curves: Pa
     stage.run.tag("artifact.path", artifact.as_posix())
     stage.run.tag("artifact.md5", dvc_md5(artifact))
     stage.figures({"padded tokens": f"{result.padding:.1%}"})
+    if result.stopped_early:
+        stage.say("stopped", f"after {result.steps:,} of {result.planned:,} updates, as patience asks for")
+        stage.run.tag("stopped_early", f"{result.steps} of {result.planned}")
+        stage.record({"stopped_early": True, "planned_steps": result.planned})
     stage.record(
         {
             "updates": result.steps if updates is None else updates,

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from distill.config.params import Params
+from pipeline.stage import definition
 
 #: Commits that are read, the newest first.
 MOST = 200
@@ -57,7 +58,7 @@ def _seen(summary: Mapping[str, Any]) -> tuple[set[int], list[str]]:
 
 def _same_data(text: str, params: Params) -> bool:
     try:
-        then = yaml.safe_load(text)
+        then = yaml.load(text, definition.LOADER)
         return then["task"] == params.task and _data(then["data"]) == _data(params.data.model_dump())
     except (yaml.YAMLError, KeyError, TypeError, AttributeError):  # of another time, or damaged
         return False

@@ -25,7 +25,7 @@ from distill.runtime import csv_files, json_files
 from distill.tasks import extra_metrics
 from distill.tasks.registry import load_task
 from pipeline.process.hashes import dvc_md5
-from pipeline.stage import paths
+from pipeline.stage import definition, paths
 from pipeline.stage.stage import Stage
 from pipeline.summary import contents, looks, spent
 from pipeline.summary.runs import baselines
@@ -183,7 +183,7 @@ def _about(params: Params) -> dict[str, str]:
 def _data_md5() -> str:
     """The prepared data's md5 as DVC knows it: from dvc.lock, else from the files."""
     try:
-        stages = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))["stages"]
+        stages = yaml.load(Path("dvc.lock").read_text(encoding="utf-8"), definition.LOADER)["stages"]
         (md5,) = (out["md5"] for out in stages["prepare"]["outs"] if out["path"] == paths.PREPARED.as_posix())
         return str(md5)
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):  # not there, in conflict, or of another DVC

@@ -7,7 +7,7 @@ import tempfile
 
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
-from tests.helpers import micro
+from tests.helpers import micro, quick_dvc
 
 LIBRARIES = (
     "datasets",
@@ -31,6 +31,7 @@ for path in (*micro.ROOT.glob("pipeline/**/*.py"), *micro.ROOT.glob("src/distill
         importlib.import_module(".".join(parts).removeprefix("src."))
 for name in LIBRARIES:
     importlib.import_module(name)
+quick_dvc.install()
 get_checkpoint_conversion_mapping("bert")  # patterns that transformers compiles when the first checkpoint is loaded
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,7 @@ def parse(text: str, source: str | Path) -> dict[str, Any]:
         UserError: The text is not valid YAML, has a key twice, is too large or too deep, or is no mapping.
     """
     try:
-        _check_size(text)
-        values = YAML(typ="safe").load(text)
+        values = pickle.loads(_pickled(text))
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
@@ -39,6 +40,12 @@ def parse(text: str, source: str | Path) -> dict[str, Any]:
         kind = "nothing" if values is None else f"a {type(values).__name__}"
         raise UserError(f"{source}: expected sections (name: values), found {kind}: add a section")
     return values
+
+
+@functools.lru_cache(maxsize=4)  # a stage, and even more a preset, reads params.yaml several times
+def _pickled(text: str) -> bytes:
+    _check_size(text)
+    return pickle.dumps(YAML(typ="safe").load(text))
 
 
 def _check_size(text: str) -> None:

@@ -7,9 +7,11 @@ section hang; and such comments of a removed item move to the item before it.
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import math
+import pickle
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -85,9 +87,7 @@ def replace(text: str, values: Mapping[tuple[str, ...], Any], removed: Iterable[
     """
     if not values and not (removed := list(removed)):
         return text
-    yaml = YAML()
-    yaml.Representer = _Representer
-    data = yaml.load(text)
+    data = pickle.loads(_pickled(text))
     for path, value in values.items():
         section = _section(data, path)
         if path[-1] in section or len(path) == 1 or not section:
@@ -102,9 +102,15 @@ def replace(text: str, values: Mapping[tuple[str, ...], Any], removed: Iterable[
         if path[-1] not in section:
             raise KeyError(".".join(path))
         _remove(section, path[-1])
-    stream = io.StringIO()
+    yaml, stream = YAML(), io.StringIO()
+    yaml.Representer = _Representer
     yaml.dump(data, stream)
     return stream.getvalue()
+
+
+@functools.lru_cache(maxsize=4)  # ruamel's parser takes 0.1 s for params.yaml, and sweeps change the same text often
+def _pickled(text: str) -> bytes:
+    return pickle.dumps(YAML().load(text))
 
 
 def _section(data: CommentedMap, path: tuple[str, ...]) -> CommentedMap:

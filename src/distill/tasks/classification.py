@@ -83,7 +83,7 @@ class Classification:
         """Cross-entropy, mean over the rows with a label (-100 is none), 0 where no row has one.
 
         The target is (1 − ε) on the gold class and ε spread over all C classes. Of a `weighted` task it is the weighted
-        mean (`losses.weighted_cross_entropy`) over the rows of the batch.
+        mean (`losses.weighted_cross_entropy`) over these rows.
         """
         if self._weights is None:
             return cross_entropy(logits, batch["labels"], None, smoothing)

@@ -134,6 +134,11 @@ class Prepared:
         return TRANSFER in self._sizes
 
     @property
+    def has_labels(self) -> bool:
+        """Whether any training row has a label."""
+        return self._sizes["train"]["features"] > 0
+
+    @property
     def scored_splits(self) -> list[str]:
         """The splits that models are chosen and scored on."""
         return [split for split in self._sizes if split not in ("train", TRANSFER)]
