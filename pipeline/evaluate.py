@@ -44,9 +44,9 @@ def main(*words: str) -> None:
     written = {suffix: predictions / f"{label}{suffix}" for suffix in (".json", ".null_odds.json", ".examples.csv")}
     with Stage(define("evaluate", *words), params, tags=tags) as stage:
         data, task = open_data(params)
-        data = data.read_by(label)  # a role's name is no student's
         extra = extra_metrics.load(params.evaluate.extra)
         if artifacts.is_checkpoint(folder):
+            data = data.read_by(label)  # a role's name is no student's
             report = of_checkpoint(stage, folder, data, task, params, extra)
         else:
             report = of_files(stage, data, task, params, extra)

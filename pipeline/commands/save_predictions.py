@@ -67,10 +67,11 @@ def outputs(data: Prepared, task: Task, params: Params) -> Iterator[tuple[str, P
     scored = data.scored_splits
     if artifacts.is_checkpoint(TEACHER):
         checkpoints.load_check(TEACHER)
+        own = data.read_by("teacher")
         model = freeze(loading.from_pretrained(str(TEACHER), task)).to(default_device())
         forward, size, precision = forward_of(model, task), params.evaluate.batch_size, params.evaluate.precision
         for split in scored:
-            predicted = predict_split(forward, data, split, size, default_device(), precision, split, task.per_token)
+            predicted = predict_split(forward, own, split, size, default_device(), precision, split, task.per_token)
             yield split, predicted, None
     elif params.teacher.source == "predictions":
         stored = Stored.read(Path(params.teacher.predictions), data, task)
