@@ -38,9 +38,7 @@ def main(role: str) -> None:
     outputs = Outputs.of(role, paths.model(role))
     with Stage(define("finetune", role), params, tags=tags) as stage:
         if role == "teacher" and params.teacher.source != "model":
-            artifacts.leave_without_checkpoint(
-                stage, params.teacher.source, outputs.model, outputs.scores, outputs.curves
-            )
+            artifacts.leave_without_checkpoint(stage, params.teacher.source, *outputs[1:])
             return
         fix = "run `dvc repro finetune_teacher`"
         teacher_scores = Outputs.of("teacher", paths.model("teacher")).scores
@@ -51,8 +49,9 @@ def main(role: str) -> None:
 
 
 class Outputs(NamedTuple):
-    """Where a fine-tuned model, its scores on the selection split and its curves go."""
+    """Where a fine-tuned model, its scores on the selection split and its curves go; its label in names of files."""
 
+    label: str
     model: Path
     scores: Path
     curves: Path
@@ -60,7 +59,9 @@ class Outputs(NamedTuple):
     @classmethod
     def of(cls, label: str, model: Path) -> Self:
         """The outputs of a model with this label in the names of files."""
-        return cls(model, paths.METRICS / "selection" / f"{label}.json", paths.METRICS / "curves" / f"{label}.csv")
+        return cls(
+            label, model, paths.METRICS / "selection" / f"{label}.json", paths.METRICS / "curves" / f"{label}.csv"
+        )
 
 
 def fine_tune(stage: Stage, params: Params, role: str, outputs: Outputs) -> tuple[dict[str, float], str]:
@@ -74,7 +75,7 @@ def fine_tune(stage: Stage, params: Params, role: str, outputs: Outputs) -> tupl
     """
     section = getattr(params, role)
     data, task = open_data(params)
-    data = data.read_by(role)
+    data = data.read_by(outputs.label)
     note = functools.partial(stage.say, "note")
     stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
     tokenizer = data.tokenizer()

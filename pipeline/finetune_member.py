@@ -22,7 +22,7 @@ def main(name: str) -> None:
         if params.teacher.source == "model":
             fine_tune(stage, params, "teacher", outputs)
         else:
-            artifacts.leave_without_checkpoint(stage, params.teacher.source, *outputs)
+            artifacts.leave_without_checkpoint(stage, params.teacher.source, *outputs[1:])
 
 
 if __name__ == "__main__":

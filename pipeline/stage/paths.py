@@ -83,8 +83,23 @@ def member_label(name: str) -> str:
     return f"member-{name}"
 
 
-#: The fine-tuned teacher's weights, whose hash caches of its outputs name.
-WEIGHTS = model("teacher") / "model.safetensors"
+def reader(field: str) -> str:
+    """Whose tokens a teacher reads (`Prepared.read_by`): the role `teacher`, or a member's label.
+
+    Args:
+        field: the section that describes it, `teacher` or `second.teacher` (`distill.config.ensemble.teachers`).
+    """
+    name, _, nested = field.partition(".")
+    return member_label(name) if nested else field
+
+
+def weights(folder: Path) -> Path:
+    """The weights of a checkpoint, whose hash caches of its outputs name."""
+    return folder / "model.safetensors"
+
+
+#: The fine-tuned teacher's weights.
+WEIGHTS = weights(model("teacher"))
 
 
 def filters(role: str) -> Path:

@@ -24,6 +24,7 @@ from distill.config.schema import Section
 
 if TYPE_CHECKING:
     from distill.config.params import Params
+    from distill.config.schema import Teacher
 
 #: The key that makes a section a member's: its changes to section `teacher`.
 TEACHER = "teacher"
@@ -68,6 +69,18 @@ def settings(teacher: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     return {**teacher, "source": "model", **changes, **named}
 
 
+def teachers(params: Params) -> dict[str, Params]:
+    """The models that teach, each by the section that describes it, with the parameters in which it is the teacher.
+
+    `teacher` alone, or the members of an ensemble (`second.teacher`); those whose outputs are stored are left out.
+    """
+    if params.teacher.source != "ensemble":
+        each = {TEACHER: params}
+    else:
+        each = {f"{name}.{TEACHER}": params.as_member(name) for name in params.ensemble.members}
+    return {field: own for field, own in each.items() if own.teacher.source == "model"}
+
+
 def check(params: Params) -> None:
     """Raise a ValueError where the members do not fit the teacher's source, or are not there."""
     ensemble, source = params.ensemble, params.teacher.source
@@ -96,8 +109,17 @@ def check(params: Params) -> None:
         raise ValueError(f"ensemble.weights: {strange[0]!r} is not among ensemble.members {names}: take it out")
     if nested := [name for name in names if params.members[name].source == "ensemble"]:
         raise ValueError(f"{nested[0]}.teacher.source: a member is a model or predictions: list its members instead")
+    if trained := [name for name in names if _has_trained_tokenizer(params.members[name])]:
+        raise ValueError(
+            f"{trained[0]}.teacher.tokenizer: a member's own tokenizer is one that is there: name it in path, or leave"
+            " it to section teacher"
+        )
     for number, name in enumerate(names):
         if same := [other for other in names[:number] if params.members[other] == params.members[name]]:
             raise ValueError(
                 f"ensemble.members: {same[0]!r} and {name!r} are the same teacher: change its seed, or take it out"
             )
+
+
+def _has_trained_tokenizer(member: Teacher) -> bool:
+    return member.tokenizer.is_set and member.tokenizer.path is None

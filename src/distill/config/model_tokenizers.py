@@ -46,6 +46,13 @@ def check(params: Params) -> None:
 
     Methods that train a generator check theirs themselves.
     """
+    for name in params.ensemble.members:
+        path = params.members[name].model.path
+        if path and of(params.as_member(name), "teacher").path is None:
+            raise ValueError(
+                f"{name}.teacher.model.path is {path!r}, whose tokenizer is not that of the data: set"
+                f" {name}.teacher.tokenizer.path to {path!r}, or {SHARED}.path"
+            )
     roles = {"teacher": "teacher", "student": "student"}
     if params.augment.methods:
         roles["generator"] = "student"
