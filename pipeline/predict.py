@@ -150,10 +150,8 @@ def from_members(stage: Stage, params: Params, data: Prepared, task: Task, folde
     hashed = ensemble.write(folder, members, outputs.weights(params), task, {"task": task.name, "precision": "fp32"})
     spread = Cache.open(folder, {}).column(SPREAD)
     low, middle, high = np.quantile(spread, [0.1, 0.5, 0.9])
-    unit = "nats" if task.has_classes else "standard deviation"
-    stage.say(
-        "spread", f"of the members, on 10%, 50% and 90% of the rows at most: {low:.3g}, {middle:.3g}, {high:.3g} {unit}"
-    )
+    unit = "nats" if task.has_classes else "as a standard deviation"
+    stage.say("spread", f"of the members: quantiles 10%, 50%, 90%: {low:.3g}, {middle:.3g}, {high:.3g} {unit}")
     return hashed
 
 
