@@ -43,7 +43,8 @@ def main(*words: str) -> None:
     written = {suffix: predictions / f"{label}{suffix}" for suffix in (".json", ".null_odds.json", ".examples.csv")}
     with Stage(define("evaluate", *words), params, tags=tags) as stage:
         data, task = open_data(params)
-        data = data.read_by(label)  # a role's name is no student's
+        if len(words) == 1:
+            data = data.read_by(label)
         stage.read(folder)
         extra = extra_metrics.load(params.evaluate.extra)
         report = score([folder], data, task, params, extra)

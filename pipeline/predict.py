@@ -13,15 +13,13 @@ import math
 from pathlib import Path
 
 from distill.config.params import Params
-from distill.data.loading.prepared import Prepared
 from distill.errors import UserError
 from distill.models import loading
 from distill.models.predict import layout
 from distill.runtime import checkpoints
-from distill.signals import other_tokens, states, writer
-from distill.signals.cache import Array, Writer, complete, link_arrays
+from distill.signals import states, writer
+from distill.signals.cache import Array, complete, link_arrays
 from distill.signals.states import Choice, Reads
-from distill.tasks.base import Task
 from pipeline.launch.run import run_stage
 from pipeline.stage import artifacts, paths
 from pipeline.stage.definition import define
@@ -47,22 +45,21 @@ def main() -> None:
         stage.say("keeps", states.describe(choice, logits, params.cache.max_gb))
         folder = stage.scratch / "states"
         arrays = writer.state_arrays(choice.layers, width, params.cache.dtype)
-        moving = own is not data and task.per_token
         written = writer.write(
-            stage.scratch / ("windows" if moving else "logits"),
+            stage.scratch / "logits",
             model,
             paths.WEIGHTS,
-            own if moving else data,
+            data,
             task,
             params.predict,
             params.runtime,
             "predict",
             states=(folder, arrays),
-            reader=None if moving or own is data else own,
+            reader=own,
         )
         stage.alone()
-        if moving:
-            move(stage, data, task, params, folder)
+        if written.moved:
+            stage.say("moved", written.moved.describe())
         read_by_filters = filter_states(stage, folder, reads[paths.FILTERS_READER], choice)
         stage.publish(complete(stage.scratch / "logits"), paths.PREDICTIONS)
         stage.publish(read_by_filters, paths.FILTER_STATES)
@@ -82,18 +79,6 @@ def check_room(choice: Choice, params: Params) -> None:
             " not fit, and a teacher with a tokenizer of its own cannot run along with the student, whose tokens it"
             f" cannot read: set it to {math.ceil(total / 1e7) / 100:g} or more"
         )
-
-
-def move(stage: Stage, data: Prepared, task: Task, params: Params, folder: Path) -> None:
-    """Move the logits over the teacher's own windows to the student's; no states are kept.
-
-    Args:
-        folder: scratch folder of the states.
-    """
-    meta = {"task": task.name, "precision": params.predict.precision, **writer.identity(data, paths.WEIGHTS)}
-    moved = other_tokens.write_windows(stage.scratch / "logits", stage.scratch / "windows", data, "teacher", meta)
-    stage.say("moved", moved.describe())
-    Writer(folder, layout(data.taught_features(), per_token=True), {}).finish(meta)
 
 
 def filter_states(stage: Stage, folder: Path, reads: Reads, choice: Choice) -> Path:

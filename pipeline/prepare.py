@@ -81,7 +81,7 @@ def main() -> None:
             stage.say("classes", f"{split}: {labels.describe(meta['labels'], counts.tolist())}")
         tokenizer, readers = _tokenizers(params, seen)
         for role, reader in readers.items():
-            stage.say("tokens", f"the {role} has {len(reader):,} words of its own, the student {len(tokenizer):,}")
+            stage.say("tokens", f"{role} has {len(reader):,} words of its own, the student {len(tokenizer):,}")
         try:
             with bar(sum(map(len, parts.values())), "tokenize", unit="example") as progress:
                 arguments = (stage.scratch / "prepared", parts, tokenizer, features.max_length)
@@ -205,19 +205,22 @@ def _shared(parts: dict[str, list[Row]]) -> list[str]:
 
 
 def _tokenizers(params: Params, rows: list[Row]) -> tuple[PreTrainedTokenizerFast, dict[str, PreTrainedTokenizerFast]]:
-    """The student's tokenizer; and the teacher's by its role, where that makes other tokens.
+    """The student's tokenizer; and those of teachers that make other tokens, by role, or name of an ensemble's member.
 
     Args:
         rows: training rows, on which a tokenizer is trained where the parameters name none.
     """
-    tokenizer = _tokenizer(params, "student", rows)
-    no_model = params.teacher.source == "predictions"
-    if no_model or model_tokenizers.of(params, "teacher") == model_tokenizers.of(params, "student"):
+    tokenizer, readers = _tokenizer(params, "student", rows), {}
+    if params.teacher.source == "predictions" or model_tokenizers.of(params, "teacher") == model_tokenizers.of(
+        params, "student"
+    ):
         _check_model(params, "teacher", tokenizer)
-        return tokenizer, {}
-    teachers = _tokenizer(params, "teacher", rows)
-    same = tokenizers.fingerprint(teachers) == tokenizers.fingerprint(tokenizer)
-    return tokenizer, {} if same else {"teacher": teachers}
+    else:
+        readers["teacher"] = _tokenizer(params, "teacher", rows)
+    for name, own in model_tokenizers.of_members(params).items():
+        readers[name] = tokenizers.load(own.path, own.revision, f"{name}.teacher.tokenizer")
+    same = tokenizers.fingerprint(tokenizer)
+    return tokenizer, {role: reader for role, reader in readers.items() if tokenizers.fingerprint(reader) != same}
 
 
 def _tokenizer(params: Params, role: str, rows: list[Row]) -> PreTrainedTokenizerFast:

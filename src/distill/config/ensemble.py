@@ -30,7 +30,7 @@ TEACHER = "teacher"
 #: Values of a model and of a tokenizer that a member names but does not complete.
 _UNNAMED = {
     "model": {"path": None, "revision": None, "config": {}},
-    "tokenizer": {"path": None, "revision": None},
+    "tokenizer": {"path": None, "revision": None, "vocab_size": None, "lowercase": None},
 }
 
 

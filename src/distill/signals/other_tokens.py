@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.data.loading.prepared import Prepared
+from distill.data.loading.prepared import TRANSFER, Prepared
 from distill.errors import UserError
 from distill.models.predict import layout
 from distill.signals.cache import Array, Cache, Writer
@@ -89,14 +89,14 @@ class Window:
         return (int(starts[0]), int(ends[-1])) if len(starts) else (0, 0)
 
 
-def write_windows(folder: Path, teacher: Path, data: Prepared, role: str, meta: Mapping[str, object]) -> Moved:
+def write_windows(folder: Path, teacher: Path, data: Prepared, own: Prepared, meta: Mapping[str, object]) -> Moved:
     """Fill a cache with a teacher's logits, moved to the student's windows, in constant memory.
 
     Args:
         folder: scratch folder of the cache; `cache.complete` makes it ready to be moved into place.
         teacher: folder of a complete cache of the logits over the teacher's own windows.
         data: prepared data, in the student's tokens.
-        role: the teacher's (`Prepared.read_by`).
+        own: the same in the teacher's (`Prepared.read_by`).
         meta: what the cache belongs to (`writer.identity`), and more.
     """
     cache, moved = Cache.open(teacher, {}), Moved()
@@ -104,7 +104,6 @@ def write_windows(folder: Path, teacher: Path, data: Prepared, role: str, meta: 
     def logits(row: int) -> np.ndarray:
         return cache.rows("logits", [row], int(cache.offsets[row + 1] - cache.offsets[row]))[0]
 
-    own = data.read_by(role)
     writer = Writer(folder, layout(data.taught_features(), per_token=True), {"logits": Array(2, True)})
     ours = theirs = 0
     for split in taught_splits(data):
@@ -119,7 +118,7 @@ def write_windows(folder: Path, teacher: Path, data: Prepared, role: str, meta: 
 
 def taught_splits(data: Prepared) -> list[str]:
     """The splits of `Prepared.taught_features`, in their order."""
-    return [split for split in ("train", "transfer") if split in data.meta["splits"]]
+    return ["train", TRANSFER] if data.has_transfer else ["train"]
 
 
 def predicted(own: Predicted, data: Prepared, split: str) -> Predicted:
