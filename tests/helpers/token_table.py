@@ -60,10 +60,10 @@ copies are tokens of the student, which the teacher cannot read.
 ## Texts
 
 Both models have one row for each text or pair, in the same order. `predict_teacher` runs the teacher on its own tokens
-and writes its logits, and the first-token states that methods read, under the student's rows. A teacher cannot run along
-with a student, so these states must fit in `cache.max_gb`; the stage says how much they need. `features.max_length`
-counts the tokens of each model: where a text is cut, the two may see different parts of it (`truncated` of each in
-`data/prepared/meta.json`).
+and writes its logits, and the first-token states that methods read, under the student's rows. A teacher cannot run
+along with a student, so these states must fit in `cache.max_gb`; the stage says how much they need.
+`features.max_length` counts the tokens of each model: where a text is cut, the two may see different parts of it
+(`truncated` of each in `data/prepared/meta.json`).
 
 ## Questions
 

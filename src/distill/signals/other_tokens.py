@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.data.loading.prepared import TRANSFER, Prepared
+from distill.data.loading.prepared import Prepared
 from distill.errors import UserError
 from distill.models.predict import layout
 from distill.signals.cache import Array, Cache, Writer
@@ -106,7 +106,7 @@ def write_windows(folder: Path, teacher: Path, data: Prepared, own: Prepared, me
 
     writer = Writer(folder, layout(data.taught_features(), per_token=True), {"logits": Array(2, True)})
     ours = theirs = 0
-    for split in taught_splits(data):
+    for split in data.taught_splits:
         teachers, students = own.features(split), data.features(split)
         for values in _windows(teachers, students, lambda row, begin=theirs: logits(begin + row), moved):
             writer.write(np.array([ours]), {"logits": values[None]})
@@ -114,11 +114,6 @@ def write_windows(folder: Path, teacher: Path, data: Prepared, own: Prepared, me
         theirs += len(teachers)
     writer.finish(meta)
     return moved
-
-
-def taught_splits(data: Prepared) -> list[str]:
-    """The splits of `Prepared.taught_features`, in their order."""
-    return ["train", TRANSFER] if data.has_transfer else ["train"]
 
 
 def predicted(own: Predicted, data: Prepared, split: str) -> Predicted:
