@@ -44,7 +44,7 @@ def main(*words: str) -> None:
         data, task = open_data(params)
         extra = extra_metrics.load(params.evaluate.extra)
         if artifacts.is_checkpoint(folder):
-            data = data.read_by(label)  # a role's name is no student's
+            data = data.read_by(label) if len(words) == 1 else data
             report = of_checkpoint(stage, folder, data, task, params, extra)
         elif params.teacher.source == "predictions":
             report = of_files(stage, data, task, params, extra)

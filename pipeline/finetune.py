@@ -38,7 +38,7 @@ def main(role: str) -> None:
     outputs = Outputs.of(role, paths.model(role))
     with Stage(define("finetune", role), params, tags=tags) as stage:
         if role == "teacher" and params.teacher.source != "model":
-            artifacts.leave_without_checkpoint(stage, params.teacher.source, *outputs[1:])
+            artifacts.leave_without_checkpoint(stage, params.teacher.source, *outputs)
             return
         fix = "run `dvc repro finetune_teacher`"
         teacher_scores = Outputs.of("teacher", paths.model("teacher")).scores
@@ -49,9 +49,8 @@ def main(role: str) -> None:
 
 
 class Outputs(NamedTuple):
-    """Where a fine-tuned model, its scores on the selection split and its curves go; its label in names of files."""
+    """Where a fine-tuned model, its scores on the selection split and its curves go."""
 
-    label: str
     model: Path
     scores: Path
     curves: Path
@@ -59,23 +58,24 @@ class Outputs(NamedTuple):
     @classmethod
     def of(cls, label: str, model: Path) -> Self:
         """The outputs of a model with this label in the names of files."""
-        return cls(
-            label, model, paths.METRICS / "selection" / f"{label}.json", paths.METRICS / "curves" / f"{label}.csv"
-        )
+        return cls(model, paths.METRICS / "selection" / f"{label}.json", paths.METRICS / "curves" / f"{label}.csv")
 
 
-def fine_tune(stage: Stage, params: Params, role: str, outputs: Outputs) -> tuple[dict[str, float], str]:
+def fine_tune(
+    stage: Stage, params: Params, role: str, outputs: Outputs, reader: str | None = None
+) -> tuple[dict[str, float], str]:
     """Fine-tune a model and publish it.
 
     Args:
         role: the section that describes it, `teacher` or `student`.
+        reader: whose tokens it reads (`Prepared.read_by`); None: its role's.
 
     Returns:
         (scores on the selection split, name of the main one)
     """
     section = getattr(params, role)
     data, task = open_data(params)
-    data = data.read_by(outputs.label)
+    data = data.read_by(reader or role)
     note = functools.partial(stage.say, "note")
     stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
     tokenizer = data.tokenizer()

@@ -23,7 +23,7 @@ from distill.errors import UserError
 from distill.models import loading
 from distill.models.predict import layout
 from distill.runtime import checkpoints
-from distill.signals import ensemble, other_tokens, states, writer
+from distill.signals import ensemble, states, writer
 from distill.signals.cache import SPREAD, Array, Cache, Writer, complete, link_arrays
 from distill.signals.states import Choice, Reads
 from distill.signals.stored import Stored
@@ -101,28 +101,21 @@ def write_logits(
         role: whose tokens the model reads (`Prepared.read_by`).
         kept: folder and arrays of its hidden states, where some are kept.
     """
-    own = data.read_by(role)
-    moving = own is not data and task.per_token
     written = writer.write(
-        stage.scratch / ("windows" if moving else "logits"),
+        stage.scratch / "logits",
         model,
         weights,
-        own if moving else data,
+        data,
         task,
         params.predict,
         params.runtime,
         "predict",
         states=kept,
-        reader=None if moving or own is data else own,
+        reader=data.read_by(role),
     )
     stage.alone()
-    if moving:
-        # The windows are others, so that no states are kept.
-        meta = {"task": task.name, "precision": params.predict.precision, **writer.identity(data, weights)}
-        moved = other_tokens.write_windows(stage.scratch / "logits", stage.scratch / "windows", data, role, meta)
-        stage.say("moved", moved.describe())
-        if kept:
-            Writer(kept[0], layout(data.taught_features(), per_token=True), {}).finish(meta)
+    if written.moved:
+        stage.say("moved", written.moved.describe())
     return written
 
 

@@ -6,6 +6,7 @@ student's features.
 
 from __future__ import annotations
 
+from distill.config import model_tokenizers
 from distill.models.forward import default_device, freeze
 from distill.signals import ensemble, other_tokens
 from distill.signals.cache import complete
@@ -20,15 +21,16 @@ from pipeline.stage.stage import Stage
 def main(name: str) -> None:
     """As stage predict_teacher, without hidden states: nothing reads those of a member."""
     params = paths.params()
-    params = params.as_member(paths.member_of(name, params))
+    reader = model_tokenizers.reader_of(params, paths.member_of(name, params))
+    params = params.as_member(name)
     with Stage(define("predict_member", name), params, tags={"role": "teacher", "member": name}) as stage:
         data, task = open_data(params)
         if params.teacher.source == "model":
-            folder, label = paths.member(name), paths.member_label(name)
+            folder = paths.member(name)
             model = predict.read_model(stage, folder, task)
-            written = predict.write_logits(stage, params, data, task, model, paths.weights(folder), label)
+            written = predict.write_logits(stage, params, data, task, model, paths.weights(folder), reader)
             predict.report(stage, written, {})
-            logits, own = stage.scratch / "logits", data.read_by(label)
+            logits, own = stage.scratch / "logits", data.read_by(reader)
             model = freeze(model).to(default_device())
             splits = {split: outputs.of_split(model, own, task, params, split) for split in data.scored_splits}
             if own is not data:

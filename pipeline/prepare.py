@@ -85,7 +85,7 @@ def main() -> None:
             stage.say("classes", f"{split}: {labels.describe(meta['labels'], counts.tolist())}")
         tokenizer, readers = _tokenizers(params, seen)
         for role, reader in readers.items():
-            stage.say("tokens", f"the {role} has {len(reader):,} words of its own, the student {len(tokenizer):,}")
+            stage.say("tokens", f"{role} has {len(reader):,} words of its own, the student {len(tokenizer):,}")
         try:
             with bar(sum(map(len, parts.values())), "tokenize", unit="example") as progress:
                 arguments = (stage.scratch / "prepared", parts, tokenizer, features.max_length)
@@ -218,14 +218,16 @@ def _tokenizers(params: Params, rows: list[Row]) -> tuple[PreTrainedTokenizerFas
     _check_model(params.student, "student", tokenizer)
     readers = {}
     for field, own in ensemble.teachers(params).items():
-        if model_tokenizers.of(own, "teacher") == model_tokenizers.of(params, "student"):
+        name, _, member = field.partition(".")
+        reader = model_tokenizers.reader_of(params, name) if member else "teacher"
+        if reader == "student" or model_tokenizers.of(own, "teacher") == model_tokenizers.of(params, "student"):
             _check_model(own.teacher, field, tokenizer)
             continue
-        reader = _tokenizer(own, "teacher", rows)
-        _check_model(own.teacher, field, reader)
-        if tokenizers.fingerprint(reader) != tokenizers.fingerprint(tokenizer):
-            readers[common.reader(field)] = reader
-    return tokenizer, readers
+        if reader not in readers:
+            readers[reader] = _tokenizer(own, "teacher", rows)
+        _check_model(own.teacher, field, readers[reader])
+    same = tokenizers.fingerprint(tokenizer)
+    return tokenizer, {name: reader for name, reader in readers.items() if tokenizers.fingerprint(reader) != same}
 
 
 def _tokenizer(params: Params, role: str, rows: list[Row]) -> PreTrainedTokenizerFast:

@@ -83,16 +83,6 @@ def member_label(name: str) -> str:
     return f"member-{name}"
 
 
-def reader(field: str) -> str:
-    """Whose tokens a teacher reads (`Prepared.read_by`): the role `teacher`, or a member's label.
-
-    Args:
-        field: the section that describes it, `teacher` or `second.teacher` (`distill.config.ensemble.teachers`).
-    """
-    name, _, nested = field.partition(".")
-    return member_label(name) if nested else field
-
-
 def weights(folder: Path) -> Path:
     """The weights of a checkpoint, whose hash caches of its outputs name."""
     return folder / "model.safetensors"

@@ -24,14 +24,13 @@ from distill.config.schema import Section
 
 if TYPE_CHECKING:
     from distill.config.params import Params
-    from distill.config.schema import Teacher
 
 #: The key that makes a section a member's: its changes to section `teacher`.
 TEACHER = "teacher"
 #: Values of a model and of a tokenizer that a member names but does not complete.
 _UNNAMED = {
     "model": {"path": None, "revision": None, "config": {}},
-    "tokenizer": {"path": None, "revision": None},
+    "tokenizer": {"path": None, "revision": None, "vocab_size": None, "lowercase": None},
 }
 
 
@@ -109,17 +108,8 @@ def check(params: Params) -> None:
         raise ValueError(f"ensemble.weights: {strange[0]!r} is not among ensemble.members {names}: take it out")
     if nested := [name for name in names if params.members[name].source == "ensemble"]:
         raise ValueError(f"{nested[0]}.teacher.source: a member is a model or predictions: list its members instead")
-    if trained := [name for name in names if _has_trained_tokenizer(params.members[name])]:
-        raise ValueError(
-            f"{trained[0]}.teacher.tokenizer: a member's own tokenizer is one that is there: name it in path, or leave"
-            " it to section teacher"
-        )
     for number, name in enumerate(names):
         if same := [other for other in names[:number] if params.members[other] == params.members[name]]:
             raise ValueError(
                 f"ensemble.members: {same[0]!r} and {name!r} are the same teacher: change its seed, or take it out"
             )
-
-
-def _has_trained_tokenizer(member: Teacher) -> bool:
-    return member.tokenizer.is_set and member.tokenizer.path is None

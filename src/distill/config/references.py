@@ -107,11 +107,9 @@ def with_commits(params: Params, commits: Mapping[str, str]) -> Params:
         changes["features"] = params.features.model_copy(update={"tokenizer": tokenizer})
     for role in ("teacher", "student", "generator"):
         section = getattr(params, role)
-        if (pinned := _pinned(section, role, commits)) is not section:
+        if (pinned := _pinned(section, role, commits)) != section:
             changes[role] = pinned
-    chain = [
-        _link_at(link, commits.get(f"assistant.chain.{i}.model.path")) for i, link in enumerate(params.assistant.chain)
-    ]
+    chain = [_pinned(link, f"assistant.chain.{i}", commits) for i, link in enumerate(params.assistant.chain)]
     members = {name: _pinned(member, f"{name}.teacher", commits) for name, member in params.members.items()}
     if members != params.members:
         changes["members"] = members
@@ -120,26 +118,27 @@ def with_commits(params: Params, commits: Mapping[str, str]) -> Params:
     return params.model_copy(update=changes) if changes else params
 
 
-def _pinned(section: Any, field: str, commits: Mapping[str, str]) -> Any:
-    """A section with the commits of its model and of its tokenizer."""
-    parts = {
-        part: getattr(section, part).model_copy(update={"revision": commit})
-        for part in ("model", "tokenizer")
-        if (commit := commits.get(f"{field}.{part}.path"))
-    }
-    return section.model_copy(update=parts) if parts else section
+def _pinned(section: Any, where: str, commits: Mapping[str, str]) -> Any:
+    """A section with the commits of its model and its tokenizer.
 
-
-def _link_at(link: Any, commit: str | None) -> Any:
-    if commit is None:
-        return link
-    return link.model_copy(update={"model": link.model.model_copy(update={"revision": commit})})
+    Args:
+        where: Its dotted name.
+    """
+    return section.model_copy(
+        update={
+            part: getattr(section, part).model_copy(update={"revision": commit})
+            for part in ("model", "tokenizer")
+            if (commit := commits.get(f"{where}.{part}.path"))
+        }
+    )
 
 
 def _models(params: Params) -> Iterator[tuple[str, str, Model | Tokenizer | ModelTokenizer]]:
     yield "tokenizer", "features.tokenizer", params.features.tokenizer
     yield "tokenizer", "teacher.tokenizer", params.teacher.tokenizer
     yield "tokenizer", "student.tokenizer", params.student.tokenizer
+    for name in params.ensemble.members:
+        yield "tokenizer", f"{name}.teacher.tokenizer", params.members[name].tokenizer
     yield "teacher", "teacher.model", params.teacher.model
     yield "student", "student.model", params.student.model
     for index, link in enumerate(params.assistant.chain):
