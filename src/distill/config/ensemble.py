@@ -106,6 +106,11 @@ def check(params: Params) -> None:
         )
     if strange := [name for name in ensemble.weights if name not in names]:
         raise ValueError(f"ensemble.weights: {strange[0]!r} is not among ensemble.members {names}: take it out")
+    if params.controls.methods and "total" in params.controls.times:
+        raise ValueError(
+            "controls.times: total: how long the members of an ensemble took is not known to stage control: leave own"
+            " alone"
+        )
     if nested := [name for name in names if params.members[name].source == "ensemble"]:
         raise ValueError(f"{nested[0]}.teacher.source: a member is a model or predictions: list its members instead")
     for number, name in enumerate(names):
