@@ -36,7 +36,7 @@ def main() -> None:
         readers = {role: data.read_by(role) for role in folders}
         lengths = {role: float(own.ragged("validation").lengths.mean()) for role, own in readers.items()}
         # Models that read other tokens cannot be timed on the same batches.
-        together = [tuple(folders)] if readers.get("teacher", data) is data else [(role,) for role in folders]
+        together = [tuple(folders)] if all(own is data for own in readers.values()) else [(role,) for role in folders]
         for roles in together:
             rows, length = len(readers[roles[0]].features("validation")), lengths[roles[0]]
             whose = f", in the {roles[0]}'s tokens" if len(together) > 1 else ""
@@ -46,7 +46,9 @@ def main() -> None:
             checkpoints.load_check(folder)
             stage.read(folder)
             built[role] = freeze(loading.from_pretrained(str(folder), task)).to(default_device())
-        sizes = {role: model_cost.size(built[role], task, round(lengths[role]), folders[role]) for role in built}
+        sizes = {
+            role: model_cost.size(model, task, round(lengths[role]), folders[role]) for role, model in built.items()
+        }
         speeds: dict[str, model_cost.Speed] = {}
         for roles in together:
             own, models = readers[roles[0]], {role: built[role] for role in roles}

@@ -10,6 +10,7 @@ import pandas as pd
 from distill.analysis import (
     answer_scores,
     breakdown,
+    class_scores,
     disagreements,
     example_groups,
     example_table,
@@ -166,6 +167,9 @@ def analyse(
         "overlap": data.meta.get("overlap", {}),
         "controls": controls.compared(params, task, tables, data.meta.get("labels", ()), groups),
     }
+    if classes := data.meta.get("labels"):
+        counts = {split: data.meta["splits"][split]["labels"] for split in ("train", "selection", "validation")}
+        analysis["classes"] = class_scores.of(tables, scores, classes, counts)
     examples = disagreements.describe(chosen, rows, first_tables, first_answers)
     return analysis, {"models": models, "examples": examples}
 

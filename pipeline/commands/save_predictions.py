@@ -26,7 +26,7 @@ from distill.runtime import checkpoints
 from distill.signals import writer
 from distill.signals.cache import WEIGHT, Cache
 from distill.signals.predictions import saving
-from distill.signals.stored import Stored, taught_splits
+from distill.signals.stored import Stored
 from distill.tasks.base import Predicted, Task
 from pipeline.stage import artifacts, paths
 from pipeline.stage.inputs import open_data
@@ -85,7 +85,7 @@ def _cached(data: Prepared, task: Task) -> Iterator[tuple[str, Predicted, np.nda
     weights = paths.WEIGHTS if artifacts.is_checkpoint(TEACHER) else None
     cache, start = Cache.open(paths.PREDICTIONS, writer.identity(data, weights)), 0
     weight = cache.column(WEIGHT)[:, 0] if WEIGHT in cache.arrays else None
-    for split in taught_splits(data):
+    for split in data.taught_splits:
         features = data.features(split)
         offsets = layout(features, task.per_token)
         logits = np.concatenate([_row(cache, start + row, task, offsets, row) for row in range(len(features))])

@@ -45,8 +45,12 @@ class Data:
     def scored_splits(self):
         return [split for split in self.meta["splits"] if split not in ("train", "transfer")]
 
+    @property
+    def taught_splits(self):
+        return [split for split in ("train", "transfer") if split in self.meta["splits"]]
+
     def taught_features(self):
-        parts = [self.features(split) for split in ("train", "transfer") if split in self.meta["splits"]]
+        parts = [self.features(split) for split in self.taught_splits]
         return datasets.concatenate_datasets(parts) if len(parts) > 1 else parts[0]
 
     def trained_on(self):

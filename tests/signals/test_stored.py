@@ -7,7 +7,7 @@ import pytest
 
 from distill.errors import UserError
 from distill.signals.cache import Cache, complete
-from distill.signals.stored import Stored, taught_splits
+from distill.signals.stored import Stored
 from tests.data.features.test_question_features import row, wordpiece
 from tests.helpers import stored
 from tests.helpers.stored import CLASSES, Data, texts
@@ -145,7 +145,7 @@ def test_the_hash_is_that_of_the_outputs_and_of_nothing_else(tmp_path):
 
 def test_unlabelled_rows_follow_those_of_train(tmp_path):
     data = Data("classification", {"train": texts(2), "selection": texts(1, "s"), "transfer": texts(3, "u")})
-    assert taught_splits(data) == ("train", "transfer")
+    assert data.taught_splits == ["train", "transfer"]
     path = stored.write(tmp_path / "x.csv", [{"id": i, "label": n} for i, n in (("u2", "good"), ("0", "bad"))])
     cache = cached(stored.read(path, data), tmp_path / "cache")
     assert cache.column("weight")[:, 0].tolist() == [1, 0, 0, 0, 1]

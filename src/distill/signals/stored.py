@@ -121,7 +121,7 @@ class Stored:
         Raises:
             UserError: rows are missing, with their number and the id of one; or, in any case, all of them.
         """
-        lacking = {split: np.flatnonzero(~self.found[split].known) for split in taught_splits(self.data)}
+        lacking = {split: np.flatnonzero(~self.found[split].known) for split in self.data.taught_splits}
         counts = {split: (len(rows), len(self.found[split].known)) for split, rows in lacking.items()}
         total, size = (sum(values) for values in zip(*counts.values(), strict=True))
         if not total or (missing == "labels_only" and total < size):
@@ -165,11 +165,11 @@ class Stored:
         """
         features = self.data.taught_features()
         offsets, task = layout(features, per_token=True), self.task
-        everything = all(self.found[split].known.all() for split in taught_splits(self.data))
+        everything = all(self.found[split].known.all() for split in self.data.taught_splits)
         arrays = {"logits": Array(task.channels, task.per_token)}
         arrays |= {} if everything else {WEIGHT: Array(1, False)}
         writer, start, digest = Writer(folder, offsets, arrays), 0, hashlib.blake2b(digest_size=16)
-        for split in taught_splits(self.data):
+        for split in self.data.taught_splits:
             for logits, known in self._batches(split):
                 rows = np.arange(start, start + len(known))
                 weight = known.astype(np.float32)[:, None]
@@ -199,11 +199,6 @@ class Stored:
                 _window(window, found.outputs[example]) for window, example in zip(windows, part.tolist(), strict=True)
             ]
             yield np.concatenate(logits), found.known[part]
-
-
-def taught_splits(data: Prepared) -> tuple[str, ...]:
-    """The splits that `Prepared.taught_features` is made of, in its order."""
-    return tuple(split for split in data.meta["splits"] if split not in data.scored_splits)
 
 
 def _empty(task: Task, size: int) -> Found:
