@@ -70,6 +70,9 @@ def main() -> None:
         for line in _shared(compared):
             stage.say("shared", line)
         meta["overlap"] = overlap.shares(compared)
+        if data.has_transfer:
+            for split, found in meta["overlap"].items():
+                found["left_out"] = meta[TRANSFER]["removed"].get(split, 0)
         for line in overlap.lines(meta["overlap"]):
             stage.say("overlap", line)
         for warning in overlap.warnings(meta["overlap"], _fixes(params, parts)):

@@ -48,6 +48,7 @@ class _Record(BaseModel, extra="allow"):
     train_seconds: NumberOrNull = None
     earlier_seconds: NumberOrNull = None
     labelled_rows: NumberOrNull = None
+    unlabelled_rows: NumberOrNull = None
     student_passes: NumberOrNull = None
     teacher_passes: NumberOrNull = None
     examples_per_second: NumberOrNull = None

@@ -118,13 +118,13 @@ def finish(stage: Stage, result: Result, built: Path, artifact: Path, curves: Pa
 
 
 def _used(result: Result, updates: int) -> dict[str, float]:
-    """Labelled rows that the model has seen, and the passes of student and teacher for each row of its updates."""
+    """Rows with and without labels that the model has learnt from; passes of both models for each row of an update."""
     if not result.passes.get("rows"):
         return {}
     rows = result.passes["rows"] * updates / result.steps  # without the steps of a generator
     return {
         "labelled_rows": result.passes["labelled"],
-        "unlabelled_rows": result.passes["unlabelled"],
+        **({"unlabelled_rows": unlabelled} if (unlabelled := result.passes["unlabelled"]) else {}),
         "student_passes": round(result.passes["student"] / rows, 3),
         "teacher_passes": round(result.passes["teacher"] / rows, 3),
     }

@@ -51,3 +51,11 @@ def test_trainings_that_patience_ended_are_counted_and_the_comparison_says_so():
     assert (
         html.column("training", "Ended early")["kd"][0] == "2" and html.column("training", "Updates")["kd"][0] == "70"
     )
+
+
+def test_rows_of_a_transfer_set_are_counted_beside_the_labelled_ones():
+    results = made_up.results(methods=("ft", "kd"))
+    training = dict(results.training) | {"kd": results.training["kd"] | {"unlabelled_rows": 4800.0}}
+    shown = Page(page.html(replace(results, training=training))).column("training", "Unlabelled rows")
+    assert (shown["kd"][0], shown["ft"][0]) == ("4,800", "–")
+    assert "Unlabelled rows" not in {title for title, _ in tables.training(results).columns}
