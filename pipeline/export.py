@@ -161,7 +161,7 @@ def inference_settings(params: Params, data: Prepared, scores: dict[str, float])
         pairs=data.meta["pairs"],
         temperature=None if params.task == "regression" else scores.get("temperature", 1.0),
         labels=labels,
-        offsets=decision.offsets_of(scores, data.meta["splits"]["train"]["labels"], len(labels)) if labels else None,
+        offsets=decision.offsets_of(scores, decision.class_rows(data.meta), len(labels)) if labels else None,
     )
 
 

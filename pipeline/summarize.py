@@ -167,9 +167,8 @@ def analyse(
         "overlap": data.meta.get("overlap", {}),
         "controls": controls.compared(params, task, tables, data.meta.get("labels", ()), groups),
     }
-    if classes := data.meta.get("labels"):
-        counts = {split: data.meta["splits"][split]["labels"] for split in ("train", "selection", "validation")}
-        analysis["classes"] = class_scores.of(tables, scores, classes, counts)
+    if data.meta.get("labels"):
+        analysis["classes"] = class_scores.of(tables, scores, data.meta)
     examples = disagreements.describe(chosen, rows, first_tables, first_answers)
     return analysis, {"models": models, "examples": examples}
 

@@ -17,6 +17,7 @@ Of equally good values the one nearest to the untuned decision (threshold 0.5, o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,16 @@ MOST_CLASSES = 20
 ROUNDS = 20
 # Below these a gain in F1 (0 to 1), and a distance of log-probabilities, is rounding.
 _GAIN, _APART = 1e-12, 1e-9
+
+
+def class_rows(meta: Mapping[str, Any]) -> list[int]:
+    """How many rows of each class there are in train, or without a label there, in the selection split.
+
+    Args:
+        meta: meta.json of the prepared data.
+    """
+    splits = meta["splits"]
+    return splits["train"]["labels"] or splits["selection"]["labels"]
 
 
 def rarest(rows: Sequence[int], gold: np.ndarray) -> int:
