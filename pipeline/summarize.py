@@ -169,9 +169,8 @@ def analyse(
     }
     if params.ensemble.members:
         analysis["ensemble"] = members.rows(params, task)
-    if classes := data.meta.get("labels"):
-        counts = {split: data.meta["splits"][split]["labels"] for split in ("train", "selection", "validation")}
-        analysis["classes"] = class_scores.of(tables, scores, classes, counts)
+    if data.meta.get("labels"):
+        analysis["classes"] = class_scores.of(tables, scores, data.meta)
     examples = disagreements.describe(chosen, rows, first_tables, first_answers)
     return analysis, {"models": models, "examples": examples}
 
