@@ -119,7 +119,8 @@ def untracked(field: str, name: str) -> str | None:
 def corpus_files() -> set[str]:
     """Absolute paths of the files that stage corpus writes."""
     corpora = [name for names in EMBEDDED.values() for name in names]
-    return {os.path.abspath(paths.corpus_file(name, split)) for name in corpora for split in ("train", "validation")}
+    files = [paths.corpus_file(name, split) for name in corpora for split in ("train", "validation")]
+    return {os.path.abspath(file) for file in (*files, paths.ANNOTATOR)}
 
 
 def refuse_outputs(local: dict[str, str]) -> None:

@@ -3,9 +3,10 @@
 import json
 import os
 import subprocess
-import sys
+import tempfile
+from pathlib import Path
 
-from tests.helpers import micro
+from tests.helpers import forkserver, micro
 
 BEGIN = """
 import json, os, sys, time
@@ -22,36 +23,40 @@ def tell(value):
 
 
 def run(code: str) -> list[subprocess.CompletedProcess]:
-    """Run code in two processes, as torchrun would start them.
+    """Run code in two processes, with what torchrun would tell them.
 
     Args:
         code: comes after `BEGIN`, whose names it may use.
     """
     from accelerate.utils.other import get_free_port
 
-    paths = os.pathsep.join([str(micro.ROOT / "src"), str(micro.ROOT)])
-    environment = micro.environment(
-        PYTHONPATH=paths, WORLD_SIZE="2", MASTER_ADDR="localhost", MASTER_PORT=str(get_free_port())
-    )
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", BEGIN + code],
-            env=environment | {"RANK": rank, "LOCAL_RANK": rank},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in ("0", "1")
-    ]
-    try:
-        ended = [process.communicate(timeout=120) for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    return [
-        subprocess.CompletedProcess("", process.returncode, *texts)
-        for process, texts in zip(started, ended, strict=True)
-    ]
+    environment = micro.environment(WORLD_SIZE="2", MASTER_ADDR="localhost", MASTER_PORT=str(get_free_port()))
+    forkserver.launch()
+    with tempfile.TemporaryDirectory() as folder:
+        started = [
+            forkserver.start(_run, code, environment | {"RANK": rank, "LOCAL_RANK": rank}, Path(folder))
+            for rank in ("0", "1")
+        ]
+        try:
+            assert all(forkserver.has_ended(process, 120) for process in started), "they wait for one another"
+        finally:
+            for process in started:
+                process.kill()
+        return [
+            subprocess.CompletedProcess(
+                "",
+                forkserver.wait(process),
+                *((Path(folder) / f"{name}-{rank}").read_text() for name in ("out", "err")),
+            )
+            for rank, process in enumerate(started)
+        ]
+
+
+def _run(code: str, environment: dict[str, str], folder: Path) -> None:
+    for name, number in (("out", 1), ("err", 2)):
+        os.dup2(os.open(folder / f"{name}-{environment['RANK']}", os.O_WRONLY | os.O_CREAT), number)
+    forkserver.enter(str(folder), environment, ["-c"])
+    exec(BEGIN + code, {"__name__": "__main__"})
 
 
 def told(code: str) -> list:

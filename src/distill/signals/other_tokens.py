@@ -107,7 +107,7 @@ def write_windows(folder: Path, teacher: Path, data: Prepared, role: str, meta: 
     own = data.read_by(role)
     writer = Writer(folder, layout(data.taught_features(), per_token=True), {"logits": Array(2, True)})
     ours = theirs = 0
-    for split in taught_splits(data):
+    for split in data.taught_splits:
         teachers, students = own.features(split), data.features(split)
         for values in _windows(teachers, students, lambda row, begin=theirs: logits(begin + row), moved):
             writer.write(np.array([ours]), {"logits": values[None]})
@@ -115,11 +115,6 @@ def write_windows(folder: Path, teacher: Path, data: Prepared, role: str, meta: 
         theirs += len(teachers)
     writer.finish(meta)
     return moved
-
-
-def taught_splits(data: Prepared) -> list[str]:
-    """The splits of `Prepared.taught_features`, in their order."""
-    return [split for split in ("train", "transfer") if split in data.meta["splits"]]
 
 
 def predicted(own: Predicted, data: Prepared, split: str) -> Predicted:

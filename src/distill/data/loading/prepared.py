@@ -144,6 +144,11 @@ class Prepared:
         return [split for split in self._sizes if split not in ("train", TRANSFER)]
 
     @property
+    def taught_splits(self) -> list[str]:
+        """The splits of `taught_features`, in their order."""
+        return [split for split in ("train", TRANSFER) if split in self._sizes]
+
+    @property
     def main_split(self) -> str:
         """The split of training rows that trainings go by: `train`, or `transfer` where no row has a label."""
         return "train" if self.has_labels else TRANSFER
