@@ -85,7 +85,7 @@ def main() -> None:
             stage.say("classes", f"{split}: {labels.describe(meta['labels'], counts.tolist())}")
         tokenizer, readers = _tokenizers(params, seen)
         for role, reader in readers.items():
-            stage.say("tokens", f"{role} has {len(reader):,} words of its own, the student {len(tokenizer):,}")
+            stage.say("tokens", f"{len(tokenizer):,} entries in the vocabulary, {len(reader):,} in that of {role}")
         try:
             with bar(sum(map(len, parts.values())), "tokenize", unit="example") as progress:
                 arguments = (stage.scratch / "prepared", parts, tokenizer, features.max_length)
