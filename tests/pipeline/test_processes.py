@@ -17,8 +17,8 @@ from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 
-# Two processes that begin as everybody's do, for what C++ code prints.
-TWO = {"DISTILL_PROCESSES": "2"}
+# A stage whose two processes begin as everybody's do: C++ code that is imported already prints as it was told then.
+COLD = "finetune student"
 # 228 training features: the last update of an epoch has 4 rows, 2 for each process.
 LONG = {"max_steps": None, "epochs": 1.5, "batch_size": 16, "gradient_accumulation": 2}
 # A large epsilon: where a gradient is nothing but rounding, Adam would make a step of it.
@@ -41,21 +41,16 @@ def start(base, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def two(python) -> dict[str, str]:
-    """Settings of two processes that have the libraries imported already: torchrun starts this `python`."""
-    return {"DISTILL_PROCESSES": "2", "PYTHON_EXEC": str(python / "python")}
-
-
 @pytest.fixture(scope="module")
-def trained(start, stages, tmp_path_factory):
+def trained(start, stages, two, tmp_path_factory):
     """Gives (repository, what was printed) after a command in one or two processes."""
     known = {}
 
     def of(command, count):
         if (command, count) not in known:
             folder = shutil.copytree(start, tmp_path_factory.mktemp("trained") / "repo")
-            done = stages.run(folder, *command.split(), env=TWO if count == 2 else {})
+            environment = {"DISTILL_PROCESSES": "2"} if command == COLD else two
+            done = stages.run(folder, *command.split(), env=environment if count == 2 else {})
             known[command, count] = folder, done
         return known[command, count]
 
