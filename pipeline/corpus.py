@@ -1,8 +1,11 @@
-"""Stage corpus: write the embedded corpus as SQuAD JSON and its siblings as TSV. `python -m pipeline.corpus`"""
+"""Stage corpus: write the embedded corpus as SQuAD JSON and its siblings as TSV. `python -m pipeline.corpus`
+
+What an annotator says of the sentences lies beside them: a teacher of stored predictions (preset embedded-predictions).
+"""
 
 from __future__ import annotations
 
-from distill.data.synthetic import atlas, atlas_texts
+from distill.data.synthetic import annotator, atlas, atlas_texts
 from pipeline.launch.run import run_stage
 from pipeline.stage import paths
 from pipeline.stage.definition import define
@@ -20,6 +23,7 @@ def main() -> None:
         folder = stage.fresh("corpus")
         atlas.write(corpus, folder)
         atlas_texts.write(siblings, folder)
+        annotator.write(siblings["sentences"], sizes["seed"], folder)
         stage.publish(folder, paths.CORPUS)
         for split, squad in corpus.items():
             questions = [qa for article in squad["data"] for p in article["paragraphs"] for qa in p["qas"]]

@@ -160,8 +160,8 @@ def train(run: Run, target: Path, curves: Path) -> None:
     loading.save(student, data.tokenizer(), folder)
     if run.sample:
         run.stage.write_json(run.sample, changed_texts(run, objective, source, copies))
-    training.finish(run.stage, result, folder, target, curves, updates)
-    show(run, result, updates)
+    training.finish(run.stage, result, folder, target, curves, result.updates)
+    show(run, result, result.updates)
 
 
 def train_generations(run: Run, target: Path, curves: Path) -> None:

@@ -18,9 +18,10 @@ from distill.tasks import extra_metrics
 from distill.tasks.base import Predicted, Report, Task
 from pipeline.launch.run import run_stage
 from pipeline.process.hashes import dvc_md5
-from pipeline.stage import paths
+from pipeline.stage import artifacts, paths
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
+from pipeline.stage.outputs import read_stored
 from pipeline.stage.stage import Stage
 
 
@@ -43,14 +44,12 @@ def main(*words: str) -> None:
     written = {suffix: predictions / f"{label}{suffix}" for suffix in (".json", ".null_odds.json", ".examples.csv")}
     with Stage(define("evaluate", *words), params, tags=tags) as stage:
         data, task = open_data(params)
-        stage.read(folder)
         extra = extra_metrics.load(params.evaluate.extra)
-        report = score([folder], data, task, params, extra)
-        if earlier := paths.generations(folder):
-            stage.read(folder / "generations", f"{len(earlier)} generations, the fine-tuned student among them")
-            joint = score([*earlier, folder], data, task, params, extra).scores
-            counts = {key for key, value in joint.items() if isinstance(value, int)}
-            report.scores |= {f"ensemble_{key}": value for key, value in joint.items() if key not in counts}
+        if artifacts.is_checkpoint(folder):
+            data = data.read_by(label)  # a role's name is no student's
+            report = of_checkpoint(stage, folder, data, task, params, extra)
+        else:
+            report = of_files(stage, data, task, params, extra)
         for suffix, content in report.files.items():
             stage.write_json(written[suffix], content)
         draft = stage.scratch / "examples.csv"
@@ -67,6 +66,37 @@ def main(*words: str) -> None:
         stage.record({"examples": data.meta["splits"]["validation"]["examples"], "artifact_md5": md5})
 
 
+def of_checkpoint(
+    stage: Stage,
+    folder: Path,
+    data: Prepared,
+    task: Task,
+    params: Params,
+    extra: Mapping[str, extra_metrics.Compute],
+) -> Report:
+    """The report of a model, and of its generations as one, where it has some."""
+    stage.read(folder)
+    report = score([folder], data, task, params, extra)
+    if earlier := paths.generations(folder):
+        stage.read(folder / "generations", f"{len(earlier)} generations, the fine-tuned student among them")
+        joint = score([*earlier, folder], data, task, params, extra).scores
+        counts = {key for key, value in joint.items() if isinstance(value, int)}
+        report.scores |= {f"ensemble_{key}": value for key, value in joint.items() if key not in counts}
+    return report
+
+
+def of_files(
+    stage: Stage, data: Prepared, task: Task, params: Params, extra: Mapping[str, extra_metrics.Compute]
+) -> Report:
+    """The report of stored outputs; an empty one where they do not cover every split that is scored."""
+    stored = read_stored(stage, params, data, task)
+    if lacking := stored.uncovered():
+        counts = ", ".join(f"{count:,} {split} rows" for split, count in lacking.items())
+        stage.say("unscored", f"the teacher has no score: its outputs lack {counts}")
+        return Report({}, {".json": {}, ".null_odds.json": {}}, {"id": []}, {})
+    return report_of({part: stored.predicted(part) for part in data.scored_splits}, task, params, extra)
+
+
 def score(
     folders: list[Path], data: Prepared, task: Task, params: Params, metrics: Mapping[str, extra_metrics.Compute]
 ) -> Report:
@@ -76,6 +106,18 @@ def score(
         metrics: loaded functions of the extra metrics, whose scores follow the task's own.
     """
     split = {part: ensemble(_each(folders, data, task, params, part)) for part in data.scored_splits}
+    return report_of(split, task, params, metrics)
+
+
+def report_of(
+    split: dict[str, Predicted], task: Task, params: Params, metrics: Mapping[str, extra_metrics.Compute]
+) -> Report:
+    """The report of a model's outputs.
+
+    Args:
+        split: outputs by split, selection and validation among them.
+        metrics: as for `score`.
+    """
     report = task.report(split.pop("selection"), split.pop("validation"), params.evaluate, split)
     names = set(report.scores)
     for beginning, inputs in report.inputs.items() if metrics else ():

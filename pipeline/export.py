@@ -141,9 +141,10 @@ def _predict(run: Run, data: LimitedData, task: Task, params: Params, label: str
 
 
 def scores(label: str) -> dict[str, dict[str, float]]:
-    """The scores by stage evaluate of the teacher, the fine-tuned student and this student."""
+    """The scores by stage evaluate of the teacher, where it has some, the fine-tuned student and this student."""
     files = {name: paths.METRICS / "runs" / f"{name}.json" for name in (*ROLES, label)}
-    return {name: json_files.read(path, FIX, json_files.NUMBERS) for name, path in files.items()}
+    read = {name: json_files.read(path, FIX, json_files.NUMBERS) for name, path in files.items()}
+    return {name: values for name, values in read.items() if values}
 
 
 def inference_settings(params: Params, data: Prepared, scores: dict[str, float]) -> Settings:
@@ -186,6 +187,7 @@ def describe(
         data=params.data,
         meta=data.meta,
         teacher=params.teacher.model,
+        outputs=params.teacher.predictions if params.teacher.source == "predictions" else None,
         start=params.student.model,
         config=model.config.to_dict(),
         weights=sum(parameter.numel() for parameter in model.parameters()),

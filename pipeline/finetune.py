@@ -1,6 +1,7 @@
 """Stages finetune_teacher and finetune_student: train with the task loss. `python -m pipeline.finetune teacher`
 
 A teacher that is ready (`teacher.train: false`) gets no update: its head is put in the data's order, and it is scored.
+Nor does a student where no row has a label (`data.train: data/none`): it stays as it starts.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ def fine_tune(stage: Stage, params: Params, role: str, outputs: Outputs) -> tupl
     """
     section = getattr(params, role)
     data, task = open_data(params)
+    data = data.read_by(role)
     note = functools.partial(stage.say, "note")
     stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
     tokenizer = data.tokenizer()
@@ -87,14 +89,16 @@ def fine_tune(stage: Stage, params: Params, role: str, outputs: Outputs) -> tupl
         model = initial_student(section.init, section, task, tokenizer, section.seed, teacher, say=note)
     for remark in windows.check(model, task, data, tokenizer.pad_token_id, section.precision, role):
         note(remark)
-    if not is_ready:
+    is_taken = is_ready or not data.has_labels
+    if not is_taken:
         data = with_label_noise(stage, data, task, section.label_noise, section.seed)
         task = with_class_weights(stage, data, task, section, role)
     objective = FineTuningObjective(model, task)
     inputs, label = (stage, params, data, task, section), f"fine-tune {role}"
     run = training.build_run(*inputs, objective, section.seed, label)
-    if is_ready:
-        stage.say("taken", f"{section.model.path} as it is (teacher.train is false)")
+    if is_taken:
+        why = "teacher.train is false" if is_ready else "no row has a label to train on: data.train is data/none"
+        stage.say("taken", f"{section.model.path or 'the model'} as it is ({why})")
         stage.alone()
         model.to(default_device())
         result = replace(Result.nothing(), scores=run.evaluate())
@@ -103,7 +107,7 @@ def fine_tune(stage: Stage, params: Params, role: str, outputs: Outputs) -> tupl
     folder = stage.fresh("model")
     loading.save(model, tokenizer, folder)
     training.finish(stage, result, folder, outputs.model, outputs.curves)
-    if is_ready:  # what it cost is none of this pipeline's training time
+    if is_taken:  # what it cost is none of this pipeline's training time
         stage.record({"trained": False, "seconds": 0.0, "examples_per_second": None})
     stage.write_json(outputs.scores, result.scores)
     stage.figures({"updates": result.steps, **({"selection": result.scores} if result.scores else {})})

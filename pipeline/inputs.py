@@ -32,7 +32,7 @@ def main() -> None:
     refuse_outputs(local)
     with Stage(definition.define("inputs"), params, tracked=False) as stage:
         for field, name in references.files(params).items():
-            if not Path(name).exists():
+            if not Path(name).exists() and Path(name) != paths.ANNOTATOR:  # stage corpus makes it
                 raise UserError(absent(field, name))
         if removed := remove_leftovers():
             stage.say("removed", f"{removed} files of students that params.yaml does not list")
@@ -121,7 +121,11 @@ def refuse_outputs(local: dict[str, str]) -> None:
     The embedded corpus may be read as files.
     """
     corpora = [name for names in EMBEDDED.values() for name in names]
-    corpus = {os.path.abspath(paths.corpus_file(name, split)) for name in corpora for split in ("train", "validation")}
+    files = [
+        paths.ANNOTATOR,
+        *(paths.corpus_file(name, split) for name in corpora for split in ("train", "validation")),
+    ]
+    corpus = {os.path.abspath(file) for file in files}
     outputs = [Path(os.path.abspath(output)) for output in definition.outputs()]
     for field, name in local.items():
         path = Path(os.path.abspath(name))

@@ -4,8 +4,8 @@ A file for each artifact says whether any method needs it; it does not change wh
 listed, so that nothing is made twice. `states.json` says which of the teacher's hidden states the methods and the
 training of filters read, `signals.json` what each listed method asks stage signals for. Before anything is trained,
 the stage refuses pairs of models that a listed method cannot combine, methods that need a model where the teacher is
-known by its outputs alone, and models with another vocabulary; what the parameters do not say, it reads from the
-checkpoints.
+known by its outputs alone or reads tokens of its own, and models with another vocabulary; what the parameters do not
+say, it reads from the checkpoints.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from dataclasses import asdict
 
 from transformers import PretrainedConfig
 
+from distill.config import model_tokenizers
 from distill.config.params import Params
 from distill.config.schema import Model
 from distill.errors import UserError
-from distill.methods import outputs_only, registry, requirements
+from distill.methods import outputs_only, own_tokens, registry, requirements
 from distill.methods.shared.filters import selected_layers
 from distill.models import layer_maps
 from distill.models.shape import FAMILY_FIELDS
@@ -40,6 +41,8 @@ def main() -> None:
         check_vocabularies(params)
         check_architectures(params)
         asked = requests(params)
+        if tokenizers_differ(params):
+            own_tokens.check(params, asked)
         for artifact, needed in requirements.needed(params).items():
             stage.write_json(artifacts.file(artifact), {"needed": needed})
         states = {name: vars(reads) for name, reads in readers(params, asked).items()}
@@ -74,10 +77,33 @@ def check_pairs(params: Params) -> None:
         registry.load(params.method_of(name)).fits(params.resolved(name), count)
 
 
+def tokenizers_differ(params: Params) -> bool:
+    """Whether the teacher may read other tokens than the student.
+
+    Two that are trained with other parameters count as different: the data decides, and is not there yet.
+
+    Raises:
+        UserError: a tokenizer cannot be loaded.
+    """
+    teacher, student = (model_tokenizers.of(params, role) for role in ("teacher", "student"))
+    if teacher == student or params.teacher.source == "predictions":
+        return False
+    if teacher.path is None or student.path is None:
+        return True
+    from distill.data.loading import tokenizer as tokenizers
+
+    prints = {
+        tokenizers.fingerprint(tokenizers.load(own.path, own.revision, model_tokenizers.field(params, role)))
+        for role, own in (("teacher", teacher), ("student", student))
+    }
+    return len(prints) > 1
+
+
 def check_vocabularies(params: Params) -> None:
     """Refuse an assistant or a generator with another vocabulary, where a listed method needs it.
 
-    Stage prepare does so for teacher and student. Without `features.tokenizer.path` there are no checkpoints.
+    Both read the student's tokens. Stage prepare does so for teacher and student. Where the student's tokenizer is
+    trained there are no checkpoints.
 
     Raises:
         UserError: a tokenizer differs, or cannot be loaded.
@@ -98,7 +124,8 @@ def check_vocabularies(params: Params) -> None:
         return
     from distill.data.loading import tokenizer as tokenizers
 
-    tokenizer = tokenizers.load(params.features.tokenizer.path, params.features.tokenizer.revision)
+    own = model_tokenizers.of(params, "student")
+    tokenizer = tokenizers.load(own.path, own.revision, model_tokenizers.field(params, "student"))
     for field, model in named.items():
         tokenizers.check_same(model.path, model.revision, tokenizer, field)
 

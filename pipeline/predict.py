@@ -1,61 +1,181 @@
 """Stage predict_teacher: the teacher's outputs over the training features, once for all. `python -m pipeline.predict`
 
-The logits go to data/teacher. The hidden states that methods read (stage plan) go to data/states as far as
-`cache.max_gb` allows; those that the teacher's filters train on have second names in data/filter_states.
+The logits go to data/teacher, whether a model, files or an ensemble give them. The hidden states that methods read
+(stage plan) go to data/states as far as `cache.max_gb` allows; those that the teacher's filters train on have second
+names in data/filter_states.
+
+A teacher with a tokenizer of its own reads its own tokens; what it says is written for the student's
+(`distill.signals.other_tokens`).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
+from transformers import PreTrainedModel
+
+from distill.config.params import Params
+from distill.data.loading.prepared import Prepared
+from distill.errors import UserError
 from distill.models import loading
 from distill.models.predict import layout
 from distill.runtime import checkpoints
-from distill.signals import states, writer
-from distill.signals.cache import Array, complete, link_arrays
+from distill.signals import other_tokens, states, writer
+from distill.signals.cache import Array, Writer, complete, link_arrays
 from distill.signals.states import Choice, Reads
+from distill.tasks.base import Task
 from pipeline.launch.run import run_stage
 from pipeline.stage import artifacts, paths
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
+from pipeline.stage.outputs import read_stored
 from pipeline.stage.stage import Stage
 
 
 def main() -> None:
-    """Batch by batch, in constant memory; resumes where a killed run ended."""
+    """The outputs of the fine-tuned teacher, or those that are stored in files (teacher.source)."""
     params = paths.params()
     with Stage(define("predict"), params, tags={"role": "teacher"}) as stage:
         data, task = open_data(params)
-        checkpoints.load_check(paths.model("teacher"))
-        model = loading.from_pretrained(str(paths.model("teacher")), task)
-        stage.read(paths.model("teacher"))
-        reads, width = planned(), model.config.hidden_size
-        offsets = layout(data.taught_features(), per_token=True)
-        choice = states.choose(reads, offsets, width, params.cache.dtype, params.cache.max_gb * 1e9)
-        logits = Array(task.channels, task.per_token).size(offsets)
-        stage.say("keeps", states.describe(choice, logits, params.cache.max_gb))
-        folder = stage.scratch / "states"
-        arrays = writer.state_arrays(choice.layers, width, params.cache.dtype)
-        written = writer.write(
-            stage.scratch / "logits",
-            model,
-            paths.WEIGHTS,
-            data,
-            task,
-            params.predict,
-            params.runtime,
-            "predict",
-            states=(folder, arrays),
-        )
+        if params.teacher.source == "model":
+            from_model(stage, params, data, task)
+            return
         stage.alone()
-        read_by_filters = filter_states(stage, folder, reads[paths.FILTERS_READER], choice)
-        stage.publish(complete(stage.scratch / "logits"), paths.PREDICTIONS)
-        stage.publish(read_by_filters, paths.FILTER_STATES)
-        stage.publish(complete(folder), paths.STATES)
-        speed = written.rows_per_second
-        stage.figures({"rows": written.rows, "entries": written.entries, "rows per second": speed})
-        sizes = {"logits": logits, **choice.sizes}
-        stage.record({"examples_per_second": round(speed, 2), "bytes": sizes})
+        folder = stage.fresh("logits")
+        hashed = from_files(stage, params, data, task, folder)
+        stage.publish(complete(folder), paths.PREDICTIONS)
+        publish_no_states(stage, data, task, hashed)
+
+
+def from_model(stage: Stage, params: Params, data: Prepared, task: Task) -> None:
+    """Batch by batch, in constant memory; resumes where a killed run ended."""
+    model = read_model(stage, paths.model("teacher"), task)
+    reads, width = planned(), model.config.hidden_size
+    offsets = layout(data.taught_features(), per_token=True)
+    choice = states.choose(reads, offsets, width, params.cache.dtype, params.cache.max_gb * 1e9)
+    logits = Array(task.channels, task.per_token).size(offsets)
+    if data.read_by("teacher") is not data:
+        check_room(choice, params)
+    stage.say("keeps", states.describe(choice, logits, params.cache.max_gb))
+    folder = stage.scratch / "states"
+    arrays = writer.state_arrays(choice.layers, width, params.cache.dtype)
+    written = write_logits(stage, params, data, task, model, paths.WEIGHTS, "teacher", (folder, arrays))
+    read_by_filters = filter_states(stage, folder, reads[paths.FILTERS_READER], choice)
+    stage.publish(complete(stage.scratch / "logits"), paths.PREDICTIONS)
+    stage.publish(read_by_filters, paths.FILTER_STATES)
+    stage.publish(complete(folder), paths.STATES)
+    report(stage, written, {"logits": logits, **choice.sizes})
+
+
+def read_model(stage: Stage, folder: Path, task: Task) -> PreTrainedModel:
+    """A fine-tuned teacher.
+
+    Args:
+        folder: its checkpoint.
+    """
+    checkpoints.load_check(folder)
+    stage.read(folder)
+    return loading.from_pretrained(str(folder), task)
+
+
+def write_logits(
+    stage: Stage,
+    params: Params,
+    data: Prepared,
+    task: Task,
+    model: PreTrainedModel,
+    weights: Path,
+    role: str,
+    kept: tuple[Path, Mapping[str, Array]] | None = None,
+) -> writer.Written:
+    """Write a model's logits for the student's features to `logits` in the stage's scratch.
+
+    Args:
+        weights: file of the model's weights.
+        role: whose tokens the model reads (`Prepared.read_by`).
+        kept: folder and arrays of its hidden states, where some are kept.
+    """
+    own = data.read_by(role)
+    moving = own is not data and task.per_token
+    written = writer.write(
+        stage.scratch / ("windows" if moving else "logits"),
+        model,
+        weights,
+        own if moving else data,
+        task,
+        params.predict,
+        params.runtime,
+        "predict",
+        states=kept,
+        reader=None if moving or own is data else own,
+    )
+    stage.alone()
+    if moving:
+        # The windows are others, so that no states are kept.
+        meta = {"task": task.name, "precision": params.predict.precision, **writer.identity(data, weights)}
+        moved = other_tokens.write_windows(stage.scratch / "logits", stage.scratch / "windows", data, role, meta)
+        stage.say("moved", moved.describe())
+        if kept:
+            Writer(kept[0], layout(data.taught_features(), per_token=True), {}).finish(meta)
+    return written
+
+
+def report(stage: Stage, written: writer.Written, sizes: Mapping[str, int]) -> None:
+    """The stage's figures.
+
+    Args:
+        sizes: bytes by what was written.
+    """
+    speed = written.rows_per_second
+    stage.figures({"rows": written.rows, "entries": written.entries, "rows per second": speed})
+    stage.record({"examples_per_second": round(speed, 2), "bytes": sizes})
+
+
+def from_files(stage: Stage, params: Params, data: Prepared, task: Task, folder: Path) -> str:
+    """Write the outputs as the files have them.
+
+    Args:
+        folder: scratch folder of the cache.
+
+    Returns:
+        The hash of the outputs.
+    """
+    outputs = read_stored(stage, params, data, task)
+    outputs.check_missing(params.teacher.missing, Path(params.teacher.predictions))
+    hashed = outputs.write(folder)
+    coverage = {split: outputs.coverage[split] for split in data.taught_splits}
+    missing = sum(size - known for known, size in coverage.values())
+    if missing:
+        stage.say("missing", f"{missing:,} rows have no outputs and teach by their labels alone")
+    stage.figures({f"{split} rows with outputs": known for split, (known, _) in coverage.items()})
+    stage.record({"rows_without_outputs": missing})
+    return hashed
+
+
+def publish_no_states(stage: Stage, data: Prepared, task: Task, teacher: str) -> None:
+    """Publish empty caches: a teacher that is known by its outputs has no hidden states.
+
+    Args:
+        teacher: hash of the outputs.
+    """
+    meta = {"task": task.name, "precision": "fp32", **writer.identity(data, None), "teacher": teacher}
+    for target in (paths.FILTER_STATES, paths.STATES):
+        folder = stage.fresh("no-states")
+        Writer(folder, layout(data.taught_features(), per_token=True), {}).finish(meta)
+        stage.publish(complete(folder), target)
+
+
+def check_room(choice: Choice, params: Params) -> None:
+    """Raise a UserError where states that a method reads are not kept: a teacher with other tokens cannot run along."""
+    if choice.left_out:
+        total = sum(choice.sizes.values()) + sum(choice.left_out.values())
+        raise UserError(
+            f"params.yaml: cache.max_gb: {params.cache.max_gb:g}: the states that {', '.join(choice.left_out)} read do"
+            " not fit, and a teacher with a tokenizer of its own cannot run along with the student, whose tokens it"
+            f" cannot read: set it to {math.ceil(total / 1e7) / 100:g} or more"
+        )
 
 
 def filter_states(stage: Stage, folder: Path, reads: Reads, choice: Choice) -> Path:

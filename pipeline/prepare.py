@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedTokenizerFast
 
+from distill.config import model_tokenizers
 from distill.config.data import BY_TEXTS, parameter
 from distill.config.params import Params
 from distill.data.features import preparation
@@ -68,6 +70,9 @@ def main() -> None:
         for line in _shared(compared):
             stage.say("shared", line)
         meta["overlap"] = overlap.shares(compared)
+        if data.has_transfer:
+            for split, found in meta["overlap"].items():
+                found["left_out"] = meta[TRANSFER]["removed"].get(split, 0)
         for line in overlap.lines(meta["overlap"]):
             stage.say("overlap", line)
         for warning in overlap.warnings(meta["overlap"], _fixes(params, parts)):
@@ -77,26 +82,30 @@ def main() -> None:
                 continue
             counts = np.bincount([row["label"] for row in examples])
             stage.say("classes", f"{split}: {labels.describe(meta['labels'], counts.tolist())}")
-        tokenizer = _tokenizer(params, seen)
+        tokenizer, readers = _tokenizers(params, seen)
+        for role, reader in readers.items():
+            stage.say("tokens", f"the {role} has {len(reader):,} words of its own, the student {len(tokenizer):,}")
         try:
             with bar(sum(map(len, parts.values())), "tokenize", unit="example") as progress:
                 arguments = (stage.scratch / "prepared", parts, tokenizer, features.max_length)
-                written = (
-                    preparation.write(*arguments, features.doc_stride, meta, lambda _, count: progress.update(count))
+                write, by_task = (
+                    (preparation.write, features.doc_stride)
                     if params.task == "qa"
-                    else preparation.write_texts(
-                        *arguments, params.task == "regression", meta, lambda _, count: progress.update(count)
-                    )
+                    else (preparation.write_texts, params.task == "regression")
                 )
+                written = write(*arguments, by_task, meta, lambda _, count: progress.update(count), readers)
         except UserError as error:  # an error of one example begins with the name of its split
             source = data.name or paths.get(str(error).split()[0], paths.get("train"))
             raise UserError(f"{source}: {error}") from error
         stage.publish(stage.scratch / "prepared", common.PREPARED)
-        hidden = ("extra_windows", "windowed_questions", "labels")
+        hidden = ("extra_windows", "windowed_questions", "labels", "readers")
+        rows = dict(written["splits"])
+        for split, counts in written["splits"].items():
+            rows |= {f"{split}, {role}": entry for role, entry in counts.get("readers", {}).items()}
         stage.figures(
             {
-                split: {name: value for name, value in counts.items() if name not in hidden}
-                for split, counts in written["splits"].items()
+                label: {name: value for name, value in counts.items() if name not in hidden}
+                for label, counts in rows.items()
             }
         )
 
@@ -198,20 +207,39 @@ def _shared(parts: dict[str, list[Row]]) -> list[str]:
     return lines
 
 
-def _tokenizer(params: Params, rows: list[Row]) -> Any:
-    """The tokenizer that the parameters name, or one trained on the training rows."""
-    settings = params.features.tokenizer
+def _tokenizers(params: Params, rows: list[Row]) -> tuple[PreTrainedTokenizerFast, dict[str, PreTrainedTokenizerFast]]:
+    """The student's tokenizer; and the teacher's by its role, where that makes other tokens.
+
+    Args:
+        rows: training rows, on which a tokenizer is trained where the parameters name none.
+    """
+    tokenizer = _tokenizer(params, "student", rows)
+    no_model = params.teacher.source == "predictions"
+    if no_model or model_tokenizers.of(params, "teacher") == model_tokenizers.of(params, "student"):
+        _check_model(params, "teacher", tokenizer)
+        return tokenizer, {}
+    teachers = _tokenizer(params, "teacher", rows)
+    same = tokenizers.fingerprint(teachers) == tokenizers.fingerprint(tokenizer)
+    return tokenizer, {} if same else {"teacher": teachers}
+
+
+def _tokenizer(params: Params, role: str, rows: list[Row]) -> PreTrainedTokenizerFast:
+    """The tokenizer that the parameters name for a model, or one trained on the training rows."""
+    settings, field = model_tokenizers.of(params, role), model_tokenizers.field(params, role)
     if settings.path:
-        tokenizer = tokenizers.load(settings.path, settings.revision)
-        # Each stage checks its own model again; here it costs nothing yet.
-        for role in ("teacher", "student"):
-            model = getattr(params, role).model
-            if model.path:
-                tokenizers.check_same(model.path, model.revision, tokenizer, f"{role}.model.path")
+        tokenizer = tokenizers.load(settings.path, settings.revision, field)
+        _check_model(params, role, tokenizer)
         return tokenizer
     columns = ("context", "question") if params.task == "qa" else ("text", "text_pair")
     texts = dict.fromkeys(row[column] for row in rows for column in columns if row[column] is not None)
-    return tokenizers.train(texts, settings.vocab_size, settings.lowercase)
+    return tokenizers.train(texts, settings.vocab_size, settings.lowercase, field)
+
+
+def _check_model(params: Params, role: str, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Each stage checks its own model again; here it costs nothing yet."""
+    model = getattr(params, role).model
+    if model.path:
+        tokenizers.check_same(model.path, model.revision, tokenizer, f"{role}.model.path")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pandas as pd
 from distill.analysis import (
     answer_scores,
     breakdown,
+    class_scores,
     disagreements,
     example_groups,
     example_table,
@@ -101,10 +102,11 @@ def summarized(
     methods = [name for name in tables if name not in runs.once()]
     baselines = runs.baselines(params, methods)
     if baselines:
-        scored = runs.scored(tables, ["teacher", *methods], task, data, params)
+        teacher = ["teacher"] if "teacher" in tables else []
+        scored = runs.scored(tables, [*teacher, *methods], task, data, params)
         for baseline in baselines:
             further = baseline != params.compare.baseline
-            comparison = significance.compare(scored, methods, baseline, None if further else "teacher")
+            comparison = significance.compare(scored, methods, baseline, None if further or not teacher else "teacher")
             summary.add_comparison(table, comparison, task.main_metric, further)
     return table
 
@@ -122,7 +124,8 @@ def confirm(scores: Scores, shown: Sequence[str], task: Task, data: Prepared, pa
     if not labels:
         return Confirmed({}, {})
     fresh = runs.read_tables(runs.once() | labels, task)
-    runs_scores = {"teacher": scores["teacher"]} | read_scores(labels, fresh, task)
+    teacher = {name: seeds for name, seeds in scores.items() if name == "teacher"}
+    runs_scores = teacher | read_scores(labels, fresh, task)
     del fresh["student"]
     table = summarized(runs_scores, fresh, shown, task, data, params)
     return Confirmed(table, runs_scores)
@@ -144,7 +147,8 @@ def analyse(
     }
     baseline = params.compare.baseline
     best = breakdown.best_method(table, params.methods, task.main_metric, baseline)
-    models = ["teacher", *(name for name in (baseline, best) if name in params.methods)]
+    models = [name for name in ("teacher", baseline, best) if name in ("teacher", *params.methods) and name in tables]
+    models = models or ["student"]
     first_tables, first_answers = (
         {name: next(iter(part[name].values())) for name in models} for part in (tables, answers)
     )
@@ -163,6 +167,9 @@ def analyse(
         "overlap": data.meta.get("overlap", {}),
         "controls": controls.compared(params, task, tables, data.meta.get("labels", ()), groups),
     }
+    if classes := data.meta.get("labels"):
+        counts = {split: data.meta["splits"][split]["labels"] for split in ("train", "selection", "validation")}
+        analysis["classes"] = class_scores.of(tables, scores, classes, counts)
     examples = disagreements.describe(chosen, rows, first_tables, first_answers)
     return analysis, {"models": models, "examples": examples}
 

@@ -36,7 +36,7 @@ def main() -> None:
             stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
             run = TrainingRun(
                 objective=masked_lm.MaskedLanguageModelling(model, tokenizer, section.mask_probability),
-                features=data.features("train"),
+                features=data.features(data.main_split),
                 pad_token_id=tokenizer.pad_token_id,
                 labels=(),
                 settings=section,

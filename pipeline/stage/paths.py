@@ -57,6 +57,10 @@ def member_of(name: str, checked: Params) -> str:
     return name
 
 
+#: What an annotator says of the embedded corpus's sentences, a teacher's stored predictions.
+ANNOTATOR = CORPUS / "sentences" / "annotator.jsonl"
+
+
 def role_of(name: str) -> str:
     """`teacher` or `student`."""
     if name not in ("teacher", "student"):

@@ -100,6 +100,10 @@ def finish(stage: Stage, result: Result, built: Path, artifact: Path, curves: Pa
     stage.run.tag("artifact.path", artifact.as_posix())
     stage.run.tag("artifact.md5", dvc_md5(artifact))
     stage.figures({"padded tokens": f"{result.padding:.1%}"})
+    if result.stopped_early:
+        stage.say("stopped", f"after {result.steps:,} of {result.planned:,} updates, as patience asks for")
+        stage.run.tag("stopped_early", f"{result.steps} of {result.planned}")
+        stage.record({"stopped_early": True, "planned_steps": result.planned})
     stage.record(
         {
             "updates": result.steps if updates is None else updates,
@@ -114,13 +118,13 @@ def finish(stage: Stage, result: Result, built: Path, artifact: Path, curves: Pa
 
 
 def _used(result: Result, updates: int) -> dict[str, float]:
-    """Labelled rows that the model has seen, and the passes of student and teacher for each row of its updates."""
+    """Rows with and without labels that the model has learnt from; passes of both models for each row of an update."""
     if not result.passes.get("rows"):
         return {}
     rows = result.passes["rows"] * updates / result.steps  # without the steps of a generator
     return {
         "labelled_rows": result.passes["labelled"],
-        "unlabelled_rows": result.passes["unlabelled"],
+        **({"unlabelled_rows": unlabelled} if (unlabelled := result.passes["unlabelled"]) else {}),
         "student_passes": round(result.passes["student"] / rows, 3),
         "teacher_passes": round(result.passes["teacher"] / rows, 3),
     }

@@ -46,7 +46,7 @@ class Sample(BaseModel, extra="forbid"):
 
     row: int
     id: str
-    gold: str | Number | list[str]
+    gold: str | Number | list[str] | None
     source: Literal["generator", "neighbours", "copies"]
     original: Side
     changed: list[Side]

@@ -118,7 +118,7 @@ def gather(
         **(_later(params) if later else {}),
         looks=looks.history(params, summary),
         settings=_settings(params),
-        commands=_commands(params),
+        commands={name: command for name, command in _commands(params).items() if name in summary},
         about=_about(params),
     )
 

@@ -13,6 +13,7 @@ from distill.config.params import Params
 from distill.data.loading.prepared import Prepared
 from distill.tasks.base import Task
 from pipeline.stage import paths
+from pipeline.summary import contents
 
 PREDICTIONS = Path("data/predictions")
 #: Model → seed → label in the names of its files.
@@ -22,8 +23,16 @@ Tables = dict[str, dict[int | None, pd.DataFrame]]
 
 
 def once() -> Labels:
-    """Teacher and student, which are trained once: their seed is None."""
-    return {role: {None: role} for role in ("teacher", "student")}
+    """Teacher and student, which are trained once: their seed is None; without a teacher that has no score.
+
+    Stored predictions that do not cover the scored splits have none: stage evaluate_teacher writes `{}`.
+    """
+    return {role: {None: role} for role in ("teacher", "student") if role == "student" or _is_scored(role)}
+
+
+def _is_scored(label: str) -> bool:
+    path = paths.METRICS / "runs" / f"{label}.json"
+    return not path.is_file() or contents.read(path) != {}
 
 
 def compared(params: Params) -> Labels:

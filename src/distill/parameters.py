@@ -77,6 +77,11 @@ def _check_without_labels(name: str, params: Params, reason: str) -> None:
             f"augment.methods: {name!r}: copies are made of labelled texts, and data.train is {params.data.train}: take"
             " it out"
         )
+    if params.distill.label_noise:
+        raise ValueError(
+            f"methods: {name!r}: distill.label_noise is {params.distill.label_noise} and data.train is"
+            f" {params.data.train}: there is no label to replace: set it to 0"
+        )
     if not params.distill.transfer_share:
         raise ValueError(
             f"methods: {name!r}: distill.transfer_share is 0 and data.train is {params.data.train}: nothing is left to"

@@ -91,14 +91,15 @@ def test_constant_sides_correlate_0(kind):
     assert (found[0] == 0).all() and found[1, 0] > 80 and (found[1, 1:] == 0).all()
 
 
-@pytest.mark.parametrize("kind", ["f1", "mcc"])
+@pytest.mark.parametrize("kind", ["f1", "mcc", "macro_f1"])
 @pytest.mark.parametrize("classes", [2, 3, 6])
 def test_scores_of_classes(counts, kind, classes):
     """Six classes: some are missing from some resamples."""
     generator = np.random.default_rng(2)
     gold = generator.integers(0, classes, N)
     predicted = np.where(generator.random((RUNS, N)) < 0.6, gold, generator.integers(0, classes, (RUNS, N)))
-    found = {"f1": bootstrap.ClassF1, "mcc": bootstrap.Mcc}[kind](gold, predicted, classes)(counts)
+    kinds = {"f1": bootstrap.ClassF1, "mcc": bootstrap.Mcc, "macro_f1": bootstrap.MacroF1}
+    found = kinds[kind](gold, predicted, classes)(counts)
     for r in range(RESAMPLES):
         rows = drawn(counts, r)
         expected = [glue.classification(predicted[run, rows], gold[rows], classes)[kind] for run in range(RUNS)]
@@ -120,6 +121,7 @@ def test_the_score_is_found_by_its_name_in_the_tables():
     assert bootstrap.score_of("f1", [classes], ["a", "b"])(whole)[0, 0] == pytest.approx(200 / 3)
     assert bootstrap.score_of("f1", [classes], ["b", "a"])(whole)[0, 0] == pytest.approx(200 / 3)
     assert bootstrap.score_of("mcc", [classes], ["a", "b"])(whole)[0, 0] == pytest.approx(50)
+    assert bootstrap.score_of("macro_f1", [classes], ["a", "b"])(whole)[0, 0] == pytest.approx(200 / 3)
     numbers = pd.DataFrame({"gold": [1.0, 2, 4], "predicted": [1.0, 3, 9]})
     assert bootstrap.score_of("spearman", [numbers])(whole)[0, 0] == pytest.approx(100)
     assert bootstrap.score_of("pearson", [numbers])(whole)[0, 0] == pytest.approx(

@@ -57,3 +57,14 @@ def test_a_trainings_own_time_is_that_of_all_its_steps():
 def test_updates_that_fit_into_a_time():
     record = {"train_seconds": 20.0, "trainer_steps": 40, "updates": 40}
     assert [updates_in(seconds, record) for seconds in (20.0, 50.0, 0.1)] == [40, 100, 1]
+
+
+def test_runs_that_patience_ended_are_counted_with_the_updates_that_they_made():
+    cost = training_cost([run(10.0, updates=4, stopped_early=True), run(10.0)], [[], []])
+    assert (cost["stopped_early"], cost["updates"]) == (1, 6)
+
+
+def test_rows_without_labels_are_counted_where_there_are_any():
+    runs = [run(1.0, labelled_rows=8, unlabelled_rows=8), run(1.0, labelled_rows=8, unlabelled_rows=4)]
+    assert training_cost(runs, [[], []])["unlabelled_rows"] == 6
+    assert "unlabelled_rows" not in training_cost([run(1.0, labelled_rows=8)], [[]])

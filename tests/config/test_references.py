@@ -85,6 +85,11 @@ def test_files_are_those_that_are_read():
     assert list(module.files(params)) == names
 
 
+def test_stored_predictions_are_a_file_where_they_teach():
+    params = load({"teacher.source": "predictions", "teacher.predictions": "outputs.jsonl"})
+    assert module.files(params) == {"teacher.predictions": "outputs.jsonl", "retrieve.pool": "data/none"}
+
+
 def test_extra_files_are_known_by_their_content_as_no_dependency_of_dvc_can_name_them():
     """dvc.yaml cannot list the values of a mapping."""
     params = load({"data.source": "files", "data.extra": {"reviews": "c.json", "news": "d.json"}})

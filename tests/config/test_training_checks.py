@@ -65,3 +65,26 @@ def test_class_weights_are_read_by_every_training_or_by_one():
 )
 def test_class_weights_of_no_classes_are_refused(changes, part):
     assert part in message(changes)
+
+
+SCORED = {f"{name}.evaluations": 4 for name in ("teacher", "student", "assistant", "distill")}
+SCORED |= {f"{name}_filters.evaluations": 4 for name in ("teacher", "student")}
+
+
+def test_patience_of_all_trainings_is_none_of_the_generator_s_and_of_a_ready_teacher_s():
+    params = read(SCORED | {"training.patience": 3})
+    assert params.distill.patience == params.teacher_filters.patience == 3 and params.generator.evaluations == 0
+    assert read(READY | SCORED | {"training.patience": 3, "teacher.evaluations": 0}).teacher.patience == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"distill.patience": 1}, "distill: patience is 1 but evaluations is 0"),
+        (SCORED | {"training.patience": 4}, "teacher: patience is 4 but evaluations is 4"),
+        (SCORED | {"training.patience": 0}, "training.patience"),
+        ({"generator.patience": 2}, "generator.patience is 2, but a generator has no score"),
+    ],
+)
+def test_a_patience_that_could_never_end_is_refused(changes, part):
+    assert part in message(changes)

@@ -162,6 +162,7 @@ def _analysis(task: str, models: list[str], best: str | None, random: np.random.
     three = [name for name in ("teacher", "ft", best) if name in models]
     sets = [[n for i, n in enumerate(three) if mask >> i & 1] for mask in range(2 ** len(three))]
     return {
+        **({"classes": _classes(models, random)} if task == "classification" else {}),
         "slices": slices,
         "calibration": calibration,
         "agreement": {name: float(random.uniform(80, 99)) for name in models if name != "teacher"},
@@ -169,6 +170,27 @@ def _analysis(task: str, models: list[str], best: str | None, random: np.random.
             "models": three,
             "counts": [{"right": right, "examples": int(random.integers(1, 400))} for right in sets],
         },
+    }
+
+
+def _classes(models: list[str], random: np.random.Generator) -> dict[str, Any]:
+    names = [f"{beginning}{name}" for name in ("recall", "precision", "f1") for beginning in ("", "tuned_")]
+    overall = ("macro_f1", "tuned_macro_f1", "minority_recall", "tuned_minority_recall")
+    return {
+        "rarest": "negative",
+        "train": 4000,
+        "models": {
+            model: {name: float(random.uniform(60, 90)) for name in overall} | {"tuned_threshold": 0.25}
+            for model in models
+        },
+        "classes": [
+            {
+                "class": label,
+                "rows": {"train": rows, "selection": rows // 20, "validation": rows // 10},
+                "scores": {model: {name: float(random.uniform(50, 95)) for name in names} for model in models},
+            }
+            for label, rows in (("negative", 400), ("positive", 3600))
+        ],
     }
 
 

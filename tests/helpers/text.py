@@ -57,7 +57,9 @@ def predicted(logits: np.ndarray, labels: list, prefix: str = "") -> Predicted:
     """A split with these logits (rows, C) and gold labels; ids are the prefix and the row's number."""
     examples = datasets.Dataset.from_dict({"id": [f"{prefix}{i}" for i in range(len(labels))], "label": labels})
     table = datasets.Dataset.from_dict({"length": [4] * len(labels), "example_index": list(range(len(labels)))})
-    return Predicted(examples, table, logits.astype(np.float32), np.arange(len(labels) + 1), {})
+    rows = {} if isinstance(labels[0], float) else {"labels": np.bincount(labels).tolist()}
+    meta = {"splits": {"train": rows}}
+    return Predicted(examples, table, logits.astype(np.float32), np.arange(len(labels) + 1), meta)
 
 
 def rows(texts: list, labels: list, prefix: str = "") -> list[dict]:

@@ -99,7 +99,7 @@ def test_class_tables_give_the_scores_of_their_run(sentences):
         table, scores = rows(sentences, label), content(sentences, f"metrics/runs/{label}.json")
         gold, predicted = (np.array([classes.index(row[name]) for row in table]) for name in ("gold", "predicted"))
         assert glue.classification(predicted, gold, len(classes)) == {
-            name: scores[name] for name in ("accuracy", "f1", "mcc")
+            name: scores[name] for name in ("accuracy", "f1", "mcc", "macro_f1")
         }
         assert column(sentences, label, "accuracy").mean() == pytest.approx(scores["accuracy"])
         said = content(sentences, f"data/predictions/{label}.json")

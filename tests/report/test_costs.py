@@ -37,3 +37,25 @@ def test_a_column_that_nothing_fills_is_left_out():
     titles = {title for title, _ in tables.comparison(replace(results, training=unknown)).columns}
     assert titles & set(COLUMNS) == {"Labelled rows", "Student passes", "Teacher passes"}
     assert not {title for title, _ in tables.comparison(replace(results, training={})).columns} & set(COLUMNS)
+
+
+def test_trainings_that_patience_ended_are_counted_and_the_comparison_says_so():
+    results = made_up.results(methods=("ft", "kd"))
+    assert "as many updates;" in " ".join(page.notes(results))
+    assert "Ended early" not in {title for title, _ in tables.training(results).columns}
+    training = dict(results.training) | {"kd": results.training["kd"] | {"stopped_early": 2, "updates": 70}}
+    ended = replace(results, training=training)
+    line = next(line for line in page.notes(ended) if line.startswith("Differences"))
+    assert "at most as many updates, of which patience has ended trainings of kd early" in line
+    html = Page(page.html(ended))
+    assert (
+        html.column("training", "Ended early")["kd"][0] == "2" and html.column("training", "Updates")["kd"][0] == "70"
+    )
+
+
+def test_rows_of_a_transfer_set_are_counted_beside_the_labelled_ones():
+    results = made_up.results(methods=("ft", "kd"))
+    training = dict(results.training) | {"kd": results.training["kd"] | {"unlabelled_rows": 4800.0}}
+    shown = Page(page.html(replace(results, training=training))).column("training", "Unlabelled rows")
+    assert (shown["kd"][0], shown["ft"][0]) == ("4,800", "–")
+    assert "Unlabelled rows" not in {title for title, _ in tables.training(results).columns}

@@ -30,3 +30,11 @@ def test_questions_have_columns_of_their_own_and_older_data_has_no_table():
     assert [title for title, _ in table.columns] == ["Split", "Paragraph in train", "Question in train"]
     assert overlap.table(with_overlap({})) is None and overlap.table(made_up.results()) is None
     assert overlap.table(with_overlap({"validation": FOUND["news"]})) is None
+
+
+def test_rows_that_were_left_out_of_a_transfer_set_are_shown_with_the_shares():
+    found = {split: row | {"left_out": number} for number, (split, row) in enumerate(FOUND.items())}
+    html = Page(page.html(with_overlap(found)))
+    left = {split: text for split, (text, _) in html.column("overlap", "Left out of the transfer set").items()}
+    assert left == {"selection": "0", "validation": "1", "news": "2"}
+    assert "transfer" not in overlap.table(with_overlap(FOUND)).caption

@@ -11,6 +11,8 @@ from distill.report.results import heading, title
         ("has_answer_f1", "HasAns F1"),
         ("tuned_f1", "F1, tuned threshold"),
         ("selection_mcc", "MCC, selection split"),
+        ("mismatched_macro_f1", "mismatched macro F1"),
+        ("minority_recall", "recall of the rarest class"),
         ("mismatched_accuracy", "mismatched accuracy"),
         ("movie_reviews_f1", "movie reviews F1"),
         ("news_has_answer_f1", "news HasAns F1"),

@@ -212,14 +212,14 @@ def test_logits_that_are_not_finite_are_refused(splits):
         TASK.report(*splits, text.SETTINGS)
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "f1", "mcc"])
+@pytest.mark.parametrize("metric", ["accuracy", "f1", "mcc", "macro_f1"])
 def test_the_metric_that_decides_is_one_of_the_scores(metric, splits):
     task = Classification(metric=metric, labels=text.CLASSES)
     assert task.main_metric == metric and metric in task.score(splits[1], text.SETTINGS)
 
 
 def test_another_metric_or_one_class_is_refused():
-    with pytest.raises(UserError, match=r"params.yaml: evaluate.metric: 'em'.*accuracy, f1, mcc"):
+    with pytest.raises(UserError, match=r"params.yaml: evaluate.metric: 'em'.*accuracy, f1, mcc, macro_f1"):
         Classification(metric="em", labels=text.CLASSES)
     with pytest.raises(ValueError, match="two classes"):
         Classification(labels=["only"])

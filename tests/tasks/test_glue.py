@@ -45,6 +45,7 @@ def test_two_classes_are_glues_definitions(seed):
     assert scores["f1"] == pytest.approx(100 * 2 * tp / (2 * tp + fp + fn))
     root = math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
     assert scores["mcc"] == pytest.approx(100 * (tp * tn - fp * fn) / root)
+    assert scores["macro_f1"] == pytest.approx(100 * sum(f1_of(predicted, gold, c) for c in range(2)) / 2)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -53,6 +54,7 @@ def test_more_classes_give_macro_f1_and_the_libraries_figures(seed):
     scores = glue.classification(predicted, gold, 4)
     assert scores["f1"] == pytest.approx(100 * sum(f1_of(predicted, gold, c) for c in range(4)) / 4)
     assert scores["f1"] == pytest.approx(100 * sklearn.metrics.f1_score(gold, predicted, average="macro"))
+    assert scores["macro_f1"] == scores["f1"]
     assert scores["accuracy"] == pytest.approx(100 * sklearn.metrics.accuracy_score(gold, predicted))
     assert scores["mcc"] == pytest.approx(100 * sklearn.metrics.matthews_corrcoef(gold, predicted))
 

@@ -73,8 +73,8 @@ def score_of(metric: str, tables: Sequence[pd.DataFrame], classes: Sequence[str]
     if metric in ("pearson", "spearman"):
         kind = Pearson if metric == "pearson" else Spearman
         return kind(tables[0]["gold"].to_numpy(), np.array([table["predicted"] for table in tables]))
-    if metric in ("f1", "mcc"):
-        kind = ClassF1 if metric == "f1" else Mcc
+    if metric in _OF_CLASSES:
+        kind = _OF_CLASSES[metric]
         number = {name: k for k, name in enumerate(classes)}
         predicted = np.array([table["predicted"].map(number) for table in tables])
         return kind(tables[0]["gold"].map(number).to_numpy(), predicted, len(classes))
@@ -210,6 +210,15 @@ class ClassF1(_Confusion):
         return f1[:, 1] if self._shape[1] == 2 else f1.mean(1)
 
 
+class MacroF1(_Confusion):
+    """The mean over classes of F1, 0 for a class that is neither gold nor predicted, as in `glue.classification`."""
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """(n, R) → (runs, R)."""
+        right, predicted, gold = self._counts(counts)
+        return _ratio(200 * right, predicted + gold).mean(1)
+
+
 class Mcc(_Confusion):
     """Matthews correlation of any number of classes (Gorodkin 2004), -100 to 100, 0 where it does not exist."""
 
@@ -220,6 +229,10 @@ class Mcc(_Confusion):
         covariance = n * right.sum(1) - (predicted * gold).sum(1)
         spread = (n**2 - (predicted**2).sum(1)) * (n**2 - (gold**2).sum(0))
         return _ratio(100 * covariance, np.sqrt(spread))
+
+
+#: Scores that follow from counts of classes.
+_OF_CLASSES = {"f1": ClassF1, "mcc": Mcc, "macro_f1": MacroF1}
 
 
 def _ratio(above: np.ndarray, below: np.ndarray, exists: np.ndarray | None = None) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 Columns: `id`; then, where the task's score is a mean over examples, one per such score (0–100, named as in
 metrics/runs); `gold` and `predicted` (classification: names, regression: numbers); where answers are right or wrong,
-`confidence` and `calibrated` (0–1, see `distill.tasks.calibration`) and `correct` (0 or 1). A text that a spreadsheet
+`confidence` and `calibrated` (0–1, see `distill.tasks.calibration`) and `correct` (0 or 1); `tuned`, the class that is
+said with the decision tuned on the selection split (`distill.tasks.decision`). A text that a spreadsheet
 would calculate has a `'` in front (`distill.runtime.csv_files`), which `read` takes away.
 """
 
@@ -36,7 +37,7 @@ def read(path: Path, numbers: bool = False) -> pd.DataFrame:
     Raises:
         UserError: there is no such file, or it is no such table.
     """
-    texts = dict.fromkeys(("id", *(() if numbers else ("gold", "predicted"))), pa.string())
+    texts = dict.fromkeys(("id", *(() if numbers else ("gold", "predicted", "tuned"))), pa.string())
     try:
         # Arrow's reader gives back every digit, and takes no text for a missing value: a class may be called NA.
         options = pyarrow.csv.ConvertOptions(column_types=texts)

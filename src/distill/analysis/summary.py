@@ -40,7 +40,7 @@ def add_comparison(
     """Put the results of `distill.analysis.significance` into each method's row.
 
     Args:
-        table: result of `summarize`, with the teacher and the baseline.
+        table: result of `summarize`, with the baseline; without a teacher nothing closes a gap.
         comparison: all methods against one.
         metric: the score that was compared, main_metric of the task.
         further: whether this is a table beside the one against `compare.baseline`: its verdict has the name of its
@@ -59,7 +59,8 @@ def add_comparison(
         if further:
             row[f"verdict_vs_{base}"] = comparison.verdicts[name]
             continue
-        closed = gap_closed(row[metric], table[base][metric], table["teacher"][metric])
+        teacher = table.get("teacher", {}).get(metric)
+        closed = None if teacher is None else gap_closed(row[metric], table[base][metric], teacher)
         low, high = (comparison.gaps.get(name) if closed is not None else None) or (None, None)
         row |= {
             "gap_closed": closed,
@@ -82,7 +83,7 @@ def write_csv(table: dict[str, dict[str, Any]], metric: str, path: Path) -> None
 
 def weaker_teacher(table: dict[str, dict[str, Any]], metric: str) -> str | None:
     """A warning where the teacher scores below the fine-tuned student, else None."""
-    teacher, student = table["teacher"].get(metric), table["student"].get(metric)
+    teacher, student = (table.get(role, {}).get(metric) for role in ("teacher", "student"))
     if teacher is None or student is None or teacher >= student:
         return None
     return (

@@ -23,7 +23,9 @@ def training_cost(runs: Sequence[Record | None], before: Sequence[Sequence[Recor
         runs: number of runs; seconds: wall time; examples_per_second; updates; peak_memory_mb and peak_gpu_memory_mb:
         10⁶ bytes; teacher_seconds: wall time of `before`, 0 where nothing is needed; total_seconds: of both;
         labelled_rows: training rows whose labels counted, repetitions included; student_passes, teacher_passes: rows
-        that went through the models for each training row of an update.
+        that went through the models for each training row of an update; unlabelled_rows: rows of the transfer set that
+        were learnt from, repetitions included, and stopped_early: number of runs that `patience` has ended, both where
+        there are any.
     """
     known = [run for run in runs if run is not None]
     whole = [run for run in known if not interrupted(run)]
@@ -32,6 +34,7 @@ def training_cost(runs: Sequence[Record | None], before: Sequence[Sequence[Recor
     upstream = None
     if all(value is not None for stages in spent for value in stages):
         upstream = round(fmean(sum(stages) for stages in spent), 3)
+    ended = sum(bool(run.get("stopped_early")) for run in known)
     return {
         "runs": len(known),
         "seconds": seconds,
@@ -42,6 +45,8 @@ def training_cost(runs: Sequence[Record | None], before: Sequence[Sequence[Recor
         "teacher_seconds": upstream,
         "total_seconds": None if seconds is None or upstream is None else round(seconds + upstream, 3),
         **{key: _mean(whole, key) for key in ("labelled_rows", "student_passes", "teacher_passes")},
+        **({"unlabelled_rows": unlabelled} if (unlabelled := _mean(whole, "unlabelled_rows")) else {}),
+        **({"stopped_early": ended} if ended else {}),
     }
 
 

@@ -69,7 +69,7 @@ class Texts:
     @classmethod
     def of(cls, data: Prepared) -> Texts:
         """Those of the training rows: `question` and `context`, or `text` and, in pairs, `text_pair`."""
-        examples = data.examples("train")
+        examples = data.examples(data.main_split)
         if "question" in examples.column_names:
             return cls(data.tokenizer(), ("question", "context"))
         pair = examples[0]["text_pair"] is not None
@@ -96,12 +96,15 @@ class Texts:
 
 
 def facts(data: Prepared, rows: list[int]) -> list[dict[str, Any]]:
-    """Number, `id` and `gold` of training rows: the class, the number, or the question's answers."""
-    examples, index = data.examples("train"), data.features("train").data.column("example_index").to_numpy()
+    """Number, `id` and `gold` of training rows: the class, the number, the question's answers, or null: no label."""
+    features = data.features(data.main_split)
+    examples, index = data.examples(data.main_split), features.data.column("example_index").to_numpy()
     classes, found = data.meta.get("labels", ()), []
     for row, example in zip(rows, examples.select(index[rows].tolist()), strict=True):
         if "question" in example:
-            gold = list(dict.fromkeys(example["answers"]["text"]))
+            gold = list(dict.fromkeys(example["answers"]["text"])) if data.has_labels else None
+        elif not data.has_labels:
+            gold = None
         else:
             gold = classes[example["label"]] if classes else example["label"]
         found.append({"row": row, "id": example["id"], "gold": gold})
@@ -141,7 +144,8 @@ def take(
         changes: function from a batch to what is learnt from beside it.
         student: function from a batch to logits.
     """
-    features, rows = data.features("train"), rows_of(len(data.features("train")))
+    features = data.features(data.main_split)
+    rows = rows_of(len(features))
     table = Rows(features, ("input_ids", "token_type_ids", *collate.labels, *collate.extra))
     pairs: list[tuple[dict[str, Tensor], Changed]] = []
     for start in range(0, len(rows), _BATCH):

@@ -10,7 +10,6 @@ from distill.config.data import BY_TEXTS, COLUMN, NO_FILE, parameter
 
 if TYPE_CHECKING:
     from distill.config.params import Params
-    from distill.config.schema import Teacher
 
 #: The embedded corpora of each task.
 EMBEDDED = {"qa": ("questions",), "classification": ("sentences", "pairs"), "regression": ("similarity",)}
@@ -65,21 +64,18 @@ def _check_transfer(params: Params) -> None:
         raise ValueError(
             f"data.max_train_examples is {data.max_train_examples} but data.train is {NO_FILE}: set it to null"
         )
-    if is_trained(params.teacher):
+    if is_trained(params):
         raise ValueError(
             f"data.train is {NO_FILE}, so that no row has a label, but the teacher is trained on labels: take one that"
             " is ready (teacher.train: false, or teacher.source: predictions), or name a file of data.train"
         )
 
 
-def is_trained(teacher: Teacher) -> bool:
+def is_trained(params: Params) -> bool:
     """Whether labels train the teacher, or a member of it."""
-    if teacher.source == "ensemble":
-        return any(
-            member.get("source", "model") == "model" and member.get("train", teacher.train)
-            for member in teacher.members
-        )
-    return teacher.source == "model" and teacher.train
+    is_ensemble = params.teacher.source == "ensemble"
+    teachers = [params.members[name] for name in params.ensemble.members] if is_ensemble else [params.teacher]
+    return any(teacher.source == "model" and teacher.train for teacher in teachers)
 
 
 def _check_extra(params: Params) -> None:

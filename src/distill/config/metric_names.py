@@ -15,6 +15,8 @@ RESERVED = (
     "ensemble",
     "has",
     "has_answer",
+    "macro",
+    "minority",
     "mismatched",
     "no",
     "no_answer",

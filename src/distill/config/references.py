@@ -72,7 +72,10 @@ def files(params: Params) -> dict[str, str]:
     data, named = params.data, {}
     if data.source == "files":
         named = {split: getattr(data, split) for split in SPLITS} | data.extra
-    return {parameter(split): path for split, path in named.items()} | {"retrieve.pool": params.retrieve.pool}
+    return {parameter(split): path for split, path in named.items()} | {
+        **({"teacher.predictions": params.teacher.predictions} if params.teacher.source == "predictions" else {}),
+        "retrieve.pool": params.retrieve.pool,
+    }
 
 
 def with_commits(params: Params, commits: Mapping[str, str]) -> Params:

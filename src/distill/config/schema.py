@@ -155,6 +155,15 @@ class Training(_SharedTraining):
             )
         return self
 
+    @model_validator(mode="after")
+    def _can_wait(self) -> Training:
+        if self.patience is not None and self.patience >= self.evaluations:
+            raise ValueError(
+                f"patience is {self.patience} but evaluations is {self.evaluations}, of which so many cannot follow the"
+                " best one: raise evaluations, or set patience to null"
+            )
+        return self
+
 
 class ModelTokenizer(Section):
     """A model's own tokenizer: a pretrained one (`path`), or a WordPiece trained for it (`vocab_size`, `lowercase`).
@@ -201,6 +210,10 @@ class Teacher(Training):
         if self.model.path is None and "model_type" not in self.model.config:
             raise ValueError("model.path is null and model.config has no model_type: name a checkpoint or a shape")
         return self
+
+    @model_validator(mode="after")
+    def _can_wait(self) -> Teacher:
+        return super()._can_wait() if self.train and self.source != "predictions" else self
 
     @model_validator(mode="after")
     def _is_ready(self) -> Teacher:
@@ -302,6 +315,10 @@ class Generator(Training):
     train: bool
     mask_probability: Annotated[float, Field(gt=0, lt=1)]
     seed: Seed
+
+    @model_validator(mode="after")
+    def _can_wait(self) -> Generator:
+        return self  # a patience of section `training` is not for a training without a score
 
     @model_validator(mode="after")
     def _can_be_had(self) -> Generator:

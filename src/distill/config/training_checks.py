@@ -22,11 +22,9 @@ def check(params: Params) -> None:
 
 
 def _check_class_weights(params: Params) -> None:
-    shared = params.training.class_weights
-    if params.generator.class_weights != shared:
-        raise ValueError(
-            f"generator.class_weights is {params.generator.class_weights}, but a generator has no classes: take it out"
-        )
+    for name, lack in (("class_weights", "no classes"), ("patience", "no score")):
+        if (value := getattr(params.generator, name)) != getattr(params.training, name):
+            raise ValueError(f"generator.{name} is {value}, but a generator has {lack}: take it out")
     for field, weights in _class_weights(params):
         if params.task != "classification":
             raise ValueError(f"{field} is {weights} but task is {params.task!r}, which has no classes: set it to null")

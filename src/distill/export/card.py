@@ -62,6 +62,7 @@ class Facts:
         exported: content of metrics/export/<label>.json.
         versions: version by library.
         commit: commit of the code; None: unknown.
+        outputs: file or folder of the teacher's stored predictions (teacher.predictions); None: it is a model.
     """
 
     method: str
@@ -83,6 +84,7 @@ class Facts:
     exported: Mapping[str, Any]
     versions: Mapping[str, str]
     commit: str | None
+    outputs: str | None = None
 
 
 def render(facts: Facts) -> str:
@@ -112,7 +114,7 @@ def render(facts: Facts) -> str:
         splits=[(split, [f"{counts[name]:,}" for name in columns]) for split, counts in splits.items()],
         tuned=" and the threshold for questions without an answer" if version_2 else "",
         summary=facts.summary,
-        teacher=_model(facts.teacher),
+        teacher=_model(facts.teacher) if facts.outputs is None else f"stored predictions: {facts.outputs}",
         student=f"{_shape(facts.config)}, {facts.weights:,} parameters",
         updates=f"{facts.updates:,}",
         training=_flat({name: getattr(facts.training, name) for name in _TRAINING}),

@@ -58,9 +58,9 @@ class Method(nn.Module):
     to fewer of them.
 
     Most methods are `terms` and `weights`. One that runs a model more than once overrides `compute`; one that trains in
-    phases, `phases`; one that trains something besides the student with steps of its own, `trainer_steps` and
-    `learning_rates`. What a method remembers between updates is a parameter or a registered buffer, or depends on
-    `progress` and `setup.seed` alone: a killed run then resumes as if it had never stopped.
+    phases, `phases`; one that trains something besides the student with steps of its own, `trainer_steps`,
+    `updates_in` and `learning_rates`. What a method remembers between updates is a parameter or a registered buffer, or
+    depends on `progress` and `setup.seed` alone: a killed run then resumes as if it had never stopped.
     """
 
     Config: ClassVar[type[Section]]
@@ -154,6 +154,10 @@ class Method(nn.Module):
         """Steps of the trainer in which the student gets `updates` updates."""
         return updates
 
+    def updates_in(self, steps: int) -> int:
+        """Updates of the student in the first `steps` steps of the trainer."""
+        return steps
+
     def learning_rates(self) -> dict[str, float]:
         """Learning rates of parameters that the method registers, by prefix of their names."""
         return {}
@@ -212,6 +216,9 @@ class Distillation(Objective):
     def trainer_steps(self, updates: int) -> int:
         return self.method.trainer_steps(updates)
 
+    def updates_in(self, steps: int) -> int:
+        return self.method.updates_in(steps)
+
     def learning_rates(self) -> dict[str, float]:
         return {f"method.{prefix}": rate for prefix, rate in self.method.learning_rates().items()}
 
@@ -245,8 +252,7 @@ class Distillation(Objective):
         """Rows of the training data, by what for.
 
         All of them (`rows`); those whose labels count (`labelled`); those without labels that the student learns from
-        (`unlabelled`); rows that pass
-        the student, and a teacher that runs.
+        (`unlabelled`); rows that pass the student, and a teacher that runs.
         """
         return dict(self._passes)
 

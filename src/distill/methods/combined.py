@@ -63,6 +63,10 @@ class Combined(ChangedText):
         """The generator's steps come on top in phase 1; phase 2 has none."""
         return updates if self.phase else super().trainer_steps(updates)
 
+    def updates_in(self, steps: int) -> int:
+        """Phase 2 has no steps of the generator."""
+        return steps if self.phase else super().updates_in(steps)
+
     def compute(self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: OnlineTeacher) -> dict[str, Tensor]:
         """Phase 1: `generator` (which it maximises), or the student's `mse` and `adversarial`; phase 2: `task`."""
         if self.phase:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 # The files beside the methods.
-NOT_METHODS = {"__init__", "base", "outputs_only", "registry", "requirements"}
+NOT_METHODS = {"__init__", "base", "outputs_only", "own_tokens", "registry", "requirements"}
 
 
 @cache

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from distill.data.loading.batches import MULTIPLE, Collator
-from distill.data.loading.prepared import TRANSFER, Prepared
+from distill.data.loading.prepared import Prepared
 from distill.data.loading.template import TOKEN_TYPES
 from distill.errors import UserError, reason
 from distill.models.forward import autocast, forward_pass, in_eval, reads_token_types
@@ -60,12 +60,14 @@ def samples(data: Prepared) -> list[Row]:
     """The data's longest row, and few of its training rows: the shortest, even and odd, and one of middle length."""
     lengths = {split: np.asarray(data.features(split).data.column("length")) for split in data.meta["splits"]}
     longest = max(lengths, key=lambda split: lengths[split].max(initial=0))
-    taught = "train" if len(lengths["train"]) else TRANSFER  # without labelled rows there is a transfer set
-    train = lengths[taught]
+    train = lengths[data.main_split]
     order = np.argsort(train, kind="stable")
     odd = train[order] % 2 == 1
     numbers = [*order[odd][:1], *order[~odd][:1], order[len(order) // 2]]
-    places = [(longest, int(lengths[longest].argmax())), *((taught, int(number)) for number in dict.fromkeys(numbers))]
+    places = [
+        (longest, int(lengths[longest].argmax())),
+        *((data.main_split, int(number)) for number in dict.fromkeys(numbers)),
+    ]
     return [_row(data.features(split), number) for split, number in places]
 
 

@@ -90,7 +90,9 @@ def _pair(entry: Mapping[str, Any]) -> Pair:
     return Pair(texts, _read(gold), [(model, text) for model, text in figures if text])
 
 
-def _read(gold: str | float | list[str]) -> str:
+def _read(gold: str | float | list[str] | None) -> str:
+    if gold is None:
+        return "no label"
     if isinstance(gold, list):
         return " | ".join(gold) or "no answer"
     return gold if isinstance(gold, str) else number(gold)

@@ -14,6 +14,8 @@ _COLUMNS = {
     "paragraphs": ("Paragraph in train", "% of paragraphs"),
     "questions": ("Question in train", "% of questions"),
 }
+# Number of texts of the split that were taken out of the transfer set, where there is one.
+_LEFT_OUT = "left_out"
 
 
 def table(results: Results) -> Table | None:
@@ -29,8 +31,16 @@ def table(results: Results) -> Table | None:
         ]
         for split, row in found.items()
     ]
-    caption = "What of each split is in the training data"
-    return Table("overlap", caption, [("Split", ""), *(_COLUMNS[name] for name in shares)], rows)
+    caption, columns = (
+        "What of each split is in the training data",
+        [("Split", ""), *(_COLUMNS[name] for name in shares)],
+    )
+    if any(_LEFT_OUT in row for row in found.values()):
+        caption += ", of which the transfer set is a part"
+        columns.append(("Left out of the transfer set", "rows"))
+        for cells, row in zip(rows, found.values(), strict=True):
+            cells.append(Cell(formatting.number(row.get(_LEFT_OUT), 0), row.get(_LEFT_OUT)))
+    return Table("overlap", caption, columns, rows)
 
 
 def _percent(share: float | None) -> float | None:

@@ -10,6 +10,7 @@ from distill.report import (
     calibration,
     changed,
     charts,
+    classes,
     comparisons,
     controls,
     curves,
@@ -51,6 +52,9 @@ def html(results: Results) -> str:
         training=tables.training(results),
         exports=tables.exports(results),
         slices=tables.slices(results),
+        classes=classes.overall(results),
+        each_class=classes.each(results),
+        about_classes=classes.note(results),
         calibration=calibration.table(results),
         agreement=tables.agreement(results),
         counts=tables.disagreements(results),
@@ -90,8 +94,8 @@ def notes(results: Results) -> list[str]:
         source = "a paired bootstrap over examples" + (f" ({draws:,} draws)" if draws else "")
         source += ", one seed" if len(results.seeds) == 1 else " and the spread over seeds"
         lines.append(
-            f"Differences are to {results.baseline}, with the same start and as many updates; labels, passes and time"
-            " stand beside the scores. Intervals:"
+            f"Differences are to {results.baseline}, with the same start and {_updates(results)}; labels, passes and"
+            " time stand beside the scores. Intervals:"
             f" {results.confidence * 100:g}%, from {source}. They and p hold for each method by itself; verdicts are"
             " corrected for the number of methods (Holm)."
         )
@@ -113,6 +117,17 @@ def notes(results: Results) -> list[str]:
     if seen := comparisons.looks(results):
         lines.append(seen)
     return lines
+
+
+def _updates(results: Results) -> str:
+    """How the numbers of updates of the methods compare."""
+    ended = [name for name in results.methods if results.training.get(name, {}).get("stopped_early")]
+    if not ended:
+        return "as many updates"
+    return (
+        f"at most as many updates, of which patience has ended trainings of {formatting.listed(ended)} early (updates"
+        " are in the table of training costs)"
+    )
 
 
 def _featured(results: Results) -> list[str]:

@@ -25,6 +25,8 @@ def sentences(results: Results) -> list[tuple[str, str]]:
     if teacher is not None and base is not None and teacher <= base:
         scores = f"{formatting.number(teacher)} against {formatting.number(base)}"
         lines.append((f"The teacher is not above {results.baseline} ({scores}): there is no gap to close.", ""))
+    if teacher is None and results.summary:
+        lines.append(("The teacher has no score: its outputs do not cover the rows that are scored.", ""))
     start = results.score("student")
     if start is not None and base is not None and base < start and results.settings.get("distill.init") == "finetuned":
         lines.append(

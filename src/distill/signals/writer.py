@@ -70,6 +70,7 @@ def write(
     label: str,
     features: Any = None,
     states: tuple[Path, Mapping[str, Array]] | None = None,
+    reader: Prepared | None = None,
 ) -> Written:
     """Fill a cache (`distill.signals.cache`) batch by batch, in constant memory; resumes a killed run.
 
@@ -83,10 +84,12 @@ def write(
         label: label of the progress bar.
         features: rows to predict, made from the training features; None: those that the teacher's outputs are of.
         states: a second folder, for hidden states from the same forward passes, and its arrays (`state_arrays`).
+        reader: the data in the model's own tokens (`Prepared.read_by`), whose rows are those of `data`; the outputs are
+            one per row then. None: the model reads the tokens of `data`.
     """
     model = freeze(model).to(default_device())
-    features = data.taught_features() if features is None else features
-    offsets = layout(features, per_token=True)
+    features = (reader or data).taught_features() if features is None else features
+    offsets = layout(features if reader is None else data.taught_features(), per_token=True)
     logits = Array(task.channels, task.per_token)
     part = distributed.rank(), distributed.count()
     targets = [(folder, {"logits": logits}), *([states] if states else [])]
@@ -108,9 +111,10 @@ def write(
     start = min(writer.done for writer in writers)
     began, marked = time.monotonic(), time.monotonic()
     size, device = settings.batch_size, default_device()
-    pad = data.tokenizer().pad_token_id
+    pad = (reader or data).tokenizer().pad_token_id
+    longest = int(np.diff(layout(features, per_token=True)).max())
     batches = predict(forward, features, pad, size, device, settings.precision, label, start=start, part=part)
-    with acceleration.attention(model, runtime, int(np.diff(offsets).max())):
+    with acceleration.attention(model, runtime, longest):
         for done, rows, values in batches:
             _store(writers, rows, values)
             if time.monotonic() - marked > _SECONDS:

@@ -18,7 +18,7 @@ from distill.losses.terms import (
     weighted_cross_entropy,
     weighted_mean,
 )
-from distill.tasks import calibration, glue
+from distill.tasks import calibration, decision, glue
 from distill.tasks.base import MetricInputs, Predicted, Report, check_finite, choose_metric, drawn_rows, label_column
 from distill.tasks.heads import FirstTokenHead, report_scores
 
@@ -30,7 +30,7 @@ class Classification:
     """Single sentences and pairs, two classes or more. Logits are (B, C), labels int64 (B,).
 
     Args:
-        metric: name of the main metric: accuracy, f1 or mcc; None: accuracy.
+        metric: name of the main metric: accuracy, f1, mcc or macro_f1; None: accuracy.
         labels: names of the classes; class i is `labels[i]`. Without any, only the names of
             scores can be read.
 
@@ -44,14 +44,16 @@ class Classification:
     per_token = False
     has_classes = True
     extra_columns = ()
-    shown = ("accuracy", "f1", "mcc", "mismatched_accuracy")
 
     def __init__(self, metric: str | None = None, labels: Sequence[str] = ()):
-        self.main_metric = choose_metric(self.name, metric, ("accuracy", "f1", "mcc"))
+        self.main_metric = choose_metric(self.name, metric, ("accuracy", "f1", "mcc", "macro_f1"))
         self.classes = tuple(labels)
         if len(self.classes) == 1:
             raise ValueError(f"classification needs two classes or more, not {list(self.classes)}")
         self.channels = len(self.classes)
+        # With more than two classes f1 is the macro F1.
+        macro = ("macro_f1",) if self.channels <= 2 or self.main_metric == "macro_f1" else ()
+        self.shown = ("accuracy", "f1", "mcc", *macro, "minority_recall", "mismatched_accuracy")
         self._weights: tuple[float, ...] | None = None
 
     def weighted(self, weights: Sequence[float]) -> Self:
@@ -83,7 +85,7 @@ class Classification:
         """Cross-entropy, mean over the rows with a label (-100 is none), 0 where no row has one.
 
         The target is (1 − ε) on the gold class and ε spread over all C classes. Of a `weighted` task it is the weighted
-        mean (`losses.weighted_cross_entropy`) over the rows of the batch.
+        mean (`losses.weighted_cross_entropy`) over these rows.
         """
         if self._weights is None:
             return cross_entropy(logits, batch["labels"], None, smoothing)
@@ -123,7 +125,7 @@ class Classification:
         return {"labels": values}
 
     def score(self, predicted: Predicted, settings: Evaluate) -> dict[str, float]:
-        """Accuracy, F1 and Matthews correlation (`glue.classification`)."""
+        """Accuracy, F1, Matthews correlation and macro F1 (`glue.classification`)."""
         inputs = _inputs(predicted)
         return glue.classification(inputs.predictions, inputs.references, self.channels)
 
@@ -137,8 +139,9 @@ class Classification:
         """The scores of all splits, and class and probabilities of every row of the validation split.
 
         Of more than `MOST_PROBABILITIES` classes a row has the probabilities of the likeliest, in the classes' order.
-        Nothing is tuned but the temperature of `calibration`. Only question answering has null odds: that file is
-        empty here.
+        `minority_recall` is the recall of the class with the fewest training rows, of those that the split has. The
+        temperature of `calibration` is tuned on the selection split, and with up to `decision.MOST_CLASSES` classes the
+        decision too: `tuned_…` scores, column `tuned`. Only question answering has null odds: that file is empty here.
         """
         from distill.tasks.glue_metric import ClassificationScores  # seconds that no other stage waits for
 
@@ -159,7 +162,25 @@ class Classification:
             key: {"label": self.classes[best], "probabilities": shares}
             for key, best, shares in zip(ids, predicted, self._probabilities(logits), strict=True)
         }
-        return Report(scores | calibrated, {".json": predictions, ".null_odds.json": {}}, table | confidence, inputs)
+        rows = validation.meta["splits"]["train"]["labels"]
+        rare = decision.rarest(rows, gold)
+        scores |= {"minority_recall": _recall(predicted, gold, rare)} | calibrated
+        if self.channels <= decision.MOST_CLASSES:
+            offsets = decision.tune(selection.logits.astype(np.float64), _gold(selection), rows)
+            tuned = decision.decide(logits, offsets)
+            scores |= self._tuned(offsets, rows, score(MetricInputs(tuned, gold)), _recall(tuned, gold, rare))
+            confidence["tuned"] = names[tuned]
+        return Report(scores, {".json": predictions, ".null_odds.json": {}}, table | confidence, inputs)
+
+    def _tuned(
+        self, offsets: np.ndarray, rows: Sequence[int], scores: Mapping[str, float], recall: float
+    ) -> dict[str, float]:
+        """The tuned decision by number, and its scores."""
+        if self.channels == 2:
+            said = {"tuned_threshold": decision.threshold(offsets, decision.rarest(rows, np.arange(2)))}
+        else:
+            said = {f"tuned_offset_{number}": float(offset) for number, offset in enumerate(offsets)}
+        return said | {f"tuned_{name}": value for name, value in (dict(scores) | {"minority_recall": recall}).items()}
 
     def _probabilities(self, logits: np.ndarray) -> list[dict[str, float]]:
         """`probabilities` of float64 logits, (rows, C)."""
@@ -176,6 +197,11 @@ def _likeliest(logits: np.ndarray) -> np.ndarray:
     if logits.shape[1] <= MOST_PROBABILITIES:
         return np.broadcast_to(np.arange(logits.shape[1]), logits.shape)
     return np.sort(np.argsort(-logits, axis=1, kind="stable")[:, :MOST_PROBABILITIES], axis=1)
+
+
+def _recall(predicted: np.ndarray, gold: np.ndarray, number: int) -> float:
+    """Share of the rows of a class that are found, 0–100."""
+    return 100.0 * float(np.mean(predicted[gold == number] == number))
 
 
 def _gold(predicted: Predicted) -> np.ndarray:

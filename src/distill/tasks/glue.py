@@ -12,7 +12,7 @@ import numpy as np
 
 
 def classification(predicted: np.ndarray, gold: np.ndarray, classes: int) -> dict[str, float]:
-    """Accuracy, F1 and Matthews correlation.
+    """Accuracy, F1, macro F1 and Matthews correlation.
 
     Args:
         predicted, gold: class numbers, int, (rows,); at least one row.
@@ -21,16 +21,18 @@ def classification(predicted: np.ndarray, gold: np.ndarray, classes: int) -> dic
     Returns:
         accuracy; f1: with two classes that of class 1 (GLUE's MRPC and QQP), with more the mean of all classes' F1
         (macro), 0 for a class that is neither gold nor predicted; mcc: Matthews correlation (GLUE's CoLA), from -100
-        to 100, 0 where all gold classes or all predicted classes are the same.
+        to 100, 0 where all gold classes or all predicted classes are the same; macro_f1: mean of all classes' F1, with
+        two classes too.
     """
     from sklearn.metrics import f1_score, matthews_corrcoef
 
-    several = {"average": "macro", "labels": list(range(classes))}
-    f1 = f1_score(gold, predicted, zero_division=0.0, **({"pos_label": 1} if classes == 2 else several))
+    macro = f1_score(gold, predicted, zero_division=0.0, average="macro", labels=list(range(classes)))
+    f1 = f1_score(gold, predicted, zero_division=0.0, pos_label=1) if classes == 2 else macro
     return {
         "accuracy": 100.0 * float(np.mean(predicted == gold)),
         "f1": 100.0 * float(f1),
         "mcc": 100.0 * float(matthews_corrcoef(gold, predicted)),
+        "macro_f1": 100.0 * float(macro),
     }
 
 

@@ -36,7 +36,7 @@ Args:
     predictions, references: class numbers, int.
     classes: number of classes.
 Returns:
-    accuracy, f1, mcc (times 100).
+    accuracy, f1, mcc, macro_f1 (times 100).
 """
         return _info("Accuracy, F1 and Matthews correlation, as GLUE defines them.", inputs, "int64")
 

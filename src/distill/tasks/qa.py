@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from distill.config.schema import Evaluate
 from distill.losses.terms import TEACHER_WEIGHT, cross_entropy, mse_tok, soft_rows, weighted_mean
 from distill.tasks import calibration, spans, squad
-from distill.tasks.base import MetricInputs, Predicted, Report, choose_metric, drawn_rows, label_column
+from distill.tasks.base import MetricInputs, Predicted, Report, choose_metric, drawn_rows, label_column, labelled
 
 
 class QuestionAnswering:
@@ -90,16 +90,16 @@ class QuestionAnswering:
         """Of spans, p(start) · p(end), each a softmax over the real tokens.
 
         `labelled span`: that of the window's label, which is the cls token where the window has no answer; left out for
-        a batch without labels. `likeliest span`: the greatest of any span, no answer among them.
+        a batch in which a row has none. `likeliest span`: the greatest of any span, no answer among them.
         """
         padding = ~batch["attention_mask"].bool().unsqueeze(-1)
         start, end = logits.double().masked_fill(padding, -torch.inf).softmax(1).unbind(-1)
         likeliest = (start.unsqueeze(2) * end.unsqueeze(1)).triu().amax((1, 2))
         found = {"likeliest span": likeliest.tolist()}
-        if "start_positions" in batch:
+        if "start_positions" in batch and labelled(batch, self.labels).all():
             places = [batch[column].unsqueeze(1) for column in self.labels]
-            labelled = start.gather(1, places[0]) * end.gather(1, places[1])
-            found = {"labelled span": labelled.squeeze(1).tolist(), **found}
+            gold = start.gather(1, places[0]) * end.gather(1, places[1])
+            found = {"labelled span": gold.squeeze(1).tolist(), **found}
         return [
             {name: round(value, 6) for name, value in zip(found, row, strict=True)}
             for row in zip(*found.values(), strict=True)

@@ -99,6 +99,10 @@ class Objective(nn.Module):
         """
         return updates
 
+    def updates_in(self, steps: int) -> int:
+        """Updates of the trained model in the first `steps` steps of the present phase: undoes `trainer_steps`."""
+        return steps
+
     def passes(self) -> dict[str, int]:
         """Rows that the training has used in this process, by what for: for the record; empty: nothing is counted."""
         return {}

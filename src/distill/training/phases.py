@@ -2,6 +2,9 @@
 
 Annealing KD, Combined KD and TinyBERT train in two. The weights of a finished phase are kept in a sealed folder, so
 that a killed run resumes in its phase.
+
+`patience` may end the last phase alone: the weights of the others are not the result, and their schedules (of the
+growing logits, say) mean something only as a whole.
 """
 
 from __future__ import annotations
@@ -64,6 +67,8 @@ def train(run: TrainingRun) -> Result:
         if (result := _finished(folder / "done", objective)) is None:
             values = {name: getattr(settings, name) for name in Training.model_fields}
             values |= {"max_steps": objective.trainer_steps(count), "warmup": warmup} | phase.changes
+            if number < len(phases) - 1:
+                values["patience"] = None
             part = (run.with_labels_alone() if phase.labels_alone else run).part(
                 folder,
                 sum(result.steps for result in results),
@@ -74,7 +79,8 @@ def train(run: TrainingRun) -> Result:
             result = trainer.train(part)
             if number < len(phases) - 1 and distributed.is_first():
                 _finish(folder, objective, result)
-        results.append(result)
+        whole = result.steps == objective.trainer_steps(count)
+        results.append(replace(result, updates=count if whole else objective.updates_in(result.steps)))
     return join(results)
 
 

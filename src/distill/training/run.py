@@ -99,6 +99,8 @@ class Result:
         padding: share of padded positions in the batches of the first epoch, 0 to 1, as padded by a
             single process.
         passes: what `Objective.passes` has counted in the same part.
+        planned: number of steps that were asked for; more than `steps` where `patience` has ended the training.
+        updates: updates of the trained model, where the trainer also made steps for something else; else all steps.
     """
 
     history: list[dict[str, float]]
@@ -109,6 +111,13 @@ class Result:
     resumed_from: int
     padding: float
     passes: dict[str, int] = field(default_factory=dict)
+    planned: int = 0
+    updates: int = 0
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether `patience` has ended the training before its last step."""
+        return self.steps < self.planned
 
     @classmethod
     def nothing(cls) -> Self:
@@ -142,7 +151,8 @@ def join(results: Sequence[Result], column: str | None = None) -> Result:
     examples = sum(result.examples_per_second * result.seconds for result in results)
     speed = examples / seconds if seconds else 0.0
     scores, padding = (results[-1].scores, results[0].padding) if results else ({}, 0.0)
-    return Result(history, scores, steps, seconds, speed, resumed, padding, dict(passes))
+    planned, updates = (sum(getattr(result, name) for result in results) for name in ("planned", "updates"))
+    return Result(history, scores, steps, seconds, speed, resumed, padding, dict(passes), planned, updates)
 
 
 def write_curves(history: list[dict[str, float]], path: Path) -> None:

@@ -27,6 +27,7 @@ from distill.models import acceleration
 from distill.runtime import allocator, checkpoints, distributed, json_text
 from distill.runtime.files import publish
 from distill.runtime.progress import bar
+from distill.training.early_stopping import waited
 from distill.training.hf_trainer import ObjectiveTrainer
 from distill.training.run import Result, TrainingRun
 
@@ -61,7 +62,10 @@ class _Hooks(TrainerCallback):
             self.trainer.log({f"selection_{name}": value for name, value in scores.items()})
             control.should_log = due
             self._keep(scores)
-        if state.global_step == state.max_steps:
+            patience = self.run.settings.patience
+            if patience is not None and waited(state.log_history, self.run.main_metric) >= patience:
+                control.should_training_stop = control.should_log = True  # the curve ends here too
+        if state.global_step == state.max_steps or control.should_training_stop:
             control.should_save = False  # the caller writes the result at once; nothing resumes from the end
 
     def _keep(self, scores: dict[str, float]) -> None:
@@ -148,8 +152,10 @@ def train(run: TrainingRun) -> Result:
     order = list(sampler(rows.lengths, settings.batch_size, settings.group_by_length, seed, run.mix, parts))
     padded = padding(order, rows.lengths, settings.batch_size // parts).share
     speed, counts = examples / seconds if seconds else 0.0, objective.passes()
-    passes = {name: (count - before[name]) * distributed.count() for name, count in counts.items()}
-    return Result(history, scores, steps, seconds, speed, done, padded, passes)
+    # Processes have as many rows, but of the labelled ones in a mixed batch one has another number than another.
+    shares = distributed.mean([float(count - before[name]) for name, count in counts.items()])
+    passes = {name: round(share * distributed.count()) for name, share in zip(counts, shares, strict=True)}
+    return Result(history, scores, steps, seconds, speed, done, padded, passes, trainer.state.max_steps, steps)
 
 
 def _arguments(run: TrainingRun) -> TrainingArguments:

@@ -354,6 +354,8 @@ def test_damage_to_the_second_features_is_noticed(in_two, tmp_path):
 
 def test_a_text_that_fits_in_one_readers_tokens_alone_names_the_other(tmp_path, tokenizer):
     pieces = train([row["context"] for row in SPLITS["train"]] + ["Question abou it?", "012"], 48, lowercase=True)
-    with pytest.raises(UserError, match='^train split, in the teacher.s tokens: question "t0-0".*features.max_length'):
+    with pytest.raises(
+        UserError, match="^train split, in the teacher's tokens: question .t0-0.: .*features.max_length"
+    ):
         write(tmp_path / "prepared", SPLITS, tokenizer, 24, 8, {"task": "qa"}, readers={"teacher": pieces})
     assert not (tmp_path / "prepared").exists()

@@ -165,9 +165,8 @@ def _write(
             examples = schema(rows)
             _write_stream(part / "examples.arrow", examples, _examples(rows, examples))
             try:
-                counts = encode(
-                    part / "features.arrow", tokenizer, rows, partial(on_batch, split) if on_batch else None
-                )
+                report = partial(on_batch, split) if on_batch else None
+                counts = encode(part / "features.arrow", tokenizer, rows, report)
             except UserError as error:
                 raise UserError(f"{split} split: {error}") from error
             hashes = {name: file_hash(part / f"{name}.arrow") for name in ("examples", "features")}

@@ -134,14 +134,29 @@ class Prepared:
         return TRANSFER in self._sizes
 
     @property
+    def has_labels(self) -> bool:
+        """Whether any training row has a label."""
+        return self._sizes["train"]["features"] > 0
+
+    @property
     def scored_splits(self) -> list[str]:
         """The splits that models are chosen and scored on."""
         return [split for split in self._sizes if split not in ("train", TRANSFER)]
 
     @property
+    def taught_splits(self) -> list[str]:
+        """The splits of `taught_features`, in their order."""
+        return [split for split in ("train", TRANSFER) if split in self._sizes]
+
+    @property
+    def main_split(self) -> str:
+        """The split of training rows that trainings go by: `train`, or `transfer` where no row has a label."""
+        return "train" if self.has_labels else TRANSFER
+
+    @property
     def epoch_rows(self) -> int:
-        """The features that an epoch is counted in: the labelled ones of split `train`, or all where there are none."""
-        return self._sizes["train"]["features"] or self._sizes[TRANSFER]["features"]
+        """The features that an epoch is counted in: those of the main split."""
+        return self._sizes[self.main_split]["features"]
 
     def taught_features(self) -> "datasets.Dataset":
         """The features that the teacher's outputs are of, in the order of the caches.

@@ -14,7 +14,9 @@ from distill.errors import UserError
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def train(texts: Iterable[str], vocab_size: int, lowercase: bool) -> PreTrainedTokenizerFast:
+def train(
+    texts: Iterable[str], vocab_size: int, lowercase: bool, field: str = "features.tokenizer"
+) -> PreTrainedTokenizerFast:
     """Trains a WordPiece tokenizer with BERT's normalisation, word splitting and pair template.
 
     The same texts give the same vocabulary in every process. `tokenizers` alone does not: it numbers characters in the
@@ -25,6 +27,7 @@ def train(texts: Iterable[str], vocab_size: int, lowercase: bool) -> PreTrainedT
         texts: texts to count words in, for example the contexts and questions of the training split.
         vocab_size: number of entries, special tokens included; fewer if the texts do not hold as many.
         lowercase: lowercase and strip accents, as BERT's uncased vocabularies do.
+        field: the parameters that ask for it, for error messages.
 
     Returns:
         A tokenizer with [PAD] [UNK] [CLS] [SEP] [MASK] as ids 0 to 4, which makes token type ids.
@@ -46,7 +49,7 @@ def train(texts: Iterable[str], vocab_size: int, lowercase: bool) -> PreTrainedT
     least = len(SPECIAL_TOKENS) + len(alphabet)
     if vocab_size < least:
         raise UserError(
-            f"params.yaml: features.tokenizer.vocab_size = {vocab_size} cannot hold the {len(SPECIAL_TOKENS)} special "
+            f"params.yaml: {field}.vocab_size = {vocab_size} cannot hold the {len(SPECIAL_TOKENS)} special "
             f"tokens and the {len(alphabet)} characters of the training data; raise it to {least} or more"
         )
     untrained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
@@ -63,12 +66,13 @@ def train(texts: Iterable[str], vocab_size: int, lowercase: bool) -> PreTrainedT
     return BertTokenizer(vocab=vocab, do_lower_case=lowercase)
 
 
-def load(path: str, revision: str | None = None) -> PreTrainedTokenizerFast:
+def load(path: str, revision: str | None = None, where: str = "features.tokenizer") -> PreTrainedTokenizerFast:
     """Loads a fast tokenizer by `AutoTokenizer`, never with remote code.
 
     Args:
         path: a local folder or a hub id.
         revision: commit, tag or branch of the hub repository, or None.
+        where: the parameters that name it, for error messages.
 
     Returns:
         The tokenizer, which makes token types where its template has them.
@@ -77,7 +81,7 @@ def load(path: str, revision: str | None = None) -> PreTrainedTokenizerFast:
         UserError: it cannot be loaded, is not a fast one, lacks a [CLS], separator or padding token, or has only
             special tokens.
     """
-    field = f"features.tokenizer.path = {path} (revision {revision or 'default'})"
+    field = f"{where}.path = {path} (revision {revision or 'default'})"
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision or "main", trust_remote_code=False)
     except Exception as error:
@@ -85,7 +89,7 @@ def load(path: str, revision: str | None = None) -> PreTrainedTokenizerFast:
         reason = (str(error).splitlines() or [""])[0].rstrip(".")
         raise UserError(
             f"{field}: cannot be loaded ({type(error).__name__}: {reason}); "
-            "name a folder with tokenizer.json or a hub id, and check features.tokenizer.revision and the network"
+            f"name a folder with tokenizer.json or a hub id, and check {where}.revision and the network"
         ) from error
     if not tokenizer.is_fast:
         raise UserError(f"{field}: {type(tokenizer).__name__} is not a fast tokenizer; name one with a tokenizer.json")
@@ -110,17 +114,29 @@ def fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
 
 
 def check_same(path: str, revision: str | None, prepared: PreTrainedTokenizerFast, field: str) -> None:
-    """Raises a UserError where the model in `path` came with another tokenizer than the data was prepared with.
+    """Raises a UserError where the model in `path` came with another tokenizer than that of the tokens it is to read.
 
-    Teacher and student read the same token ids; with another vocabulary a model would read other words.
-    A model folder without a tokenizer passes: there is nothing to compare.
+    With another vocabulary a model would read other words. A model folder without a tokenizer passes: there is nothing
+    to compare.
+
+    Args:
+        path, revision: the model.
+        prepared: the tokenizer of the data that the model reads.
+        field: the parameter that names the model, `teacher.model.path`.
     """
     names = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
     if Path(path).is_dir() and not any((Path(path) / name).exists() for name in names):
         return
     tokenizer = load(path, revision)
     if tokenizer.get_vocab() != prepared.get_vocab():
+        role = field.partition(".")[0]
+        fix = (
+            f"set {role}.tokenizer.path to {path!r}, or, so that teacher and student share one tokenizer,"
+            " features.tokenizer.path"
+            if role in ("teacher", "student")
+            else "name one with the student's tokenizer, whose tokens it reads"
+        )
         raise UserError(
             f"params.yaml: {field}: {path!r} has a vocabulary of {len(tokenizer)} tokens that differs from the data's"
-            f" ({len(prepared)}): teacher and student must share one tokenizer, the one in features.tokenizer.path"
+            f" ({len(prepared)}): {fix}"
         )

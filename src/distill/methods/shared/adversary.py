@@ -48,6 +48,11 @@ class Cycle:
         """All steps in which the student gets this many updates; only the last cycle may be cut short."""
         return updates + self.generator * math.ceil(updates / self.student)
 
+    def updates_in(self, steps: int) -> int:
+        """The student's updates among the first `steps` steps."""
+        cycles, rest = divmod(steps, self.generator + self.student)
+        return cycles * self.student + max(rest - self.generator, 0)
+
 
 @dataclass
 class Perturbed:

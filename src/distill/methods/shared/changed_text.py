@@ -50,6 +50,10 @@ class ChangedText(Method):
         """The student's updates and the generator's steps."""
         return self.cycle.trainer_steps(updates)
 
+    def updates_in(self, steps: int) -> int:
+        """Those steps that are not the generator's."""
+        return self.cycle.updates_in(steps)
+
     def learning_rates(self) -> dict[str, float]:
         """The generator's learning rate."""
         return {"adversary.generator": self.config.generator_learning_rate}

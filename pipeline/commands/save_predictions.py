@@ -1,0 +1,119 @@
+"""The present teacher's outputs as a file, to keep, to give on, or to teach by later (teacher.source: predictions).
+
+    python -m pipeline.commands.save_predictions outputs.jsonl
+
+The rows that students learn from are those of data/teacher, as stage predict_teacher left them; for the splits that
+are scored the teacher runs, where it is a model. docs/teachers.md describes the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.config.params import Params
+from distill.data.loading.prepared import Prepared
+from distill.errors import UserError
+from distill.models import loading
+from distill.models.forward import default_device, freeze
+from distill.models.predict import forward_of, layout, predict_split
+from distill.runtime import checkpoints
+from distill.signals import writer
+from distill.signals.cache import WEIGHT, Cache
+from distill.signals.predictions import saving
+from distill.signals.stored import Stored
+from distill.tasks.base import Predicted, Task
+from pipeline.stage import artifacts, paths
+from pipeline.stage.inputs import open_data
+
+TEACHER = paths.model("teacher")
+
+
+def main(words: Sequence[str]) -> None:
+    """Write the file.
+
+    Raises:
+        UserError: another suffix, or outputs that were not computed yet or belong to other data.
+    """
+    path = _parser().parse_args(words).file
+    saving.check_suffix(path)
+    params = paths.params()
+    data, task = open_data(params)
+    counts: dict[str, int] = {}
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for split, predicted, known in outputs(data, task, params):
+            counts[split] = 0
+            for record in saving.records(predicted, split, task, params.evaluate, known):
+                counts[split] += 1
+                yield record
+
+    draft = path.with_name(f".{path.name}.new{path.suffix}")
+    saving.write(draft, rows())
+    draft.replace(path)
+    print(f"{path}: {', '.join(f'{count:,} {split}' for split, count in counts.items())} rows")
+    if left := [split for split in data.meta["splits"] if split not in counts]:
+        print(f"  without {', '.join(left)}: the teacher has no outputs of all their rows, and no model to run")
+
+
+def outputs(data: Prepared, task: Task, params: Params) -> Iterator[tuple[str, Predicted, np.ndarray | None]]:
+    """The teacher's outputs by split, and which examples they are of; None: of all."""
+    yield from _cached(data, task)
+    scored = data.scored_splits
+    if artifacts.is_checkpoint(TEACHER):
+        checkpoints.load_check(TEACHER)
+        own = data.read_by("teacher")
+        model = freeze(loading.from_pretrained(str(TEACHER), task)).to(default_device())
+        forward, size, precision = forward_of(model, task), params.evaluate.batch_size, params.evaluate.precision
+        for split in scored:
+            predicted = predict_split(forward, own, split, size, default_device(), precision, split, task.per_token)
+            yield split, predicted, None
+    elif params.teacher.source == "predictions":
+        stored = Stored.read(Path(params.teacher.predictions), data, task)
+        for split in scored:
+            if split not in stored.uncovered():
+                yield split, stored.predicted(split), None
+
+
+def _cached(data: Prepared, task: Task) -> Iterator[tuple[str, Predicted, np.ndarray | None]]:
+    """The outputs of data/teacher, by the splits that students learn from."""
+    weights = paths.WEIGHTS if artifacts.is_checkpoint(TEACHER) else None
+    cache, start = Cache.open(paths.PREDICTIONS, writer.identity(data, weights)), 0
+    weight = cache.column(WEIGHT)[:, 0] if WEIGHT in cache.arrays else None
+    for split in data.taught_splits:
+        features = data.features(split)
+        offsets = layout(features, task.per_token)
+        logits = np.concatenate([_row(cache, start + row, task, offsets, row) for row in range(len(features))])
+        known = None
+        if weight is not None:
+            known = np.zeros(len(data.examples(split)), bool)
+            known[features.data.column("example_index").to_numpy()] = weight[start : start + len(features)] > 0
+        yield split, Predicted(data.examples(split), features, logits, offsets, data.meta), known
+        start += len(features)
+
+
+def _row(cache: Cache, place: int, task: Task, offsets: np.ndarray, row: int) -> np.ndarray:
+    """The logits of one feature, (entries, C)."""
+    values = cache.rows("logits", [place], int(offsets[row + 1] - offsets[row]))
+    return values[0] if task.per_token else values
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.commands.save_predictions",
+        description="Save the present teacher's outputs for all splits.",
+    )
+    parser.add_argument("file", type=Path, help="the file to write: .jsonl or .parquet")
+    return parser
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,93 @@
+"""Precision, recall and F1 of each class, as they are and with the decision tuned on the selection split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from distill.tasks import decision
+
+#: Classes that are listed, those with the fewest training rows.
+MOST = 20
+#: Column of the tables of examples → beginning of the scores' names.
+SAID = {"predicted": "", "tuned": "tuned_"}
+#: Scores of metrics/runs that are about all classes.
+_OVERALL = ("macro_f1", "minority_recall")
+
+
+def of(
+    tables: Mapping[str, Mapping[int | None, pd.DataFrame]],
+    scores: Mapping[str, Mapping[int | None, Mapping[str, float]]],
+    classes: Sequence[str],
+    rows: Mapping[str, Sequence[int]],
+) -> dict[str, Any]:
+    """The scores of up to `MOST` classes, means over the seeds of each model.
+
+    Args:
+        tables: tables of examples by model and seed, with gold, predicted and, where a decision was tuned, tuned.
+        scores: scores of metrics/runs by model and seed.
+        classes: names of the classes, in order.
+        rows: split → number of rows of each class; train is one of the splits.
+
+    Returns:
+        rarest: the class that `minority_recall` is about; train: number of training rows; models: model → macro_f1,
+        minority_recall, the same with tuned_, and tuned_threshold, those that it has; classes, the rarest first: each
+        {class, rows: split → number of rows, scores: model → precision, recall and f1, 0–100 as in scikit-learn with 0
+        for a class that is never said, and the same with tuned_}.
+    """
+    counts = {split: _padded(of_split, len(classes)) for split, of_split in rows.items()}
+    number = {name: place for place, name in enumerate(classes)}
+    first = next(iter(next(iter(tables.values())).values()))
+    gold = first["gold"].map(number).to_numpy()
+    listed = sorted(range(len(classes)), key=lambda place: counts["train"][place])[:MOST]
+    by_model = {
+        name: _means([_of_table(table, gold, number) for table in seeds.values()]) for name, seeds in tables.items()
+    }
+    return {
+        "rarest": classes[decision.rarest(counts["train"], gold)],
+        "train": sum(counts["train"]),
+        "models": {name: _overall(list(seeds.values())) for name, seeds in scores.items()},
+        "classes": [
+            {
+                "class": classes[place],
+                "rows": {split: of_split[place] for split, of_split in counts.items()},
+                "scores": {
+                    name: {score: float(values[place]) for score, values in means.items()}
+                    for name, means in by_model.items()
+                },
+            }
+            for place in listed
+        ],
+    }
+
+
+def _padded(counts: Sequence[int], classes: int) -> list[int]:
+    """Numbers of rows of all classes; those at the end that have none are not counted."""
+    return [*counts, *[0] * (classes - len(counts))]
+
+
+def _of_table(table: pd.DataFrame, gold: np.ndarray, number: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """Score → its values for all classes, (C,), 0–100."""
+    from sklearn.metrics import precision_recall_fscore_support  # takes a second to import
+
+    found = {}
+    for column, beginning in SAID.items():
+        if column in table:
+            said = table[column].map(number).to_numpy()
+            values = precision_recall_fscore_support(gold, said, labels=range(len(number)), zero_division=0.0)
+            names = (f"{beginning}{name}" for name in ("precision", "recall", "f1"))
+            found |= {name: 100.0 * value for name, value in zip(names, values, strict=False)}
+    return found
+
+
+def _means(seeds: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.mean([seed[name] for seed in seeds], axis=0) for name in seeds[0]}
+
+
+def _overall(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = [f"{beginning}{name}" for name in _OVERALL for beginning in SAID.values()] + ["tuned_threshold"]
+    return {name: fmean(run[name] for run in runs) for name in names if all(name in run for run in runs)}
