@@ -101,7 +101,12 @@ def test_ensemble_and_members_are_scored(ran):
     scores = {name: read(ran, f"metrics/runs/member-{name}.json") for name in MEMBERS}
     assert scores["annotator"]["accuracy"] == 100 and scores["one"]["accuracy"] < 100
     rows = read(ran, "metrics/analysis.json")["ensemble"]
-    assert [(row["name"], row["weight"]) for row in rows] == [("one", 1), ("two", 1), ("annotator", 2), ("teacher", None)]
+    assert [(row["name"], row["weight"]) for row in rows] == [
+        ("one", 1),
+        ("two", 1),
+        ("annotator", 2),
+        ("teacher", None),
+    ]
     assert rows[-1]["scores"]["accuracy"] == read(ran, "metrics/runs/teacher.json")["accuracy"]
     examples = [np.load(ran / f"data/members/{name}/scored/validation.npy").astype(np.float64) for name in MEMBERS]
     best = np.average([softmax(part, axis=-1) for part in examples], axis=0, weights=[1, 1, 2]).argmax(-1)
