@@ -214,8 +214,9 @@ def _tokenizers(params: Params, rows: list[Row]) -> tuple[PreTrainedTokenizerFas
         rows: training rows, on which a tokenizer is trained where the parameters name none.
     """
     tokenizer = _tokenizer(params, "student", rows)
-    no_model = params.teacher.source == "predictions"
-    if no_model or model_tokenizers.of(params, "teacher") == model_tokenizers.of(params, "student"):
+    if params.teacher.source == "predictions":
+        return tokenizer, {}  # teacher.model is not read
+    if model_tokenizers.of(params, "teacher") == model_tokenizers.of(params, "student"):
         _check_model(params, "teacher", tokenizer)
         return tokenizer, {}
     teachers = _tokenizer(params, "teacher", rows)

@@ -10,7 +10,8 @@ import pytest
 from safetensors.torch import load_file
 
 from distill.runtime.files import tree_hash
-from pipeline.commands import save_predictions
+from pipeline import export
+from pipeline.commands import compare, report, save_predictions
 from pipeline.stage import definition
 from tests.helpers import micro
 
@@ -114,7 +115,7 @@ def test_the_stages_that_read_the_file_depend_on_it(ran, monkeypatch):
     assert Path(FILE) not in definition.define("finetune", "student").deps
 
 
-def test_outputs_of_the_training_rows_alone_teach_and_have_no_score(repo, stages):
+def test_outputs_of_the_training_rows_alone_teach_and_have_no_score(repo, stages, monkeypatch, capsys):
     """Nothing downstream trips over a teacher without a row."""
     write(repo, ("train",))
     shutil.rmtree(repo / "data/models/distill/kd")
@@ -126,6 +127,11 @@ def test_outputs_of_the_training_rows_alone_teach_and_have_no_score(repo, stages
     assert list(summary) == ["student", "ft", "kd"] and summary["kd"]["gap_closed"] is None
     assert "The teacher has no score: its outputs do not cover" in (repo / "metrics/report.md").read_text()
     assert read(repo, "metrics/analysis.json")["agreement"] == {}
+    monkeypatch.chdir(repo)
+    assert compare.main(["kd", "ft"]) == 0
+    report.main(["--output", "page.html"])
+    assert "3 models" in capsys.readouterr().out
+    assert list(export.scores("kd-1")) == ["student", "kd-1"]
 
 
 def test_missing_rows_are_refused_or_teach_by_their_labels_alone(repo, stages):

@@ -123,7 +123,8 @@ def _models(params: Params) -> Iterator[tuple[str, str, Model | Tokenizer | Mode
     yield "tokenizer", "features.tokenizer", params.features.tokenizer
     yield "tokenizer", "teacher.tokenizer", params.teacher.tokenizer
     yield "tokenizer", "student.tokenizer", params.student.tokenizer
-    yield "teacher", "teacher.model", params.teacher.model
+    if params.teacher.source != "predictions":
+        yield "teacher", "teacher.model", params.teacher.model
     yield "student", "student.model", params.student.model
     for index, link in enumerate(params.assistant.chain):
         yield "assistant", f"assistant.chain.{index}.model", link.model
