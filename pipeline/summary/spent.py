@@ -13,8 +13,8 @@ from pipeline.stage.artifacts import MADE_BY
 
 
 def training_costs(params: Params) -> dict[str, dict[str, Any]]:
-    """`training_cost` of teacher, student and every listed method."""
-    costs = {role: training_cost([record(f"finetune_{role}")], [[]]) for role in ("teacher", "student")}
+    """`training_cost` of teacher, student and every listed method; of a teacher that is no model none is known."""
+    costs = {role: training_cost([_trained(f"finetune_{role}")], [[]]) for role in ("teacher", "student")}
     for method in params.methods:
         runs = [record(f"distill@{paths.label(method, seed)}") for seed in params.seeds_of(method)]
         stages = [record(name) for name in upstream(method, params)]
@@ -43,6 +43,12 @@ def upstream(method: str, params: Params) -> list[str]:
     cached = method not in params.augment.methods and "model" not in kind.needs
     makers = [stage for artifact in requirements.artifacts(method, params) for stage in MADE_BY[artifact]]
     return ["finetune_teacher", *(["predict_teacher"] if cached else []), *makers]
+
+
+def _trained(stage: str) -> Record | None:
+    """The record of a training; None where there is none, or nothing was to be trained."""
+    found = record(stage)
+    return found if found and found.get("needed", True) else None
 
 
 def record(stage: str) -> Record | None:
