@@ -13,8 +13,8 @@ from pipeline.stage.artifacts import MADE_BY
 
 
 def training_costs(params: Params) -> dict[str, dict[str, Any]]:
-    """`training_cost` of teacher, student and every listed method."""
-    costs = {"teacher": _teacher_cost(params), "student": training_cost([record("finetune_student")], [[]])}
+    """`training_cost` of teacher, student and every listed method; of a teacher that is no model none is known."""
+    costs = {"teacher": _teacher_cost(params), "student": training_cost([_trained("finetune_student")], [[]])}
     for method in params.methods:
         runs = [record(f"distill@{paths.label(method, seed)}") for seed in params.seeds_of(method)]
         stages = [record(name) for name in upstream(method, params)]
@@ -54,15 +54,17 @@ def _teachers(params: Params) -> list[str]:
 
 def _teacher_cost(params: Params) -> dict[str, Any]:
     """`training_cost` of the teacher; of an ensemble the seconds of all members together."""
-    trained = [record(name) for name in _teachers(params)]
     if not params.ensemble.members:
-        return training_cost(trained, [[]])
-    together = training_cost([], [trained])
-    return (
-        together
-        | {"seconds": together["teacher_seconds"], "total_seconds": together["teacher_seconds"]}
-        | {"teacher_seconds": 0.0}
-    )
+        return training_cost([_trained("finetune_teacher")], [[]])
+    together = training_cost([], [[record(name) for name in _teachers(params)]])
+    seconds = together["teacher_seconds"]
+    return together | {"seconds": seconds, "total_seconds": seconds, "teacher_seconds": 0.0}
+
+
+def _trained(stage: str) -> Record | None:
+    """The record of a training; None where there is none, or nothing was to be trained."""
+    found = record(stage)
+    return found if found and found.get("needed", True) else None
 
 
 def record(stage: str) -> Record | None:

@@ -114,6 +114,11 @@ def test_the_whole_card_byte_for_byte():
     assert card.render(facts()).encode() == Path(__file__).with_name("card_of_ted.md").read_bytes()
 
 
+def test_a_teacher_of_stored_predictions_is_named_by_its_file():
+    text = card.render(facts(outputs="data/raw/mine/outputs.jsonl"))
+    assert "| teacher | stored predictions: outputs.jsonl |" in text and "data/raw/mine" not in text
+
+
 def test_the_front_matter_is_read_by_the_hub():
     data = ModelCard(card.render(facts())).data.to_dict()
     assert data["pipeline_tag"] == "question-answering" and data["metrics"] == ["exact_match", "f1"]

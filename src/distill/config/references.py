@@ -139,7 +139,8 @@ def _models(params: Params) -> Iterator[tuple[str, str, Model | Tokenizer | Mode
     yield "tokenizer", "student.tokenizer", params.student.tokenizer
     for name in params.ensemble.members:
         yield "tokenizer", f"{name}.teacher.tokenizer", params.members[name].tokenizer
-    yield "teacher", "teacher.model", params.teacher.model
+    if params.teacher.source == "model":
+        yield "teacher", "teacher.model", params.teacher.model
     yield "student", "student.model", params.student.model
     for index, link in enumerate(params.assistant.chain):
         yield "assistant", f"assistant.chain.{index}.model", link.model

@@ -114,7 +114,7 @@ def render(facts: Facts) -> str:
         splits=[(split, [f"{counts[name]:,}" for name in columns]) for split, counts in splits.items()],
         tuned=" and the threshold for questions without an answer" if version_2 else "",
         summary=facts.summary,
-        teacher=_model(facts.teacher) if facts.outputs is None else f"stored predictions: {facts.outputs}",
+        teacher=_model(facts.teacher) if facts.outputs is None else f"stored predictions: {Path(facts.outputs).name}",
         student=f"{_shape(facts.config)}, {facts.weights:,} parameters",
         updates=f"{'at most ' if facts.training.patience else ''}{facts.updates:,}",
         training=_flat({name: getattr(facts.training, name) for name in _TRAINING}),
