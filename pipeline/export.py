@@ -185,7 +185,7 @@ def describe(
         summary=" ".join(documentation.split("\n\n")[0].split()),
         parameters=flatten(params.sections[method]),
         training=params.distill,
-        updates=phases.updates(params.distill, len(data.features("train"))),
+        updates=phases.updates(params.distill, data.epoch_rows),
         data=params.data,
         meta=data.meta,
         teacher=params.teacher.model,
