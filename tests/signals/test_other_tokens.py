@@ -268,7 +268,7 @@ def test_real_tokenizers_conserve_mass_on_real_text(windows_of, teacher, student
     assert moved.windows == len(windows_of[student]) > 40
     if teacher == student:
         # Two byte-level tokens may share a character at the edge of a window.
-        assert moved.unreached == 0 and moved.outside.max() < 1e-6 * moved.windows
+        assert moved.unreached == 0 and moved.outside.max() < 1e-3 * moved.windows
     else:
         assert 0 < moved.outside.max() < 0.35 * moved.windows and moved.unreached < 0.35 * moved.characters
 
