@@ -147,4 +147,3 @@ def _models(params: Params) -> Iterator[tuple[str, str, Model | Tokenizer | Mode
     yield "generator", "generator.model", params.generator.model
     for name in params.ensemble.members:
         yield MEMBER + name, f"{name}.teacher.model", params.members[name].model
-        yield MEMBER + name, f"{name}.teacher.tokenizer", params.members[name].tokenizer
