@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from distill.analysis import model_cost
-from distill.config.schema import Cost
+from distill.config.scoring import Cost
 from distill.errors import UserError
 from distill.models.predict import length_order
 from distill.tasks.registry import load_task

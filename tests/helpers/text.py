@@ -4,7 +4,7 @@ import datasets
 import numpy as np
 import torch
 
-from distill.config.schema import Evaluate
+from distill.config.scoring import Evaluate
 from distill.tasks.base import Predicted
 from tests.helpers import tiny
 

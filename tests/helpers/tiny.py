@@ -7,7 +7,8 @@ import torch
 from transformers import AutoConfig, AutoModelForQuestionAnswering, PreTrainedTokenizerFast
 from transformers.models.bert import BertTokenizer
 
-from distill.config.schema import Runtime, Training
+from distill.config.machine import Runtime
+from distill.config.schema import Training
 
 VOCAB = 40
 

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from distill.config.schema import ExtraMetric
+from distill.config.scoring import ExtraMetric
 from distill.errors import UserError
 from distill.tasks import extra_metrics
 from distill.tasks.base import MetricInputs

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from distill.config import metric_names
-from distill.config.schema import Evaluate
+from distill.config.scoring import Evaluate
 from distill.data.features import preparation
 from distill.data.loading.prepared import Prepared
 from distill.data.loading.tokenizer import train

@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from distill.config.schema import Cost
+from distill.config.scoring import Cost
 from distill.data.loading.batches import Collator, Rows
 from distill.errors import UserError
 from distill.models.forward import autocast, default_device, forward_pass, in_eval

@@ -19,28 +19,25 @@ from distill.config import (
 from distill.config.comparison import Compare, Confirm, Controls
 from distill.config.data import Data
 from distill.config.ensemble import Ensemble
+from distill.config.machine import Runtime, Tracking
 from distill.config.schema import (
     Assistant,
     Atlas,
     Augment,
     Cache,
-    Cost,
     Distill,
-    Evaluate,
-    Export,
     Features,
     Filters,
     Generator,
     Predict,
     Retrieve,
-    Runtime,
     Section,
     Seed,
     Student,
     Teacher,
-    Tracking,
     TrainingDefaults,
 )
+from distill.config.scoring import Cost, Evaluate, Export
 from distill.config.variants import Variant
 
 

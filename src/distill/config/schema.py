@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -18,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from distill.config import metric_names, model_shape
+from distill.config import model_shape
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -371,73 +370,3 @@ class Augment(Section):
     batch_size: Count
     precision: Precision
     seed: Seed
-
-
-class ExtraMetric(Section):
-    """A further metric: a name alone, or with the name of its configuration and keyword arguments of `compute`."""
-
-    name: Annotated[str, AfterValidator(metric_names.check)]
-    config: str | None = None
-    args: Annotated[dict[str, Any], AfterValidator(metric_names.check_args)] = {}
-
-
-class Evaluate(Section):
-    """Answer search and scoring."""
-
-    batch_size: Count
-    precision: Precision
-    metric: str | None
-    n_best: Count
-    max_answer_length: Count
-    extra: Annotated[
-        list[Annotated[ExtraMetric, BeforeValidator(metric_names.as_mapping)]], AfterValidator(metric_names.check_all)
-    ]
-
-
-class Cost(Section):
-    """How size, latency and throughput of teacher and student are measured."""
-
-    batch_sizes: Annotated[list[Count], Field(min_length=1)]
-    seconds: Annotated[float, Field(gt=0)]
-    precision: Precision
-
-
-class Export(Section):
-    """Students to take away as ONNX."""
-
-    methods: list[str]
-    seeds: list[Seed]
-    int8: bool
-    max_examples: Count | None
-
-
-class Runtime(Section):
-    """Settings of the machine: they change no result, and no stage depends on them."""
-
-    checkpoint_steps: Count
-    checkpoints_kept: Annotated[int, Field(ge=2)]
-    threads: Count | None
-    workers: Annotated[int, Field(ge=0)]
-    compile: bool
-    gradient_checkpointing: bool
-    attention: Literal["auto", "eager", "disentangled_flash"]
-
-
-def _store_name(name: str) -> str:
-    """A name that is a single folder below `mlartifacts/`, and a single part of MLflow's addresses."""
-    if len(name) > 250 or name != name.strip() or not re.fullmatch(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*", name):
-        raise ValueError(
-            f"{name[:50]!r}: expected a name of 1 to 250 characters that does not begin with a dot, without slashes,"
-            " backslashes, line breaks, and spaces around it"
-        )
-    return name
-
-
-StoreName = Annotated[str, AfterValidator(_store_name)]
-
-
-class Tracking(Section):
-    """MLflow."""
-
-    experiment: StoreName
-    registered_model: StoreName | None

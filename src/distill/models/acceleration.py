@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from distill.config.schema import Runtime
+from distill.config.machine import Runtime
 from distill.errors import UserError
 from distill.models import flash_attention
 

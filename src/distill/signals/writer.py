@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from distill.config.schema import Predict, Runtime
+from distill.config.machine import Runtime
+from distill.config.schema import Predict
 from distill.data.loading.prepared import Prepared
 from distill.models import acceleration
 from distill.models.forward import default_device, forward_pass, freeze

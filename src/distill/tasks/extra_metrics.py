@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from distill.config.metric_names import prefix
-from distill.config.schema import ExtraMetric
+from distill.config.scoring import ExtraMetric
 from distill.errors import UserError
 from distill.tasks.base import MetricInputs
 

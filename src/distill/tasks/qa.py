@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distill.config.schema import Evaluate
+from distill.config.scoring import Evaluate
 from distill.losses.terms import TEACHER_WEIGHT, cross_entropy, mse_tok, soft_rows, weighted_mean
 from distill.tasks import calibration, spans, squad
 from distill.tasks.base import MetricInputs, Predicted, Report, choose_metric, drawn_rows, label_column, labelled

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from distill.config.schema import Evaluate
+from distill.config.scoring import Evaluate
 from distill.errors import UserError
 from distill.losses.terms import weighted_mean
 from distill.tasks import glue

@@ -11,7 +11,8 @@ from typing import Any, Self
 
 import datasets
 
-from distill.config.schema import Runtime, Training
+from distill.config.machine import Runtime
+from distill.config.schema import Training
 from distill.data.loading.mixing import Mix
 from distill.runtime import csv_files, json_text
 from distill.training.objective import Objective

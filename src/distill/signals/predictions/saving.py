@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.config.schema import Evaluate
+from distill.config.scoring import Evaluate
 from distill.data.sources.squad_json import show
 from distill.errors import UserError
 from distill.signals.log_probabilities import FLOOR
