@@ -38,9 +38,7 @@ def main(role: str) -> None:
     outputs = Outputs.of(role, paths.model(role))
     with Stage(define("finetune", role), params, tags=tags) as stage:
         if role == "teacher" and params.teacher.source != "model":
-            artifacts.leave_without_checkpoint(
-                stage, params.teacher.source, outputs.model, outputs.scores, outputs.curves
-            )
+            artifacts.leave_without_checkpoint(stage, params.teacher.source, *outputs)
             return
         fix = "run `dvc repro finetune_teacher`"
         teacher_scores = Outputs.of("teacher", paths.model("teacher")).scores

@@ -163,6 +163,8 @@ def embedded(values: dict[str, Any], hub: dict[str, str]) -> dict[str, Any]:
     names = ("data.text", "data.text_pair", "data.label", "features.max_length")
     changes = dict(zip(names, COLUMNS[kind], strict=True))
     changes |= {"data.source": "embedded", "data.embedded": kind, "data.mismatched": "data/none"}
+    if data["transfer"] != "data/none":  # a preset of the embedded corpus, which is read as files then
+        return changes | {"data.source": "files", "data.max_train_examples": 40, "data.id": data["id"]}
     changes |= {"data.mismatched_split": None, "data.name": None, "data.subset": None, "data.id": None}
     # Unread with this source; equal for all, so that equal data are prepared once.
     changes |= {"data.train": "data/none", "data.validation": "data/none"}

@@ -74,6 +74,13 @@ def check(params: Params) -> None:
             f"{trained[0]}.teacher.tokenizer: a WordPiece is trained for the student and for section teacher alone:"
             " name a tokenizer in path, or leave it out"
         )
+    for name in params.ensemble.members:
+        path = params.members[name].model.path
+        if path and of(params.as_member(name), "teacher").path is None:
+            raise ValueError(
+                f"{name}.teacher.model.path is {path!r}, whose tokenizer is not that of the data: set"
+                f" {name}.teacher.tokenizer.path to {path!r}, or {SHARED}.path"
+            )
     roles = {"teacher": "teacher", "student": "student"}
     if params.augment.methods:
         roles["generator"] = "student"

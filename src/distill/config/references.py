@@ -58,6 +58,8 @@ def references(params: Params) -> list[Reference]:
         listed += [
             Reference("data", parameter(name), path, None, "dataset") for name, path in params.data.extra.items()
         ]
+    for name, path in _stored(params).items():
+        listed.append(Reference(MEMBER + name, f"{name}.teacher.predictions", path, None, "dataset"))
     for role, field, model in _models(params):
         if model.path:
             listed.append(Reference(role, f"{field}.path", model.path, model.revision, "model"))
@@ -67,15 +69,27 @@ def references(params: Params) -> list[Reference]:
 def files(params: Params) -> dict[str, str]:
     """Data files that the parameters name: dotted name → path.
 
-    DVC knows them as dependencies, but for those of `data.extra`, which are `references` too.
+    DVC knows them as dependencies, but for those of `data.extra` and of an ensemble's members, which are `references`
+    too.
     """
     data, named = params.data, {}
     if data.source == "files":
         named = {split: getattr(data, split) for split in SPLITS} | data.extra
-    return {parameter(split): path for split, path in named.items()} | {
-        **({"teacher.predictions": params.teacher.predictions} if params.teacher.source == "predictions" else {}),
-        "retrieve.pool": params.retrieve.pool,
-    }
+    members = {f"{name}.teacher.predictions": path for name, path in _stored(params).items()}
+    return (
+        members
+        | {parameter(split): path for split, path in named.items()}
+        | {
+            **({"teacher.predictions": params.teacher.predictions} if params.teacher.source == "predictions" else {}),
+            "retrieve.pool": params.retrieve.pool,
+        }
+    )
+
+
+def _stored(params: Params) -> dict[str, str]:
+    """The files of members whose outputs are stored, by member."""
+    members = {name: params.members[name] for name in params.ensemble.members}
+    return {name: member.predictions for name, member in members.items() if member.source == "predictions"}
 
 
 def with_commits(params: Params, commits: Mapping[str, str]) -> Params:
@@ -132,3 +146,4 @@ def _models(params: Params) -> Iterator[tuple[str, str, Model | Tokenizer | Mode
     yield "generator", "generator.model", params.generator.model
     for name in params.ensemble.members:
         yield MEMBER + name, f"{name}.teacher.model", params.members[name].model
+        yield MEMBER + name, f"{name}.teacher.tokenizer", params.members[name].tokenizer
