@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
 from distill import parameters
+from distill.data.features import question_features, text_features
 from distill.data.loading import tokenizer as tokenizers
 from distill.data.loading.prepared import Prepared
 from distill.errors import UserError
@@ -214,3 +216,11 @@ def test_a_model_with_another_vocabulary_is_told_how_to_keep_it(saved):
 def test_an_error_in_the_teachers_tokenizer_names_its_parameters(saved, tmp_path):
     with pytest.raises(UserError, match=f"^teacher.tokenizer.path = {tmp_path} .*: cannot be loaded"):
         plan.tokenizers_differ(load({"teacher.tokenizer.path": str(tmp_path), "student.tokenizer.path": saved["one"]}))
+
+
+@pytest.mark.parametrize("encode", [text_features.encode, question_features.encode])
+def test_an_error_of_its_template_names_its_parameters_too(saved, encode):
+    tokenizer = tokenizers.load(saved["one"], None, "teacher.tokenizer")
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B:1", special_tokens=[])
+    with pytest.raises(UserError, match="^teacher.tokenizer: (puts|adds) no cls token"):
+        next(encode([{"text": "a", "text_pair": None, "label": 0}], tokenizer, 16, 4))

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +77,13 @@ class Window:
     ends: np.ndarray
     cls: int
 
-    @property
+    @cached_property
     def context(self) -> slice:
         """The places of the context's tokens, which stand together."""
         places = np.flatnonzero(self.starts >= 0)
         return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
 
-    @property
+    @cached_property
     def characters(self) -> tuple[int, int]:
         """The characters that it spans, from the first to before the last; none: 0, 0."""
         starts, ends = self.starts[self.context], self.ends[self.context]

@@ -13,7 +13,7 @@ import pyarrow as pa
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from distill.data.loading.template import Template
+from distill.data.loading.template import Template, parameters_of
 from distill.data.sources.labels import UNLABELLED
 from distill.data.sources.squad_json import Row, show
 from distill.errors import UserError
@@ -136,8 +136,8 @@ class _Encoder:
         self.template = Template(tokenizer, pair=True)
         if self.template.cls is None:
             raise UserError(
-                "features.tokenizer: adds no cls token to a text, which questions without an answer need; name an"
-                " encoder's tokenizer"
+                f"{parameters_of(tokenizer)}: adds no cls token to a text, which questions without an answer need; name"
+                " an encoder's tokenizer"
             )
         # Questions and contexts are tokenised alone and joined below.
         self.splitter = Tokenizer.from_str(json.dumps(state | {"post_processor": None}))

@@ -10,7 +10,7 @@ import pyarrow as pa
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from distill.data.loading.template import Template
+from distill.data.loading.template import Template, parameters_of
 from distill.data.sources.squad_json import Row
 from distill.errors import UserError
 
@@ -87,16 +87,16 @@ def encode(
 
 def _check_template(tokenizer: PreTrainedTokenizerFast, pair: bool) -> None:
     """A head reads the state of the first token, which must be one that no text has."""
-    template = Template(tokenizer, pair)
+    template, where = Template(tokenizer, pair), parameters_of(tokenizer)
     if template.cls is None or template.cls >= template.sizes[0]:
         raise UserError(
-            f"features.tokenizer: puts no cls token ({tokenizer.cls_token}) in front of a text, where the heads of"
+            f"{where}: puts no cls token ({tokenizer.cls_token}) in front of a text, where the heads of"
             " classification and regression read: name the tokenizer of a BERT-like encoder (a tokenizer.json with a"
             " post_processor that adds it)"
         )
     if not all(template.sizes[1:-1]):
         raise UserError(
-            "features.tokenizer: puts no separator between two texts, which a model cannot tell apart then: name the"
+            f"{where}: puts no separator between two texts, which a model cannot tell apart then: name the"
             " tokenizer of a BERT-like encoder (a tokenizer.json with a post_processor that adds it)"
         )
 

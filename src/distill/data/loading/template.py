@@ -13,6 +13,11 @@ from distill.errors import UserError
 TOKEN_TYPES = "token_type_ids"
 
 
+def parameters_of(tokenizer: PreTrainedTokenizerFast) -> str:
+    """The parameters that name a tokenizer, for error messages: `features.tokenizer`, unless `load` was told others."""
+    return getattr(tokenizer, "named_by", "features.tokenizer")
+
+
 class Template:
     """What the tokenizer puts around one text, or around and between two, learnt from texts of one token each.
 
@@ -39,7 +44,9 @@ class Template:
         owner = np.array([-1 if number is None else number for number in whole.sequence_ids])
         places = np.flatnonzero(owner >= 0)
         if owner[places[0]] == 1:
-            raise UserError("features.tokenizer: puts the second text first; name the tokenizer of a BERT-like encoder")
+            raise UserError(
+                f"{parameters_of(tokenizer)}: puts the second text first; name the tokenizer of a BERT-like encoder"
+            )
         special = owner < 0
         self.ids, self.kinds = (np.array(values, np.int64)[special] for values in (whole.ids, whole.type_ids))
         self.sizes = np.diff([-1, *places, len(owner)]) - 1

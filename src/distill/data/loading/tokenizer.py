@@ -98,6 +98,7 @@ def load(path: str, revision: str | None = None, where: str = "features.tokenize
             raise UserError(f"{field}: has no {token}, which questions need; name an encoder's tokenizer")
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # loaded from a folder without its vocabulary
         raise UserError(f"{field}: has no vocabulary but special tokens; name a folder with tokenizer.json")
+    tokenizer.named_by = where
     return with_token_types(tokenizer)
 
 
