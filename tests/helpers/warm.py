@@ -3,7 +3,8 @@
 A small program of either name, first on the PATH, hands its words, folder, environment and open files to a thread of
 the test process, which lets the fork server start a process that goes on as `python -m <module>` would. That process
 forgets the project's modules: each reads the code of the folder it was started in, or of PYTHONPATH, so that an edit
-counts, and the copies that `dvc exp run --temp` makes run their own code. Whoever kills the program kills the process.
+counts, and the copies that `dvc exp run --temp` makes run their own code. Whoever kills the program kills the process,
+which takes those who have started the program for its own parents.
 """
 
 import contextlib
@@ -15,6 +16,8 @@ import threading
 from multiprocessing.connection import Client, Connection, Listener
 from multiprocessing.reduction import recv_handle
 from pathlib import Path
+
+import psutil
 
 from tests.helpers import forkserver
 
@@ -28,7 +31,7 @@ if words[:1] != ["-m"]:
 from multiprocessing.connection import Client
 from multiprocessing.reduction import send_handle
 with Client({address!r}) as server:
-    server.send((words[1:], os.getcwd(), dict(os.environ)))
+    server.send((words[1:], os.getcwd(), dict(os.environ), os.getpid()))
     for file in range(3):
         send_handle(server, file, None)
     code = server.recv()
@@ -88,15 +91,22 @@ def _answer(program: Connection) -> None:
 
 def _run(program: Connection) -> None:
     with program:
-        (module, *words), folder, environment = program.recv()
+        (module, *words), folder, environment, number = program.recv()
         for file in range(3):
             received = recv_handle(program)
             os.dup2(received, file)
             os.close(received)
     sys.stdin = os.fdopen(0, closefd=False)  # multiprocessing has put an empty one in its place
     forkserver.enter(folder, environment, [module, *words])
+    _have_parents_of(psutil.Process(number))
     for name in [name for name in sys.modules if name.split(".")[0] in ("distill", "pipeline", "tests")]:
         del sys.modules[name]
     asked = environment["PYTHONPATH"].split(os.pathsep) if environment.get("PYTHONPATH") else []
     sys.path[:] = [folder, *asked, *(entry for entry in sys.path if entry not in ("", *forkserver.PROJECT))]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _have_parents_of(program: psutil.Process) -> None:
+    """Who looks for the processes that have started this one finds those that have started the program."""
+    own, parents = os.getpid(), psutil.Process.parents
+    psutil.Process.parents = lambda process: parents(program if process.pid == own else process)
