@@ -14,7 +14,7 @@ from pipeline.stage.artifacts import MADE_BY
 
 def training_costs(params: Params) -> dict[str, dict[str, Any]]:
     """`training_cost` of teacher, student and every listed method; of a teacher that is no model none is known."""
-    costs = {"teacher": _teacher_cost(params), "student": training_cost([record("finetune_student")], [[]])}
+    costs = {"teacher": _teacher_cost(params), "student": training_cost([_trained("finetune_student")], [[]])}
     for method in params.methods:
         runs = [record(f"distill@{paths.label(method, seed)}") for seed in params.seeds_of(method)]
         stages = [record(name) for name in upstream(method, params)]
@@ -56,13 +56,9 @@ def _teacher_cost(params: Params) -> dict[str, Any]:
     """`training_cost` of the teacher; of an ensemble the seconds of all members together."""
     if not params.ensemble.members:
         return training_cost([_trained("finetune_teacher")], [[]])
-    trained = [record(name) for name in _teachers(params)]
-    together = training_cost([], [trained])
-    return (
-        together
-        | {"seconds": together["teacher_seconds"], "total_seconds": together["teacher_seconds"]}
-        | {"teacher_seconds": 0.0}
-    )
+    together = training_cost([], [[record(name) for name in _teachers(params)]])
+    seconds = together["teacher_seconds"]
+    return together | {"seconds": seconds, "total_seconds": seconds, "teacher_seconds": 0.0}
 
 
 def _trained(stage: str) -> Record | None:

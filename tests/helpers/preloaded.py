@@ -8,7 +8,7 @@ import tempfile
 from torch.distributed.elastic.rendezvous import dynamic_rendezvous
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
-from tests.helpers import micro, quick_dvc
+from tests.helpers import micro, quick_dvc, warm
 
 LIBRARIES = (
     "accelerate.commands.launch",
@@ -61,4 +61,5 @@ def rehearse() -> None:
 
 
 rehearse()
+assert warm.CODE, "it is read before the first process starts"
 gc.freeze()  # or every process goes through, and copies, all of the above when it collects garbage

@@ -7,8 +7,11 @@ import shutil
 import numpy as np
 import pytest
 
+from distill.data.loading import tokenizer
 from distill.data.loading.prepared import Prepared
 from tests.helpers import micro
+
+pytestmark = pytest.mark.slow  # stages, each with a library of its own to import
 
 SENTENCES = [f"the river {i} is {'wide' if i % 2 else 'deep'} in town {i % 7}" for i in range(120)]
 TEXTS = {
@@ -18,6 +21,7 @@ TEXTS = {
     "data.text_pair": None,
     "data.label": "label",
     "data.id": None,
+    "retrieve.candidates": 8,
     "features.tokenizer.vocab_size": 200,
     "features.max_length": 32,
     "data.selection_fraction": 0.2,
@@ -41,13 +45,12 @@ def squad(names, answers: bool = True) -> str:
         {"context": f"The river {name} is wide.", "qas": [{"id": name, "question": f"What is {name}?", **answer}]}
         for name in names
     ]
-    return json.dumps(
-        {
-            "data": [
-                {"title": name, "paragraphs": [paragraph]} for name, paragraph in zip(names, paragraphs, strict=True)
-            ]
-        }
-    )
+    articles = [{"title": name, "paragraphs": [one]} for name, one in zip(names, paragraphs, strict=True)]
+    return json.dumps({"data": articles})
+
+
+#: The rows with labels, and those that scores are reported on.
+LABELLED = {FILES["data.train"]: table(SENTENCES[:40]), FILES["data.validation"]: table(SENTENCES[100:])}
 
 
 def repo_of(folder, files, overrides):
@@ -59,23 +62,26 @@ def repo_of(folder, files, overrides):
 
 
 @pytest.fixture(scope="module")
-def texts(tmp_path_factory, stages):
+def vocabulary(tmp_path_factory):
+    """A tokenizer of the sentences: one that is trained on the data reads the transfer set too."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    tokenizer.train(SENTENCES, 200, lowercase=True).save_pretrained(folder)
+    return {"features.tokenizer.path": str(folder)}
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory, stages, vocabulary):
     """A pipeline of sentences: 40 labelled ones; the file of the transfer set has theirs, others, and scored ones."""
-    files = {
-        FILES["data.train"]: table(SENTENCES[:40]),
-        FILES["data.validation"]: table(SENTENCES[100:]),
-        "data/raw/more.tsv": table([*SENTENCES, *SENTENCES[90:95]]),
+    files = LABELLED | {"data/raw/more.tsv": table([*SENTENCES, *SENTENCES[90:95]])}
+    names = ("ft", "kd", "ted", "tfkd_self", "knn", "alone", "alone_knn")
+    variants = {
+        name: {"method": method, "distill": {"transfer_share": 0}}
+        for name, method in (("alone", "kd"), ("alone_knn", "knn"))
     }
-    methods = {
-        "methods": ["ft", "kd", "ted", "tfkd_self", "alone"],
-        "alone": {"method": "kd", "distill": {"transfer_share": 0}},
-    }
-    folder = tmp_path_factory.mktemp("transfer") / "repo"
-    repo = repo_of(folder, files, TEXTS | FILES | methods | {"data.transfer": "data/raw/more.tsv"})
+    settings = TEXTS | FILES | vocabulary | variants | {"methods": list(names), "data.transfer": "data/raw/more.tsv"}
+    repo = repo_of(tmp_path_factory.mktemp("transfer") / "repo", files, settings)
     out = {words: stages.run(repo, *words).out for words in micro.BASE}
-    for name in ("ft", "kd", "ted", "tfkd_self", "alone"):
-        out[name] = stages.run(repo, "distill", name, "1").out
-    return repo, out
+    return repo, out | {name: stages.run(repo, "distill", name, "1").out for name in names}
 
 
 def test_texts_of_other_splits_are_left_out_and_counted(texts):
@@ -101,13 +107,8 @@ def test_the_teacher_predicts_both_and_students_learn_from_both(texts):
     logits = json.loads((repo / "data" / "teacher" / "meta.json").read_text())
     assert logits["rows"] == rows + 65 and logits["data"] == prepared.trained_on()
     updates = 2 * -(-rows // 8)
-    for name, labelled, unlabelled in [
-        ("ft", None, 0),
-        ("alone", None, 0),
-        ("kd", 4, 4),
-        ("ted", 4, 4),
-        ("tfkd_self", 4, 4),
-    ]:
+    alone = dict.fromkeys(("ft", "alone", "alone_knn"), (None, 0))
+    for name, (labelled, unlabelled) in (alone | dict.fromkeys(("kd", "ted", "tfkd_self", "knn"), (4, 4))).items():
         record = json.loads((repo / "data" / "runs" / f"distill-{name}-1.json").read_text())
         assert record["updates"] == updates, name
         assert record["labelled_rows"] == (2 * rows if labelled is None else labelled * updates), name
@@ -115,21 +116,17 @@ def test_the_teacher_predicts_both_and_students_learn_from_both(texts):
         assert ("4 of the 8 rows of a batch are of the 65 without labels" in out[name]) == bool(unlabelled)
 
 
-def test_without_its_share_a_student_is_the_one_of_a_run_without_a_transfer_set(texts, stages, tmp_path):
-    """The tokenizer is given: one that is trained reads the transfer set too."""
-    repo, _ = texts
-    given = shutil.copytree(repo / "data" / "prepared" / "tokenizer", tmp_path / "tokenizer")
-    students = []
-    for number, more in enumerate(["data/raw/more.tsv", "data/none"]):
-        files = {path.relative_to(repo).as_posix(): path.read_text() for path in (repo / "data" / "raw").glob("*.tsv")}
-        overrides = {"data.transfer": more, "features.tokenizer.path": str(given), "methods": ["kd", "knn"]}
-        overrides |= {"distill.transfer_share": 0.0, "retrieve.candidates": 8}
-        copy = repo_of(tmp_path / f"repo{number}", files, TEXTS | FILES | overrides)
-        for words in (*micro.BASE, ("distill", "kd", "1"), ("distill", "knn", "1")):
-            stages.run(copy, *words)
-        students.append(copy / "data" / "models")
-    for name in ("teacher", "student", "distill/kd/1", "distill/knn/1"):
-        assert filecmp.cmp(*(folder / name / "model.safetensors" for folder in students), shallow=False), name
+def test_without_its_share_a_student_is_the_one_of_a_run_without_a_transfer_set(texts, vocabulary, stages, tmp_path):
+    plain = repo_of(tmp_path / "repo", LABELLED, TEXTS | FILES | vocabulary | {"methods": ["kd", "knn"]})
+    for words in (*micro.BASE, ("distill", "kd", "1"), ("distill", "knn", "1")):
+        stages.run(plain, *words)
+    names = {"teacher": "teacher", "student": "student", "distill/kd/1": "distill/alone/1"}
+    for name, other in (names | {"distill/knn/1": "distill/alone_knn/1"}).items():
+        folders = plain / "data" / "models" / name, texts[0] / "data" / "models" / other
+        assert filecmp.cmp(*(folder / "model.safetensors" for folder in folders), shallow=False), name
+    assert not filecmp.cmp(
+        *(texts[0] / f"data/models/distill/{name}/1/model.safetensors" for name in ("kd", "alone")), shallow=False
+    )
 
 
 def test_questions_need_no_answers(tmp_path, stages):
@@ -150,6 +147,9 @@ def test_questions_need_no_answers(tmp_path, stages):
     for column in ("start_positions", "end_positions"):
         assert set(features[column]) == {-100}
     assert not np.concatenate([np.asarray(row) for row in features["gold"]]).any()
+    # The tokenizer is trained on them too: no other text has a k.
+    words = prepared.tokenizer()
+    assert words.unk_token_id not in words("lake")["input_ids"]
     for name in ("kd", "mate"):
         record = json.loads((repo / "data" / "runs" / f"distill-{name}-1.json").read_text())
         assert record["labelled_rows"] == record["unlabelled_rows"] == 4 * record["updates"]

@@ -191,6 +191,26 @@ def test_plan_refuses_before_anything_is_trained(tmp_path, stages):
     assert "'kd'" not in refused.err and not (repo / "data/plan").exists()
 
 
+def test_assistants_read_the_students_tokens(saved):
+    link = {"init": "pretrained", "layers": "uniform", "num_layers": None}
+    named = {"teacher.tokenizer.path": saved["other"], "student.tokenizer.path": saved["one"], "methods": ["takd"]}
+
+    def check(path):
+        model = {"path": path, "revision": None, "config": {}}
+        plan.check_vocabularies(load(named | {"assistant.chain": [link | {"model": model}]}))
+
+    check(saved["same"])
+    with pytest.raises(UserError, match="assistant.chain.0.model.path: .* name one with the student's tokenizer"):
+        check(saved["other"])
+
+
+def test_a_model_with_another_vocabulary_is_told_how_to_keep_it(saved):
+    tokenizer = tokenizers.load(saved["one"])
+    tokenizers.check_same(saved["same"], None, tokenizer, "teacher.model.path")
+    with pytest.raises(UserError, match=f"teacher.model.path: .* set teacher.tokenizer.path to '{saved['other']}'"):
+        tokenizers.check_same(saved["other"], None, tokenizer, "teacher.model.path")
+
+
 def test_an_error_in_the_teachers_tokenizer_names_its_parameters(saved, tmp_path):
     with pytest.raises(UserError, match=f"^teacher.tokenizer.path = {tmp_path} .*: cannot be loaded"):
         plan.tokenizers_differ(load({"teacher.tokenizer.path": str(tmp_path), "student.tokenizer.path": saved["one"]}))

@@ -46,7 +46,7 @@ def test_of_two_classes_no_threshold_has_a_higher_f1_of_the_rarer_one(seed, rare
 @pytest.mark.parametrize("classes", [3, 5])
 @pytest.mark.parametrize("seed", range(2))
 def test_of_several_classes_no_change_of_one_offset_has_a_higher_macro_f1(seed, classes, ties):
-    logits, gold, rows = drawn(seed, 40, classes, ties)
+    logits, gold, rows = drawn(seed, 24, classes, ties)
     offsets = decision.tune(logits, gold, rows)
 
     def macro(values):

@@ -139,7 +139,7 @@ def _models(params: Params) -> Iterator[tuple[str, str, Model | Tokenizer | Mode
     yield "tokenizer", "student.tokenizer", params.student.tokenizer
     for name in params.ensemble.members:
         yield "tokenizer", f"{name}.teacher.tokenizer", params.members[name].tokenizer
-    if params.teacher.source != "predictions":
+    if params.teacher.source == "model":
         yield "teacher", "teacher.model", params.teacher.model
     yield "student", "student.model", params.student.model
     for index, link in enumerate(params.assistant.chain):
@@ -147,4 +147,3 @@ def _models(params: Params) -> Iterator[tuple[str, str, Model | Tokenizer | Mode
     yield "generator", "generator.model", params.generator.model
     for name in params.ensemble.members:
         yield MEMBER + name, f"{name}.teacher.model", params.members[name].model
-        yield MEMBER + name, f"{name}.teacher.tokenizer", params.members[name].tokenizer

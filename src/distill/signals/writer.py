@@ -98,8 +98,11 @@ def write(
     if reader is not None and task.per_token:
         return _write_moved(folder, model, weights, data, task, settings, runtime, label, states, reader)
     model = freeze(model).to(default_device())
-    features = (reader or data).taught_features() if features is None else features
-    offsets = layout(features if reader is None else data.taught_features(), per_token=True)
+    features = data.taught_features() if features is None else features
+    offsets = layout(features, per_token=True)
+    if reader is not None:
+        other_tokens.check_rows(reader.taught_features(), features)
+        features = reader.taught_features()
     logits = Array(task.channels, task.per_token)
     part = distributed.rank(), distributed.count()
     targets = [(folder, {"logits": logits}), *([states] if states else [])]
