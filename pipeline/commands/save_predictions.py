@@ -21,14 +21,14 @@ from distill.data.loading.prepared import Prepared
 from distill.errors import UserError
 from distill.models import loading
 from distill.models.forward import default_device, freeze
-from distill.models.predict import forward_of, layout, predict_split
+from distill.models.predict import layout
 from distill.runtime import checkpoints
-from distill.signals import writer
+from distill.signals import ensemble, writer
 from distill.signals.cache import WEIGHT, Cache
 from distill.signals.predictions import saving
 from distill.signals.stored import Stored
 from distill.tasks.base import Predicted, Task
-from pipeline.stage import artifacts, paths
+from pipeline.stage import artifacts, outputs, paths
 from pipeline.stage.inputs import open_data
 
 TEACHER = paths.model("teacher")
@@ -47,7 +47,7 @@ def main(words: Sequence[str]) -> None:
     counts: dict[str, int] = {}
 
     def rows() -> Iterator[dict[str, Any]]:
-        for split, predicted, known in outputs(data, task, params):
+        for split, predicted, known in by_split(data, task, params):
             counts[split] = 0
             for record in saving.records(predicted, split, task, params.evaluate, known):
                 counts[split] += 1
@@ -61,23 +61,29 @@ def main(words: Sequence[str]) -> None:
         print(f"  without {', '.join(left)}: the teacher has no outputs of all their rows, and no model to run")
 
 
-def outputs(data: Prepared, task: Task, params: Params) -> Iterator[tuple[str, Predicted, np.ndarray | None]]:
+def by_split(data: Prepared, task: Task, params: Params) -> Iterator[tuple[str, Predicted, np.ndarray | None]]:
     """The teacher's outputs by split, and which examples they are of; None: of all."""
     yield from _cached(data, task)
-    scored = data.scored_splits
     if artifacts.is_checkpoint(TEACHER):
         checkpoints.load_check(TEACHER)
         own = data.read_by("teacher")
         model = freeze(loading.from_pretrained(str(TEACHER), task)).to(default_device())
-        forward, size, precision = forward_of(model, task), params.evaluate.batch_size, params.evaluate.precision
-        for split in scored:
-            predicted = predict_split(forward, own, split, size, default_device(), precision, split, task.per_token)
-            yield split, predicted, None
+        scored = ((split, outputs.of_split(model, own, task, params, split)) for split in data.scored_splits)
     elif params.teacher.source == "predictions":
         stored = Stored.read(Path(params.teacher.predictions), data, task)
-        for split in scored:
-            if split not in stored.uncovered():
-                yield split, stored.predicted(split), None
+        covered = [split for split in data.scored_splits if split not in stored.uncovered()]
+        scored = ((split, stored.predicted(split)) for split in covered)
+    else:
+        members, weights = _members(data, task, params), list(outputs.weights(params).values())
+        scored = ((split, ensemble.of_splits(parts, weights, task)) for split, parts in members.items())
+    for split, predicted in scored:
+        yield split, predicted, None
+
+
+def _members(data: Prepared, task: Task, params: Params) -> dict[str, list[Predicted]]:
+    """The outputs of an ensemble's members by scored split; none where one of them lacks some."""
+    each = [outputs.scored(name, data, task) for name in params.ensemble.members]
+    return {split: [one[split] for one in each] for split in data.scored_splits} if all(each) else {}
 
 
 def _cached(data: Prepared, task: Task) -> Iterator[tuple[str, Predicted, np.ndarray | None]]:

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from pipeline.stage import definition
+from distill.signals.stored import Stored
+from pipeline.commands import save_predictions
+from pipeline.stage import definition, paths
+from pipeline.stage.inputs import open_data
 from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
@@ -116,6 +119,18 @@ def test_ensemble_and_members_are_scored(ran):
     assert predicted == [names[number] for number in best]
     page = (ran / "metrics/report.html").read_text()
     assert "The teachers of the ensemble" in page and "annotator" in page
+
+
+def test_what_the_ensemble_says_is_saved_for_all_splits(ran, tmp_path, monkeypatch):
+    monkeypatch.chdir(ran)
+    save_predictions.main([str(tmp_path / "outputs.jsonl")])
+    data, task = open_data(paths.params())
+    stored = Stored.read(tmp_path / "outputs.jsonl", data, task)
+    assert not stored.uncovered() and all(known == size for known, size in stored.coverage.values())
+    saved = softmax(stored.logits("train")[0].astype(np.float64), axis=-1)
+    np.testing.assert_allclose(saved, softmax(array(ran, "data/teacher/logits"), axis=-1), atol=1e-6)
+    scores = task.score(stored.predicted("validation"), paths.params().evaluate)
+    assert scores["accuracy"] == read(ran, "metrics/runs/teacher.json")["accuracy"]
 
 
 def test_the_cost_of_the_teacher_is_that_of_all_members(ran):

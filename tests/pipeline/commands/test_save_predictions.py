@@ -1,7 +1,9 @@
 """The command that saves a teacher's outputs, for questions; for classes see test_stored_predictions.py."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from distill.errors import UserError
@@ -9,6 +11,7 @@ from distill.signals.stored import Stored
 from pipeline.commands import save_predictions
 from pipeline.stage import paths
 from pipeline.stage.inputs import open_data
+from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 
@@ -34,3 +37,18 @@ def test_another_suffix_is_refused_before_anything_is_read(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"x.csv: has the suffix"):
         save_predictions.main(["x.csv"])
+
+
+def test_students_learn_from_the_saved_answers(repo, stages, monkeypatch):
+    """Through the stages, as from the model."""
+    monkeypatch.chdir(repo)
+    by_model = np.concatenate([np.load(file) for file in sorted(Path("data/teacher/logits").glob("*.npy"))])
+    save_predictions.main(["outputs.parquet"])
+    stored = {"teacher.source": "predictions", "teacher.predictions": "outputs.parquet", "methods": ["ft", "kd"]}
+    (repo / "params.yaml").write_text(micro.params(stored))
+    for words in (("inputs",), ("finetune", "teacher"), ("plan",), ("predict",), ("signals",), ("distill", "kd", "1")):
+        stages.run(repo, *words)
+    by_file = np.concatenate([np.load(file) for file in sorted(Path("data/teacher/logits").glob("*.npy"))])
+    assert by_file.shape == by_model.shape and np.isfinite(by_file).all() and by_file.max() <= 0
+    assert {path.name for path in Path("data/signals/kd").iterdir()} == {"signals.json", "logits"}
+    assert "kl" in (repo / "metrics/curves/kd-1.csv").read_text().splitlines()[0]

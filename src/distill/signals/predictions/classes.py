@@ -90,12 +90,12 @@ def _given(record: Record) -> dict[str, dict[str, Any]]:
 def _in_order(record: Record, name: str, values: Any, classes: Sequence[str]) -> list[float]:
     if not isinstance(values, dict):
         record.fail(name, f"is {show(values)}", "it must be an object with a number for each class, by its name")
-    known = f"the data's classes are {_listed(classes)}"
     values = {str(key): value for key, value in values.items() if value is not None}
     if unknown := [key for key in values if key not in classes]:
-        record.fail(name, f"has {show(unknown[0])}, which is no class", known)
+        record.fail(name, f"has {show(unknown[0])}, which is no class", f"the data's classes are {_listed(classes)}")
     if missing := [key for key in classes if key not in values]:
-        record.fail(name, f"lacks class {show(missing[0])}", f"give every class a number: {known}")
+        fix = f"give every class a number: the data's classes are {_listed(classes)}"
+        record.fail(name, f"lacks class {show(missing[0])}", fix)
     return [record.number(values[key], f"{name}{'' if name in COLUMNS else '.'}{key}") for key in classes]
 
 
