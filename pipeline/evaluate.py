@@ -1,4 +1,7 @@
-"""Stages evaluate_*: score a model on the validation split. `python -m pipeline.evaluate ted 1`, or `… teacher`"""
+"""Stages evaluate_*: score a student on the validation split. `python -m pipeline.evaluate ted 1`, or `… student`
+
+The teacher, which may be no model, has a script of its own.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,14 @@ from distill.models import loading
 from distill.models.forward import default_device, freeze
 from distill.models.predict import ensemble
 from distill.runtime import checkpoints
-from distill.signals.ensemble import of_splits
 from distill.tasks import extra_metrics
 from distill.tasks.base import Predicted, Report, Task
 from pipeline.launch.run import run_stage
 from pipeline.process.hashes import dvc_md5
-from pipeline.stage import artifacts, outputs, paths
+from pipeline.stage import paths
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
+from pipeline.stage.scoring import of_split
 from pipeline.stage.stage import Stage
 
 
@@ -29,12 +32,11 @@ def main(*words: str) -> None:
     """Predict selection and validation splits, tune on the first, report the second.
 
     Args:
-        words: a role; or a name and a seed; or time, name and seed of a control.
+        words: `student`, the fine-tuned one; or a name and a seed; or time, name and seed of a control.
     """
     params = paths.params()
-    if len(words) == 1:
-        label = name = paths.role_of(words[0])
-        folder, tags = paths.model(name), {"method": "finetune", "role": name}
+    if words == ("student",):
+        label, folder, tags = "student", paths.model("student"), {"method": "finetune", "role": "student"}
     else:
         name, number = paths.run_of(*words[-2:], params)
         name = comparison.control(words[0], name) if len(words) == 3 else name
@@ -43,14 +45,7 @@ def main(*words: str) -> None:
     with Stage(define("evaluate", *words), params, tags=tags) as stage:
         data, task = open_data(params)
         extra = extra_metrics.load(params.evaluate.extra)
-        if artifacts.is_checkpoint(folder):
-            data = data.read_by(label) if len(words) == 1 else data
-            report = of_checkpoint(stage, folder, data, task, params, extra)
-        elif params.teacher.source == "predictions":
-            report = of_files(stage, data, task, params, extra)
-        else:
-            outputs.members(stage, params, data)
-            report = of_members(stage, outputs.weights(params), data, task, params, extra)
+        report = of_checkpoint(stage, folder, data, task, params, extra)
         write(stage, report, label, folder, params, data, task)
 
 
@@ -97,46 +92,6 @@ def of_checkpoint(
     return report
 
 
-def of_files(
-    stage: Stage, data: Prepared, task: Task, params: Params, extra: Mapping[str, extra_metrics.Compute]
-) -> Report:
-    """The report of stored outputs; an empty one where they do not cover every split that is scored."""
-    stored = outputs.read_stored(stage, params, data, task)
-    if lacking := stored.uncovered():
-        counts = ", ".join(f"{count:,} {split} rows" for split, count in lacking.items())
-        return without_scores(stage, f"the teacher has no score: its outputs lack {counts}")
-    return report_of({part: stored.predicted(part) for part in data.scored_splits}, task, params, extra)
-
-
-def of_members(
-    stage: Stage,
-    weights: Mapping[str, float],
-    data: Prepared,
-    task: Task,
-    params: Params,
-    extra: Mapping[str, extra_metrics.Compute],
-) -> Report:
-    """The report of members of an ensemble, as one: the mean of their probabilities.
-
-    Args:
-        weights: by member; one that cannot be scored leaves all without scores.
-    """
-    members = {name: outputs.scored(name, data, task) for name in weights}
-    if lacking := [name for name, splits in members.items() if not splits]:
-        return without_scores(stage, f"no score: the outputs of {', '.join(lacking)} lack rows of the scored splits")
-    splits = {
-        part: of_splits([splits[part] for splits in members.values()], list(weights.values()), task)
-        for part in data.scored_splits
-    }
-    return report_of(splits, task, params, extra)
-
-
-def without_scores(stage: Stage, why: str) -> Report:
-    """An empty report, which the stage explains."""
-    stage.say("unscored", why)
-    return Report({}, {".json": {}, ".null_odds.json": {}}, {"id": []}, {})
-
-
 def score(
     folders: list[Path], data: Prepared, task: Task, params: Params, metrics: Mapping[str, extra_metrics.Compute]
 ) -> Report:
@@ -171,7 +126,7 @@ def _each(folders: list[Path], data: Prepared, task: Task, params: Params, part:
     for folder in folders:
         checkpoints.load_check(folder)
         model = freeze(loading.from_pretrained(str(folder), task)).to(default_device())
-        yield outputs.of_split(model, data, task, params, part)
+        yield of_split(model, data, task, params, part)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from distill.tasks import extra_metrics
-from pipeline import evaluate
+from pipeline.evaluate import write
+from pipeline.evaluate_teacher import of_members
 from pipeline.launch.run import run_stage
 from pipeline.stage import paths
 from pipeline.stage.definition import define
@@ -20,8 +21,8 @@ def main(name: str) -> None:
         data, task = open_data(params)
         folder, extra = paths.MEMBERS / name, extra_metrics.load(params.evaluate.extra)
         stage.read(folder)
-        report = evaluate.of_members(stage, {name: 1.0}, data, task, params, extra)
-        evaluate.write(stage, report, paths.member_label(name), folder, params, data, task)
+        report = of_members(stage, {name: 1.0}, data, task, params, extra)
+        write(stage, report, paths.member_label(name), folder, params, data, task)
 
 
 if __name__ == "__main__":

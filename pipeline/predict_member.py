@@ -15,6 +15,7 @@ from pipeline.launch.run import run_stage
 from pipeline.stage import outputs, paths
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
+from pipeline.stage.scoring import of_split
 from pipeline.stage.stage import Stage
 
 
@@ -32,7 +33,7 @@ def main(name: str) -> None:
             predict.report(stage, written, {})
             logits, own = stage.scratch / "logits", data.read_by(reader)
             model = freeze(model).to(default_device())
-            splits = {split: outputs.of_split(model, own, task, params, split) for split in data.scored_splits}
+            splits = {split: of_split(model, own, task, params, split) for split in data.scored_splits}
             if own is not data:
                 splits = {split: other_tokens.predicted(said, data, split) for split, said in splits.items()}
         else:

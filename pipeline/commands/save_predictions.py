@@ -30,6 +30,7 @@ from distill.signals.stored import Stored
 from distill.tasks.base import Predicted, Task
 from pipeline.stage import artifacts, outputs, paths
 from pipeline.stage.inputs import open_data
+from pipeline.stage.scoring import of_split
 
 TEACHER = paths.model("teacher")
 
@@ -68,7 +69,7 @@ def by_split(data: Prepared, task: Task, params: Params) -> Iterator[tuple[str, 
         checkpoints.load_check(TEACHER)
         own = data.read_by("teacher")
         model = freeze(loading.from_pretrained(str(TEACHER), task)).to(default_device())
-        scored = ((split, outputs.of_split(model, own, task, params, split)) for split in data.scored_splits)
+        scored = ((split, of_split(model, own, task, params, split)) for split in data.scored_splits)
     elif params.teacher.source == "predictions":
         stored = Stored.read(Path(params.teacher.predictions), data, task)
         covered = [split for split in data.scored_splits if split not in stored.uncovered()]

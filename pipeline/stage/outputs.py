@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transformers import PreTrainedModel
-
 from distill.config.params import Params
 from distill.data.loading.prepared import Prepared
-from distill.models import acceleration
-from distill.models.forward import default_device
-from distill.models.predict import forward_of, predict_split
 from distill.signals import ensemble
 from distill.signals.cache import Cache
 from distill.signals.stored import Stored
@@ -34,26 +29,6 @@ def read_stored(stage: Stage, params: Params, data: Prepared, task: Task) -> Sto
     for line in stored.lines:
         stage.say("found", line)
     return stored
-
-
-def of_split(model: PreTrainedModel, data: Prepared, task: Task, params: Params, split: str) -> Predicted:
-    """A model's logits over a split that is scored.
-
-    Args:
-        data: the data in the model's tokens (`Prepared.read_by`).
-    """
-    section = params.evaluate
-    with acceleration.attention(model, params.runtime, int(data.ragged(split).lengths.max())):
-        return predict_split(
-            forward_of(model, task),
-            data,
-            split,
-            section.batch_size,
-            default_device(),
-            section.precision,
-            split,
-            task.per_token,
-        )
 
 
 def scored(name: str, data: Prepared, task: Task) -> dict[str, Predicted]:

@@ -70,7 +70,8 @@ def ran(tmp_path_factory, stages) -> Path:
             stages.run(repo, script, name)
     for words in (("predict",), *micro.OPTIONAL, ("signals",), ("distill", "ft", "1"), ("distill", "kd", "1")):
         stages.run(repo, *words)
-    for words in (("teacher",), ("student",), ("ft", "1"), ("kd", "1")):
+    stages.run(repo, "evaluate_teacher")
+    for words in (("student",), ("ft", "1"), ("kd", "1")):
         stages.run(repo, "evaluate", *words)
     for words in (("cost",), ("summarize",)):
         stages.run(repo, *words)

@@ -37,7 +37,7 @@ def questions(base, stages, tmp_path_factory):
     """A distilled and exported student for questions."""
     repo = shutil.copytree(base, tmp_path_factory.mktemp("questions") / "repo")
     change(repo, FAST)
-    for words in (("distill", "kd", "1"), ("evaluate", "teacher"), ("evaluate", "student"), ("evaluate", "kd", "1")):
+    for words in (("distill", "kd", "1"), ("evaluate_teacher",), ("evaluate", "student"), ("evaluate", "kd", "1")):
         stages.run(repo, *words)
     stages.run(repo, "export", "kd", "1")
     return repo
@@ -51,7 +51,7 @@ def texts(stages, tmp_path_factory):
     for words in (
         *micro.BASE,
         ("distill", "kd", "1"),
-        ("evaluate", "teacher"),
+        ("evaluate_teacher",),
         ("evaluate", "student"),
         ("evaluate", "kd", "1"),
         ("export", "kd", "1"),

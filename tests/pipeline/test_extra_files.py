@@ -37,8 +37,8 @@ def repo(stages, tmp_path_factory):
         (folder / path).write_text(table(split, rows))
     for words in (("inputs",), ("prepare",), ("finetune", "teacher"), ("finetune", "student"), ("plan",), ("cost",)):
         stages.run(folder, *words)
-    for role in ("teacher", "student"):
-        stages.run(folder, "evaluate", role)
+    stages.run(folder, "evaluate_teacher")
+    stages.run(folder, "evaluate", "student")
     return folder
 
 

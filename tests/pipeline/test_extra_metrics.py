@@ -26,11 +26,11 @@ def scored(stages, tmp_path_factory):
     empty = (("train_filters", "teacher"), ("train_filters", "student"), ("train_assistants",), ("train_generator",))
     empty += (("retrieve",), ("augment",))
     students = (("distill", "ft", "1"), ("distill", "ft", "2"))
-    models = (("teacher",), ("student",), ("ft", "1"), ("ft", "2"))
+    models = (("student",), ("ft", "1"), ("ft", "2"))
     for words in (*micro.TAUGHT, *empty, ("signals",), *students, *(("evaluate", *model) for model in models)):
         stages.run(repo, *words)
-    stages.run(repo, "cost")
-    stages.run(repo, "summarize")
+    for words in ("evaluate_teacher", "cost", "summarize"):
+        stages.run(repo, words)
     return repo
 
 

@@ -46,7 +46,7 @@ def test_a_training_that_ends_early_says_where_and_is_recorded_with_its_updates(
 
 def test_an_evaluation_has_scores_of_classes_untuned_and_tuned(trained, stages):
     repo, _ = trained
-    stages.run(repo, "evaluate", "teacher")
+    stages.run(repo, "evaluate_teacher")
     scores = content(repo, "metrics/runs/teacher.json")
     names = {"macro_f1", "minority_recall", *(f"tuned_{name}" for name in ("macro_f1", "minority_recall", "accuracy"))}
     assert names <= set(scores) and 0 < scores["tuned_threshold"] < 1

@@ -53,7 +53,7 @@ def test_it_is_taken_as_it_is_scored_and_its_training_cost_nothing(made, stages,
     assert list(csv.reader((repo / "metrics/curves/teacher.csv").open())) == [["step", "loss"]]
     record = json.loads((repo / "data/runs/finetune_teacher.json").read_text())
     assert (record["updates"], record["seconds"], record["trained"]) == (0, 0.0, False)
-    stages.run(repo, "evaluate", "teacher")
+    stages.run(repo, "evaluate_teacher")
     scores = json.loads((repo / "metrics/runs/teacher.json").read_text())
     assert scores["selection_accuracy"] == json.loads((repo / "metrics/selection/teacher.json").read_text())["accuracy"]
 

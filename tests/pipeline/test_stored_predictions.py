@@ -31,7 +31,7 @@ SETTINGS = {
 }
 OTHER = {"favourable": "unfavourable", "unfavourable": "favourable"}
 BEFORE = [("finetune", "teacher"), ("finetune", "student"), ("plan",), ("predict",), *micro.OPTIONAL, ("signals",)]
-SCORED = [("teacher",), ("student",), ("ft", "1"), ("kd", "1")]
+SCORED = [("evaluate_teacher",), ("evaluate", "student"), ("evaluate", "ft", "1"), ("evaluate", "kd", "1")]
 
 
 def sentences(repo: Path, split: str) -> list[dict[str, str]]:
@@ -65,7 +65,7 @@ def ran(tmp_path_factory, stages) -> Path:
     for words in (*BEFORE, ("distill", "ft", "1"), ("distill", "kd", "1")):
         stages.run(repo, *words)
     for words in SCORED:
-        stages.run(repo, "evaluate", *words)
+        stages.run(repo, *words)
     for words in (("cost",), ("summarize",)):
         stages.run(repo, *words)
     return repo
@@ -112,7 +112,7 @@ def test_kd_learns_from_the_outputs(ran):
 def test_the_stages_that_read_the_file_depend_on_it(ran, monkeypatch):
     """So DVC runs them again, and what follows, where its content changes."""
     monkeypatch.chdir(ran)
-    reading = [definition.define("predict"), definition.define("evaluate", "teacher")]
+    reading = [definition.define("predict"), definition.define("evaluate_teacher")]
     assert all(Path(FILE) in stage.deps for stage in reading)
     assert Path(FILE) not in definition.define("finetune", "student").deps
 
@@ -121,7 +121,7 @@ def test_outputs_of_the_training_rows_alone_teach_and_have_no_score(repo, stages
     """Nothing downstream trips over a teacher without a row."""
     write(repo, ("train",))
     shutil.rmtree(repo / "data/models/distill/kd")
-    done = stages.run(repo, "evaluate", "teacher")
+    done = stages.run(repo, "evaluate_teacher")
     assert "the teacher has no score: its outputs lack 60 validation rows" in done.out
     assert read(repo, "metrics/runs/teacher.json") == {} and read(repo, "data/predictions/teacher.json") == {}
     stages.run(repo, "summarize")
@@ -178,7 +178,7 @@ def test_a_student_of_the_saved_outputs_is_the_student_of_the_model(ran, stages,
         for words in (("finetune", "teacher"), ("plan",), ("predict",), ("signals",), ("distill", "kd", "1")):
             stages.run(repo, *words)
         students.append(load_file(repo / "data/models/distill/kd/1/model.safetensors"))
-        stages.run(repo, "evaluate", "teacher")
+        stages.run(repo, "evaluate_teacher")
         students.append(read(repo, "metrics/runs/teacher.json"))
         if settings is by_model:
             monkeypatch.chdir(repo)
@@ -197,7 +197,7 @@ def test_the_annotator_of_the_embedded_sentences_teaches_and_is_scored(repo, sta
     changes = {f"teacher.{name}": preset[name] for name in ("source", "predictions", "missing")}
     assert preset["predictions"] == paths.ANNOTATOR.as_posix()
     (repo / "params.yaml").write_text(micro.params(SETTINGS | changes))
-    done = stages.run(repo, "inputs"), stages.run(repo, "predict"), stages.run(repo, "evaluate", "teacher")
+    done = stages.run(repo, "inputs"), stages.run(repo, "predict"), stages.run(repo, "evaluate_teacher")
     assert "rows have no outputs" not in done[1].out and "300 rows with label" in done[1].out
     assert 75 < read(repo, "metrics/runs/teacher.json")["accuracy"] < 100
 

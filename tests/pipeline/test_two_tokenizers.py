@@ -52,7 +52,7 @@ def run_all(task, folder, stages):
     methods = METHODS[task]
     changes = SMALL | (TEXTS if task == "classification" else QUESTIONS) | {"methods": methods}
     repo, printed = micro.repo(folder / "repo", changes), {}
-    last = (("evaluate", "teacher"), ("evaluate", methods[-1], "1"), ("cost",))
+    last = (("evaluate_teacher",), ("evaluate", methods[-1], "1"), ("cost",))
     for words in (*micro.BASE, *(("distill", name, "1") for name in methods[1:]), *last):
         printed[words] = stages.run(repo, *words).out
     return task, repo, printed

@@ -152,6 +152,17 @@ def test_unlabelled_rows_follow_those_of_train(tmp_path):
     assert logits_of(cache, data).argmax(1)[[0, 4]].tolist() == [0, 2]
 
 
+def test_unlabelled_rows_without_outputs_are_refused_in_any_case(tmp_path):
+    """They would teach nothing at all, silently."""
+    data = Data("classification", {"train": texts(2), "transfer": texts(2, "u")})
+    path = stored.write(tmp_path / "x.csv", [{"id": i, "label": "good"} for i in ("u0", "0", "1")])
+    read = stored.read(path, data)
+    with pytest.raises(UserError, match='nothing about 1 of 2 transfer rows, such as "u1", which have no label'):
+        read.check_missing("labels_only", path)
+    path = stored.write(tmp_path / "y.csv", [{"id": i, "label": "good"} for i in ("u0", "u1", "1")])
+    stored.read(path, data).check_missing("labels_only", path)
+
+
 def questions(wordpiece):
     context = "the river bank the tower city founded painted green seven hundred mayor lake bridge stone the river bank"
     rows = [

@@ -81,7 +81,9 @@ def check(params: Params) -> None:
                 f"{name}.teacher.model.path is {path!r}, whose tokenizer is not that of the data: set"
                 f" {name}.teacher.tokenizer.path to {path!r}, or {SHARED}.path"
             )
-    roles = {"teacher": "teacher", "student": "student"}
+    roles = {"student": "student"}
+    if params.teacher.source == "model":
+        roles = {"teacher": "teacher", **roles}
     if params.augment.methods:
         roles["generator"] = "student"
     for role, reader in roles.items():

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.data.loading.prepared import Prepared
+from distill.data.loading.prepared import TRANSFER, Prepared
 from distill.data.sources.squad_json import show
 from distill.errors import UserError
 from distill.models.predict import layout
@@ -124,8 +124,15 @@ class Stored:
         lacking = {split: np.flatnonzero(~self.found[split].known) for split in self.data.taught_splits}
         counts = {split: (len(rows), len(self.found[split].known)) for split, rows in lacking.items()}
         total, size = (sum(values) for values in zip(*counts.values(), strict=True))
-        if not total or (missing == "labels_only" and total < size):
+        unlabelled = counts.get(TRANSFER, (0, 0))[0]
+        if not total or (missing == "labels_only" and total < size and not unlabelled):
             return
+        if missing == "labels_only" and total < size:
+            row = show(self._ids[TRANSFER][lacking[TRANSFER][0]])
+            raise UserError(
+                f"{path}: says nothing about {unlabelled:,} of {counts[TRANSFER][1]:,} transfer rows, such as {row},"
+                " which have no label to learn from either: add them, or take them out of data.transfer"
+            )
         each = " and ".join(f"{count:,} of {of:,} {split} rows" for split, (count, of) in counts.items() if count)
         split = next(split for split, (count, _) in counts.items() if count)
         example = show(self._ids[split][lacking[split][0]])
