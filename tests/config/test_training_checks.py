@@ -71,6 +71,22 @@ def test_class_weights_of_no_classes_are_refused(changes, part):
     assert part in message(changes)
 
 
+@pytest.mark.parametrize(
+    ("member", "part"),
+    [
+        ({"class_weights": "balanced"}, "second.teacher.class_weights is balanced but task is 'qa'"),
+        (
+            {"train": False, "model": {"path": "mine"}, "labels": ["a", "b"]},
+            "second.teacher.labels is ['a', 'b'] but task is 'qa'",
+        ),
+    ],
+)
+def test_members_of_an_ensemble_are_judged_like_a_teacher(member, part):
+    second = {"second": {"teacher": member}, "third": {"teacher": {"seed": 7}}}
+    ensemble = {"teacher.source": "ensemble", "ensemble.members": ["second", "third"]}
+    assert part in message(second | ensemble)
+
+
 SCORED = {f"{name}.evaluations": 4 for name in ("teacher", "student", "assistant", "distill")}
 SCORED |= {f"{name}_filters.evaluations": 4 for name in ("teacher", "student")}
 

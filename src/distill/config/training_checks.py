@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
 def check(params: Params) -> None:
     """Raise a ValueError where the sections of trainings do not fit the task."""
-    if params.teacher.labels is not None and params.task != "classification":
-        raise ValueError(
-            f"teacher.labels is {params.teacher.labels} but task is {params.task!r}, whose heads have no classes: set"
-            " it to null"
-        )
+    teachers = {"teacher": params.teacher} | {f"{name}.teacher": member for name, member in params.members.items()}
+    for field, teacher in teachers.items():
+        if teacher.labels is not None and params.task != "classification":
+            raise ValueError(
+                f"{field}.labels is {teacher.labels} but task is {params.task!r}, whose heads have no classes: set"
+                " it to null"
+            )
     _check_class_weights(params)
 
 
@@ -47,6 +49,7 @@ def _class_weights(params: Params) -> Iterator[tuple[str, Any]]:
     values = {"training": shared} | {
         name: getattr(params, name).class_weights for name in SECTIONS if name != "generator"
     }
+    values |= {f"{name}.teacher": member.class_weights for name, member in params.members.items()}
     values |= {f"{name}.distill": variant.distill.class_weights for name, variant in params.variants.items()}
     for name, value in values.items():
         if value is not None and (name == "training" or value != shared):
