@@ -256,6 +256,11 @@ def teacher(run: Run, method: Method, student: PreTrainedModel) -> Teacher | Non
             states = CachedStates(Cache.open(signals / "states", run.identity, "signals"), reads)
             stage.read(signals / "states", "the teacher's logits and states; the teacher itself is not loaded")
             return CachedTeacher(logits, states)
+    if taught_by == "teacher" and run.data.has_tokens_of("teacher"):
+        raise UserError(
+            f"{signals}: lacks outputs of the teacher that {run.name} needs, and a teacher with a tokenizer of its own"
+            " cannot run along with the student: run `dvc repro plan predict_teacher signals`"
+        )
     folder = STUDENT if taught_by == "student" else signals / "teacher"
     stage.read(folder, "runs along with the student")
     checkpoints.load_check(folder)

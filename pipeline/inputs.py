@@ -140,13 +140,15 @@ def refuse_outputs(local: dict[str, str]) -> None:
             )
 
 
-#: Folders that summarize reads as a whole, and the names of a student's files in them.
+#: Folders that summarize reads as a whole, and the names of a student's or a member's files in them.
 SHARED = ("data/predictions", "data/runs", "data/samples", "metrics/curves", "metrics/runs")
-STUDENTS = re.compile(rf"((distill|evaluate)-)?{NAME.pattern}-\d+\..+")
+STUDENTS = re.compile(
+    rf"((distill|evaluate)-)?{NAME.pattern}-\d+\..+|((finetune|predict|evaluate)_)?member-{NAME.pattern}\..+"
+)
 
 
 def remove_leftovers() -> int:
-    """Removes files of methods and seeds that are listed no longer from the folders that summarize reads.
+    """Removes files of methods, seeds and members that are listed no longer from the folders that summarize reads.
 
     DVC leaves them, and would record them with the summary: a clone, which lacks them, would have another one.
 

@@ -90,6 +90,13 @@ def test_stored_predictions_are_a_file_where_they_teach():
     assert module.files(params) == {"teacher.predictions": "outputs.jsonl", "retrieve.pool": "data/none"}
 
 
+def test_a_teachers_model_that_nothing_reads_is_not_looked_up():
+    changes = {"features.tokenizer.path": "some/model", "teacher.model.path": "some/model"}
+    stored = {"teacher.source": "predictions", "teacher.predictions": "outputs.jsonl"}
+    assert "teacher.model.path" in {item.field for item in references(load(changes))}
+    assert "teacher.model.path" not in {item.field for item in references(load(changes | stored))}
+
+
 def test_extra_files_are_known_by_their_content_as_no_dependency_of_dvc_can_name_them():
     """dvc.yaml cannot list the values of a mapping."""
     params = load({"data.source": "files", "data.extra": {"reviews": "c.json", "news": "d.json"}})

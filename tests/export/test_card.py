@@ -21,6 +21,9 @@ DATA = {
     "validation": "/home/somebody/mine/dev.json",
     "mismatched": "data/none",
     "selection": "data/none",
+    "transfer": "data/none",
+    "transfer_split": None,
+    "max_transfer_examples": None,
     "extra": {},
     "name": None,
     "subset": None,
@@ -109,6 +112,11 @@ def rows(text: str) -> dict[str, list[str]]:
 
 def test_the_whole_card_byte_for_byte():
     assert card.render(facts()).encode() == Path(__file__).with_name("card_of_ted.md").read_bytes()
+
+
+def test_a_teacher_of_stored_predictions_is_named_by_its_file():
+    text = card.render(facts(outputs="data/raw/mine/outputs.jsonl"))
+    assert "| teacher | stored predictions: outputs.jsonl |" in text and "data/raw/mine" not in text
 
 
 def test_the_front_matter_is_read_by_the_hub():

@@ -26,7 +26,7 @@ def launch() -> None:
     """Start the server, where there is none; it imports in the background, and the first process waits for it."""
     _CONTEXT.set_forkserver_preload(["__main__", _PRELOADED])
     # Libraries read the environment when they are imported.
-    environment = micro.environment(PYTHONPATH=os.pathsep.join(PROJECT))
+    environment = micro.environment(PYTHONPATH=os.pathsep.join(PROJECT), TORCH_CPP_LOG_LEVEL="ERROR")
     with _lock, mock.patch.dict(os.environ, environment, clear=True):
         ensure_running()
 

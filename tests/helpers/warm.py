@@ -2,8 +2,9 @@
 
 A small program of either name, first on the PATH, hands its words, folder, environment and open files to a thread of
 the test process, which lets the fork server start a process that goes on as `python -m <module>` would. That process
-forgets the project's modules: each reads the code of the folder it was started in, or of PYTHONPATH, so that an edit
-counts, and the copies that `dvc exp run --temp` makes run their own code. Whoever kills the program kills the process.
+keeps the project's modules where its folder, or PYTHONPATH, has the same code, and forgets them otherwise, so that an
+edit counts, and the copies that `dvc exp run --temp` makes run their own code. Whoever kills the program kills the
+process, which takes those who have started the program for its own parents.
 """
 
 import contextlib
@@ -15,8 +16,11 @@ import threading
 from multiprocessing.connection import Client, Connection, Listener
 from multiprocessing.reduction import recv_handle
 from pathlib import Path
+from types import ModuleType
 
-from tests.helpers import forkserver
+import psutil
+
+from tests.helpers import forkserver, micro
 
 _PROGRAM = """#!{python} -IS
 import os, sys
@@ -28,7 +32,7 @@ if words[:1] != ["-m"]:
 from multiprocessing.connection import Client
 from multiprocessing.reduction import send_handle
 with Client({address!r}) as server:
-    server.send((words[1:], os.getcwd(), dict(os.environ)))
+    server.send((words[1:], os.getcwd(), dict(os.environ), os.getpid()))
     for file in range(3):
         send_handle(server, file, None)
     code = server.recv()
@@ -88,15 +92,50 @@ def _answer(program: Connection) -> None:
 
 def _run(program: Connection) -> None:
     with program:
-        (module, *words), folder, environment = program.recv()
+        (module, *words), folder, environment, number = program.recv()
         for file in range(3):
             received = recv_handle(program)
             os.dup2(received, file)
             os.close(received)
     sys.stdin = os.fdopen(0, closefd=False)  # multiprocessing has put an empty one in its place
     forkserver.enter(folder, environment, [module, *words])
-    for name in [name for name in sys.modules if name.split(".")[0] in ("distill", "pipeline", "tests")]:
-        del sys.modules[name]
+    _have_parents_of(psutil.Process(number))
     asked = environment["PYTHONPATH"].split(os.pathsep) if environment.get("PYTHONPATH") else []
+    home = next((place for place in (folder, *asked) if Path(place, "pipeline").is_dir()), folder)
+    same = _code(Path(home)) == CODE
+    for name, library in list(sys.modules.items()):
+        package = name.split(".")[0]
+        runs = name == module and not hasattr(library, "__path__")  # it is imported as __main__
+        if package == "tests" or (package in PACKAGES and (runs or not same)):
+            del sys.modules[name]
+        elif package in PACKAGES:
+            _move(library, home)
     sys.path[:] = [folder, *asked, *(entry for entry in sys.path if entry not in ("", *forkserver.PROJECT))]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _code(root: Path) -> dict[str, bytes]:
+    """The project's modules in a folder."""
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for package in PACKAGES.values()
+        for path in root.glob(f"{package}/**/*.py")
+    }
+
+
+def _move(library: ModuleType, folder: str) -> None:
+    """Let a module of this working tree say, and import, what it would if it had been imported in another one."""
+    root = str(micro.ROOT)
+    library.__file__ = library.__file__.replace(root, folder, 1)
+    if hasattr(library, "__path__"):  # a package
+        library.__path__ = [place.replace(root, folder, 1) for place in library.__path__]
+
+
+def _have_parents_of(program: psutil.Process) -> None:
+    """Who looks for the processes that have started this one finds those that have started the program."""
+    own, parents = os.getpid(), psutil.Process.parents
+    psutil.Process.parents = lambda process: parents(program if process.pid == own else process)
+
+
+PACKAGES = {"distill": "src/distill", "pipeline": "pipeline"}
+CODE = _code(micro.ROOT)  # what the fork server has imported

@@ -41,6 +41,12 @@ def python(tmp_path_factory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
+def two(python) -> dict[str, str]:
+    """Settings of two processes that have the libraries imported already: torchrun starts this `python`."""
+    return {"DISTILL_PROCESSES": "2", "PYTHON_EXEC": str(python / "python")}
+
+
+@pytest.fixture(scope="session")
 def project(tmp_path_factory, python) -> Project:
     """A project that `dvc repro` has run and Git has committed; whoever changes it restores it."""
     return Project(tmp_path_factory.mktemp("project"), python)

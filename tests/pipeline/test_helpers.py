@@ -1,5 +1,6 @@
 """The tests' own ways to start stages: ends, streams and environment are those of a process started by hand."""
 
+import shutil
 import signal
 import subprocess
 import time
@@ -40,7 +41,7 @@ def run(python, tmp_path):
     def of(text: str, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
         (tmp_path / "probe.py").write_text(text)
         command = [str(python / "python"), "-m", "probe", *words]
-        environment = micro.environment(PROBE="as asked")
+        environment = micro.environment(PROBE="as asked", PYTHONPATH="")
         return subprocess.run(command, cwd=tmp_path, env=environment, input=given, capture_output=True, text=True)
 
     return of
@@ -57,7 +58,7 @@ print("aside", file=sys.stderr)
     assert (done.stderr, done.returncode) == ("aside\n", 0)
 
 
-def test_python_has_imported_the_libraries_and_nothing_of_the_project(run):
+def test_python_has_imported_the_libraries_and_nothing_of_another_project(run):
     done = run("import sys; print([name in sys.modules for name in ('torch', 'distill', 'pipeline', 'tests')])")
     assert done.stdout == "[True, False, False, False]\n"
 
@@ -137,3 +138,22 @@ def test_dvc_gets_values_of_its_own_from_a_text_that_it_has_read(tmp_path):
     assert quick_dvc.parse(text, "x.yaml") == _yaml.parse_yaml(text, "x.yaml") == {"a": {"b": [1, 1e-5, "no"]}}
     with pytest.raises(_yaml.YAMLFileCorruptedError, match="y.yaml"):
         quick_dvc.parse("a: [", "y.yaml")
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_python_runs_the_projects_code_of_its_folder(python, tmp_path, edited):
+    """Whether its modules are kept or imported anew, they lie in the folder; what is edited there counts."""
+    for name in ("pipeline", "src"):
+        shutil.copytree(micro.ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    if edited:
+        (tmp_path / "src/distill/errors.py").write_text("raise SystemExit('edited')")
+    (tmp_path / "probe.py").write_text(
+        "import sys\nfrom pipeline.stage import stage\nimport distill.report.page as page\n"
+        "print(stage.__file__, page.__file__, 'transformers' in sys.modules, __name__)"
+    )
+    environment = micro.environment(PYTHONPATH=str(tmp_path / "src"))
+    command = [str(python / "python"), "-m", "probe"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    files = [tmp_path / name for name in ("pipeline/stage/stage.py", "src/distill/report/page.py")]
+    assert done.stdout == ("" if edited else f"{files[0]} {files[1]} True __main__\n"), done.stderr
+    assert done.returncode == int(edited) and ("edited" in done.stderr) == edited

@@ -17,8 +17,8 @@ from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 
-# Two processes that begin as everybody's do, for tests that kill them and for what C++ code prints.
-TWO = {"DISTILL_PROCESSES": "2"}
+# A stage whose two processes begin as everybody's do: C++ code that is imported already prints as it was told then.
+COLD = "finetune student"
 # 228 training features: the last update of an epoch has 4 rows, 2 for each process.
 LONG = {"max_steps": None, "epochs": 1.5, "batch_size": 16, "gradient_accumulation": 2}
 # A large epsilon: where a gradient is nothing but rounding, Adam would make a step of it.
@@ -41,21 +41,16 @@ def start(base, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def two(python) -> dict[str, str]:
-    """Settings of two processes that have the libraries imported already: torchrun starts this `python`."""
-    return {"DISTILL_PROCESSES": "2", "PYTHON_EXEC": str(python / "python")}
-
-
 @pytest.fixture(scope="module")
-def trained(start, stages, tmp_path_factory):
+def trained(start, stages, two, tmp_path_factory):
     """Gives (repository, what was printed) after a command in one or two processes."""
     known = {}
 
     def of(command, count):
         if (command, count) not in known:
             folder = shutil.copytree(start, tmp_path_factory.mktemp("trained") / "repo")
-            done = stages.run(folder, *command.split(), env=TWO if count == 2 else {})
+            environment = {"DISTILL_PROCESSES": "2"} if command == COLD else two
+            done = stages.run(folder, *command.split(), env=environment if count == 2 else {})
             known[command, count] = folder, done
         return known[command, count]
 
@@ -130,13 +125,23 @@ def test_a_batch_that_cannot_be_dealt_out_is_refused_once(start, stages, two, tm
     assert done.err.count("error: params.yaml: batch_size: 9 examples per update cannot be dealt to 2 processes") == 1
 
 
-def processes_of(repo):
-    """The stage's processes in this repository, by rank; the launcher has none."""
+def programs_of(repo):
+    """The programs that torchrun has started in this repository, by rank."""
     found = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.environ().get("DVC_ROOT") == str(repo) and process.status() != psutil.STATUS_ZOMBIE:
                 found[process.environ().get("RANK")] = process
+    return found
+
+
+def at_work_in(repo):
+    """All processes in this repository: launcher, programs, and what trains in their place."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cwd() == str(repo) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
     return found
 
 
@@ -148,26 +153,27 @@ def wait_for(condition, seconds=120):
     return found
 
 
-def test_a_kill_ends_all_and_the_same_command_goes_on(trained, start, stages, tmp_path):
+def test_a_kill_ends_all_and_the_same_command_goes_on(trained, start, stages, two, tmp_path):
     """Killed three times, each time another of its processes, one checkpoint further on."""
     command = "distill ted 1"
     whole, _ = trained(command, 2)
     repo = shutil.copytree(start, tmp_path / "repo")
     reached = 0
     for victim in ("1", "0", "launcher"):
-        started = stages.start(repo, *command.split(), env=TWO)
+        started = stages.start(repo, *command.split(), env=two)
         wait_for(lambda: micro.newest_checkpoint(repo) > reached)  # noqa: B023 (called at once)
-        pid = started[0] if victim == "launcher" else processes_of(repo)[victim].pid
+        assert len(at_work_in(repo)) == 5
+        pid = started[0] if victim == "launcher" else programs_of(repo)[victim].pid
         os.kill(pid, signal.SIGKILL)
         done = stages.wait(started)
         assert done.code == (-signal.SIGKILL if victim == "launcher" else 1)
         if victim != "launcher":
             assert f"process {victim} of 2 was ended by SIGKILL" in done.err and "Traceback" not in done.err
-        wait_for(lambda: not processes_of(repo), 10)
+        wait_for(lambda: not at_work_in(repo), 10)
         assert not (repo / STAGES[command][0]).exists()
         assert ("resumes from it" in done.out) == (reached > 0)
         reached = micro.newest_checkpoint(repo)
-    again = stages.run(repo, *command.split(), env=TWO)
+    again = stages.run(repo, *command.split(), env=two)
     assert "resumes from it" in again.out
     assert json.loads((repo / "data/runs/distill-ted-1.json").read_text())["resumed_from"] >= reached
     for name in ("data/models/distill/ted/1/model.safetensors", "metrics/curves/ted-1.csv"):

@@ -108,11 +108,11 @@ REPEATED |= {"student_filters.log_every": 5, "student_filters.adam_epsilon": 1e-
 OWN = "its states over the training features ("
 
 
-def student_filters(repo, stages, processes=1, **changes):
+def student_filters(repo, stages, env=None, **changes):
     """What was printed, and every filter's loss and scores."""
     named = {name.replace("__", "."): value for name, value in changes.items()}
     (repo / "params.yaml").write_text(micro.params(SETTINGS | REPEATED | named))
-    done = stages.run(repo, "train_filters", "student", env={"DISTILL_PROCESSES": str(processes)})
+    done = stages.run(repo, "train_filters", "student", env=env)
     rows = list(csv.DictReader((repo / "metrics/curves/filters-student.csv").read_text().splitlines()))
     assert not list((repo / ".scratch").glob("train_student_filters*"))
     scores = json.loads((repo / "metrics/filters/student.json").read_text())
@@ -134,11 +134,11 @@ def test_a_student_runs_once_for_its_filters_which_are_those_of_one_that_runs_in
         assert scores[layer] == pytest.approx(values, abs=1e-6 if precision == "fp32" else 5)
 
 
-def test_two_processes_share_a_students_states(ready, stages, tmp_path):
+def test_two_processes_share_a_students_states(ready, stages, two, tmp_path):
     found = {}
-    for processes in (1, 2):
+    for processes, env in ((1, {}), (2, two)):
         repo = shutil.copytree(ready, tmp_path / str(processes))
-        out, *found[processes] = student_filters(repo, stages, processes)
+        out, *found[processes] = student_filters(repo, stages, env)
         assert OWN in out
     assert found[2][0] == pytest.approx(found[1][0], rel=1e-4)
 

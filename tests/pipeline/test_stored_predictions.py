@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from safetensors.torch import load_file
 
+from distill.experiments import presets
 from distill.runtime.files import tree_hash
-from pipeline.commands import save_predictions
-from pipeline.stage import definition
+from pipeline import export
+from pipeline.commands import compare, report, save_predictions
+from pipeline.stage import definition, paths
 from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
@@ -114,7 +117,7 @@ def test_the_stages_that_read_the_file_depend_on_it(ran, monkeypatch):
     assert Path(FILE) not in definition.define("finetune", "student").deps
 
 
-def test_outputs_of_the_training_rows_alone_teach_and_have_no_score(repo, stages):
+def test_outputs_of_the_training_rows_alone_teach_and_have_no_score(repo, stages, monkeypatch, capsys):
     """Nothing downstream trips over a teacher without a row."""
     write(repo, ("train",))
     shutil.rmtree(repo / "data/models/distill/kd")
@@ -126,6 +129,11 @@ def test_outputs_of_the_training_rows_alone_teach_and_have_no_score(repo, stages
     assert list(summary) == ["student", "ft", "kd"] and summary["kd"]["gap_closed"] is None
     assert "The teacher has no score: its outputs do not cover" in (repo / "metrics/report.md").read_text()
     assert read(repo, "metrics/analysis.json")["agreement"] == {}
+    monkeypatch.chdir(repo)
+    assert compare.main(["kd", "ft"]) == 0
+    report.main(["--output", "page.html"])
+    assert "3 models" in capsys.readouterr().out
+    assert list(export.scores("kd-1")) == ["student", "kd-1"]
 
 
 def test_missing_rows_are_refused_or_teach_by_their_labels_alone(repo, stages):
@@ -181,3 +189,25 @@ def test_a_student_of_the_saved_outputs_is_the_student_of_the_model(ran, stages,
     assert max((model[name] - start[name]).abs().max() for name in model) > 1e-3
     assert max((model[name] - saved[name]).abs().max() for name in model) < 1e-4
     assert same == pytest.approx(scores, abs=1e-3)
+
+
+def test_the_annotator_of_the_embedded_sentences_teaches_and_is_scored(repo, stages):
+    """The file of preset embedded-predictions covers every row, whatever the ids; a tenth is wrong."""
+    preset = presets.load("embedded-predictions")["teacher"]
+    changes = {f"teacher.{name}": preset[name] for name in ("source", "predictions", "missing")}
+    assert preset["predictions"] == paths.ANNOTATOR.as_posix()
+    (repo / "params.yaml").write_text(micro.params(SETTINGS | changes))
+    done = stages.run(repo, "inputs"), stages.run(repo, "predict"), stages.run(repo, "evaluate", "teacher")
+    assert "rows have no outputs" not in done[1].out and "300 rows with label" in done[1].out
+    assert 75 < read(repo, "metrics/runs/teacher.json")["accuracy"] < 100
+
+
+def test_an_assistant_with_a_start_of_its_own_learns_from_the_outputs(repo, stages):
+    text = micro.params(SETTINGS | {"methods": ["takd"]})
+    model = yaml.safe_load(text)["student"]["model"]
+    link = {"model": model, "init": "random", "layers": "uniform", "num_layers": None}
+    (repo / "params.yaml").write_text(micro.params(SETTINGS | {"methods": ["takd"], "assistant.chain": [link]}))
+    for words in (("inputs",), ("plan",), ("train_assistants",), ("signals",), ("distill", "takd", "1")):
+        stages.run(repo, *words)
+    assert {path.name for path in (repo / "data/signals/takd").iterdir()} == {"signals.json", "assistant"}
+    assert (repo / "data/models/distill/takd/1/model.safetensors").is_file()

@@ -86,7 +86,7 @@ def test_each_model_is_saved_with_the_tokenizer_that_it_reads_by(made):
         assert tokenizers.fingerprint(saved) == tokenizers.fingerprint(own[role])
         model = loading.from_pretrained(str(repo / "data/models" / folder), load_task(task, labels=data.meta["labels"]))
         assert model.get_input_embeddings().num_embeddings == len(own[role])
-    assert "250 words of its own" in printed[("prepare",)] and "train, teacher" in printed[("prepare",)]
+    assert "250 in that of teacher" in printed[("prepare",)] and "train, teacher" in printed[("prepare",)]
 
 
 @pytest.mark.slow
@@ -189,6 +189,26 @@ def test_plan_refuses_before_anything_is_trained(tmp_path, stages):
         "'lwd' compares the states of all tokens" in refused.err and "'pkd' compares the first token's" in refused.err
     )
     assert "'kd'" not in refused.err and not (repo / "data/plan").exists()
+
+
+def test_assistants_read_the_students_tokens(saved):
+    link = {"init": "pretrained", "layers": "uniform", "num_layers": None}
+    named = {"teacher.tokenizer.path": saved["other"], "student.tokenizer.path": saved["one"], "methods": ["takd"]}
+
+    def check(path):
+        model = {"path": path, "revision": None, "config": {}}
+        plan.check_vocabularies(load(named | {"assistant.chain": [link | {"model": model}]}))
+
+    check(saved["same"])
+    with pytest.raises(UserError, match="assistant.chain.0.model.path: .* name one with the student's tokenizer"):
+        check(saved["other"])
+
+
+def test_a_model_with_another_vocabulary_is_told_how_to_keep_it(saved):
+    tokenizer = tokenizers.load(saved["one"])
+    tokenizers.check_same(saved["same"], None, tokenizer, "teacher.model.path")
+    with pytest.raises(UserError, match=f"teacher.model.path: .* set teacher.tokenizer.path to '{saved['other']}'"):
+        tokenizers.check_same(saved["other"], None, tokenizer, "teacher.model.path")
 
 
 def test_an_error_in_the_teachers_tokenizer_names_its_parameters(saved, tmp_path):

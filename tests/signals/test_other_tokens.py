@@ -1,6 +1,5 @@
 """A teacher's outputs on the tokens of a student with another tokenizer."""
 
-import json
 from pathlib import Path
 
 import datasets
@@ -8,23 +7,27 @@ import hypothesis
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
+from distill.config.schema import Predict
 from distill.data.features import preparation, question_features
 from distill.data.loading.prepared import Prepared
 from distill.data.loading.tokenizer import load
 from distill.data.loading.tokenizer import train as train_wordpiece
 from distill.data.sources.squad_json import load_squad_json
 from distill.errors import UserError
-from distill.models.predict import layout
-from distill.signals import other_tokens
+from distill.models.predict import forward_of, layout, predict_split
+from distill.signals import other_tokens, writer
 from distill.signals.cache import Array, Cache, Writer, complete
 from distill.signals.log_probabilities import FLOOR
 from distill.signals.other_tokens import Moved, Window, move, questions, serving
 from distill.tasks.base import Predicted
 from distill.tasks.qa import QuestionAnswering
+from distill.tasks.registry import load_task
+from tests.helpers import tiny
 
 WILD = "Zürich’s “naïve” café — 東京タワー 3.14€ 👩‍👩‍👧 e\u0301tude \u200bzero\u0007bell ﬁne Ⅷ İstanbul  two  spaces"
 
@@ -247,7 +250,7 @@ def real(shared, paragraphs) -> dict[str, PreTrainedTokenizerFast]:
     return {
         "wordpiece": load(str(shared / "models" / "minilm-l6-h384")),
         "sentencepiece": load(str(shared / "models" / "deberta-v3-tokenizer")),
-        "bytes": byte_level(list(paragraphs)[::4], 8000),
+        "bytes": byte_level(list(paragraphs)[::8], 5000),
     }
 
 
@@ -265,7 +268,7 @@ def test_real_tokenizers_conserve_mass_on_real_text(windows_of, teacher, student
     assert moved.windows == len(windows_of[student]) > 40
     if teacher == student:
         # Two byte-level tokens may share a character at the edge of a window.
-        assert moved.unreached == 0 and moved.outside.max() < 1e-6 * moved.windows
+        assert moved.unreached == 0 and moved.outside.max() < 1e-3 * moved.windows
     else:
         assert 0 < moved.outside.max() < 0.35 * moved.windows and moved.unreached < 0.35 * moved.characters
 
@@ -372,8 +375,7 @@ def test_the_cache_has_the_rows_of_all_splits_that_are_taught(prepared, tmp_path
     for number, values in enumerate(np.split(np.concatenate(parts), offsets[1:-1])):
         source.write(np.array([number]), {"logits": values[None]})
     source.finish(identity)
-    merged = _with_transfer(prepared)
-    moved = other_tokens.write_windows(tmp_path / "logits", tmp_path / "windows", merged, "teacher", identity)
+    moved = other_tokens.write_windows(tmp_path / "logits", tmp_path / "windows", prepared, own, identity)
     cache = Cache.open(complete(tmp_path / "logits"), identity)
     assert moved.windows == len(cache.offsets) - 1
     row_number = 0
@@ -388,29 +390,80 @@ def test_the_cache_has_the_rows_of_all_splits_that_are_taught(prepared, tmp_path
     assert row_number == moved.windows
 
 
-def _with_transfer(data: Prepared) -> Prepared:
-    """The data, whose taught features are those of train and of transfer."""
-    features = [data.features(split) for split in ("train", "transfer")]
-    both = datasets.concatenate_datasets(features)
-    assert len(data.taught_features()) in (len(features[0]), len(both))
-    data.taught_features = lambda: both
-    return data
-
-
-def test_rows_of_texts_stay_as_they_are(tmp_path, small):
-    rows = [{"id": str(n), "text": f"{WILD} {n}", "text_pair": None, "label": n % 2} for n in range(5)]
+@pytest.fixture
+def texts(tmp_path, small) -> Prepared:
+    """Texts of two classes, in the tokens of two."""
+    rows = [{"id": str(n), "text": f"{WILD} {n}"[: 20 + 9 * n], "text_pair": None, "label": n % 2} for n in range(5)]
     meta = {"task": "classification", "labels": ["a", "b"], "pairs": False}
-    splits = {"train": rows, "selection": rows[:2]}
-    readers = {"teacher": small["bytes"]}
+    splits, readers = {"train": rows, "selection": rows[:2]}, {"teacher": small["bytes"]}
     preparation.write_texts(tmp_path / "prepared", splits, small["wordpiece"], 64, False, meta, readers=readers)
-    data = Prepared(tmp_path / "prepared")
+    return Prepared(tmp_path / "prepared")
+
+
+def test_rows_of_texts_stay_as_they_are(texts):
+    data = texts
     own = data.read_by("teacher")
     assert own.features("train")["input_ids"] != data.features("train")["input_ids"]
     logits = np.arange(10, dtype=np.float32).reshape(5, 2)
     theirs = Predicted(own.examples("train"), own.features("train"), logits, np.arange(6), own.meta)
     ours = other_tokens.predicted(theirs, data, "train")
-    assert ours.features is data.features("train") or ours.features[:] == data.features("train")[:]
+    assert ours.features[:] == data.features("train")[:] and ours.meta is data.meta
     np.testing.assert_array_equal(ours.logits, logits)
     with pytest.raises(UserError, match="of other texts: run `dvc repro prepare`"):
         other_tokens.check_rows(own.features("selection"), data.features("train"))
-    assert json.loads((Path(data.folder) / "meta.json").read_text())["readers"]
+
+
+# --- caches -----------------------------------------------------------------------------------------------------------
+
+
+def write(data: Prepared, task, model, folder: Path, states: tuple[str, ...] = ()) -> writer.Written:
+    """Caches of a teacher that reads its own tokens: `logits` and `states` below the folder."""
+    weights = folder / "model.safetensors"
+    weights.write_bytes(b"weights")
+    arrays = {name: Array(8, False) for name in states}
+    predict = Predict(batch_size=3, precision="fp32")
+    return writer.write(
+        folder / "logits",
+        model,
+        weights,
+        data,
+        task,
+        predict,
+        tiny.runtime(),
+        "",
+        states=(folder / "states", arrays),
+        reader=data.read_by("teacher"),
+    )
+
+
+def test_the_writer_moves_the_answers_of_a_teacher_that_reads_other_windows(prepared, small, tmp_path):
+    task, own = QuestionAnswering(), prepared.read_by("teacher")
+    model = tiny.model(vocab_size=len(small["bytes"]), max_position_embeddings=64)
+    written = write(prepared, task, model, tmp_path)
+    identity = writer.identity(prepared, tmp_path / "model.safetensors")
+    cache = Cache.open(complete(tmp_path / "logits"), identity)
+    assert written.moved.windows == written.rows == len(cache.offsets) - 1 == len(prepared.taught_features())
+    theirs = predict_split(forward_of(model, task), own, "train", 3, model.device, "fp32", "", per_token=True)
+    ours = other_tokens.predicted(theirs, prepared, "train")
+    found = cache.rows("logits", [0], int(ours.offsets[1]))[0]
+    np.testing.assert_allclose(found, ours.logits[: ours.offsets[1]], atol=1e-4)
+    assert Cache.open(complete(tmp_path / "states"), identity).arrays == {}
+    with pytest.raises(ValueError, match="states of windows"):
+        write(prepared, task, model, tmp_path, states=("cls-1",))
+
+
+def test_the_writer_keeps_logits_and_states_of_texts_under_the_students_rows(texts, small, tmp_path):
+    task = load_task("classification", labels=("a", "b"))
+    fields = tiny.shape("bert", 2, 8) | {"vocab_size": len(small["bytes"]), "num_labels": 2}
+    torch.manual_seed(1)
+    model = AutoModelForSequenceClassification.from_config(AutoConfig.for_model(fields.pop("model_type"), **fields))
+    assert write(texts, task, model, tmp_path, states=("cls-1",)).moved is None
+    identity = writer.identity(texts, tmp_path / "model.safetensors")
+    logits, states = (Cache.open(complete(tmp_path / name), identity) for name in ("logits", "states"))
+    assert logits.offsets.tolist() == texts.ragged("train").offsets.tolist()
+    features = texts.read_by("teacher").features("train")
+    for number in range(len(features)):
+        with torch.no_grad():
+            outputs = model.eval()(torch.tensor([features[number]["input_ids"]]), output_hidden_states=True)
+        np.testing.assert_allclose(logits.rows("logits", [number], 0)[0], outputs.logits[0], atol=1e-5)
+        np.testing.assert_allclose(states.rows("cls-1", [number], 0)[0], outputs.hidden_states[1][0, 0], atol=1e-5)

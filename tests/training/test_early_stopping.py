@@ -15,6 +15,7 @@ from distill.training.finetuning import FineTuningObjective
 from distill.training.objective import Phase
 from distill.training.run import Result, TrainingRun, join, write_curves
 from tests.helpers import tiny
+from tests.helpers.two_processes import told
 from tests.training.test_phases import InPhases, Kill
 
 TASK = load_task("qa")
@@ -116,3 +117,18 @@ def test_the_student_s_updates_of_an_interrupted_cycle_are_counted(generator, st
     assert cycle.updates_in(steps) == updates
     for part in range(steps + 1):
         assert cycle.updates_in(part) == sum(not cycle.is_generators(step) for step in range(part))
+
+
+IN_TWO_PROCESSES = """
+from pathlib import Path
+from tests.training.test_early_stopping import objective, run, weights
+module = objective()
+result = run(module, Path({folder!r}), patience=2)
+tell([result.steps, result.planned, result.history, weights(module).tolist()])
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_end_at_the_same_update(tmp_path):
+    first, second = told(IN_TWO_PROCESSES.format(folder=str(tmp_path)))
+    assert first == second and first[:2] == [8, 12]

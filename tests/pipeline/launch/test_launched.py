@@ -63,25 +63,30 @@ stages:
 """
 
 
-@pytest.fixture(scope="module")
-def warm(python) -> dict[str, str]:
-    """For tests that kill nobody: torchrun starts processes that have the libraries imported already."""
-    return {"PYTHON_EXEC": str(python / "python")}
-
-
 @pytest.fixture
-def start(tmp_path):
-    """Starts the stage in a folder and a terminal session of its own; whatever is left of it is ended."""
+def start(tmp_path, python):
+    """Starts the stage in a folder and a terminal session of its own; whatever is left of it is ended.
+
+    Its processes have the libraries imported already: programs stand for them, and pass a kill on, but no other signal.
+    Those that are `cold` begin as everybody's do: the launcher, or all.
+    """
     started: list[subprocess.Popen] = []
 
-    def begin(how: str, folder: Path = tmp_path, **environment: str) -> subprocess.Popen:
+    def begin(how: str, folder: Path = tmp_path, cold: str = "", **environment: str) -> subprocess.Popen:
         folder.mkdir(exist_ok=True)
         (folder / "finetune.py").write_text(STAGE)
         (folder / "dvc.yaml").write_text(ENTRY)
         paths = os.pathsep.join([str(micro.ROOT / "src"), str(micro.ROOT)])
-        environment = {"PYTHONPATH": paths, "HF_HOME": str(folder), "DISTILL_PROCESSES": "2"} | environment
+        warm = str(python / "python")
+        environment = {
+            "PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}",
+            "PYTHON_EXEC": sys.executable if cold == "all" else warm,  # torchrun's name for what it starts
+            "PYTHONPATH": paths,
+            "HF_HOME": str(folder),
+            "DISTILL_PROCESSES": "2",
+        } | environment
         process = subprocess.Popen(
-            [sys.executable, "finetune.py", how],
+            [sys.executable if cold else warm, "-m", "finetune", how],
             cwd=folder,
             env=micro.environment(**environment),
             stdout=subprocess.PIPE,
@@ -119,8 +124,8 @@ def gone(folder: Path) -> bool:
     return True
 
 
-def test_several_stages_start_at_once_and_each_has_two_processes(start, warm, tmp_path):
-    both = [start("--num_processes=9", tmp_path / name, OMP_NUM_THREADS="3", **warm) for name in ("one", "other")]
+def test_several_stages_start_at_once_and_each_has_two_processes(start, tmp_path):
+    both = [start("--num_processes=9", tmp_path / name, OMP_NUM_THREADS="3") for name in ("one", "other")]
     for process, name in zip(both, ("one", "other"), strict=True):
         out, err = process.communicate(timeout=120)
         assert (process.returncode, out, err) == (0, "", "")
@@ -129,34 +134,34 @@ def test_several_stages_start_at_once_and_each_has_two_processes(start, warm, tm
             assert (tmp_path / name / f"{rank}.words").read_text() == "'--num_processes=9' 2 localhost 3"
 
 
-def test_torchruns_of_two_nodes_meet(start, warm, tmp_path):
+def test_torchruns_of_two_nodes_meet(start, tmp_path):
     """Both on this machine, each with one process."""
     from accelerate.utils.other import get_free_port
 
-    launcher = "torchrun --nnodes 2 --nproc-per-node 1 --local-addr localhost --max-restarts 0 --rdzv-backend c10d"
-    launcher += f" --rdzv-id nodes --rdzv-endpoint localhost:{get_free_port()}"
-    nodes = [start("x", DISTILL_LAUNCH=launcher, **warm) for _ in range(2)]
+    launcher = "python -m torch.distributed.run --nnodes 2 --nproc-per-node 1 --local-addr localhost --max-restarts 0"
+    launcher += f" --rdzv-backend c10d --rdzv-id nodes --rdzv-endpoint localhost:{get_free_port()}"
+    nodes = [start("x", DISTILL_LAUNCH=launcher) for _ in range(2)]
     for node in nodes:
         err = node.communicate(timeout=120)[1]
         assert node.returncode == 0, err
     assert [(tmp_path / f"{rank}.words").read_text() for rank in (0, 1)] == ["'x' 2 localhost 1"] * 2
 
 
-def test_accelerates_file_gives_the_number_and_nothing_else(start, warm, tmp_path):
+def test_accelerates_file_gives_the_number_and_nothing_else(start, tmp_path):
     """Precision is a parameter: a file that asks for another one would change results from machine to machine."""
     (tmp_path / "accelerate").mkdir()
     (tmp_path / "accelerate" / "default_config.yaml").write_text(
         "distributed_type: MULTI_CPU\nnum_machines: 1\nnum_processes: 2\nmixed_precision: bf16\ngpu_ids: '0'\n"
         "dynamo_backend: INDUCTOR\nmain_process_port: 1\n"
     )
-    process = start("settings", DISTILL_PROCESSES="", **warm)
+    process = start("settings", DISTILL_PROCESSES="")
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (0, "", "")
     assert (tmp_path / "1.words").read_text().startswith("'no NO' 2 ")
 
 
-def test_an_error_is_told_once_with_its_exit_code(start, warm):
-    process = start("refuse", **warm)
+def test_an_error_is_told_once_with_its_exit_code(start):
+    process = start("refuse")
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (2, "", "error: params.yaml: no\n")
 
@@ -178,7 +183,7 @@ def test_a_process_that_is_killed_is_named(start, tmp_path, name, why):
 
 
 def test_an_interrupt_of_the_terminal_ends_all_with_one_line(start, tmp_path):
-    process = start("wait")
+    process = start("wait", cold="all")
     pids(tmp_path)
     time.sleep(0.5)
     os.killpg(process.pid, signal.SIGINT)
@@ -188,7 +193,7 @@ def test_an_interrupt_of_the_terminal_ends_all_with_one_line(start, tmp_path):
 
 
 def test_a_launcher_that_is_told_to_end_ends_all(start, tmp_path):
-    process = start("wait")
+    process = start("wait", cold="launcher")
     pids(tmp_path)
     process.terminate()
     process.communicate(timeout=60)

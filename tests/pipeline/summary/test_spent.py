@@ -1,5 +1,7 @@
 """Which stages' time counts as the teacher's part of a method."""
 
+import json
+
 import pytest
 import yaml
 
@@ -31,6 +33,16 @@ def test_a_method_is_taught_with_what_its_class_asks_for(params):
     assert spent.upstream("mate", params) == ["finetune_teacher", "train_generator"]  # its teacher runs along
     assert spent.upstream("tinybert", params) == ["finetune_teacher"]
     assert spent.upstream("rkd", params) == ["finetune_teacher", "train_generator", "augment"]
+
+
+def test_a_teacher_that_is_no_model_has_no_training(root, tmp_path, monkeypatch):
+    params = parameters.load(root / "params.yaml", {"methods": []})
+    monkeypatch.chdir(tmp_path)
+    record_file("finetune_teacher").parent.mkdir(parents=True)
+    for needed, runs, seconds in ((True, 1, 7.0), (False, 0, None)):
+        record_file("finetune_teacher").write_text(json.dumps({"needed": needed, "seconds": 7.0}))
+        cost = spent.training_costs(params)["teacher"]
+        assert (cost["runs"], cost["seconds"]) == (runs, seconds)
 
 
 def test_records_of_methods_and_seeds_that_are_no_longer_listed_do_not_count(root, tmp_path, monkeypatch):

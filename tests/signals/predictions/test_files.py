@@ -4,9 +4,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from distill.errors import UserError
-from distill.signals.predictions.files import files_of, records
+from distill.signals.predictions.files import SUFFIXES, files_of, records
 from tests.helpers import stored
 
 ROWS = [{"id": "a", "label": "good", "confidence": 0.5}, {"id": "b", "label": "bad", "confidence": None}]
@@ -72,3 +74,14 @@ def test_what_cannot_be_read_is_one_line_with_the_file(tmp_path, name, content, 
 def test_a_file_that_is_not_there_names_the_parameter(tmp_path):
     with pytest.raises(UserError, match=r"params.yaml: teacher.predictions: .*: no such file or folder"):
         list(records(tmp_path / "none.jsonl"))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@given(content=st.binary(max_size=80) | st.text(alphabet='{}[]":,\n\r\\a1', max_size=40).map(str.encode))
+def test_wild_files_are_read_or_refused_in_one_line(tmp_path_factory, suffix, content):
+    path = tmp_path_factory.getbasetemp() / f"wild{suffix}"
+    path.write_bytes(content)
+    try:
+        assert all(isinstance(record.values, dict) for record in records(path))
+    except UserError as error:
+        assert str(error).startswith(f"{path}: ") and len(str(error).splitlines()) == 1

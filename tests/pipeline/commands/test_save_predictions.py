@@ -1,0 +1,36 @@
+"""The command that saves a teacher's outputs, for questions; for classes see test_stored_predictions.py."""
+
+import json
+
+import pytest
+
+from distill.errors import UserError
+from distill.signals.stored import Stored
+from pipeline.commands import save_predictions
+from pipeline.stage import paths
+from pipeline.stage.inputs import open_data
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_question_keeps_its_best_answers_and_no_answer(base, tmp_path, monkeypatch, capsys):
+    """All splits are there, every answer stands where it says, and the file reads back."""
+    monkeypatch.chdir(base)
+    save_predictions.main([str(tmp_path / "outputs.jsonl")])
+    rows = [json.loads(line) for line in (tmp_path / "outputs.jsonl").read_text().splitlines()]
+    data, task = open_data(paths.params())
+    sizes = {split: len(data.examples(split)) for split in data.meta["splits"]}
+    listed = ", ".join(f"{size:,} {split}" for split, size in sizes.items())
+    assert f"{tmp_path}/outputs.jsonl: {listed} rows" in capsys.readouterr().out
+    assert len(rows) == sum(sizes.values()) and set(rows[0]) == {"id", "split", "question", "answers"}
+    for row in rows:
+        assert sum(answer["probability"] for answer in row["answers"]) == pytest.approx(1)
+    stored = Stored.read(tmp_path / "outputs.jsonl", data, task)
+    assert stored.coverage == {split: (size, size) for split, size in sizes.items()}
+    assert task.score(stored.predicted("validation"), paths.params().evaluate).keys() >= {"em", "f1"}
+
+
+def test_another_suffix_is_refused_before_anything_is_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"x.csv: has the suffix"):
+        save_predictions.main(["x.csv"])
