@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -22,7 +23,17 @@ def write(folder: Path, changes: Mapping[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     changed = params_file.replace(text, {tuple(name.split(".")): value for name, value in changes.items()})
     (folder / "params.yaml").write_text(changed, encoding="utf-8")
+    _link_code(folder)
+    for name in ("data/raw/atlas", "data/members"):  # may be empty
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(rounds.ROOT / "data/none", folder / "data/none")
     return folder
+
+
+def _link_code(folder: Path) -> None:
+    """A stage reads and writes what its entry of dvc.yaml says; what the entries name has to be there."""
+    for name in ("dvc.yaml", "pipeline", "src", "extra_metrics"):
+        (folder / name).symlink_to(rounds.ROOT / name)
 
 
 def copy(source: Path, folder: Path, changes: Mapping[str, Any]) -> Path:
@@ -31,6 +42,7 @@ def copy(source: Path, folder: Path, changes: Mapping[str, Any]) -> Path:
     text = (source / "params.yaml").read_text(encoding="utf-8")
     changed = params_file.replace(text, {tuple(name.split(".")): value for name, value in changes.items()})
     (folder / "params.yaml").write_text(changed, encoding="utf-8")
+    _link_code(folder)
     found = [*(source / "data").iterdir(), *(source / "data/models").iterdir()]
     for path in found:
         name = path.relative_to(source / "data").as_posix()
@@ -102,8 +114,8 @@ def short_training(batch_size: int, precision: str) -> dict[str, Any]:
 
 def make(folder: Path, filters: bool = True) -> None:
     """Run the stages before distillation: prepared data, both models, the teacher's predictions, filters."""
+    run(folder, "inputs")
     if "source: embedded" in (folder / "params.yaml").read_text(encoding="utf-8"):
-        run(folder, "inputs")
         run(folder, "corpus")
     run(folder, "plan")
     run(folder, "prepare")
@@ -112,3 +124,5 @@ def make(folder: Path, filters: bool = True) -> None:
     run(folder, "predict")
     for role in ("teacher", "student") if filters else ():
         run(folder, "train_filters", role)
+    for stage in ("train_assistants", "train_generator", "retrieve", "augment", "signals") if filters else ():
+        run(folder, stage)  # all but the last write notes: no listed method needs what they make
