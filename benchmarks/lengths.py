@@ -13,8 +13,12 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from distill.data.loading.mixing import Mix
 
 FILE = Path(__file__).with_name("squad_v2_lengths.json")
 MAX_LENGTH, DOC_STRIDE = 384, 128
@@ -75,7 +79,9 @@ def write_tokenizer(folder: Path, size: int = VOCABULARY) -> None:
     BertTokenizer(vocab={word: i for i, word in enumerate(words)}).save_pretrained(folder)
 
 
-def representative_seed(lengths: np.ndarray, batch_size: int, skipped: int, updates: int, rounds: int) -> int:
+def representative_seed(
+    lengths: np.ndarray, batch_size: int, skipped: int, updates: int, rounds: int, mix: Mix | None = None
+) -> int:
     """A seed of training with which every round computes on about as many tokens as an average round does.
 
     Batches are of about equally long rows, so that a few of them need not be like all. Of 2,000 seeds this takes the
@@ -85,13 +91,14 @@ def representative_seed(lengths: np.ndarray, batch_size: int, skipped: int, upda
         lengths: tokens of the rows, int64, in the order of the features.
         skipped: updates of the warm-up.
         updates: per round.
+        mix: of rows with and without labels; None: all are alike.
     """
-    from distill.data.loading.batches import EpochSampler
+    from distill.data.loading.mixing import sampler
 
     lengths = np.asarray(lengths)
     best = (np.inf, 1)
     for seed in range(1, 2001):
-        order = np.fromiter(EpochSampler(lengths, batch_size, True, seed), np.int64)
+        order = np.fromiter(sampler(lengths, batch_size, True, seed, mix), np.int64)
         whole = len(order) // batch_size
         widest = lengths[order[: whole * batch_size]].reshape(whole, batch_size).max(1)
         measured = widest[skipped : skipped + updates * rounds]

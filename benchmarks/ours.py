@@ -52,12 +52,12 @@ def run_teacher_along(stage: ModuleType) -> None:
     from distill.signals.teacher import OnlineTeacher
     from pipeline.stage import paths
 
-    def signals(method: Any, run: Any, _: Any) -> OnlineTeacher:
-        teacher = loading.from_pretrained(str(paths.model("teacher")), run.task)
+    def teacher(run: Any, method: Any, _: Any) -> OnlineTeacher:
+        model = loading.from_pretrained(str(paths.model("teacher")), run.task)
         hidden, attention = bool(method.needs & {"hidden", "cls"}), "attention" in method.needs
-        return OnlineTeacher(teacher, run.task, hidden, run.params.predict.precision, attention)
+        return OnlineTeacher(model, run.task, hidden, run.params.predict.precision, attention)
 
-    stage.signals = signals
+    stage.teacher = teacher
 
 
 def teacher_alone(gate: Gate, seed: int) -> None:

@@ -81,6 +81,16 @@ def own_data(rows: int) -> dict[str, Any]:
     }
 
 
+def write_transfer(folder: Path, rows: int) -> None:
+    """A SQuAD file of questions as those of `write_data`, whose answers nobody reads, in a project's data/raw."""
+    lengths.write_squad(folder / "data/raw/transfer.json", lengths.spread(rows), seed=2)
+
+
+def transfer_data() -> dict[str, Any]:
+    """The parameters by which the teacher predicts what `write_transfer` wrote, and no student learns from it yet."""
+    return {"data.transfer": "data/raw/transfer.json", "distill.transfer_share": 0.0}
+
+
 def short_training(batch_size: int, precision: str) -> dict[str, Any]:
     """One update for every model: weights do not matter for speed. Distillation goes on until it is stopped."""
     changes: dict[str, Any] = {}

@@ -15,6 +15,8 @@ from benchmarks.report import Ratio, Row, Suite, row, speed_ratio, time_ratio
 from benchmarks.rounds import System, measure
 
 OURS = "this project"
+# `kd` on batches of rows with and without labels, and the share of the latter.
+MIXED, SHARE = "kd mixed", 0.5
 
 
 @dataclass(frozen=True)
@@ -152,19 +154,26 @@ def run(plan: Plan, folder: Path, peers_python: Path | None) -> Suite:
     """
     base = folder / plan.name / "base"
     own = project.own_data(plan.rows) if plan.rows else {}
+    own |= project.transfer_data() if plan.rows else {}
     own |= {} if plan.cached_states else {"cache.max_gb": 0}
     # The teacher's predictions are made in the faster precision: they are the same rows whatever trains on them.
     fast = plan.precisions[-1]
     project.write(base, {**own, **project.short_training(plan.batch_size, fast), **plan.changes})
     if plan.rows:
         project.write_data(base, plan.rows)
+        project.write_transfer(base, plan.rows)
     project.make(base)
+    from distill.data.loading.mixing import Mix
     from distill.data.loading.prepared import Prepared
 
     prepared = Prepared(base / "data/prepared")
     found = prepared.ragged("train").lengths
     seed = lengths.representative_seed(found, plan.batch_size, plan.warm_up, plan.updates, plan.rounds)
-    systems = {system.name: (system, about) for system, about in _systems(plan, base, seed, peers_python)}
+    mixed_seed = seed
+    if prepared.has_transfer:
+        both, mix = prepared.taught_features().data.column("length").to_numpy(), Mix(len(found), SHARE)
+        mixed_seed = lengths.representative_seed(both, plan.batch_size, plan.warm_up, plan.updates, plan.rounds, mix)
+    systems = {system.name: (system, about) for system, about in _systems(plan, base, seed, mixed_seed, peers_python)}
     answers = measure([system for system, _ in systems.values()], plan.rounds)
     rows = {name: row(*systems[name][1], rounds, mfu(name, rounds, base)) for name, rounds in answers.items() if rounds}
     return Suite(
@@ -195,8 +204,14 @@ def mfu(name: str, rounds: list[dict[str, Any]], base: Path) -> float | None:
     return needed / seconds / peak
 
 
-def _systems(plan: Plan, base: Path, seed: int, peers_python: Path | None) -> list[tuple[System, tuple[str, str, str]]]:
-    """The processes of a suite with their (system, form, precision)."""
+def _systems(
+    plan: Plan, base: Path, seed: int, mixed_seed: int, peers_python: Path | None
+) -> list[tuple[System, tuple[str, str, str]]]:
+    """The processes of a suite with their (system, form, precision).
+
+    Args:
+        seed: seed of our own trainings. mixed_seed: of the one on rows with and without labels.
+    """
     found: list[tuple[System, tuple[str, str, str]]] = []
     methods = {
         "ft": ("fine-tuning (`ft`)", ["distill", "ft"]),
@@ -208,14 +223,18 @@ def _systems(plan: Plan, base: Path, seed: int, peers_python: Path | None) -> li
     }
     if plan.cached_states:
         methods |= {f"{name} cached": (f"`{name}` from the cache", ["distill", name]) for name in ("lwd", "ted")}
+    if plan.rows:
+        methods |= {MIXED: (f"`kd` from the cache, {SHARE:.0%} of the rows of a transfer set", ["distill", "kd"])}
     for precision in plan.precisions:
         for name, (form, words) in methods.items():
             key = f"{name} {precision}"
             changes = {"distill.precision": precision, "predict.precision": precision}
+            changes |= {"distill.transfer_share": SHARE} if name == MIXED else {}
+            its_seed = mixed_seed if name == MIXED else seed
             copied = project.copy(base, base.parent / key.replace(" ", "-"), changes)
             options = [word for word in words if word.startswith("--")]
             plain = [word for word in words if not word.startswith("--")]
-            command = [sys.executable, "-m", "benchmarks.ours", str(copied), *plain, str(seed), *options]
+            command = [sys.executable, "-m", "benchmarks.ours", str(copied), *plain, str(its_seed), *options]
             found.append((System(key, command, plan.updates, plan.warm_up, in_step=True), (OURS, form, precision)))
     if not plan.peers:
         return found
@@ -264,6 +283,8 @@ def ratios(rows: dict[str, Row]) -> list[Ratio]:
 
     for p in precisions:
         times(f"kd from the cache / ft, time per update, {p}", f"kd cached {p}", f"ft {p}", goal=1.05)
+        mixed = f"kd with a transfer set / kd from the cache, time per update, {p}"
+        times(mixed, f"{MIXED} {p}", f"kd cached {p}", goal=1.05)
         times(f"ted / (ft + teacher forward), time per update, {p}", f"ted {p}", f"ft {p}", f"teacher {p}", goal=1.10)
     usual = f"kd cached ({best}) / TextBrewer in its set-up (fixed length, fp32), examples/s"
     speeds(usual, f"kd cached {best}", "textbrewer logits fp32", goal=4)

@@ -10,18 +10,18 @@ from distill.config import comparison
 from distill.config.data import SPLITS
 from distill.config.params import Params
 from distill.data.loading.prepared import Prepared
-from distill.models import acceleration, loading
+from distill.models import loading
 from distill.models.forward import default_device, freeze
-from distill.models.predict import ensemble, forward_of, predict_split
+from distill.models.predict import ensemble
 from distill.runtime import checkpoints
+from distill.signals.ensemble import of_splits
 from distill.tasks import extra_metrics
 from distill.tasks.base import Predicted, Report, Task
 from pipeline.launch.run import run_stage
 from pipeline.process.hashes import dvc_md5
-from pipeline.stage import artifacts, paths
+from pipeline.stage import artifacts, outputs, paths
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
-from pipeline.stage.outputs import read_stored
 from pipeline.stage.stage import Stage
 
 
@@ -40,30 +40,42 @@ def main(*words: str) -> None:
         name = comparison.control(words[0], name) if len(words) == 3 else name
         label, folder = paths.label(name, number), paths.distilled(name, number)
         tags = {"method": name, "seed": number}
-    metrics, predictions = paths.METRICS / "runs" / f"{label}.json", Path("data/predictions")
-    written = {suffix: predictions / f"{label}{suffix}" for suffix in (".json", ".null_odds.json", ".examples.csv")}
     with Stage(define("evaluate", *words), params, tags=tags) as stage:
         data, task = open_data(params)
         extra = extra_metrics.load(params.evaluate.extra)
         if artifacts.is_checkpoint(folder):
-            data = data.read_by(label)  # a role's name is no student's
+            data = data.read_by(label) if len(words) == 1 else data
             report = of_checkpoint(stage, folder, data, task, params, extra)
-        else:
+        elif params.teacher.source == "predictions":
             report = of_files(stage, data, task, params, extra)
-        for suffix, content in report.files.items():
-            stage.write_json(written[suffix], content)
-        draft = stage.scratch / "examples.csv"
-        example_table.write(report.examples, draft)
-        stage.publish(draft, written[".examples.csv"])
-        stage.write_json(metrics, report.scores)
-        stage.run.log_final(report.scores)
-        stage.run.tag("artifact.path", folder.as_posix())
-        md5 = dvc_md5(folder)
-        stage.run.tag("artifact.md5", md5)
-        further = (f"{split}_{task.main_metric}" for split in data.meta["splits"] if split not in SPLITS)
-        shown = (*task.shown, *further, *extra_metrics.names_of([report.scores], params.evaluate.extra))
-        stage.figures({label: {k: report.scores[k] for k in shown if k in report.scores}})
-        stage.record({"examples": data.meta["splits"]["validation"]["examples"], "artifact_md5": md5})
+        else:
+            outputs.members(stage, params, data)
+            report = of_members(stage, outputs.weights(params), data, task, params, extra)
+        write(stage, report, label, folder, params, data, task)
+
+
+def write(stage: Stage, report: Report, label: str, folder: Path, params: Params, data: Prepared, task: Task) -> None:
+    """Write a model's scores, predictions and table of examples.
+
+    Args:
+        label: the model's label in the names of files.
+        folder: the model, or what else the report is of.
+    """
+    predictions = Path("data/predictions")
+    for suffix, content in report.files.items():
+        stage.write_json(predictions / f"{label}{suffix}", content)
+    draft = stage.scratch / "examples.csv"
+    example_table.write(report.examples, draft)
+    stage.publish(draft, predictions / f"{label}.examples.csv")
+    stage.write_json(paths.METRICS / "runs" / f"{label}.json", report.scores)
+    stage.run.log_final(report.scores)
+    stage.run.tag("artifact.path", folder.as_posix())
+    md5 = dvc_md5(folder)
+    stage.run.tag("artifact.md5", md5)
+    further = (f"{split}_{task.main_metric}" for split in data.meta["splits"] if split not in SPLITS)
+    shown = (*task.shown, *further, *extra_metrics.names_of([report.scores], params.evaluate.extra))
+    stage.figures({label: {k: report.scores[k] for k in shown if k in report.scores}})
+    stage.record({"examples": data.meta["splits"]["validation"]["examples"], "artifact_md5": md5})
 
 
 def of_checkpoint(
@@ -89,12 +101,40 @@ def of_files(
     stage: Stage, data: Prepared, task: Task, params: Params, extra: Mapping[str, extra_metrics.Compute]
 ) -> Report:
     """The report of stored outputs; an empty one where they do not cover every split that is scored."""
-    stored = read_stored(stage, params, data, task)
+    stored = outputs.read_stored(stage, params, data, task)
     if lacking := stored.uncovered():
         counts = ", ".join(f"{count:,} {split} rows" for split, count in lacking.items())
-        stage.say("unscored", f"the teacher has no score: its outputs lack {counts}")
-        return Report({}, {".json": {}, ".null_odds.json": {}}, {"id": []}, {})
+        return without_scores(stage, f"the teacher has no score: its outputs lack {counts}")
     return report_of({part: stored.predicted(part) for part in data.scored_splits}, task, params, extra)
+
+
+def of_members(
+    stage: Stage,
+    weights: Mapping[str, float],
+    data: Prepared,
+    task: Task,
+    params: Params,
+    extra: Mapping[str, extra_metrics.Compute],
+) -> Report:
+    """The report of members of an ensemble, as one: the mean of their probabilities.
+
+    Args:
+        weights: by member; one that cannot be scored leaves all without scores.
+    """
+    members = {name: outputs.scored(name, data, task) for name in weights}
+    if lacking := [name for name, splits in members.items() if not splits]:
+        return without_scores(stage, f"no score: the outputs of {', '.join(lacking)} lack rows of the scored splits")
+    splits = {
+        part: of_splits([splits[part] for splits in members.values()], list(weights.values()), task)
+        for part in data.scored_splits
+    }
+    return report_of(splits, task, params, extra)
+
+
+def without_scores(stage: Stage, why: str) -> Report:
+    """An empty report, which the stage explains."""
+    stage.say("unscored", why)
+    return Report({}, {".json": {}, ".null_odds.json": {}}, {"id": []}, {})
 
 
 def score(
@@ -128,22 +168,10 @@ def report_of(
 
 
 def _each(folders: list[Path], data: Prepared, task: Task, params: Params, part: str) -> Iterator[Predicted]:
-    section = params.evaluate
     for folder in folders:
         checkpoints.load_check(folder)
         model = freeze(loading.from_pretrained(str(folder), task)).to(default_device())
-        with acceleration.attention(model, params.runtime, int(data.ragged(part).lengths.max())):
-            predicted = predict_split(
-                forward_of(model, task),
-                data,
-                part,
-                section.batch_size,
-                default_device(),
-                section.precision,
-                part,
-                task.per_token,
-            )
-        yield predicted
+        yield outputs.of_split(model, data, task, params, part)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from distill.models.forward import freeze
 from distill.models.predict import predict_split
 from distill.runtime import checkpoints, json_files
 from distill.runtime.files import write_text
+from distill.tasks import decision
 from distill.tasks.base import Predicted, Task
 from distill.training import phases
 from pipeline.launch.run import run_stage
@@ -149,7 +150,7 @@ def scores(label: str) -> dict[str, dict[str, float]]:
 
 def inference_settings(params: Params, data: Prepared, scores: dict[str, float]) -> Settings:
     """The settings that the commands need: the lengths of the data, the answer search, tuned values."""
-    qa, evaluate = params.task == "qa", params.evaluate
+    qa, evaluate, labels = params.task == "qa", params.evaluate, list(data.meta.get("labels", ()))
     return Settings(
         task=params.task,
         max_length=data.meta["max_length"],
@@ -159,7 +160,8 @@ def inference_settings(params: Params, data: Prepared, scores: dict[str, float])
         threshold=scores.get("threshold"),
         pairs=data.meta["pairs"],
         temperature=None if params.task == "regression" else scores.get("temperature", 1.0),
-        labels=list(data.meta.get("labels", ())),
+        labels=labels,
+        offsets=decision.offsets_of(scores, decision.class_rows(data.meta), len(labels)) if labels else None,
     )
 
 
@@ -183,7 +185,7 @@ def describe(
         summary=" ".join(documentation.split("\n\n")[0].split()),
         parameters=flatten(params.sections[method]),
         training=params.distill,
-        updates=phases.updates(params.distill, len(data.features("train"))),
+        updates=phases.updates(params.distill, data.epoch_rows),
         data=params.data,
         meta=data.meta,
         teacher=params.teacher.model,

@@ -38,9 +38,7 @@ def main(role: str) -> None:
     outputs = Outputs.of(role, paths.model(role))
     with Stage(define("finetune", role), params, tags=tags) as stage:
         if role == "teacher" and params.teacher.source != "model":
-            artifacts.leave_without_checkpoint(
-                stage, params.teacher.source, outputs.model, outputs.scores, outputs.curves
-            )
+            artifacts.leave_without_checkpoint(stage, params.teacher.source, *outputs)
             return
         fix = "run `dvc repro finetune_teacher`"
         teacher_scores = Outputs.of("teacher", paths.model("teacher")).scores
@@ -63,18 +61,21 @@ class Outputs(NamedTuple):
         return cls(model, paths.METRICS / "selection" / f"{label}.json", paths.METRICS / "curves" / f"{label}.csv")
 
 
-def fine_tune(stage: Stage, params: Params, role: str, outputs: Outputs) -> tuple[dict[str, float], str]:
+def fine_tune(
+    stage: Stage, params: Params, role: str, outputs: Outputs, reader: str | None = None
+) -> tuple[dict[str, float], str]:
     """Fine-tune a model and publish it.
 
     Args:
         role: the section that describes it, `teacher` or `student`.
+        reader: whose tokens it reads (`Prepared.read_by`); None: its role's.
 
     Returns:
         (scores on the selection split, name of the main one)
     """
     section = getattr(params, role)
     data, task = open_data(params)
-    data = data.read_by(role)
+    data = data.read_by(reader or role)
     note = functools.partial(stage.say, "note")
     stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
     tokenizer = data.tokenizer()

@@ -32,7 +32,8 @@ def main() -> None:
     refuse_outputs(local)
     with Stage(definition.define("inputs"), params, tracked=False) as stage:
         for field, name in references.files(params).items():
-            if not Path(name).exists() and Path(name) != paths.ANNOTATOR:  # stage corpus makes it
+            # Stage corpus, which comes after this one, writes its own.
+            if not Path(name).exists() and os.path.abspath(name) not in corpus_files():
                 raise UserError(absent(field, name))
         if removed := remove_leftovers():
             stage.say("removed", f"{removed} files of students that params.yaml does not list")
@@ -115,17 +116,19 @@ def untracked(field: str, name: str) -> str | None:
     )
 
 
+def corpus_files() -> set[str]:
+    """Absolute paths of the files that stage corpus writes."""
+    corpora = [name for names in EMBEDDED.values() for name in names]
+    files = [paths.corpus_file(name, split) for name in corpora for split in ("train", "validation")]
+    return {os.path.abspath(file) for file in (*files, paths.ANNOTATOR)}
+
+
 def refuse_outputs(local: dict[str, str]) -> None:
     """Raises UserError where a file or folder of the user's lies in an output, which DVC deletes before a stage runs.
 
     The embedded corpus may be read as files.
     """
-    corpora = [name for names in EMBEDDED.values() for name in names]
-    files = [
-        paths.ANNOTATOR,
-        *(paths.corpus_file(name, split) for name in corpora for split in ("train", "validation")),
-    ]
-    corpus = {os.path.abspath(file) for file in files}
+    corpus = corpus_files()
     outputs = [Path(os.path.abspath(output)) for output in definition.outputs()]
     for field, name in local.items():
         path = Path(os.path.abspath(name))
@@ -137,13 +140,15 @@ def refuse_outputs(local: dict[str, str]) -> None:
             )
 
 
-#: Folders that summarize reads as a whole, and the names of a student's files in them.
+#: Folders that summarize reads as a whole, and the names of a student's or a member's files in them.
 SHARED = ("data/predictions", "data/runs", "data/samples", "metrics/curves", "metrics/runs")
-STUDENTS = re.compile(rf"((distill|evaluate)-)?{NAME.pattern}-\d+\..+")
+STUDENTS = re.compile(
+    rf"((distill|evaluate)-)?{NAME.pattern}-\d+\..+|((finetune|predict|evaluate)_)?member-{NAME.pattern}\..+"
+)
 
 
 def remove_leftovers() -> int:
-    """Removes files of methods and seeds that are listed no longer from the folders that summarize reads.
+    """Removes files of methods, seeds and members that are listed no longer from the folders that summarize reads.
 
     DVC leaves them, and would record them with the summary: a clone, which lacks them, would have another one.
 

@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from transformers import PreTrainedModel
 
 from distill.config.params import Params
@@ -22,20 +23,20 @@ from distill.errors import UserError
 from distill.models import loading
 from distill.models.predict import layout
 from distill.runtime import checkpoints
-from distill.signals import other_tokens, states, writer
-from distill.signals.cache import Array, Writer, complete, link_arrays
+from distill.signals import ensemble, states, writer
+from distill.signals.cache import SPREAD, Array, Cache, Writer, complete, link_arrays
 from distill.signals.states import Choice, Reads
+from distill.signals.stored import Stored
 from distill.tasks.base import Task
 from pipeline.launch.run import run_stage
-from pipeline.stage import artifacts, paths
+from pipeline.stage import artifacts, outputs, paths
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
-from pipeline.stage.outputs import read_stored
 from pipeline.stage.stage import Stage
 
 
 def main() -> None:
-    """The outputs of the fine-tuned teacher, or those that are stored in files (teacher.source)."""
+    """The outputs of the fine-tuned teacher, those that are stored in files, or an ensemble's (teacher.source)."""
     params = paths.params()
     with Stage(define("predict"), params, tags={"role": "teacher"}) as stage:
         data, task = open_data(params)
@@ -44,7 +45,10 @@ def main() -> None:
             return
         stage.alone()
         folder = stage.fresh("logits")
-        hashed = from_files(stage, params, data, task, folder)
+        if params.teacher.source == "predictions":
+            _, hashed = from_files(stage, params, data, task, folder)
+        else:
+            hashed = from_members(stage, params, data, task, folder)
         stage.publish(complete(folder), paths.PREDICTIONS)
         publish_no_states(stage, data, task, hashed)
 
@@ -97,28 +101,21 @@ def write_logits(
         role: whose tokens the model reads (`Prepared.read_by`).
         kept: folder and arrays of its hidden states, where some are kept.
     """
-    own = data.read_by(role)
-    moving = own is not data and task.per_token
     written = writer.write(
-        stage.scratch / ("windows" if moving else "logits"),
+        stage.scratch / "logits",
         model,
         weights,
-        own if moving else data,
+        data,
         task,
         params.predict,
         params.runtime,
         "predict",
         states=kept,
-        reader=None if moving or own is data else own,
+        reader=data.read_by(role),
     )
     stage.alone()
-    if moving:
-        # The windows are others, so that no states are kept.
-        meta = {"task": task.name, "precision": params.predict.precision, **writer.identity(data, weights)}
-        moved = other_tokens.write_windows(stage.scratch / "logits", stage.scratch / "windows", data, role, meta)
-        stage.say("moved", moved.describe())
-        if kept:
-            Writer(kept[0], layout(data.taught_features(), per_token=True), {}).finish(meta)
+    if written.moved:
+        stage.say("moved", written.moved.describe())
     return written
 
 
@@ -133,25 +130,43 @@ def report(stage: Stage, written: writer.Written, sizes: Mapping[str, int]) -> N
     stage.record({"examples_per_second": round(speed, 2), "bytes": sizes})
 
 
-def from_files(stage: Stage, params: Params, data: Prepared, task: Task, folder: Path) -> str:
+def from_members(stage: Stage, params: Params, data: Prepared, task: Task, folder: Path) -> str:
+    """Write the mean of the members' probabilities.
+
+    Args:
+        folder: scratch folder of the cache.
+
+    Returns:
+        The hash of the ensemble.
+    """
+    members = outputs.members(stage, params, data)
+    hashed = ensemble.write(folder, members, outputs.weights(params), task, {"task": task.name, "precision": "fp32"})
+    spread = Cache.open(folder, {}).column(SPREAD)
+    low, middle, high = np.quantile(spread, [0.1, 0.5, 0.9])
+    unit = "nats" if task.has_classes else "as a standard deviation"
+    stage.say("spread", f"of the members: quantiles 10%, 50%, 90%: {low:.3g}, {middle:.3g}, {high:.3g} {unit}")
+    return hashed
+
+
+def from_files(stage: Stage, params: Params, data: Prepared, task: Task, folder: Path) -> tuple[Stored, str]:
     """Write the outputs as the files have them.
 
     Args:
         folder: scratch folder of the cache.
 
     Returns:
-        The hash of the outputs.
+        (the outputs, their hash)
     """
-    outputs = read_stored(stage, params, data, task)
-    outputs.check_missing(params.teacher.missing, Path(params.teacher.predictions))
-    hashed = outputs.write(folder)
-    coverage = {split: outputs.coverage[split] for split in data.taught_splits}
+    stored = outputs.read_stored(stage, params, data, task)
+    stored.check_missing(params.teacher.missing, Path(params.teacher.predictions))
+    hashed = stored.write(folder)
+    coverage = {split: stored.coverage[split] for split in data.taught_splits}
     missing = sum(size - known for known, size in coverage.values())
     if missing:
         stage.say("missing", f"{missing:,} rows have no outputs and teach by their labels alone")
     stage.figures({f"{split} rows with outputs": known for split, (known, _) in coverage.items()})
     stage.record({"rows_without_outputs": missing})
-    return hashed
+    return stored, hashed
 
 
 def publish_no_states(stage: Stage, data: Prepared, task: Task, teacher: str) -> None:

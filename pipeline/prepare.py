@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from distill.config import model_tokenizers
+from distill.config import ensemble, model_tokenizers
 from distill.config.data import BY_TEXTS, parameter
 from distill.config.params import Params
+from distill.config.schema import Student, Teacher
 from distill.data.features import preparation
 from distill.data.loading import ready
 from distill.data.loading import tokenizer as tokenizers
@@ -56,10 +57,10 @@ def main() -> None:
         }
         if data.has_labels:
             splits.check_classes(parts["train"], meta["labels"])
-        teacher = params.teacher
-        if teacher.source == "model" and not teacher.train:
-            model, classes = teacher.model, meta["labels"]
-            ready.check(model.path, model.revision, teacher.labels, params.task, classes, "teacher")
+        for field, own in ensemble.teachers(params).items():
+            model, classes = own.teacher.model, meta["labels"]
+            if not own.teacher.train:
+                ready.check(model.path, model.revision, own.teacher.labels, params.task, classes, field)
         for split in loaded:
             parts[split] = question_sets.limit(loaded[split], data.max_validation_examples, data.seed)
         if data.has_transfer:
@@ -84,7 +85,7 @@ def main() -> None:
             stage.say("classes", f"{split}: {labels.describe(meta['labels'], counts.tolist())}")
         tokenizer, readers = _tokenizers(params, seen)
         for role, reader in readers.items():
-            stage.say("tokens", f"the {role} has {len(reader):,} words of its own, the student {len(tokenizer):,}")
+            stage.say("tokens", f"{len(tokenizer):,} entries in the vocabulary, {len(reader):,} in that of {role}")
         try:
             with bar(sum(map(len, parts.values())), "tokenize", unit="example") as progress:
                 arguments = (stage.scratch / "prepared", parts, tokenizer, features.max_length)
@@ -208,38 +209,41 @@ def _shared(parts: dict[str, list[Row]]) -> list[str]:
 
 
 def _tokenizers(params: Params, rows: list[Row]) -> tuple[PreTrainedTokenizerFast, dict[str, PreTrainedTokenizerFast]]:
-    """The student's tokenizer; and the teacher's by its role, where that makes other tokens.
+    """The student's tokenizer; and those of teachers that make other tokens, by reader (`Prepared.read_by`).
 
     Args:
         rows: training rows, on which a tokenizer is trained where the parameters name none.
     """
     tokenizer = _tokenizer(params, "student", rows)
-    no_model = params.teacher.source == "predictions"
-    if no_model or model_tokenizers.of(params, "teacher") == model_tokenizers.of(params, "student"):
-        _check_model(params, "teacher", tokenizer)
-        return tokenizer, {}
-    teachers = _tokenizer(params, "teacher", rows)
-    same = tokenizers.fingerprint(teachers) == tokenizers.fingerprint(tokenizer)
-    return tokenizer, {} if same else {"teacher": teachers}
+    _check_model(params.student, "student", tokenizer)
+    readers = {}
+    for field, own in ensemble.teachers(params).items():
+        name, _, member = field.partition(".")
+        reader = model_tokenizers.reader_of(params, name) if member else "teacher"
+        if reader == "student" or model_tokenizers.of(own, "teacher") == model_tokenizers.of(params, "student"):
+            _check_model(own.teacher, field, tokenizer)
+            continue
+        if reader not in readers:
+            readers[reader] = _tokenizer(own, "teacher", rows)
+        _check_model(own.teacher, field, readers[reader])
+    same = tokenizers.fingerprint(tokenizer)
+    return tokenizer, {name: reader for name, reader in readers.items() if tokenizers.fingerprint(reader) != same}
 
 
 def _tokenizer(params: Params, role: str, rows: list[Row]) -> PreTrainedTokenizerFast:
     """The tokenizer that the parameters name for a model, or one trained on the training rows."""
     settings, field = model_tokenizers.of(params, role), model_tokenizers.field(params, role)
     if settings.path:
-        tokenizer = tokenizers.load(settings.path, settings.revision, field)
-        _check_model(params, role, tokenizer)
-        return tokenizer
+        return tokenizers.load(settings.path, settings.revision, field)
     columns = ("context", "question") if params.task == "qa" else ("text", "text_pair")
     texts = dict.fromkeys(row[column] for row in rows for column in columns if row[column] is not None)
     return tokenizers.train(texts, settings.vocab_size, settings.lowercase, field)
 
 
-def _check_model(params: Params, role: str, tokenizer: PreTrainedTokenizerFast) -> None:
+def _check_model(section: Teacher | Student, field: str, tokenizer: PreTrainedTokenizerFast) -> None:
     """Each stage checks its own model again; here it costs nothing yet."""
-    model = getattr(params, role).model
-    if model.path:
-        tokenizers.check_same(model.path, model.revision, tokenizer, f"{role}.model.path")
+    if section.model.path:
+        tokenizers.check_same(section.model.path, section.model.revision, tokenizer, f"{field}.model.path")
 
 
 if __name__ == "__main__":

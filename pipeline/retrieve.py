@@ -68,7 +68,7 @@ def search(stage: Stage, data: Prepared, params: Params, folder: Path) -> None:
     have neighbours in it too.
     """
     section, tokenizer = params.retrieve, data.tokenizer()
-    taught = [split for split in data.meta["splits"] if split not in data.scored_splits and len(data.features(split))]
+    taught = [split for split in data.taught_splits if len(data.features(split))]
     queries = [retrieval.texts(data.examples(split)) for split in taught]
     from_training = section.pool == NO_FILE
     if from_training:

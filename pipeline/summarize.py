@@ -30,7 +30,7 @@ from pipeline.stage import paths
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
 from pipeline.stage.stage import Stage
-from pipeline.summary import champion, contents, controls, reporting, runs, spent
+from pipeline.summary import champion, contents, controls, members, reporting, runs, spent
 
 SUMMARY, CSV = paths.METRICS / "summary.json", paths.METRICS / "summary.csv"
 ANALYSIS, TRAINING = paths.METRICS / "analysis.json", paths.METRICS / "training.json"
@@ -167,9 +167,10 @@ def analyse(
         "overlap": data.meta.get("overlap", {}),
         "controls": controls.compared(params, task, tables, data.meta.get("labels", ()), groups),
     }
-    if classes := data.meta.get("labels"):
-        counts = {split: data.meta["splits"][split]["labels"] for split in ("train", "selection", "validation")}
-        analysis["classes"] = class_scores.of(tables, scores, classes, counts)
+    if params.ensemble.members:
+        analysis["ensemble"] = members.rows(params, task)
+    if data.meta.get("labels"):
+        analysis["classes"] = class_scores.of(tables, scores, data.meta)
     examples = disagreements.describe(chosen, rows, first_tables, first_answers)
     return analysis, {"models": models, "examples": examples}
 

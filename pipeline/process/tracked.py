@@ -38,9 +38,12 @@ _MACHINE = ("runtime", "tracking")
 # Kind of stage -> split that it reads -> use of the split. Stages that train score on the selection split.
 _FURTHER = "further"  # mismatched, and those of data.extra
 _TRAINING = {"train": "training", "selection": "selection"}
+_TAUGHT = {"transfer": "training"}  # without labels, by what the teacher says of them
 _SPLITS = {
-    **dict.fromkeys(("finetune", "train", "distill"), _TRAINING),
-    **dict.fromkeys(("predict", "retrieve", "augment"), {"train": "training"}),
+    **dict.fromkeys(("finetune", "train"), _TRAINING),
+    "distill": _TRAINING | _TAUGHT,
+    **dict.fromkeys(("predict", "retrieve"), {"train": "training"} | _TAUGHT),
+    "augment": {"train": "training"},
     "evaluate": {"selection": "selection", "validation": "validation", _FURTHER: "validation"},
     "cost": {"validation": "validation"},
     "export": {"validation": "validation"},
@@ -97,10 +100,10 @@ def _datasets(params: Params, splits: Mapping[str, str], prepared: Path) -> Iter
 
     meta = json_text.parse((prepared / "meta.json").read_text(encoding="utf-8"))
     for split in meta["splits"]:
-        context = splits.get(split if split in ("train", "selection", "validation") else _FURTHER)
-        if context is None:
-            continue
+        context = splits.get(split if split in ("train", "transfer", "selection", "validation") else _FURTHER)
         counts, file = meta["splits"][split], prepared / split / "examples.arrow"
+        if context is None or not counts["examples"]:  # without any label there is no row of train
+            continue
         with pa.memory_map(str(file)) as opened:
             schema = pa.ipc.open_stream(opened).schema
         origin, kind, source = _source(params, split)

@@ -83,8 +83,13 @@ def member_label(name: str) -> str:
     return f"member-{name}"
 
 
-#: The fine-tuned teacher's weights, whose hash caches of its outputs name.
-WEIGHTS = model("teacher") / "model.safetensors"
+def weights(folder: Path) -> Path:
+    """The weights of a checkpoint, whose hash caches of its outputs name."""
+    return folder / "model.safetensors"
+
+
+#: The fine-tuned teacher's weights.
+WEIGHTS = weights(model("teacher"))
 
 
 def filters(role: str) -> Path:

@@ -14,7 +14,7 @@ from pipeline.stage.artifacts import MADE_BY
 
 def training_costs(params: Params) -> dict[str, dict[str, Any]]:
     """`training_cost` of teacher, student and every listed method."""
-    costs = {role: training_cost([record(f"finetune_{role}")], [[]]) for role in ("teacher", "student")}
+    costs = {"teacher": _teacher_cost(params), "student": training_cost([record("finetune_student")], [[]])}
     for method in params.methods:
         runs = [record(f"distill@{paths.label(method, seed)}") for seed in params.seeds_of(method)]
         stages = [record(name) for name in upstream(method, params)]
@@ -25,6 +25,7 @@ def training_costs(params: Params) -> dict[str, dict[str, Any]]:
 def records(params: Params) -> dict[str, Record]:
     """The records of this run's stages by stage, without methods and seeds that are no longer listed."""
     names = [f"{stage}_{role}" for stage in ("finetune", "evaluate") for role in ("teacher", "student")]
+    names += [f"{stage}_member@{name}" for name in params.ensemble.members for stage in ("finetune", "predict")]
     names += ["predict_teacher", *(stage for stages in MADE_BY.values() for stage in stages)]
     runs = [paths.label(method, seed) for method in params.methods for seed in params.seeds_of(method)]
     runs += [paths.label(method, seed) for method in params.confirm.methods for seed in params.confirm.seeds]
@@ -42,7 +43,26 @@ def upstream(method: str, params: Params) -> list[str]:
         return ["finetune_student"]
     cached = method not in params.augment.methods and "model" not in kind.needs
     makers = [stage for artifact in requirements.artifacts(method, params) for stage in MADE_BY[artifact]]
-    return ["finetune_teacher", *(["predict_teacher"] if cached else []), *makers]
+    return [*_teachers(params), *(["predict_teacher"] if cached else []), *makers]
+
+
+def _teachers(params: Params) -> list[str]:
+    """The stages that make the teacher, or the members of the ensemble and their outputs."""
+    members = [f"{stage}_member@{name}" for name in params.ensemble.members for stage in ("finetune", "predict")]
+    return members or ["finetune_teacher"]
+
+
+def _teacher_cost(params: Params) -> dict[str, Any]:
+    """`training_cost` of the teacher; of an ensemble the seconds of all members together."""
+    trained = [record(name) for name in _teachers(params)]
+    if not params.ensemble.members:
+        return training_cost(trained, [[]])
+    together = training_cost([], [trained])
+    return (
+        together
+        | {"seconds": together["teacher_seconds"], "total_seconds": together["teacher_seconds"]}
+        | {"teacher_seconds": 0.0}
+    )
 
 
 def record(stage: str) -> Record | None:

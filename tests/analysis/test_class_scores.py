@@ -8,7 +8,13 @@ from sklearn.metrics import f1_score, precision_score, recall_score
 from distill.analysis import class_scores
 
 CLASSES = ("a", "b", "c")
-ROWS = {"train": [50, 5, 30], "selection": [5, 1], "validation": [30, 20, 10]}
+
+
+def meta(classes, **rows):
+    return {"labels": list(classes), "splits": {split: {"labels": counts} for split, counts in rows.items()}}
+
+
+META = meta(CLASSES, train=[50, 5, 30], selection=[5, 1], validation=[30, 20, 10])
 
 
 def table(seed, classes=CLASSES, rows=60, tuned=True):
@@ -28,7 +34,7 @@ SCORES = {
 
 
 def test_scores_of_each_class_are_scikit_learn_s_and_means_over_seeds():
-    found = class_scores.of(TABLES, SCORES, CLASSES, ROWS)
+    found = class_scores.of(TABLES, SCORES, META)
     assert found["rarest"] == "b" and found["train"] == 85
     assert [part["class"] for part in found["classes"]] == ["b", "c", "a"]
     assert found["classes"][1]["rows"] == {"train": 30, "selection": 0, "validation": 10}
@@ -44,7 +50,7 @@ def test_scores_of_each_class_are_scikit_learn_s_and_means_over_seeds():
 
 
 def test_scores_of_all_classes_are_those_of_the_runs():
-    models = class_scores.of(TABLES, SCORES, CLASSES, ROWS)["models"]
+    models = class_scores.of(TABLES, SCORES, META)["models"]
     assert models["kd"] == {"macro_f1": 41.0, "minority_recall": 3.0}
     assert models["teacher"] == {"macro_f1": 50.0, "tuned_macro_f1": 60.0, "minority_recall": 1.0}
 
@@ -52,7 +58,14 @@ def test_scores_of_all_classes_are_those_of_the_runs():
 def test_of_many_classes_the_rarest_are_listed_and_nothing_tuned_where_there_is_none():
     names = tuple(f"c{number}" for number in range(30))
     tables = {"ft": {1: table(1, names, 300, tuned=False)}}
-    rows = {"train": [100 - number for number in range(30)], "validation": [10] * 30}
-    found = class_scores.of(tables, {"ft": {1: {"macro_f1": 1.0}}}, names, rows)
+    known = meta(names, train=[100 - number for number in range(30)], selection=[5] * 30, validation=[10] * 30)
+    found = class_scores.of(tables, {"ft": {1: {"macro_f1": 1.0}}}, known)
     assert [part["class"] for part in found["classes"]] == [f"c{number}" for number in range(29, 9, -1)]
     assert set(found["classes"][0]["scores"]["ft"]) == {"precision", "recall", "f1"}
+
+
+def test_without_labelled_training_rows_the_selection_split_says_which_class_is_rare():
+    unlabelled = meta(CLASSES, train=[], selection=[5, 9, 2], validation=[30, 20, 10])
+    found = class_scores.of(TABLES, SCORES, unlabelled)
+    assert found["rarest"] == "c" and found["train"] == 0
+    assert [part["class"] for part in found["classes"]] == ["c", "a", "b"]

@@ -1,5 +1,6 @@
 """The benchmark's arithmetic, tables, results file and rows of data; nothing here is timed."""
 
+import inspect
 import json
 import os
 import sys
@@ -10,12 +11,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from benchmarks import bench, lengths, machine, report, rounds, single, suites
+from benchmarks import bench, lengths, machine, ours, report, rounds, single, suites
 from benchmarks.gate import Gate
 from distill.data.features import question_features
 from distill.data.loading import tokenizer
 from distill.data.loading.batches import EpochSampler
+from distill.data.loading.mixing import Mix, sampler
 from distill.data.sources import squad_json
+from pipeline import distill as distill_stage
 
 
 def answer(seconds: float, updates: int = 2, rows: int = 8, real: int = 90, padded: int = 10, peak: int = 100) -> dict:
@@ -283,6 +286,23 @@ def test_measured_updates_are_like_all():
     widest = found[order].reshape(-1, 16).max(1)
     means = [widest[first : first + 4].mean() for first in (1, 5, 9)]
     assert means == pytest.approx([widest.mean()] * 3, rel=0.05)
+
+
+def test_measured_updates_of_mixed_rows_are_like_all():
+    found, mix = np.concatenate([lengths.spread(640), lengths.spread(640)]), Mix(640, 0.5)
+    seed = lengths.representative_seed(found, 16, 1, 4, 3, mix)
+    widest = found[list(sampler(found, 16, True, seed, mix))].reshape(-1, 16).max(1)
+    means = [widest[first : first + 4].mean() for first in (1, 5, 9)]
+    assert means == pytest.approx([widest.mean()] * 3, rel=0.05)
+
+
+def test_a_teacher_that_runs_along_takes_the_place_of_what_the_stage_calls(monkeypatch):
+    original = distill_stage.teacher
+    monkeypatch.setattr(distill_stage, "teacher", original)
+    ours.run_teacher_along(distill_stage)
+    assert distill_stage.teacher is not original
+    given, expected = (list(inspect.signature(made).parameters) for made in (distill_stage.teacher, original))
+    assert given[:2] == expected[:2] == ["run", "method"] and len(given) == len(expected)
 
 
 def test_a_gate_counts_what_it_lets_through(monkeypatch):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from distill import parameters
-from distill.config import model_tokenizers, reading
+from distill.config import model_tokenizers, reading, references
 from distill.errors import UserError
 from tests.helpers import micro
 
@@ -91,3 +91,36 @@ def test_an_assistant_reads_the_students_tokens():
     with pytest.raises(UserError, match="features.tokenizer.path is null .* assistant.chain.0.model.path is 'a'"):
         load(changes)
     load(changes | {"student.tokenizer.path": "a"})
+
+
+TWO = {"teacher.source": "ensemble", "ensemble.members": ["first", "second"], "teacher.tokenizer.path": "t"}
+
+
+def ensemble(root, overrides):
+    return parameters.load(root / "params.yaml", overrides)
+
+
+def test_members_read_the_students_tokens_or_the_teachers_or_their_own(root):
+    own = {"first.teacher": {"seed": 5}, "second.teacher": {"tokenizer": {"path": "m"}, "seed": 6}}
+    params = ensemble(root, TWO | own)
+    assert model_tokenizers.reader_of(params, "first") == "teacher"
+    assert model_tokenizers.reader_of(params, "second") == "second"
+    assert {name: own.path for name, own in model_tokenizers.of_members(params).items()} == {"second": "m"}
+    shared = ensemble(root, TWO | own | {"second.teacher": {"tokenizer": {}, "seed": 6}})
+    assert model_tokenizers.reader_of(shared, "second") == "student" and not model_tokenizers.of_members(shared)
+
+
+def test_none_is_trained_for_a_member(root):
+    own = {"first.teacher": {"seed": 5}, "second.teacher": {"tokenizer": {"vocab_size": 900}}}
+    with pytest.raises(UserError, match="second.teacher.tokenizer: a WordPiece is trained for .* name a tokenizer in"):
+        ensemble(root, TWO | own)
+
+
+def test_tokenizers_of_members_are_listed_and_pinned(root):
+    own = {"first.teacher": {"seed": 5}, "second.teacher": {"tokenizer": {"path": "user/m"}, "seed": 6}}
+    params = ensemble(root, TWO | own)
+    listed = {item.field: item.name for item in references.references(params) if item.role == "tokenizer"}
+    assert listed["second.teacher.tokenizer.path"] == "user/m"
+    pinned = references.with_commits(params, {"second.teacher.tokenizer.path": "0" * 40})
+    assert pinned.members["second"].tokenizer.revision == "0" * 40
+    assert pinned.members["first"] == params.members["first"]

@@ -39,6 +39,9 @@ def test_a_ready_teacher_that_cannot_be_is_refused(changes, part):
 
 
 WEIGHTS = {"favourable": 1, "unfavourable": 4}
+NO_LABELS = {"data.source": "files", "data.train": "data/none", "data.transfer": "texts.tsv", "data.selection": "s.tsv"}
+NO_LABELS |= {"data.labels": ["a", "b"], "teacher.train": False, "teacher.model.path": "mine"}
+NO_LABELS |= {"features.tokenizer.path": "mine"}
 
 
 def test_class_weights_are_read_by_every_training_or_by_one():
@@ -56,6 +59,7 @@ def test_class_weights_are_read_by_every_training_or_by_one():
         ({"training.class_weights": "balanced"}, "training.class_weights is balanced but task is 'qa'"),
         (SIMILARITY | {"distill.class_weights": WEIGHTS}, "distill.class_weights is"),
         (SENTENCES | {"generator.class_weights": "balanced"}, "a generator has no classes"),
+        (SENTENCES | NO_LABELS | {"training.class_weights": "balanced"}, "no row has a label to weigh (data.train)"),
         (SENTENCES | {"training.class_weights": {"a": 1, "b": 0}}, "class_weights.b"),
         (SENTENCES | {"training.class_weights": {"a": -1}}, "class_weights.a"),
         (SENTENCES | {"training.class_weights": "even"}, "balanced"),

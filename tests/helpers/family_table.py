@@ -72,8 +72,9 @@ tests try every cell with tiny models of random weights. A family is named by it
 - **questions, classes, numbers** (tasks `qa`, `classification`, `regression`): "yes" means that its tokenizer's
   template has the special tokens that the head reads, that padding a row to {width} tokens moves no logit by more than
   {tolerance:g} standard deviations, and that methods can read a hidden state for every token of every layer. "with
-  BERT's" is the same with BERT's tokenizer, where that differs: teacher and student share one tokenizer, so a pair of
-  families is one of two rows with the same tokenizer. "–" means that transformers has no such head.
+  BERT's" is the same with BERT's tokenizer, where that differs. Any two rows can be teacher and student: with one
+  tokenizer for both, or [each with its own](two-tokenizers.md), which not every method can do with. "–" means that
+  transformers has no such head.
 - **bf16**: it trains under bfloat16 autocast (`precision: bf16`).
 - **layers to copy**: a student may be made of a teacher's layers (`init: teacher_layers`). Each layer keeps its own
   kind (ModernBERT's and Longformer's attention). A ModernBERT's first layer has no norm before its attention: another

@@ -3,6 +3,7 @@
 import io
 import json
 
+import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
@@ -53,6 +54,25 @@ def test_classes_and_probabilities(classes, second, temperature):
         assert found["label"] == NAMES[expected.argmax()]
         assert found["probabilities"] == pytest.approx(dict(zip(NAMES, expected, strict=True)), abs=1e-5)
         assert found["confidence"] == pytest.approx(expected.max(), abs=1e-5)
+
+
+def test_the_tuned_decision_changes_the_class_and_no_probability(classes):
+    fields = {"max_length": LENGTH, "temperature": 1.0}
+    texts = [(first, None) for first in TEXTS]
+    plain = classify.classify(load(classes, False, fields), texts)
+    offsets = [0.0, 50.0, -1.0]
+    model = load(classes, False, fields | {"offsets": offsets})
+    assert classify.classify(model, texts) == plain
+    for first, found, before in zip(TEXTS, classify.classify(model, texts, tuned=True), plain, strict=True):
+        expected = int(np.argmax(np.add(logits(classes, first, None), offsets)))
+        assert found["label"] == NAMES[expected] and found["probabilities"] == before["probabilities"]
+        assert found["confidence"] == found["probabilities"][found["label"]]
+    assert {row["label"] for row in classify.classify(model, texts, tuned=True)} == {NAMES[1]}
+
+
+def test_without_a_tuned_decision_none_is_pretended(classes):
+    with pytest.raises(UserError, match="--tuned: the model has no tuned decision"):
+        classify.classify(load(classes, False, {"max_length": LENGTH, "temperature": 1.0}), [("w1", None)], tuned=True)
 
 
 def test_a_number(number):

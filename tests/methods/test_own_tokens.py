@@ -5,6 +5,7 @@ import pytest
 from distill import parameters
 from distill.errors import UserError
 from distill.methods import own_tokens, registry, requirements
+from tests.helpers import token_table
 
 COUNTS = {"student": 2, "teacher": 4}
 TEXTS = {"task": "classification", "data.embedded": "sentences"}
@@ -93,3 +94,7 @@ def test_an_assistant_that_starts_by_itself_is_taken(root):
     chain = params.assistant.model_copy(update={"chain": [own, link]})
     params = params.model_copy(update={"assistant": chain})
     assert reasons(params) == {}
+
+
+def test_the_page_says_what_stage_plan_does():
+    assert token_table.PAGE.read_text() == token_table.page(), "run python -m tests.helpers.token_table"

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 
+import numpy as np
 import pytest
 import yaml
 from huggingface_hub import ModelCard
@@ -101,6 +102,9 @@ def test_figures_folder_and_card_belong_together(kind, request):
     assert min(figures["latency_ms"].values()) > 0
     settings = read(repo, "data/export/kd/1/task.json")
     assert settings["threshold"] == run.get("threshold") and settings["temperature"] == run["temperature"]
+    if kind == "texts":
+        offset = sum(settings["offsets"])  # one of the two is 0
+        assert 1 / (1 + np.exp(offset)) == pytest.approx(run["tuned_threshold"])
     assert AutoConfig.from_pretrained(folder).model_type == "deberta-v2"
     own = AutoTokenizer.from_pretrained(repo / "data/models/distill/kd/1")
     assert AutoTokenizer.from_pretrained(folder)("A town.", "B") == own("A town.", "B")

@@ -64,7 +64,7 @@ ARTIFACTS = {
     "augmented": (("augment",),),
 }
 # What sections of trainings have besides the settings that all trainings have.
-UNLIKE_OTHERS = {"model", "init", "layers", "num_layers", "chain", "nonlinear", "filter_interval"}
+UNLIKE_OTHERS = {"model", "tokenizer", "init", "layers", "num_layers", "chain", "nonlinear", "filter_interval"}
 # The embedded corpus in place of the data that a preset names, and the longest text.
 COLUMNS = {
     "questions": ("sentence", None, "label", 128),
@@ -116,7 +116,8 @@ def prepared(corpus, stages, tmp_path_factory):
 
     def prepare(text: str) -> Path:
         values = yaml.safe_load(text)
-        key = json.dumps([values[name] for name in ("task", "data", "features")])
+        read = [values[name] for name in ("task", "data", "features")]
+        key = json.dumps([*read, *(values[role]["tokenizer"] for role in ("teacher", "student"))])
         if key not in made:
             made[key] = shutil.copytree(corpus, tmp_path_factory.mktemp("prepared") / "repo")
             (made[key] / "params.yaml").write_text(text)
@@ -162,6 +163,8 @@ def embedded(values: dict[str, Any], hub: dict[str, str]) -> dict[str, Any]:
     names = ("data.text", "data.text_pair", "data.label", "features.max_length")
     changes = dict(zip(names, COLUMNS[kind], strict=True))
     changes |= {"data.source": "embedded", "data.embedded": kind, "data.mismatched": "data/none"}
+    if data["transfer"] != "data/none":  # a preset of the embedded corpus, which is read as files then
+        return changes | {"data.source": "files", "data.max_train_examples": 40, "data.id": data["id"]}
     changes |= {"data.mismatched_split": None, "data.name": None, "data.subset": None, "data.id": None}
     # Unread with this source; equal for all, so that equal data are prepared once.
     changes |= {"data.train": "data/none", "data.validation": "data/none"}

@@ -372,8 +372,7 @@ def test_the_cache_has_the_rows_of_all_splits_that_are_taught(prepared, tmp_path
     for number, values in enumerate(np.split(np.concatenate(parts), offsets[1:-1])):
         source.write(np.array([number]), {"logits": values[None]})
     source.finish(identity)
-    merged = _with_transfer(prepared)
-    moved = other_tokens.write_windows(tmp_path / "logits", tmp_path / "windows", merged, "teacher", identity)
+    moved = other_tokens.write_windows(tmp_path / "logits", tmp_path / "windows", prepared, own, identity)
     cache = Cache.open(complete(tmp_path / "logits"), identity)
     assert moved.windows == len(cache.offsets) - 1
     row_number = 0
@@ -386,15 +385,6 @@ def test_the_cache_has_the_rows_of_all_splits_that_are_taught(prepared, tmp_path
             np.testing.assert_array_equal(found, ours.logits[begin:end])
             row_number += 1
     assert row_number == moved.windows
-
-
-def _with_transfer(data: Prepared) -> Prepared:
-    """The data, whose taught features are those of train and of transfer."""
-    features = [data.features(split) for split in ("train", "transfer")]
-    both = datasets.concatenate_datasets(features)
-    assert len(data.taught_features()) in (len(features[0]), len(both))
-    data.taught_features = lambda: both
-    return data
 
 
 def test_rows_of_texts_stay_as_they_are(tmp_path, small):

@@ -111,6 +111,7 @@ def test_tuned_scores_are_those_of_the_tuned_column_and_validation_tunes_nothing
     assert scores["macro_f1"] == pytest.approx(100 * f1_score(gold, validation.logits.argmax(1), average="macro"))
     assert scores["minority_recall"] == 100 * np.mean(validation.logits.argmax(1)[gold == rare] == rare)
     assert scores["tuned_minority_recall"] == 100 * np.mean(said[gold == rare] == rare) > scores["minority_recall"]
+    assert decision.offsets_of(scores, rows, classes) == pytest.approx(offsets.tolist())
     if classes == 2:
         assert scores["tuned_threshold"] == decision.threshold(offsets, 1)
     else:
@@ -122,4 +123,5 @@ def test_with_many_classes_nothing_is_tuned():
     found, _, _ = report(decision.MOST_CLASSES + 1)
     assert not any(name.startswith("tuned") for name in [*found.scores, *found.examples])
     assert {"macro_f1", "minority_recall"} <= set(found.scores)
+    assert decision.offsets_of(found.scores, [1, 2], decision.MOST_CLASSES + 1) is None
     assert any(name.startswith("tuned") for name in report(decision.MOST_CLASSES)[0].scores)

@@ -15,6 +15,8 @@ from distill.tasks import decision
 MOST = 20
 #: Column of the tables of examples → beginning of the scores' names.
 SAID = {"predicted": "", "tuned": "tuned_"}
+#: Splits whose rows are counted.
+_SPLITS = ("train", "selection", "validation")
 #: Scores of metrics/runs that are about all classes.
 _OVERALL = ("macro_f1", "minority_recall")
 
@@ -22,16 +24,14 @@ _OVERALL = ("macro_f1", "minority_recall")
 def of(
     tables: Mapping[str, Mapping[int | None, pd.DataFrame]],
     scores: Mapping[str, Mapping[int | None, Mapping[str, float]]],
-    classes: Sequence[str],
-    rows: Mapping[str, Sequence[int]],
+    meta: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The scores of up to `MOST` classes, means over the seeds of each model.
 
     Args:
         tables: tables of examples by model and seed, with gold, predicted and, where a decision was tuned, tuned.
         scores: scores of metrics/runs by model and seed.
-        classes: names of the classes, in order.
-        rows: split → number of rows of each class; train is one of the splits.
+        meta: meta.json of the prepared data: names of the classes, and rows of each by split.
 
     Returns:
         rarest: the class that `minority_recall` is about; train: number of training rows; models: model → macro_f1,
@@ -39,16 +39,18 @@ def of(
         {class, rows: split → number of rows, scores: model → precision, recall and f1, 0–100 as in scikit-learn with 0
         for a class that is never said, and the same with tuned_}.
     """
-    counts = {split: _padded(of_split, len(classes)) for split, of_split in rows.items()}
+    classes, splits = meta["labels"], {name: meta["splits"][name]["labels"] for name in _SPLITS}
+    counts = {split: _padded(rows, len(classes)) for split, rows in splits.items()}
+    rows = decision.class_rows(meta)
     number = {name: place for place, name in enumerate(classes)}
     first = next(iter(next(iter(tables.values())).values()))
     gold = first["gold"].map(number).to_numpy()
-    listed = sorted(range(len(classes)), key=lambda place: counts["train"][place])[:MOST]
+    listed = sorted(range(len(classes)), key=_padded(rows, len(classes)).__getitem__)[:MOST]
     by_model = {
         name: _means([_of_table(table, gold, number) for table in seeds.values()]) for name, seeds in tables.items()
     }
     return {
-        "rarest": classes[decision.rarest(counts["train"], gold)],
+        "rarest": classes[decision.rarest(rows, gold)],
         "train": sum(counts["train"]),
         "models": {name: _overall(list(seeds.values())) for name, seeds in scores.items()},
         "classes": [

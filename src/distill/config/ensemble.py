@@ -30,7 +30,7 @@ TEACHER = "teacher"
 #: Values of a model and of a tokenizer that a member names but does not complete.
 _UNNAMED = {
     "model": {"path": None, "revision": None, "config": {}},
-    "tokenizer": {"path": None, "revision": None},
+    "tokenizer": {"path": None, "revision": None, "vocab_size": None, "lowercase": None},
 }
 
 
@@ -68,6 +68,18 @@ def settings(teacher: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     return {**teacher, "source": "model", **changes, **named}
 
 
+def teachers(params: Params) -> dict[str, Params]:
+    """The models that teach, each by the section that describes it, with the parameters in which it is the teacher.
+
+    `teacher` alone, or the members of an ensemble (`second.teacher`); those whose outputs are stored are left out.
+    """
+    if params.teacher.source != "ensemble":
+        each = {TEACHER: params}
+    else:
+        each = {f"{name}.{TEACHER}": params.as_member(name) for name in params.ensemble.members}
+    return {field: own for field, own in each.items() if own.teacher.source == "model"}
+
+
 def check(params: Params) -> None:
     """Raise a ValueError where the members do not fit the teacher's source, or are not there."""
     ensemble, source = params.ensemble, params.teacher.source
@@ -94,6 +106,11 @@ def check(params: Params) -> None:
         )
     if strange := [name for name in ensemble.weights if name not in names]:
         raise ValueError(f"ensemble.weights: {strange[0]!r} is not among ensemble.members {names}: take it out")
+    if params.controls.methods and "total" in params.controls.times:
+        raise ValueError(
+            "controls.times: total: how long the members of an ensemble took is not known to stage control: leave own"
+            " alone"
+        )
     if nested := [name for name in names if params.members[name].source == "ensemble"]:
         raise ValueError(f"{nested[0]}.teacher.source: a member is a model or predictions: list its members instead")
     for number, name in enumerate(names):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distill.config.schema import Tokenizer
+from distill.config.schema import ModelTokenizer, Tokenizer
 
 if TYPE_CHECKING:
     from distill.config.params import Params
@@ -30,7 +30,11 @@ def of(params: Params, role: str) -> Tokenizer:
     Args:
         role: `teacher` or `student`.
     """
-    shared, own = params.features.tokenizer, getattr(params, role).tokenizer
+    return _complete(params, getattr(params, role).tokenizer)
+
+
+def _complete(params: Params, own: ModelTokenizer) -> Tokenizer:
+    shared = params.features.tokenizer
     if not own.is_set:
         return shared
     return Tokenizer(
@@ -41,11 +45,42 @@ def of(params: Params, role: str) -> Tokenizer:
     )
 
 
+def of_members(params: Params) -> dict[str, Tokenizer]:
+    """The tokenizers of an ensemble's members that are neither the student's nor that of section `teacher`, by name."""
+    known = [of(params, role) for role in ("teacher", "student")]
+    models = {name: params.members[name] for name in params.ensemble.members}
+    own = {name: _complete(params, member.tokenizer) for name, member in models.items() if member.source == "model"}
+    return {name: tokenizer for name, tokenizer in own.items() if tokenizer not in known}
+
+
+def reader_of(params: Params, member: str) -> str:
+    """Whose tokens a member of the ensemble reads (`Prepared.read_by`): the student's, those of section `teacher`, or
+    its own.
+    """
+    if member in of_members(params):
+        return member
+    own = _complete(params, params.members[member].tokenizer)
+    return "student" if own == of(params, "student") else "teacher"
+
+
 def check(params: Params) -> None:
-    """Raise a ValueError where a checkpoint would read the tokens of a WordPiece that is trained here.
+    """Raise a ValueError where a checkpoint would read the tokens of a WordPiece that is trained here, or a member of
+    an ensemble would have one trained for itself.
 
     Methods that train a generator check theirs themselves.
     """
+    if trained := [name for name, tokenizer in of_members(params).items() if tokenizer.path is None]:
+        raise ValueError(
+            f"{trained[0]}.teacher.tokenizer: a WordPiece is trained for the student and for section teacher alone:"
+            " name a tokenizer in path, or leave it out"
+        )
+    for name in params.ensemble.members:
+        path = params.members[name].model.path
+        if path and of(params.as_member(name), "teacher").path is None:
+            raise ValueError(
+                f"{name}.teacher.model.path is {path!r}, whose tokenizer is not that of the data: set"
+                f" {name}.teacher.tokenizer.path to {path!r}, or {SHARED}.path"
+            )
     roles = {"teacher": "teacher", "student": "student"}
     if params.augment.methods:
         roles["generator"] = "student"

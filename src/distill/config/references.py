@@ -58,6 +58,8 @@ def references(params: Params) -> list[Reference]:
         listed += [
             Reference("data", parameter(name), path, None, "dataset") for name, path in params.data.extra.items()
         ]
+    for name, path in _stored(params).items():
+        listed.append(Reference(MEMBER + name, f"{name}.teacher.predictions", path, None, "dataset"))
     for role, field, model in _models(params):
         if model.path:
             listed.append(Reference(role, f"{field}.path", model.path, model.revision, "model"))
@@ -67,15 +69,27 @@ def references(params: Params) -> list[Reference]:
 def files(params: Params) -> dict[str, str]:
     """Data files that the parameters name: dotted name → path.
 
-    DVC knows them as dependencies, but for those of `data.extra`, which are `references` too.
+    DVC knows them as dependencies, but for those of `data.extra` and of an ensemble's members, which are `references`
+    too.
     """
     data, named = params.data, {}
     if data.source == "files":
         named = {split: getattr(data, split) for split in SPLITS} | data.extra
-    return {parameter(split): path for split, path in named.items()} | {
-        **({"teacher.predictions": params.teacher.predictions} if params.teacher.source == "predictions" else {}),
-        "retrieve.pool": params.retrieve.pool,
-    }
+    members = {f"{name}.teacher.predictions": path for name, path in _stored(params).items()}
+    return (
+        members
+        | {parameter(split): path for split, path in named.items()}
+        | {
+            **({"teacher.predictions": params.teacher.predictions} if params.teacher.source == "predictions" else {}),
+            "retrieve.pool": params.retrieve.pool,
+        }
+    )
+
+
+def _stored(params: Params) -> dict[str, str]:
+    """The files of members whose outputs are stored, by member."""
+    members = {name: params.members[name] for name in params.ensemble.members}
+    return {name: member.predictions for name, member in members.items() if member.source == "predictions"}
 
 
 def with_commits(params: Params, commits: Mapping[str, str]) -> Params:
@@ -93,19 +107,10 @@ def with_commits(params: Params, commits: Mapping[str, str]) -> Params:
         changes["features"] = params.features.model_copy(update={"tokenizer": tokenizer})
     for role in ("teacher", "student", "generator"):
         section = getattr(params, role)
-        pinned = {
-            part: getattr(section, part).model_copy(update={"revision": commit})
-            for part in ("model", "tokenizer")
-            if (commit := commits.get(f"{role}.{part}.path"))
-        }
-        if pinned:
-            changes[role] = section.model_copy(update=pinned)
-    chain = [
-        _link_at(link, commits.get(f"assistant.chain.{i}.model.path")) for i, link in enumerate(params.assistant.chain)
-    ]
-    members = {
-        name: _link_at(member, commits.get(f"{name}.teacher.model.path")) for name, member in params.members.items()
-    }
+        if (pinned := _pinned(section, role, commits)) != section:
+            changes[role] = pinned
+    chain = [_pinned(link, f"assistant.chain.{i}", commits) for i, link in enumerate(params.assistant.chain)]
+    members = {name: _pinned(member, f"{name}.teacher", commits) for name, member in params.members.items()}
     if members != params.members:
         changes["members"] = members
     if chain != list(params.assistant.chain):
@@ -113,16 +118,27 @@ def with_commits(params: Params, commits: Mapping[str, str]) -> Params:
     return params.model_copy(update=changes) if changes else params
 
 
-def _link_at(link: Any, commit: str | None) -> Any:
-    if commit is None:
-        return link
-    return link.model_copy(update={"model": link.model.model_copy(update={"revision": commit})})
+def _pinned(section: Any, where: str, commits: Mapping[str, str]) -> Any:
+    """A section with the commits of its model and its tokenizer.
+
+    Args:
+        where: Its dotted name.
+    """
+    return section.model_copy(
+        update={
+            part: getattr(section, part).model_copy(update={"revision": commit})
+            for part in ("model", "tokenizer")
+            if (commit := commits.get(f"{where}.{part}.path"))
+        }
+    )
 
 
 def _models(params: Params) -> Iterator[tuple[str, str, Model | Tokenizer | ModelTokenizer]]:
     yield "tokenizer", "features.tokenizer", params.features.tokenizer
     yield "tokenizer", "teacher.tokenizer", params.teacher.tokenizer
     yield "tokenizer", "student.tokenizer", params.student.tokenizer
+    for name in params.ensemble.members:
+        yield "tokenizer", f"{name}.teacher.tokenizer", params.members[name].tokenizer
     yield "teacher", "teacher.model", params.teacher.model
     yield "student", "student.model", params.student.model
     for index, link in enumerate(params.assistant.chain):
@@ -130,3 +146,4 @@ def _models(params: Params) -> Iterator[tuple[str, str, Model | Tokenizer | Mode
     yield "generator", "generator.model", params.generator.model
     for name in params.ensemble.members:
         yield MEMBER + name, f"{name}.teacher.model", params.members[name].model
+        yield MEMBER + name, f"{name}.teacher.tokenizer", params.members[name].tokenizer

@@ -28,6 +28,8 @@ def _check_class_weights(params: Params) -> None:
     for field, weights in _class_weights(params):
         if params.task != "classification":
             raise ValueError(f"{field} is {weights} but task is {params.task!r}, which has no classes: set it to null")
+        if not params.data.has_labels:
+            raise ValueError(f"{field} is {weights} but no row has a label to weigh (data.train): set it to null")
         if isinstance(weights, Mapping) and params.data.labels is not None:
             classes = params.data.labels
             if wrong := [name for name in weights if name not in classes] or [

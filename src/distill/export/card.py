@@ -50,7 +50,7 @@ class Facts:
         summary: description of the method: the opening of its file.
         parameters: section of the method, flat.
         training: section `distill`.
-        updates: number of updates that were made.
+        updates: number of updates that were made; at most, where the training has a patience.
         data, meta: section `data`, and the prepared data's meta.json.
         teacher, start: sections `teacher.model` and `student.model`.
         config: configuration of the student (`PretrainedConfig.to_dict()`).
@@ -116,7 +116,7 @@ def render(facts: Facts) -> str:
         summary=facts.summary,
         teacher=_model(facts.teacher) if facts.outputs is None else f"stored predictions: {facts.outputs}",
         student=f"{_shape(facts.config)}, {facts.weights:,} parameters",
-        updates=f"{facts.updates:,}",
+        updates=f"{'at most ' if facts.training.patience else ''}{facts.updates:,}",
         training=_flat({name: getattr(facts.training, name) for name in _TRAINING}),
         parameters=_flat(facts.parameters),
         examples=f"{splits['validation']['examples']:,} {'questions' if qa else 'texts'}",

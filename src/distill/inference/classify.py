@@ -23,8 +23,12 @@ from distill.inference.model import Model, load
 _DEFAULTS = {"temperature": 1.0}
 
 
-def classify(model: Model, texts: Sequence[tuple[str, str | None]]) -> list[dict[str, Any]]:
+def classify(model: Model, texts: Sequence[tuple[str, str | None]], tuned: bool = False) -> list[dict[str, Any]]:
     """A model's classes, or numbers, for texts or pairs of texts.
+
+    Args:
+        tuned: whether the class is the one that the decision tuned on the selection split says
+            (`distill.tasks.decision`), not the likeliest; probabilities stay as they are.
 
     Returns:
         for each text `{"label": class, "confidence": 0–1, "probabilities": {class: 0–1}}`, the softmax of the logits
@@ -32,11 +36,15 @@ def classify(model: Model, texts: Sequence[tuple[str, str | None]]) -> list[dict
 
     Raises:
         UserError: a text is empty or no Unicode, one text where two are needed or the reverse, the model answers
-            questions, or it is broken: a logit is not finite.
+            questions or has no tuned decision, or it is broken: a logit is not finite.
     """
     settings = model.settings
     if settings.task == "qa":
         raise UserError("the model is one for questions: use `python -m distill.answer`")
+    if tuned and settings.offsets is None:
+        raise UserError(
+            "--tuned: the model has no tuned decision: name an exported folder of a classifier, or leave it"
+        )
     _check(texts, settings.pairs)
     rows = [{"text": text, "text_pair": pair, "label": 0} for text, pair in texts]
     encoded = text_features.encode(rows, model.tokenizer, settings.max_length, numeric=settings.task == "regression")
@@ -45,6 +53,7 @@ def classify(model: Model, texts: Sequence[tuple[str, str | None]]) -> list[dict
         raise UserError("logits: not finite: the model is broken: train it again with a lower learning rate")
     if settings.task == "regression":
         return [{"value": value} for value in logits[:, 0].astype(np.float64).round(6).tolist()]
+    said = logits.astype(np.float64) + settings.offsets if tuned else logits
     shares = softmax(logits.astype(np.float64) / settings.temperature, axis=1)
     return [
         {
@@ -52,7 +61,7 @@ def classify(model: Model, texts: Sequence[tuple[str, str | None]]) -> list[dict
             "confidence": round(float(row[best]), 6),
             "probabilities": {name: round(float(p), 6) for name, p in zip(settings.labels, row, strict=True)},
         }
-        for best, row in zip(logits.argmax(1).tolist(), shares, strict=True)
+        for best, row in zip(said.argmax(1).tolist(), shares, strict=True)
     ]
 
 
@@ -80,6 +89,9 @@ def main(words: Sequence[str]) -> None:
     parser = cli.parser("distill.classify", "Classify a text, or a pair of texts; or give its number.")
     parser.add_argument("text", help='or - to read lines of JSON from stdin: {"text": …, "text_pair": …}')
     parser.add_argument("text_pair", nargs="?")
+    parser.add_argument(
+        "--tuned", action="store_true", help="the class by the decision that was tuned on the selection split"
+    )
     options = parser.parse_args(words)
     if options.text == "-" and options.text_pair is not None:
         parser.error("give a text or two, or - alone")
@@ -87,9 +99,9 @@ def main(words: Sequence[str]) -> None:
     if options.text == "-":
 
         def ask(rows: lines.Rows) -> lines.Rows:
-            return classify(model, [(row["text"], row.get("text_pair")) for row in rows])
+            return classify(model, [(row["text"], row.get("text_pair")) for row in rows], options.tuned)
 
         lines.answer(sys.stdin, ("text",), ("text_pair",), ask)
         return
-    (result,) = classify(model, [(options.text, options.text_pair)])
+    (result,) = classify(model, [(options.text, options.text_pair)], options.tuned)
     print(json.dumps(result, ensure_ascii=False, indent=2) if options.json else "\n".join(_lines(result)))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from transformers import PreTrainedTokenizerFast
 
 from distill.config.schema import Count
@@ -48,6 +48,7 @@ class Settings(BaseModel):
         pairs: whether the model takes two texts; null: unknown.
         temperature: divisor of the scores before they become confidences; 1: none.
         labels: names of the classes.
+        offsets: of the classes' log-probabilities, tuned on the selection split (`tasks.decision`); null: none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -61,6 +62,13 @@ class Settings(BaseModel):
     pairs: bool | None
     temperature: Annotated[float, Field(gt=0)] | None
     labels: list[str]
+    offsets: list[float] | None = None
+
+    @model_validator(mode="after")
+    def _has_an_offset_for_each_class(self) -> Settings:
+        if self.offsets is not None and len(self.offsets) != len(self.labels):
+            raise ValueError(f"{len(self.offsets)} offsets for {len(self.labels)} labels")
+        return self
 
 
 @dataclass

@@ -66,7 +66,7 @@ def note(results: Results) -> str:
     if not found:
         return ""
     row = next((part for part in found["classes"] if part["class"] == found["rarest"]), None)
-    share = f", with {row['rows']['train']:,} of {found['train']:,} training rows" if row else ""
+    share = f", with {row['rows']['train']:,} of {found['train']:,} training rows" if row and found["train"] else ""
     text = f"The rarest class of the validation split is {formatting.cut(found['rarest'], _NAME)}{share}."
     if any("tuned_macro_f1" in scores for scores in found["models"].values()):
         tuned = "the threshold with the highest F1 of the rarer class"

@@ -15,7 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from distill.data.loading.prepared import Prepared
 from distill.errors import UserError
+from distill.models.predict import layout
+from distill.runtime import json_text
+from distill.runtime.files import file_hash
 from distill.signals.cache import IDENTITY, SPREAD, WEIGHT, Array, Cache, Writer
 from distill.tasks.base import Predicted, Task
 
@@ -69,6 +73,42 @@ def _log_total(logits: np.ndarray, offsets: np.ndarray | None) -> np.ndarray:
     if offsets is None:
         return np.logaddexp.reduce(logits, axis=-1, keepdims=True)
     return np.repeat(np.logaddexp.reduceat(logits, offsets[:-1], axis=1), np.diff(offsets), axis=1)
+
+
+def save_scored(folder: Path, splits: Mapping[str, Predicted]) -> None:
+    """Write a member's logits over the splits that are scored, for `read_scored`: `<split>.npy`, and their hashes.
+
+    Args:
+        folder: folder to make.
+        splits: outputs in the student's features, by split; none where the member cannot be scored.
+    """
+    folder.mkdir()
+    for split, predicted in splits.items():
+        np.save(folder / f"{split}.npy", predicted.logits)
+    hashes = {split: file_hash(folder / f"{split}.npy") for split in splits}
+    (folder / "meta.json").write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
+
+
+def read_scored(folder: Path, data: Prepared, task: Task) -> dict[str, Predicted]:
+    """A member's outputs over the splits that are scored, by split; empty where it cannot be scored.
+
+    Raises:
+        UserError: a file is missing, damaged or of other features.
+    """
+    fix = f"run `dvc checkout {folder.parent}`, or `dvc repro predict_member`"
+    splits = {}
+    try:
+        for split, written in json_text.parse((folder / "meta.json").read_text(encoding="utf-8")).items():
+            features = data.features(split)
+            offsets = layout(features, task.per_token)
+            path = folder / f"{split}.npy"
+            logits = np.load(path)
+            if logits.shape != (offsets[-1], task.channels) or file_hash(path) != written:
+                raise ValueError(f"{path.name} does not have the content that was written for these features")
+            splits[split] = Predicted(data.examples(split), features, logits, offsets, data.meta)
+    except (OSError, ValueError, EOFError, AttributeError) as error:
+        raise UserError(f"{folder}: cannot be read ({' '.join(str(error).split())[:200]}): {fix}") from error
+    return splits
 
 
 def of_splits(members: Sequence[Predicted], weights: Sequence[float], task: Task) -> Predicted:

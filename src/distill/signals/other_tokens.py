@@ -89,14 +89,14 @@ class Window:
         return (int(starts[0]), int(ends[-1])) if len(starts) else (0, 0)
 
 
-def write_windows(folder: Path, teacher: Path, data: Prepared, role: str, meta: Mapping[str, object]) -> Moved:
+def write_windows(folder: Path, teacher: Path, data: Prepared, own: Prepared, meta: Mapping[str, object]) -> Moved:
     """Fill a cache with a teacher's logits, moved to the student's windows, in constant memory.
 
     Args:
         folder: scratch folder of the cache; `cache.complete` makes it ready to be moved into place.
         teacher: folder of a complete cache of the logits over the teacher's own windows.
         data: prepared data, in the student's tokens.
-        role: the teacher's (`Prepared.read_by`).
+        own: the same in the teacher's (`Prepared.read_by`).
         meta: what the cache belongs to (`writer.identity`), and more.
     """
     cache, moved = Cache.open(teacher, {}), Moved()
@@ -104,7 +104,6 @@ def write_windows(folder: Path, teacher: Path, data: Prepared, role: str, meta: 
     def logits(row: int) -> np.ndarray:
         return cache.rows("logits", [row], int(cache.offsets[row + 1] - cache.offsets[row]))[0]
 
-    own = data.read_by(role)
     writer = Writer(folder, layout(data.taught_features(), per_token=True), {"logits": Array(2, True)})
     ours = theirs = 0
     for split in data.taught_splits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from distill.models.forward import default_device, forward_pass, freeze
 from distill.models.predict import layout, predict
 from distill.runtime import distributed
 from distill.runtime.files import tree_hash
+from distill.signals import other_tokens
 from distill.signals.cache import Array, Writer
 from distill.signals.states import array_name, layer_of
 from distill.tasks.base import Task
@@ -28,11 +29,15 @@ _SECONDS = 10
 
 @dataclass
 class Written:
-    """Counts of rows and entries (rows of logits) that were written, and the speed of this process's part."""
+    """Counts of rows and entries (rows of logits) that were written, and the speed of this process's part.
+
+    `moved`: what became of the answers that were moved to other windows; None: they were not.
+    """
 
     rows: int
     entries: int
     rows_per_second: float
+    moved: other_tokens.Moved | None = None
 
 
 def identity(data: Prepared, weights: Path | None) -> dict[str, str]:
@@ -84,9 +89,14 @@ def write(
         label: label of the progress bar.
         features: rows to predict, made from the training features; None: those that the teacher's outputs are of.
         states: a second folder, for hidden states from the same forward passes, and its arrays (`state_arrays`).
-        reader: the data in the model's own tokens (`Prepared.read_by`), whose rows are those of `data`; the outputs are
-            one per row then. None: the model reads the tokens of `data`.
+        reader: the data in the model's own tokens (`Prepared.read_by`); its outputs are written for the tokens of
+            `data`: as they are where both have the same rows, moved where they have other windows
+            (`signals.other_tokens`), of which no states are kept. None: the model reads the tokens of `data`.
     """
+    if reader is data:
+        reader = None
+    if reader is not None and task.per_token:
+        return _write_moved(folder, model, weights, data, task, settings, runtime, label, states, reader)
     model = freeze(model).to(default_device())
     features = (reader or data).taught_features() if features is None else features
     offsets = layout(features if reader is None else data.taught_features(), per_token=True)
@@ -126,11 +136,40 @@ def write(
     distributed.wait()
     seconds = time.monotonic() - began
     if distributed.is_first():
-        meta = {"task": task.name, "precision": settings.precision, **identity(data, weights)}
         for writer in writers:
-            writer.finish(meta)
+            writer.finish(_meta(data, weights, task, settings))
     computed = max(0, len(features) - start * size * part[1])
     return Written(len(features), int(logits.entries(offsets)[-1]), computed / seconds if seconds else 0.0)
+
+
+def _write_moved(
+    folder: Path,
+    model: nn.Module,
+    weights: Path,
+    data: Prepared,
+    task: Task,
+    settings: Predict,
+    runtime: Runtime,
+    label: str,
+    states: tuple[Path, Mapping[str, Array]] | None,
+    reader: Prepared,
+) -> Written:
+    """`write` over the model's own windows into a folder beside, from where the first process moves the logits."""
+    if states and states[1]:
+        raise ValueError("states of windows are not of the same text in other tokens")
+    windows = folder.with_name(f"{folder.name}-windows")
+    written = write(windows, model, weights, reader, task, settings, runtime, label)
+    if not distributed.is_first():
+        return written
+    meta = _meta(data, weights, task, settings)
+    moved = other_tokens.write_windows(folder, windows, data, reader, meta)
+    if states:
+        Writer(states[0], layout(data.taught_features(), per_token=True), {}).finish(meta)
+    return replace(written, rows=moved.windows, moved=moved)
+
+
+def _meta(data: Prepared, weights: Path, task: Task, settings: Predict) -> dict[str, str]:
+    return {"task": task.name, "precision": settings.precision, **identity(data, weights)}
 
 
 def _store(writers: list[Writer], rows: np.ndarray, values: dict[str, np.ndarray]) -> None:

@@ -162,7 +162,7 @@ class Classification:
             key: {"label": self.classes[best], "probabilities": shares}
             for key, best, shares in zip(ids, predicted, self._probabilities(logits), strict=True)
         }
-        rows = validation.meta["splits"]["train"]["labels"]
+        rows = decision.class_rows(validation.meta)
         rare = decision.rarest(rows, gold)
         scores |= {"minority_recall": _recall(predicted, gold, rare)} | calibrated
         if self.channels <= decision.MOST_CLASSES:

@@ -16,7 +16,8 @@ Of equally good values the one nearest to the untuned decision (threshold 0.5, o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,16 @@ MOST_CLASSES = 20
 ROUNDS = 20
 # Below these a gain in F1 (0 to 1), and a distance of log-probabilities, is rounding.
 _GAIN, _APART = 1e-12, 1e-9
+
+
+def class_rows(meta: Mapping[str, Any]) -> list[int]:
+    """How many rows of each class there are in train, or without a label there, in the selection split.
+
+    Args:
+        meta: meta.json of the prepared data.
+    """
+    splits = meta["splits"]
+    return splits["train"]["labels"] or splits["selection"]["labels"]
 
 
 def rarest(rows: Sequence[int], gold: np.ndarray) -> int:
@@ -71,6 +82,20 @@ def decide(logits: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 def threshold(offsets: np.ndarray, number: int) -> float:
     """Of two classes: the probability, 0 to 1, above which class `number` is said."""
     return float(1 / (1 + np.exp(offsets[number] - offsets[1 - number])))
+
+
+def offsets_of(scores: Mapping[str, float], rows: Sequence[int], classes: int) -> list[float] | None:
+    """The offsets that a model's scores in metrics/runs tell; None where nothing was tuned.
+
+    Args:
+        scores: scores with tuned_threshold (two classes) or tuned_offset_0, tuned_offset_1 …
+        rows: number of training rows of each class.
+    """
+    if classes == 2 and "tuned_threshold" in scores:
+        share, rare = scores["tuned_threshold"], rarest(rows, np.arange(2))
+        return [float(np.log1p(-share) - np.log(share)) if number == rare else 0.0 for number in range(2)]
+    names = [f"tuned_offset_{number}" for number in range(classes)]
+    return [scores[name] for name in names] if names and all(name in scores for name in names) else None
 
 
 def _best(

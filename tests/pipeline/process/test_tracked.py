@@ -73,6 +73,31 @@ def test_datasets_are_the_splits_that_a_stage_reads(here):
     assert read("predict_teacher").keys() == {"atlas/questions/train"}
 
 
+def test_a_transfer_set_is_training_data_of_teacher_and_students(here):
+    shutil.copytree(paths.PREPARED / "train", paths.PREPARED / "transfer")
+    change(here, data__source="files", data__train="data/none", data__transfer="data/raw/mine/more.json",
+           data__selection="data/raw/mine/chosen.json", teacher__train=False, features__tokenizer__path="t",
+           teacher__model={"path": "t", "revision": None, "config": {}}, methods=["kd"],
+           export__methods=[], compare__baseline="kd", controls__methods=[])  # fmt: skip
+    for rows in (0, 3):
+        splits = {split: {"examples": 1, "features": 1} for split in (*COUNTS, "transfer")}
+        splits["train"]["examples"] = rows
+        (paths.PREPARED / "meta.json").write_text(json.dumps({"splits": splits}))
+        if rows:
+            change(here, data__source="files", data__transfer="data/raw/mine/more.json")
+        for stage, expected in [
+            ("distill@kd-1", ["selection", "train", "transfer"]),
+            ("predict_teacher", ["train", "transfer"]),
+        ]:
+            found = tracked.details(stage, {}, paths.params(), paths.PREPARED).datasets
+            contexts = {one.name.rpartition("/")[2]: one.context for one in found}
+            assert sorted(contexts) == [split for split in expected if rows or split != "train"]
+            assert contexts["transfer"] == "training"
+            assert next(one for one in found if one.context == "training" and "transfer" in one.name).source == {
+                "uri": "data/raw/mine/more.json"
+            }
+
+
 def test_the_source_of_a_dataset_is_where_the_parameters_say(here):
     change(here, data__source="files", data__train="data/raw/mine/train.json")
     (train, _) = tracked.details("finetune_teacher", {}, paths.params(), paths.PREPARED).datasets
