@@ -3,6 +3,7 @@
 import gc
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,23 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # These files share a project that takes half a minute to make.
 TOGETHER = ("test_reruns", "test_tracking_modes")
-# They take a minute or more each: begun last, one process would still be at them when the others have nothing to do.
+# They take half a minute or more each: begun last, one process would still be at them when the others are done.
 LONGEST = (
     *TOGETHER,
     "test_presets_run",
     "test_kill",
     "test_processes",
     "test_methods",
-    "test_launched",
     "test_states",
+    "test_run",
     "test_new_method",
+    "test_families",
+    "test_export",
+    "test_onnx",
+    "test_wild_files",
+    "test_inputs",
+    "test_summarize",
+    "test_sweep",
 )
 
 
@@ -74,3 +82,12 @@ def frozen() -> None:
     """Before a file's tests: Trainer's calls of gc.collect need not look through all that was imported, 0.3 s each."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory) -> Iterator[Path]:
+    """Folder of a `python` that runs stages and has the libraries imported already."""
+    from tests.helpers import warm
+
+    with warm.Python(tmp_path_factory.mktemp("python")) as interpreter:
+        yield interpreter.path

@@ -1,10 +1,11 @@
 """A `python` and a `dvc` that start at once, for tests that let DVC run many stages.
 
 A small program of either name, first on the PATH, hands its words, folder, environment and open files to a thread of
-the test process, which lets the fork server start a process that goes on as `python -m <module>` would. That process
-keeps the project's modules where its folder, or PYTHONPATH, has the same code, and forgets them otherwise, so that an
-edit counts, and the copies that `dvc exp run --temp` makes run their own code. Whoever kills the program kills the
-process, which takes those who have started the program for its own parents.
+the test process, which lets the fork server start a process that goes on as `python -m` or `python -c` would, and ends
+without what modules have left to be done at exit. That process keeps the project's modules where its folder, or
+PYTHONPATH, has the same code, and forgets them otherwise, so that an edit counts, and the copies that `dvc exp run
+--temp` makes run their own code. Whoever kills the program kills the process, which takes those who have started the
+program for its own parents.
 """
 
 import contextlib
@@ -27,12 +28,12 @@ import os, sys
 words = {before!r} + sys.argv[1:]
 if words[:1] == ["-u"]:  # torchrun's
     del words[0]
-if words[:1] != ["-m"]:
+if words[:1] not in (["-m"], ["-c"]):
     os.execv({python!r}, [{python!r}, *words])
 from multiprocessing.connection import Client
 from multiprocessing.reduction import send_handle
 with Client({address!r}) as server:
-    server.send((words[1:], os.getcwd(), dict(os.environ), os.getpid()))
+    server.send((words, os.getcwd(), dict(os.environ), os.getpid()))
     for file in range(3):
         send_handle(server, file, None)
     code = server.recv()
@@ -92,26 +93,29 @@ def _answer(program: Connection) -> None:
 
 def _run(program: Connection) -> None:
     with program:
-        (module, *words), folder, environment, number = program.recv()
+        (option, what, *words), folder, environment, number = program.recv()
         for file in range(3):
             received = recv_handle(program)
             os.dup2(received, file)
             os.close(received)
     sys.stdin = os.fdopen(0, closefd=False)  # multiprocessing has put an empty one in its place
-    forkserver.enter(folder, environment, [module, *words])
+    forkserver.enter(folder, environment, [what if option == "-m" else option, *words])
     _have_parents_of(psutil.Process(number))
     asked = environment["PYTHONPATH"].split(os.pathsep) if environment.get("PYTHONPATH") else []
     home = next((place for place in (folder, *asked) if Path(place, "pipeline").is_dir()), folder)
     same = _code(Path(home)) == CODE
     for name, library in list(sys.modules.items()):
         package = name.split(".")[0]
-        runs = name == module and not hasattr(library, "__path__")  # it is imported as __main__
+        runs = name == what and not hasattr(library, "__path__")  # it is imported as __main__
         if package == "tests" or (package in PACKAGES and (runs or not same)):
             del sys.modules[name]
         elif package in PACKAGES:
             _move(library, home)
     sys.path[:] = [folder, *asked, *(entry for entry in sys.path if entry not in ("", *forkserver.PROJECT))]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    if option == "-m":
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    else:
+        exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})
 
 
 def _code(root: Path) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.helpers import forked, micro, warm
+from tests.helpers import forked, micro
 from tests.helpers.project import Project, Ran
 
 
@@ -31,13 +31,6 @@ def base(tmp_path_factory, stages) -> Path:
 def repo(base, tmp_path) -> Path:
     """A copy of `base`."""
     return shutil.copytree(base, tmp_path / "repo")
-
-
-@pytest.fixture(scope="session")
-def python(tmp_path_factory) -> Iterator[Path]:
-    """Folder of a `python` that runs stages and has the libraries imported already."""
-    with warm.Python(tmp_path_factory.mktemp("python")) as interpreter:
-        yield interpreter.path
 
 
 @pytest.fixture(scope="session")

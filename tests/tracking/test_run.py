@@ -1,6 +1,7 @@
 """Tracking against real stores: SQLite files, servers that are away or never answer."""
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -60,7 +61,7 @@ def curve(root: Path, run_id: str, key: str) -> list[tuple[int, float]]:
     return sorted((m.step, m.value) for m in client(root).get_metric_history(run_id, key))
 
 
-def python(code: str, *, root: Path, **env: str) -> subprocess.Popen:
+def cold(code: str, *, root: Path, interpreter: str = sys.executable, **env: str) -> subprocess.Popen:
     """A new interpreter in which `start()` opens a run under `root`; `env` comes on top of ours."""
     head = f"""
         import sys, time
@@ -72,12 +73,18 @@ def python(code: str, *, root: Path, **env: str) -> subprocess.Popen:
             return tracking.start_run(**more)
     """
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(code)],
+        [interpreter, "-c", textwrap.dedent(head) + textwrap.dedent(code)],
         env=os.environ | {"PYTHONPATH": SRC, "OMP_NUM_THREADS": "1"} | env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+@pytest.fixture
+def process(python) -> Callable[..., subprocess.Popen]:
+    """As `cold`, with MLflow imported already; not for tests of the interpreter's exit, which this one leaves out."""
+    return functools.partial(cold, interpreter=str(python / "python"))
 
 
 def finish(process: subprocess.Popen, seconds: float = 200) -> tuple[str, list[str]]:
@@ -156,9 +163,9 @@ def test_source_tags_come_from_git_and_dvc(root, monkeypatch):
     assert client(root).get_run(run.run_id).data.tags["git.commit"] == "0" * 40
 
 
-def test_a_killed_run_is_taken_up_again_without_double_steps_or_param_errors(root, tmp_path):
+def test_a_killed_run_is_taken_up_again_without_double_steps_or_param_errors(root, tmp_path, process):
     state = tmp_path / "scratch" / "tracking.json"
-    killed = python(
+    killed = process(
         f"""
         import os, signal
         run = start(params={{"alpha": 1}}, state=Path({str(state)!r}), tags={{"seed": 1}})
@@ -240,22 +247,22 @@ def test_the_way_a_run_ends_is_its_status(root):
         assert curve(root, run.run_id, "loss") == [(0, 1.0)]
 
 
-def test_processes_that_start_together_share_one_fresh_database(fresh):
+def test_processes_that_start_together_share_one_fresh_database(fresh, process):
     code = """
         with start(close_timeout=50) as run:
             run.log({"loss": 1}, step=0)
         print(run.run_id)
     """
-    together = [python(code, root=fresh) for _ in range(2)]
-    ends = [finish(process) for process in together]
+    together = [process(code, root=fresh) for _ in range(2)]
+    ends = [finish(each) for each in together]
     assert [err for _, err in ends] == [[], []]
     assert {out.strip() for out, _ in ends} == {r.info.run_id for r in runs(fresh)}
     assert [r.info.status for r in runs(fresh)] == ["FINISHED"] * 2
     assert [e.name for e in client(fresh).search_experiments()].count("distill") == 1
 
 
-def test_a_process_killed_while_it_makes_the_database_breaks_nothing(fresh, capfd):
-    killed = python(
+def test_a_process_killed_while_it_makes_the_database_breaks_nothing(fresh, capfd, process):
+    killed = process(
         """
         import os, signal
         draft = root / "mlflow.db.new"
@@ -279,7 +286,7 @@ def test_a_process_killed_while_it_makes_the_database_breaks_nothing(fresh, capf
     assert "sent an earlier run" in line
 
 
-def test_a_run_waits_for_a_new_database_however_short_its_time(fresh):
+def test_a_run_waits_for_a_new_database_however_short_its_time(fresh, process):
     code = """
         from distill.tracking import store
         make = store.create_database
@@ -290,7 +297,7 @@ def test_a_run_waits_for_a_new_database_however_short_its_time(fresh):
         with start(close_timeout=2) as run:
             run.log({"loss": 1}, step=0)
     """
-    assert finish(python(code, root=fresh)) == ("", [])
+    assert finish(process(code, root=fresh)) == ("", [])
     assert len(runs(fresh)) == 1
 
 
@@ -307,12 +314,12 @@ LOOP = """
 """
 
 
-def test_a_dead_server_costs_one_line(fresh):
+def test_a_dead_server_costs_one_line(fresh, process):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     uri = f"http://me:secret@127.0.0.1:{port}"
-    out, err = finish(python(LOOP, root=fresh, MLFLOW_TRACKING_URI=uri))
+    out, err = finish(process(LOOP, root=fresh, MLFLOW_TRACKING_URI=uri))
     started, looped, closed, run_id = out.split()
     assert float(started) < 0.2 and float(looped) < 2 and float(closed) < 5
     assert run_id == "None"
@@ -330,7 +337,7 @@ def test_a_server_that_never_answers_costs_one_line_and_a_bounded_close(fresh):
     with socket.create_server(("127.0.0.1", 0), backlog=16) as silent:  # the kernel accepts
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
         begin = time.perf_counter()
-        out, err = finish(python(LOOP, root=fresh, MLFLOW_TRACKING_URI=uri))
+        out, err = finish(cold(LOOP, root=fresh, MLFLOW_TRACKING_URI=uri))
         whole = time.perf_counter() - begin
     started, looped, closed, _ = out.split()
     assert float(started) < 0.2 and float(looped) < 2
@@ -401,7 +408,7 @@ class Handler(BaseHTTPRequestHandler):
 def test_a_server_that_fails_in_the_middle_costs_one_line_and_a_bounded_end(fresh, answer, reason):
     with closing(Server(answer)) as server:
         code = LOOP.replace("range(200)", "range(3000)") + "    print(time.time())"
-        out, err = finish(python(code, root=fresh, MLFLOW_TRACKING_URI=server.uri))
+        out, err = finish(cold(code, root=fresh, MLFLOW_TRACKING_URI=server.uri))
         exited = time.time()
     started, looped, closed, run_id, done = out.split()
     assert float(started) < 0.2 and float(looped) < 12 and run_id == "1" * 32
@@ -415,7 +422,7 @@ def test_asynchronous_logging_in_the_environment_changes_nothing(fresh):
     with closing(Server(lambda: time.sleep(60) or 200)) as server:
         env = {"MLFLOW_TRACKING_URI": server.uri, "MLFLOW_ENABLE_ASYNC_LOGGING": "true"}
         code = LOOP.replace("range(200)", "range(1000)") + "    print(time.time())"
-        out, err = finish(python(code, root=fresh, **env))
+        out, err = finish(cold(code, root=fresh, **env))
         exited = time.time()
     assert exited - float(out.split()[-1]) < 3 and len(err) == 1
 
@@ -508,7 +515,7 @@ def test_off_means_no_thread_no_file_and_no_import(fresh, tmp_path):
         assert "mlflow" not in sys.modules
     """
     for switch in ({"DISTILL_TRACKING": "off"}, {"RANK": "1"}):
-        assert finish(python(code, root=fresh, **switch)) == ("", [])
+        assert finish(cold(code, root=fresh, **switch)) == ("", [])
     assert list(fresh.iterdir()) == [] and not (tmp_path / "scratch").exists()
 
 
@@ -518,7 +525,7 @@ def test_without_mlflow_there_is_one_line(fresh):
         with start() as run:
             run.log({"loss": 1}, step=0)
     """
-    _, err = finish(python(code, root=fresh))
+    _, err = finish(cold(code, root=fresh))
     assert len(err) == 1 and "(pip install mlflow)" in err[0]
 
 
@@ -534,7 +541,7 @@ def test_a_process_forked_during_the_import_can_import_too(root):
             worker.join(20)
             assert worker.exitcode == 0, worker.exitcode
     """
-    assert finish(python(code, root=root)) == ("", [])
+    assert finish(cold(code, root=root)) == ("", [])
 
 
 def test_start_is_cheap_on_the_calling_thread(root):
@@ -547,7 +554,7 @@ def test_start_is_cheap_on_the_calling_thread(root):
         run.close()
         print(run.run_id)
     """
-    out, err = finish(python(code, root=root))
+    out, err = finish(cold(code, root=root))
     assert err == []
     assert len(client(root).get_run(out.strip()).data.params) == 200
 
