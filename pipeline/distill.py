@@ -266,7 +266,8 @@ def teacher(run: Run, method: Method, student: PreTrainedModel) -> Teacher | Non
     checkpoints.load_check(folder)
     model = loading.from_pretrained(str(folder), run.task)
     hidden = bool(method.needs & {"hidden", "cls"})
-    return OnlineTeacher(model, run.task, hidden, run.params.predict.precision, "attention" in method.needs)
+    further = {need: need in method.needs for need in ("attention", "qkv")}
+    return OnlineTeacher(model, run.task, hidden, run.params.predict.precision, **further)
 
 
 def augmented(run: Run) -> datasets.Dataset:

@@ -74,7 +74,19 @@ def check_pairs(params: Params) -> None:
     """
     count = functools.cache(functools.partial(number_of, params))
     for name in params.methods:
-        registry.load(params.method_of(name)).fits(params.resolved(name), count)
+        kind, resolved = registry.load(params.method_of(name)), params.resolved(name)
+        kind.fits(resolved, count)
+        kind.suits(resolved, functools.partial(shape_of, resolved))
+
+
+def shape_of(params: Params, role: str) -> PretrainedConfig:
+    """The configuration of the teacher, or of the student as distillation starts from it.
+
+    Its number of layers is not to be relied on where a student is made of the teacher's layers.
+    """
+    copied = role == "student" and layer_maps.is_copied(params)
+    where = "teacher" if copied else role
+    return configuration_of(getattr(params, where).model, where)
 
 
 def tokenizers_differ(params: Params) -> bool:

@@ -83,7 +83,7 @@ def test_unknown_names_are_told_with_the_nearest_known_one(text, name, nearest):
 
 
 def test_unknown_names_like_no_other_are_told_with_all_known_ones(text):
-    assert "kd.foo: unknown parameter: known are kl_alpha, task_weight, temperature" in message_of(text, {"kd.foo": 1})
+    assert "rkd.foo: unknown parameter: known are alpha, temperature" in message_of(text, {"rkd.foo": 1})
     assert "sections: unknown section" in message_of(text, {"sections": {}})
     scheduled = {"value": 1, "schedule": "linear", "warmup": 0, "warm_up": 1}
     assert "kd.kl_alpha.warm_up: unknown parameter: did you mean 'warmup'" in message_of(
@@ -122,9 +122,9 @@ def test_missing_names_are_told(text, name):
         ("kd.temperature", 0, ["0", "greater than 0"]),
         ("ft.label_smoothing", 1, ["1", "less than 1"]),
         ("ted.mask", 2, ["2", "boolean"]),
-        ("student.layers", "unifrm", ["'unifrm'", "'uniform', 'last' or 'skip'"]),
-        ("student.layers", 3, ["3", "'uniform', 'last' or 'skip'"]),
-        ("lwd.layer_map", "x", ["'x'", "'uniform', 'last' or 'skip'"]),
+        ("student.layers", "unifrm", ["'unifrm'", "'uniform', 'last', 'skip', 'first' or 'reversed'"]),
+        ("student.layers", 3, ["3", "'uniform', 'last', 'skip', 'first' or 'reversed'"]),
+        ("lwd.layer_map", "x", ["'x'", "'uniform', 'last', 'skip', 'first' or 'reversed'"]),
         ("seeds", 1, ["1", "valid list"]),
         ("methods", "kd", ["'kd'", "valid list"]),
         ("methods", None, ["None", "valid list"]),

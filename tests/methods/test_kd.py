@@ -15,10 +15,17 @@ from tests.helpers import reference, tiny
 
 TASK = load_task("qa")
 KD = registry.load("kd")
+PLAIN = {
+    "divergence": "forward",
+    "standardize": False,
+    "decoupled": False,
+    "decoupled_alpha": 1,
+    "decoupled_beta": 8,
+}
 
 
 def build(student, teacher, **changes):
-    config = KD.Config(**{"task_weight": 0.5, "kl_alpha": 10, "temperature": 2} | changes)
+    config = KD.Config(**{"task_weight": 0.5, "kl_alpha": 10, "temperature": 2} | PLAIN | changes)
     signals = OnlineTeacher(teacher, TASK, hidden=False, precision="fp32")
     return Distillation(student, KD(config, Setup(TASK, student.config, teacher.config)), signals).train()
 
@@ -89,6 +96,8 @@ def test_weights_follow_their_schedules():
 
 def test_signals_without_what_the_method_needs_are_refused():
     student = tiny.model()
-    method = KD(KD.Config(task_weight=1, kl_alpha=1, temperature=2), Setup(TASK, student.config, student.config))
+    method = KD(
+        KD.Config(task_weight=1, kl_alpha=1, temperature=2, **PLAIN), Setup(TASK, student.config, student.config)
+    )
     with pytest.raises(UserError, match="lack logits"):
         Distillation(student, method, None)

@@ -7,11 +7,12 @@ from distill.errors import UserError
 from distill.methods import outputs_only, registry
 
 STORED = {"teacher.source": "predictions", "teacher.predictions": "stored.jsonl"}
-TAKEN = {"ft", "kd", "rkd", "annealing", "freelb", "tfkd_self", "tfkd_reg", "born_again"}
+TAKEN = {"ft", "adv", "kd", "dist", "rkd", "annealing", "freelb", "tfkd_self", "tfkd_reg", "born_again"}
 REASONS = {
     "alp": "reads the teacher's hidden states",
     "ckd": "reads the teacher's hidden states",
     "combined": "needs the model itself",
+    "context": "reads the teacher's hidden states",
     "hidden": "reads the teacher's hidden states",
     "knn": "needs the teacher's logits for neighbours of the training texts",
     "lwd": "reads the teacher's hidden states",
@@ -19,6 +20,7 @@ REASONS = {
     "minimax_knn": "needs the teacher's logits for neighbours of the training texts",
     "pkd": "reads the teacher's hidden states",
     "rail": "reads the teacher's hidden states",
+    "relation": "needs attention scores",
     "takd": "needs an assistant that starts with layers of the teacher (assistant.chain.0.init)",
     "ted": "reads the teacher's hidden states",
     "tinybert": "needs attention scores",

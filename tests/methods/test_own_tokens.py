@@ -9,7 +9,7 @@ from tests.helpers import token_table
 
 COUNTS = {"student": 2, "teacher": 4}
 TEXTS = {"task": "classification", "data.embedded": "sentences"}
-LOGITS = {"ft", "kd", "rkd", "annealing", "freelb", "tfkd_self", "tfkd_reg", "born_again"}
+LOGITS = {"ft", "adv", "kd", "dist", "rkd", "annealing", "freelb", "tfkd_self", "tfkd_reg", "born_again"}
 ALL_TOKENS = "compares the states of all tokens, one by one"
 NEIGHBOURS = "learns from neighbours of the training texts, which are tokens of the student"
 WINDOWS = "compares the first token's states of windows, which are not of the same text in both tokenizers"
@@ -17,10 +17,13 @@ ALONG = "runs the teacher along, on tokens of the student (the method needs the 
 ALWAYS = {
     "ckd": ALL_TOKENS,
     "combined": ALONG,
+    "context": ALL_TOKENS,
     "knn": NEIGHBOURS,
     "lwd": ALL_TOKENS,
     "mate": ALONG,
     "minimax_knn": NEIGHBOURS,
+    "relation": "runs the teacher along, on tokens of the student (the method needs attention scores and queries, keys"
+    " and values)",
     "takd": "needs an assistant that starts with layers of the teacher, whose embeddings are of another vocabulary"
     " (assistant.chain.0.init)",
     "ted": ALL_TOKENS,

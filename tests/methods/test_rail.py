@@ -14,6 +14,7 @@ from tests.helpers import states, tiny
 from tests.helpers.states import first_token_gap, lifted
 
 VALUES = {"alpha": 0.7, "beta": 100, "temperature": 4, "form": "layer_wise", "pooling": "first"}
+VALUES |= {"pairing": "in_order"}
 WEIGHTS = [0.3, 0.7, 100]
 FORMS = ["layer_wise", "concatenated"]
 POOLINGS = ["first", "mean"]
@@ -149,3 +150,13 @@ def test_it_trains_and_a_killed_training_draws_the_same_layers_and_gives_the_sam
     # 6 steps an epoch; it went on from step 10
     assert seen == [layers_in(step // 6, seed=1) for step in range(10, 18)]
     assert seen[0] != seen[-1]
+
+
+def test_reversed_pairs_draw_the_same_layers_in_descending_order():
+    for epoch in range(3):
+        method = states.build("rail", VALUES | {"pairing": "reversed"}, *states.models_of())
+        method.progress = Progress(0, 1, epoch)
+        assert method.layers == layers_in(epoch)[::-1]
+    own = term(method.layers, "layer_wise")
+    values = VALUES | {"pairing": "reversed"}
+    states.check_on_questions("rail", values, own, "layers", WEIGHTS, progress=Progress(3, 10, 2))

@@ -13,7 +13,7 @@ from distill.methods import registry, requirements
 from distill.methods.base import Method, Source
 from distill.tasks.registry import load_task, task_names
 
-NEEDS = {"logits", "cls", "hidden", "attention", "model"}
+NEEDS = {"logits", "cls", "hidden", "attention", "qkv", "model"}
 
 
 def test_every_file_in_methods_is_a_method(root):

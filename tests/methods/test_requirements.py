@@ -40,6 +40,7 @@ def test_a_method_that_reads_states_gets_those_of_its_layers(params):
     [
         ("tinybert", "the method needs attention scores and the model itself"),
         ("mate", "the method needs the model itself"),
+        ("relation", "the method needs attention scores and queries, keys and values"),
         ("rkd", "the method learns from augmented copies"),
         ("pkd", "the method learns from augmented copies"),
     ],

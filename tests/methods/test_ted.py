@@ -26,7 +26,8 @@ def banks(nonlinear=False, activation="gelu", teacher_layers=(2, 4)):
 
 
 def build(student, teacher, student_filters, teacher_filters, **changes):
-    values = {"task_weight": 1, "kl_alpha": 10, "mse_alpha": 1000, "temperature": 2, "filter_interval": 1, "mask": True}
+    values = {"task_weight": 1, "kl_alpha": 10, "mse_alpha": 1000, "temperature": 2, "filter_interval": 1}
+    values |= {"pairing": "in_order", "mask": True}
     setup = Setup(
         TASK, student.config, teacher.config, student_filters=student_filters, teacher_filters=teacher_filters
     )
@@ -73,6 +74,22 @@ def test_value_and_gradient_are_the_formula(nonlinear, activation, mask):
     reference.same_gradients(own, own64)
     reference.teacher_is_left_alone(objective, teacher, student)
     reference.teacher_is_left_alone(objective, others, student)
+
+
+def test_reversed_pairs_compare_the_first_filter_with_the_last():
+    student, teacher, *_ = reference.pair()
+    own, others = banks()
+    batch = tiny.batch()
+    forth, back = (build(student, teacher, own, others, pairing=name)(**batch) for name in ("in_order", "reversed"))
+    hidden, given = (reference.outputs(tiny.double(model).eval(), batch)[1] for model in (student, teacher))
+    expected = 0.0
+    for k, layer in ((0, 1), (1, 0)):
+        s = filtered(tiny.double(own.filters[k]), hidden[k + 1], "gelu")
+        t = filtered(tiny.double(others.filters[layer]), given[(2, 4)[layer]], "gelu")
+        expected = expected + reference.mse(s, t, batch) / 2
+    reference.same_value(back["mse"], expected)
+    assert abs(back["mse"] - forth["mse"]) > 1e-3
+    assert back["kl"] == forth["kl"]
 
 
 def test_an_interval_takes_every_nth_pair_of_the_trained_filters():

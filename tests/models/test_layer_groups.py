@@ -16,6 +16,7 @@ from distill.models.layer_maps import resolve as resolve_map
         ("overlap", [[1, 2, 3, 4], [3, 4, 5, 6]]),
         ("skip_middle", [[1, 2], [5, 6]]),
         ("cross", [[1, 3], [4, 6]]),
+        ("reversed", [[4, 5, 6], [1, 2, 3]]),
     ],
 )
 def test_the_papers_groups_for_6_to_2(groups, expected):
@@ -45,7 +46,7 @@ def test_other_depths(groups, student, teacher, expected):
 @given(
     student=st.integers(1, 20),
     teacher=st.integers(1, 40),
-    name=st.sampled_from(["regular", "overlap", "skip_middle", "cross"]),
+    name=st.sampled_from(["regular", "overlap", "skip_middle", "cross", "reversed"]),
 )
 def test_what_holds_for_all_named_groups(student, teacher, name):
     try:
@@ -57,6 +58,7 @@ def test_what_holds_for_all_named_groups(student, teacher, name):
             "overlap": student > teacher or student == 1,
             "skip_middle": teacher < 3 or ends < student,
             "cross": teacher < 3 * student,
+            "reversed": student > teacher,
         }[name]
         return
     assert len(found) == student
@@ -65,6 +67,8 @@ def test_what_holds_for_all_named_groups(student, teacher, name):
     if name == "regular":
         assert used == list(range(1, teacher + 1))
         assert [group[-1] for group in found] == resolve_map("uniform", student, teacher, "x")
+    if name == "reversed":
+        assert found[::-1] == resolve("regular", student, teacher, "x")
     if name == "overlap":
         assert set(used) == set(range(1, teacher + 1))
         assert all(set(a) & set(b) for a, b in zip(found, found[1:], strict=False))

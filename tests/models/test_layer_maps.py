@@ -24,6 +24,11 @@ from tests.helpers.states import load
         ("last", 12, 12, list(range(1, 13))),
         ("skip", 6, 12, [2, 4, 6, 8, 10, 12]),
         ("skip", 3, 12, [2, 4, 6]),
+        ("first", 3, 6, [1, 2, 3]),
+        ("first", 6, 6, [1, 2, 3, 4, 5, 6]),
+        ("reversed", 3, 6, [6, 4, 2]),
+        ("reversed", 5, 12, [12, 10, 8, 5, 3]),
+        ("reversed", 1, 12, [12]),
         ([1, 1, 12], 3, 12, [1, 1, 12]),
         ([4, 2, 1, 1], 4, 4, [4, 2, 1, 1]),
         ([1, 2, 2], 3, 2, [1, 2, 2]),
@@ -33,7 +38,11 @@ def test_maps(layers, student, teacher, expected):
     assert resolve(layers, student, teacher, "lwd.layer_map") == expected
 
 
-@given(student=st.integers(1, 40), teacher=st.integers(1, 40), name=st.sampled_from(["uniform", "last", "skip"]))
+@given(
+    student=st.integers(1, 40),
+    teacher=st.integers(1, 40),
+    name=st.sampled_from(["uniform", "last", "skip", "first", "reversed"]),
+)
 def test_named_maps_rise_and_name_existing_layers(student, teacher, name):
     if student > teacher or (name == "skip" and 2 * student > teacher):
         with pytest.raises(UserError):
@@ -41,10 +50,11 @@ def test_named_maps_rise_and_name_existing_layers(student, teacher, name):
         return
     found = resolve(name, student, teacher, "lwd.layer_map")
     assert len(found) == student
-    assert found == sorted(set(found))
-    assert found[0] >= 1 and found[-1] <= teacher
-    if name != "skip":
-        assert found[-1] == teacher
+    rising = found[::-1] if name == "reversed" else found
+    assert rising == sorted(set(found))
+    assert rising[0] >= 1 and rising[-1] <= teacher
+    if name not in ("skip", "first"):
+        assert rising[-1] == teacher
 
 
 def test_a_list_is_copied():
@@ -81,6 +91,8 @@ def test_errors_name_the_field_both_numbers_and_the_fix_on_one_line(layers, stud
         ("last", 6, 12, [7, 8, 9, 10, 11]),
         ([5, 1], 3, 6, [5, 1]),
         ("uniform", 2, 4, [2]),
+        ("reversed", 3, 6, [4, 2]),
+        ("first", 3, 6, [1, 2]),
     ],
 )
 def test_inner_maps_leave_out_the_last_student_layer(layers, student, teacher, expected):

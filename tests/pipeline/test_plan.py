@@ -1,5 +1,6 @@
 """Stage plan refuses, before anything trains, what a listed method could not do with the models that are named."""
 
+import functools
 import json
 import shutil
 
@@ -73,6 +74,16 @@ def test_heads_that_only_checkpoints_of_the_hub_know(hub):
     plan.check_pairs(named("someone/six", "someone/six", listed, **{"tinybert.heads": "match"}))
 
 
+def test_widths_and_families_that_only_checkpoints_of_the_hub_know(hub, monkeypatch):
+    named_so = functools.partial(named, "someone/six-2", "someone/six", ["relation"])
+    plan.check_pairs(named_so(**{"relation.relation_heads": 48}))  # of a width of 768
+    with pytest.raises(UserError, match="relation_heads: 36 does not divide 768, the width of the student's query"):
+        plan.check_pairs(named_so(**{"relation.relation_heads": 36}))
+    monkeypatch.setattr(loading, "configuration", lambda *_: AutoConfig.for_model("fnet", num_hidden_layers=6))
+    with pytest.raises(UserError, match="methods: relation: the student is a fnet: its layers have no projections"):
+        plan.check_pairs(named_so())
+
+
 def test_a_chain_that_copies_more_layers_than_the_hubs_teacher_has(hub):
     model = {"path": None, "revision": None, "config": {}}
     link = {"model": model, "init": "teacher_layers", "layers": "uniform", "num_layers": 7}
@@ -84,9 +95,8 @@ def test_a_chain_that_copies_more_layers_than_the_hubs_teacher_has(hub):
 
 def test_no_checkpoint_is_asked_where_no_listed_method_needs_it(hub):
     every = {name: registry.load(name) for name in registry.available()}
-    plain = [
-        name for name, kind in every.items() if not (kind.needs & {"cls", "hidden"} or "assistant" in kind.artifacts)
-    ]
+    asking = {"cls", "hidden", "qkv"}
+    plain = [name for name, kind in every.items() if not (kind.needs & asking or "assistant" in kind.artifacts)]
     params = named("someone/eight", "someone/six", plain)
     plan.check_pairs(params)
     assert not any(plan.readers(params, plan.requests(params)).values()) and hub == []

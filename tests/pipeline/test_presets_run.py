@@ -188,6 +188,11 @@ def models(values: dict[str, Any], hub: dict[str, str]) -> dict[str, Any]:
     if values["student"]["model"]["path"] == "microsoft/deberta-v3-xsmall":
         # As many layers as this student has here, so that the filters on all layers pair off as they do in full size.
         changes["teacher.model.config"] = values["teacher"]["model"]["config"] | {"num_hidden_layers": 4}
+    if values["student"]["init"] == "teacher_layers" and values["teacher"]["model"]["path"] is None:
+        # As many layers as the embedded teacher has in full size, for the student to choose among.
+        changes["teacher.model.config"] = changes.get("teacher.model.config", values["teacher"]["model"]["config"]) | {
+            "num_hidden_layers": 4
+        }
     chain = values["assistant"]["chain"]
     for link in chain:
         link["model"]["path"] = hub.get(link["model"]["path"])
@@ -273,7 +278,8 @@ def expected(name: str) -> tuple[str, int]:
     model, teacher = params["student"]["model"], params["teacher"]["model"]
     layers = params["student"]["layers"]
     if params["distill"]["init"] == "teacher_layers" or params["student"]["init"] == "teacher_layers":
-        return CHECKPOINTS[teacher["path"]].kind, len(layers)
+        kind = CHECKPOINTS[teacher["path"]].kind if teacher["path"] else teacher["config"]["model_type"]
+        return kind, len(layers) if isinstance(layers, list) else params["student"]["num_layers"]
     if model["path"] is None:
         return model["config"]["model_type"], model["config"]["num_hidden_layers"]
     shape = CHECKPOINTS[model["path"]]

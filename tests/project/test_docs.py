@@ -28,7 +28,7 @@ def test_the_table_says_what_every_method_needs(overview):
     assert sorted(table) == registry.available()
     for name, (_, needs, artifacts, copies, *_) in table.items():
         method = registry.load(name)
-        assert set(re.findall("`(logits|cls|hidden|attention|model)`", needs)) == method.needs, name
+        assert set(re.findall("`(logits|cls|hidden|attention|qkv|model)`", needs)) == method.needs, name
         assert re.findall(r"`(\w+)`", artifacts) == list(method.artifacts), name
         assert copies == ("yes" if method.copies else "no"), name
 
@@ -125,6 +125,7 @@ def test_the_pages_have_the_published_figures_of_the_presets(root):
             f"→ 4 and 2 layers (table in [alp](alp.md)): {four['pkd']} and, with the teacher's layer 1, 6 or 12 for the"
             f" student's first, {two['pkd-1']}, {two['pkd-6']} and {two['pkd-12']}, GLUE dev average"
         ],
+        "adv": [f"fine-tuning {mate['ft']}, Adv {mate['adv']}, MATE-KD {mate['mate']}."],
         "rkd": [
             f"→ 4 and 2 layers (table in [alp](alp.md)): {four['rkd (regular KD)']} and {two['rkd (regular KD)']}, GLUE"
         ],

@@ -5,6 +5,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoConfig
 
 from distill import parameters
 from distill.methods import registry
@@ -28,6 +29,8 @@ CASES = {
     "alp": ({"alp.layers": "all", "alp.tokens": "first"}, Reads(cls=(1, 2, 3, 4, 5, 6))),
     "ted": ({"teacher_filters.filter_interval": 2}, Reads(hidden=(2, 4, 6))),
     "tinybert": ({}, Reads()),
+    "context": ({"context.layer_map": "reversed"}, Reads(hidden=(0, 2, 4, 6))),
+    "relation": ({}, Reads()),
     "kd": ({}, Reads()),
 }
 
@@ -107,6 +110,7 @@ def test_the_fields_that_decide_are_all_named(name):
     made.sections[name] = watched
     method.reads(made, 3, 6)
     method.fits(made, lambda role, what: {"student": 3, "teacher": 6}[role] if what == "layers" else 2)
+    method.suits(made, lambda role: AutoConfig.for_model("bert"))
     assert watched.asked == set(method.layer_fields) <= set(method.Config.model_fields)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from distill import parameters
 from distill.config.schema import Predict
 from distill.data.loading.batches import Collator, Rows
 from distill.methods import registry
@@ -15,7 +16,7 @@ from distill.signals.cache import Cache
 from distill.signals.states import Reads
 from distill.signals.teacher import CachedStates, CachedTeacher, OnlineTeacher
 from distill.tasks.registry import load_task
-from tests.helpers import tiny
+from tests.helpers import micro, tiny
 from tests.helpers.cached import write
 
 TASK = load_task("qa")
@@ -88,7 +89,9 @@ def test_cached_and_online_train_alike(features, teacher, cached):
     results = []
     for signals in (cached, OnlineTeacher(teacher, TASK, hidden=False, precision="fp32")):
         student = tiny.model("bert", layers=1, seed=1)
-        method = KD(KD.Config(task_weight=1, kl_alpha=10, temperature=2), Setup(TASK, student.config, teacher.config))
+        method = KD(
+            parameters.load(micro.ROOT / "params.yaml").sections["kd"], Setup(TASK, student.config, teacher.config)
+        )
         objective = Distillation(student, method, signals).train()
         optimizer = torch.optim.SGD(objective.parameters(), 1e-3)
         losses = []

@@ -25,7 +25,8 @@ Count = Annotated[int, Field(ge=1)]
 Init = Literal["finetuned", "pretrained", "teacher_layers", "random"]
 # The tags choose one alternative, so that an error names only that one.
 LayerMap = Annotated[
-    Annotated[Literal["uniform", "last", "skip"], Tag("<name>")] | Annotated[list[Count], Tag("<list>")],
+    Annotated[Literal["uniform", "last", "skip", "first", "reversed"], Tag("<name>")]
+    | Annotated[list[Count], Tag("<list>")],
     Discriminator(lambda value: "<list>" if isinstance(value, list) else "<name>"),
 ]
 # A number or a schedule, as in the methods' weights; method takd checks its schedules.

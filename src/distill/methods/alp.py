@@ -36,7 +36,7 @@ FIELD = "alp.layers"
 
 # The tags choose one alternative, so that an error speaks of that one only.
 Layers = Annotated[
-    Annotated[Literal["all", "regular", "overlap"], Tag("<name>")] | Annotated[Lists, Tag("<list>")],
+    Annotated[Literal["all", "regular", "overlap", "reversed"], Tag("<name>")] | Annotated[Lists, Tag("<list>")],
     Discriminator(lambda value: "<list>" if isinstance(value, list) else "<name>"),
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -52,10 +52,10 @@ class Method(nn.Module):
     """Loss terms between a student and its teacher; parameters that it registers train with the student.
 
     A subclass says here, and nowhere else, what it needs: `Config` (its section of params.yaml), `needs` (what its
-    teacher supplies: any of `logits`, `cls` (first token's hidden states), `hidden`, `attention` and `model`, the
-    teacher itself), `taught_by` (which model that teacher is) and `artifacts` (what other stages make for it). Stages,
-    plan, costs and error messages follow from that. Where `needs` depends on parameters, `__init__` sets `self.needs`
-    to fewer of them.
+    teacher supplies: any of `logits`, `cls` (first token's hidden states), `hidden`, `attention`, `qkv` (queries, keys
+    and values) and `model`, the teacher itself), `taught_by` (which model that teacher is) and `artifacts` (what other
+    stages make for it). Stages, plan, costs and error messages follow from that. Where `needs` depends on parameters,
+    `__init__` sets `self.needs` to fewer of them.
 
     Most methods are `terms` and `weights`. One that runs a model more than once overrides `compute`; one that trains in
     phases, `phases`; one that trains something besides the student with steps of its own, `trainer_steps`,
@@ -100,6 +100,17 @@ class Method(nn.Module):
         Args:
             count: function from (`student` or `teacher`, `layers` or `heads`) to their number; None where it is not
                 known yet. Call it only for what the method needs: an answer may need the hub.
+        """
+
+    @classmethod
+    def suits(cls, params: Params, configuration: Callable[[str], PretrainedConfig]) -> None:
+        """Raise a UserError where the method cannot compare models of these architectures or widths.
+
+        Stage plan calls this, before anything is trained. Name the parameters that it reads in `layer_fields`.
+
+        Args:
+            configuration: function from `student` (as distillation starts from it) or `teacher` to the model's
+                configuration. Call it only where the method needs it: an answer may need the hub.
         """
 
     @classmethod
@@ -165,7 +176,8 @@ class Method(nn.Module):
     def compute(self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: Teacher | None) -> dict[str, Tensor]:
         """Unweighted loss terms of a batch: both models run once, and `terms` compares them."""
         hidden = bool(self.needs & {"hidden", "cls"})
-        outputs = forward_pass(student, self.task, batch, hidden=hidden, attention="attention" in self.needs)
+        further = {need: need in self.needs for need in ("attention", "qkv")}
+        outputs = forward_pass(student, self.task, batch, hidden=hidden, **further)
         return self.terms(batch, outputs, teacher(batch) if self.needs else None)
 
     def changed_texts(self, batch: dict[str, Tensor], student: PreTrainedModel) -> Changed | None:

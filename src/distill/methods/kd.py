@@ -1,18 +1,46 @@
-"""kd: logit distillation (Hinton et al. 2015; Sanh et al. 2019).
+"""kd: logit distillation (Hinton et al. 2015; Sanh et al. 2019), by a choice of divergences.
 
-`task_weight · task + kl_alpha · T² · KL(teacher/T ‖ student/T)`. TED's scripts take task 1, kl_alpha 10 on SQuAD v2,
-T = 2; DistilBERT 0.5 and 0.5, T = 2.
+`task_weight · task + kl_alpha · D(teacher/T, student/T)`. D with p = softmax(z/T):
+
+    forward  T² · KL(p_t ‖ p_s): the soft targets of every other method
+    reverse  T² · KL(p_s ‖ p_t)
+    js       T² · Jensen-Shannon: half of KL(p_t ‖ m) + KL(p_s ‖ m), m the mean of p_s and p_t
+    tv       T · total variation: ½ Σ |p_t − p_s|
+    mse      (z_s − z_t)², mean over classes, without T (Kim et al. 2021, arXiv 2105.08919)
+
+`standardize` takes z-scores of each row's logits on both sides (Sun et al. 2024, arXiv 2403.01427). `decoupled` splits
+the forward divergence: `decoupled_alpha` · KL(gold class against the rest) + `decoupled_beta` · KL(the rest, given that
+it is not the gold class) (Zhao et al. 2022, arXiv 2203.08679; α 1, β 8 on CIFAR). Formulas and reductions stand in
+`distill.losses.divergences`.
+
+TED's scripts take task 1, kl_alpha 10 on SQuAD v2, T = 2; DistilBERT 0.5 and 0.5, T = 2.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from torch import Tensor
 
+from distill.config.params import Params
 from distill.config.schema import Section
-from distill.losses.weights import Weight
+from distill.errors import UserError
+from distill.losses import divergences
+from distill.losses.terms import TEACHER_WEIGHT, soft_rows, weighted_mean
+from distill.losses.weights import ScheduledWeight, Weight
+from distill.methods.base import Setup
+from distill.methods.shared import class_rows
+from distill.methods.shared.class_rows import ClassRows
 from distill.methods.shared.soft_targets import SoftTargets
+from distill.models.forward import Outputs
+
+_ROWS = {
+    "forward": soft_rows,
+    "reverse": divergences.reverse_rows,
+    "js": divergences.jensen_shannon_rows,
+    "tv": divergences.total_variation_rows,
+}
 
 
 class Config(Section):
@@ -21,13 +49,101 @@ class Config(Section):
     task_weight: Weight
     kl_alpha: Weight
     temperature: Annotated[float, Field(gt=0)]
+    divergence: Literal["forward", "reverse", "js", "tv", "mse"]
+    standardize: bool
+    decoupled: bool
+    decoupled_alpha: Annotated[float, Field(ge=0)]
+    decoupled_beta: Annotated[float, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _splits_the_forward_divergence(self) -> Config:
+        if self.decoupled and self.divergence != "forward":
+            raise ValueError(
+                f"divergence is {self.divergence!r}, but decoupled splits the forward divergence: set divergence to"
+                " forward, or decoupled to false"
+            )
+        return self
+
+    @property
+    def plain(self) -> bool:
+        """Whether these are the soft targets of every other method."""
+        return self.divergence == "forward" and not self.standardize and not self.decoupled
 
 
 class LogitDistillation(SoftTargets):
-    """Task loss and soft targets."""
+    """Task loss and a divergence from the teacher's classes."""
 
     Config = Config
     copies = True
+
+    @classmethod
+    def check(cls, params: Params) -> None:
+        """Divergences need classes, two of the options three of them, and decoupling a label for each row."""
+        super().check(params)
+        config = params.sections["kd"]
+        _check_classes(config, params.task != "regression", class_rows.stated(params))
+        if config.decoupled and params.data.has_transfer:
+            raise UserError(
+                "params.yaml: kd.decoupled: true, but the texts of data.transfer (hub: data.transfer_split) have no"
+                " gold class to set apart: set it to false"
+            )
+
+    def __init__(self, config: Config, setup: Setup):
+        super().__init__(config, setup)
+        _check_classes(config, setup.task.has_classes, class_rows.counted(setup.task))
+        self.term = "kl" if config.divergence in ("forward", "reverse") else config.divergence
+
+    def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
+        """`task`, and the divergence: `kl`, `js`, `tv` or `mse`, mean over rows (questions: of start and end)."""
+        if self.config.plain:
+            return super().terms(batch, student, teacher)
+        task = self.task.loss(student.logits, batch)
+        if self.config.divergence == "mse" and not self.config.standardize:
+            return {"task": task, self.term: self.task.logit_mse(student.logits, teacher.logits, batch)}
+        pairs = zip(*(class_rows.split(self.task, side.logits, batch) for side in (student, teacher)), strict=True)
+        means = [self._mean(own, other, batch) for own, other in pairs]
+        return {"task": task, self.term: sum(means) / len(means)}
+
+    def _mean(self, student: ClassRows, teacher: ClassRows, batch: dict[str, Tensor]) -> Tensor:
+        config, mask = self.config, student.mask
+        own, other = student.logits, teacher.logits.detach()
+        if config.standardize:
+            own, other = (divergences.standardized(logits, mask) for logits in (own, other))
+        if config.decoupled:
+            known, _ = divergences.gold_classes(student.gold, own, mask)
+            weights = config.decoupled_alpha, config.decoupled_beta
+            rows = divergences.decoupled_rows(own, other, student.gold, config.temperature, *weights, mask)
+            return weighted_mean(rows, {TEACHER_WEIGHT: batch.get(TEACHER_WEIGHT, 1.0) * known.float()})
+        if config.divergence == "mse":
+            return weighted_mean(divergences.squared_rows(own, other, mask), batch)
+        return weighted_mean(_ROWS[config.divergence](own, other, config.temperature, mask), batch)
+
+    def weights(self) -> dict[str, ScheduledWeight]:
+        """`task_weight` and `kl_alpha`."""
+        return {"task": self.config.task_weight, self.term: self.config.kl_alpha}
+
+
+def _check_classes(config: Config, has_classes: bool, classes: int | None) -> None:
+    """Raise a UserError where an option means nothing for the task.
+
+    Args:
+        classes: their number, where it is known and the same for all rows.
+    """
+    options = [name for name in ("standardize", "decoupled") if getattr(config, name)]
+    if not has_classes:
+        if options:
+            raise UserError(
+                f"params.yaml: kd.{options[0]}: true, but task regression has a number and no classes: set it to false"
+            )
+        if config.divergence not in ("forward", "mse"):
+            raise UserError(
+                f"params.yaml: kd.divergence: {config.divergence!r} compares probabilities of classes, and task"
+                " regression has none: set it to forward, which is the squared error there"
+            )
+    elif options and classes == 2:
+        raise UserError(
+            f"params.yaml: kd.{options[0]}: true, but {class_rows.TWO_CLASSES[options[0]]}: set it to false"
+        )
 
 
 METHOD = LogitDistillation

@@ -8,6 +8,8 @@ r(K). `(1 − alpha) · task + alpha · soft + beta · layers`, as in pkd, with
 
 h is a layer's first-token state (`pooling: first`) or, as in the paper, the mean of its real tokens' states (`mean`).
 
+`pairing: reversed` pairs the student's first layer with the last that is drawn, as a control; it is not the paper's.
+
 The draw of an epoch depends on the run's seed and the epoch alone, so a resumed run draws the same.
 """
 
@@ -42,6 +44,7 @@ class Config(Section):
     temperature: Annotated[float, Field(gt=0)]
     form: Literal["layer_wise", "concatenated"]
     pooling: Literal["first", "mean"]
+    pairing: Literal["in_order", "reversed"]
 
     @property
     def reads(self) -> Literal["cls", "hidden"]:
@@ -116,7 +119,8 @@ class RandomLayers(SoftTargets):
     @property
     def layers(self) -> list[int]:
         """The teacher layers of the present epoch, for student layers 1…K."""
-        return drawn(*self.depths, self.seed, self.progress.epoch)
+        layers = drawn(*self.depths, self.seed, self.progress.epoch)
+        return layers[::-1] if self.config.pairing == "reversed" else layers
 
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
         """`task`, `kl` and `layers` (`losses.mse_cls`: the mean over layers, or of the concatenated states)."""

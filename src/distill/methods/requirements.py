@@ -11,7 +11,7 @@ from distill.signals.manifest import Request
 from distill.signals.states import KINDS, Reads
 
 #: Needs that no cache serves, each with its name in messages.
-NOT_KEPT = {"attention": "attention scores", "model": "the model itself"}
+NOT_KEPT = {"attention": "attention scores", "qkv": "queries, keys and values", "model": "the model itself"}
 #: What stages make for some methods only.
 ARTIFACTS = ("filters", "assistant", "generator", "candidates", "augmented")
 

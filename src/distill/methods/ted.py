@@ -4,12 +4,13 @@
 of stage I; the student's filters train on, the teacher's are frozen. The paper sums over K, its code averages, as
 here: the paper's α₂ is mse_alpha / K. SQuAD v2: kl_alpha 10, mse_alpha 5000.
 `filter_interval` n takes every n-th pair of the filters that stage I has trained. Stage I trains each for itself, up to
-the clipping of the common gradient, so variants with other intervals share one stage I.
+the clipping of the common gradient, so variants with other intervals share one stage I. `pairing: reversed` compares
+the student's first filter with the teacher's last, and so on, as a control; it is not the paper's.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -36,6 +37,7 @@ class Config(Section):
     mse_alpha: Weight
     temperature: Annotated[float, Field(gt=0)]
     filter_interval: Count
+    pairing: Literal["in_order", "reversed"]
     mask: bool
 
 
@@ -79,6 +81,8 @@ class TaskAwareDistillation(SoftTargets):
         bank = self._teacher_filters[0].to(student.logits.device)
         with torch.no_grad():
             targets = bank(teacher.hidden)
+        if self.config.pairing == "reversed":
+            targets = targets[::-1]
         pairs = [mse_tok(s, t, mask) for s, t in zip(self.filters(student.hidden), targets, strict=True)]
         return super().terms(batch, student, teacher) | {"mse": sum(pairs) / len(pairs)}
 

@@ -21,9 +21,12 @@ from torch import Tensor
 from distill.config.params import Params
 from distill.config.schema import Section
 from distill.errors import UserError
+from distill.losses.divergences import gold_classes
 from distill.losses.terms import soft_rows
 from distill.losses.weights import ScheduledWeight, Weight
 from distill.methods.base import Method, Setup
+from distill.methods.shared import class_rows
+from distill.methods.shared.class_rows import ClassRows
 from distill.models.forward import Outputs
 
 _NO_CLASSES = "task regression has no classes that a teacher could be made for: take tfkd_reg out of methods"
@@ -62,22 +65,21 @@ class VirtualTeacher(Method):
         classes are the real tokens, rows whose position is outside the window do not count, and start and end are
         averaged.
         """
-        mask = batch["attention_mask"].bool() if self.task.per_token else None
-        sides = student.logits.unbind(-1) if self.task.per_token else (student.logits,)
-        parts = [self._kl(logits, batch[column], mask) for logits, column in zip(sides, self.task.labels, strict=True)]
+        parts = [self._kl(rows) for rows in class_rows.split(self.task, student.logits, batch)]
         return {"task": self.task.loss(student.logits, batch), "kl": sum(parts) / len(parts)}
 
-    def _kl(self, logits: Tensor, gold: Tensor, mask: Tensor | None) -> Tensor:
-        exists = torch.ones_like(logits, dtype=torch.bool) if mask is None else mask
-        inside = gold.clamp(0, logits.shape[-1] - 1).unsqueeze(-1)
-        known = (gold.unsqueeze(-1) == inside) & exists.gather(-1, inside)
+    def _kl(self, rows: ClassRows) -> Tensor:
+        logits = rows.logits
+        exists = torch.ones_like(logits, dtype=torch.bool) if rows.mask is None else rows.mask
+        known, inside = gold_classes(rows.gold, logits, rows.mask)
+        inside = inside.unsqueeze(-1)
         wrong_classes = (exists.sum(-1, keepdim=True) - 1).clamp(min=1)
         p = ((1 - self.config.correct) / wrong_classes).expand(logits.shape).scatter(-1, inside, self.config.correct)
         if self.config.soften == "logits":
-            rows = soft_rows(logits, p.log(), self.config.temperature, exists)
+            losses = soft_rows(logits, p.log(), self.config.temperature, exists)
         else:
-            rows = soft_rows(logits, p / self.config.temperature, 1.0, exists)
-        return torch.where(known[:, 0], rows, 0.0).sum() / known.sum().clamp(min=1)
+            losses = soft_rows(logits, p / self.config.temperature, 1.0, exists)
+        return torch.where(known, losses, 0.0).sum() / known.sum().clamp(min=1)
 
     def weights(self) -> dict[str, ScheduledWeight]:
         """`task_weight` and `kl_alpha`."""

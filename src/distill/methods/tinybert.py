@@ -24,10 +24,10 @@ from transformers import PreTrainedModel
 
 from distill.config.params import Params
 from distill.config.schema import LayerMap, Section, Training
-from distill.errors import UserError
 from distill.losses.terms import mse_tok
 from distill.losses.weights import ScheduledWeight, Weight
 from distill.methods.base import Method, Setup
+from distill.methods.shared.attention import check_heads, check_kernel
 from distill.models import attention_scores, layer_maps, loading
 from distill.models.forward import Outputs, forward_pass
 from distill.models.layer_maps import Counts
@@ -64,22 +64,14 @@ class TinyBert(Method):
     def check(cls, params: Params) -> None:
         """Besides `fits`: no kernel may hide the attention scores."""
         super().check(params)
-        if params.runtime.attention != "disentangled_flash":
-            return
-        shaped = [params.teacher.model, *([] if layer_maps.is_copied(params) else [params.student.model])]
-        kinds = {layer_maps.configured(model).get("model_type") for model in shaped}
-        if kinds & {"deberta-v2", None}:  # the kernel leaves others as they are; a checkpoint of the hub may be either
-            raise UserError(
-                "params.yaml: runtime.attention: 'disentangled_flash' computes DeBERTa's attention without the scores"
-                " that tinybert compares: set it to auto, or take tinybert out of `methods`"
-            )
+        check_kernel(params, "tinybert", "scores")
 
     @classmethod
     def fits(cls, params: Params, count: Counts) -> None:
         """Numbers of heads must agree where heads are compared one by one, and the layer map must fit both models."""
         config = params.sections["tinybert"]
         if heads := layer_maps.both(count, "heads"):
-            _check_heads(config.heads, *heads)
+            check_heads("tinybert", config.heads, *heads)
         if layers := layer_maps.both(count):
             layer_maps.resolve(config.layer_map, *layers, "tinybert.layer_map")
 
@@ -90,7 +82,7 @@ class TinyBert(Method):
 
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)
-        _check_heads(config.heads, setup.student.num_attention_heads, setup.teacher.num_attention_heads)
+        check_heads("tinybert", config.heads, setup.student.num_attention_heads, setup.teacher.num_attention_heads)
         counts = loading.num_layers(setup.student), loading.num_layers(setup.teacher)
         self.layers = layer_maps.resolve(config.layer_map, *counts, "tinybert.layer_map")
         self.map = nn.Linear(setup.student.hidden_size, setup.teacher.hidden_size, bias=False)
@@ -146,14 +138,6 @@ class TinyBert(Method):
         config = self.config
         final = {"soft": config.soft_weight, "task": config.soft_weight}
         return {"attention": config.attention_weight, "hidden": config.hidden_weight, **final}
-
-
-def _check_heads(rule: str, student: int, teacher: int) -> None:
-    if rule == "match" and student != teacher:
-        raise UserError(
-            f"params.yaml: tinybert.heads: 'match' compares attention head by head, but the student has {student} heads"
-            f" and the teacher {teacher}: give both the same number, or set tinybert.heads to mean"
-        )
 
 
 METHOD = TinyBert

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
 from distill.models import attention_scores as scores
+from distill.models.query_key_value import Collected, QueryKeyValue
 from distill.tasks.base import Task
 
 _ROWS: ContextVar[Counter[PreTrainedModel] | None] = ContextVar("rows", default=None)
@@ -30,11 +31,13 @@ class Outputs:
         logits: logits of the task, (B, L, C) or (B, C).
         hidden: if requested, the hidden states (B, L, D), embeddings first.
         attention: if requested, each layer's attention scores before the softmax, (B, heads, L, L).
+        qkv: if requested, each layer's queries, keys and values, (B, L, width) each.
     """
 
     logits: Tensor
     hidden: tuple[Tensor, ...] | None = None
     attention: tuple[Tensor, ...] | None = None
+    qkv: tuple[QueryKeyValue, ...] | None = None
 
 
 def forward_pass(
@@ -44,6 +47,7 @@ def forward_pass(
     hidden: bool = False,
     attention: bool = False,
     embeddings: Tensor | None = None,
+    qkv: bool = False,
 ) -> Outputs:
     """One forward pass on the columns that this model takes (DistilBERT, for one, takes no token types).
 
@@ -54,6 +58,7 @@ def forward_pass(
             attention).
         embeddings: word embeddings (B, L, width of the embeddings) in place of `input_ids`; what the model adds to
             them (positions, token types) it adds to these too.
+        qkv: also the queries, keys and values (see `distill.models.query_key_value`).
     """
     if (rows := _ROWS.get()) is not None:
         rows[model] += len(batch["attention_mask"])
@@ -64,14 +69,24 @@ def forward_pass(
     if embeddings is not None:
         del inputs["input_ids"]
         inputs["inputs_embeds"] = embeddings
-    if not attention:
+    if not attention and not qkv:
         with _repaired(model):
             outputs = model(**inputs, output_hidden_states=hidden, return_dict=True)
         return Outputs(task.logits(outputs), outputs.hidden_states if hidden else None)
-    scores.prepare(model)
-    with _uncompiled(model), _repaired(model), scores.Scores() as layers:
+    if attention:
+        scores.prepare(model)
+    with contextlib.ExitStack() as stack:
+        for context in (_uncompiled(model), _repaired(model)):
+            stack.enter_context(context)
+        layers = stack.enter_context(scores.Scores()) if attention else None
+        states = stack.enter_context(Collected(model)) if qkv else None
         outputs = model(**inputs, output_hidden_states=hidden, return_dict=True)
-    return Outputs(task.logits(outputs), outputs.hidden_states if hidden else None, scores.check(layers.scores, model))
+    return Outputs(
+        task.logits(outputs),
+        outputs.hidden_states if hidden else None,
+        scores.check(layers.scores, model) if attention else None,
+        states.states(*batch["attention_mask"].shape) if qkv else None,
+    )
 
 
 @contextlib.contextmanager
@@ -86,7 +101,7 @@ def counted() -> Iterator[Counter[PreTrainedModel]]:
 
 
 def _uncompiled(model: PreTrainedModel) -> contextlib.AbstractContextManager:
-    """The plain forward pass: a compiled one hides its function calls from `Scores`."""
+    """The plain forward pass: a compiled one hides its function calls from `Scores`, and its modules from hooks."""
     if model._compiled_call_impl is None:
         return contextlib.nullcontext()  # set_stance imports the compiler
     return torch.compiler.set_stance("force_eager")

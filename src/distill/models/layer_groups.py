@@ -8,6 +8,8 @@ The rules below are for N and K layers and give the paper's groups for 6 and 2:
 - `skip_middle`: the regular blocks of the first and last third of the layers (N/3 rounded to the nearest); the layers
   between them are left out. [1, 2] [5, 6]
 - `cross`: first and last layer of every regular block. [1, 3] [4, 6]
+- `reversed`: the regular blocks in descending order, as a control: the first student layer gets the last. [4, 5, 6]
+  [1, 2, 3]; not the paper's.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from distill.errors import UserError
 Lists = list[Annotated[list[Count], Field(min_length=1)]]
 # The tags choose one alternative, so that an error speaks of that one only.
 LayerGroups = Annotated[
-    Annotated[Literal["regular", "overlap", "skip_middle", "cross"], Tag("<name>")] | Annotated[Lists, Tag("<list>")],
+    Annotated[Literal["regular", "overlap", "skip_middle", "cross", "reversed"], Tag("<name>")]
+    | Annotated[Lists, Tag("<list>")],
     Discriminator(lambda value: "<list>" if isinstance(value, list) else "<name>"),
 ]
 
@@ -31,7 +34,8 @@ def resolve(groups: str | list[list[int]], student: int, teacher: int, field: st
     """Teacher layers for each of the student layers 1…`student`, ascending within a named group.
 
     Args:
-        groups: `regular`, `overlap`, `skip_middle`, `cross`, or a list of teacher layers for each student layer.
+        groups: `regular`, `overlap`, `skip_middle`, `cross`, `reversed`, or a list of teacher layers for each student
+            layer.
         student: number of student layers K.
         teacher: number of teacher layers N.
         field: the parameter's name, for error messages.
@@ -71,7 +75,7 @@ def resolve(groups: str | list[list[int]], student: int, teacher: int, field: st
                 f" {3 * student} teacher layers, there are {teacher}: use 'regular', or give a list of lists"
             )
         return [[block[0], block[-1]] for block in blocks]
-    return blocks
+    return blocks[::-1] if groups == "reversed" else blocks
 
 
 def _blocks(layers: list[int], count: int) -> list[list[int]]:

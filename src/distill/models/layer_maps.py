@@ -26,7 +26,8 @@ def resolve(layers: str | list[int], student: int, teacher: int, field: str) -> 
 
     Args:
         layers: `uniform` (k·N/K, rounded up: the last of each block), `last` (the last K), `skip` (every other,
-            counted from layer 2), or an explicit list.
+            counted from layer 2), `first` (the first K), `reversed` (`uniform` in descending order), or an explicit
+            list.
         student: number of student layers K.
         teacher: number of teacher layers N.
         field: the parameter's name, for error messages.
@@ -45,8 +46,11 @@ def resolve(layers: str | list[int], student: int, teacher: int, field: str) -> 
             f"params.yaml: {field}: {layers!r} maps onto fewer layers: the student has {student}, the teacher"
             f" {teacher}: give an explicit list"
         )
-    if layers == "uniform":
-        return [-(-k * teacher // student) for k in range(1, student + 1)]
+    if layers in ("uniform", "reversed"):
+        even = [-(-k * teacher // student) for k in range(1, student + 1)]
+        return even[::-1] if layers == "reversed" else even
+    if layers == "first":
+        return list(range(1, student + 1))
     if layers == "last":
         return list(range(teacher - student + 1, teacher + 1))
     if 2 * student > teacher:
@@ -61,7 +65,8 @@ def resolve_inner(layers: str | list[int], student: int, teacher: int, field: st
     """Teacher layers for student layers 1…K−1: those of `resolve` without the last one, which the logits teach.
 
     Args:
-        layers: as for `resolve`; an explicit list has K−1 entries.
+        layers: as for `resolve`; an explicit list has K−1 entries, `reversed` are those of `uniform` in descending
+            order.
         student, teacher, field: as for `resolve`.
 
     Raises:
@@ -72,6 +77,8 @@ def resolve_inner(layers: str | list[int], student: int, teacher: int, field: st
             f"params.yaml: {field}: the student has {student} layer, and its last layer takes no part: give it two"
             " layers or more, or choose another method"
         )
+    if layers == "reversed":
+        return resolve(layers, student, teacher, field)[1:]
     if not isinstance(layers, list):
         return resolve(layers, student, teacher, field)[:-1]
     if len(layers) != student - 1:

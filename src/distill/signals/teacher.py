@@ -71,24 +71,33 @@ class CachedTeacher:
 
 
 class OnlineTeacher:
-    """The teacher itself, frozen: logits, and hidden states and attention scores where asked for.
+    """The teacher itself, frozen: logits; hidden states, attention scores, queries, keys and values where asked for.
 
     It provides `model` too: a method may run it on inputs of its own (see `on_embeddings`).
     """
 
-    def __init__(self, model: PreTrainedModel, task: Task, hidden: bool, precision: str, attention: bool = False):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        task: Task,
+        hidden: bool,
+        precision: str,
+        attention: bool = False,
+        qkv: bool = False,
+    ):
         self.model = freeze(model)
         self.task = task
-        self.hidden, self.attention = hidden, attention
+        self.hidden, self.attention, self.qkv = hidden, attention, qkv
         self.precision = precision
         states = {"hidden", "cls"} if hidden else set()
-        self.provides = frozenset({"logits", "model"} | states | ({"attention"} if attention else set()))
+        further = {name for name, asked in (("attention", attention), ("qkv", qkv)) if asked}
+        self.provides = frozenset({"logits", "model"} | states | further)
 
     @torch.no_grad()
     def __call__(self, batch: dict[str, Tensor]) -> Outputs:
         """One forward pass without gradient."""
         with autocast(self._device(batch), self.precision):
-            return forward_pass(self.model, self.task, batch, self.hidden, self.attention)
+            return forward_pass(self.model, self.task, batch, self.hidden, self.attention, qkv=self.qkv)
 
     def on_embeddings(self, batch: dict[str, Tensor], embeddings: Tensor) -> Outputs:
         """Logits for word embeddings (B, L, D) in place of the batch's tokens.

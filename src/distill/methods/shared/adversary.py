@@ -1,7 +1,8 @@
-"""A generator that looks for inputs on which student and teacher differ: what mate and combined share.
+"""A generator that looks for inputs on which student and teacher differ: what mate, combined and adv share.
 
 It changes a share of the words of a text. Steps of the trainer go in cycles: some in which the generator learns to make
-the two differ, then many in which the student learns on the original and on the changed texts.
+the two differ (adv: the student and the label), then many in which the student learns on the original and on the
+changed texts.
 """
 
 from __future__ import annotations
@@ -126,11 +127,18 @@ class Adversary(nn.Module):
         The gradient passes both models, each with word embeddings of its own. The student is in evaluation mode.
         """
         perturbed = self.perturb(batch)
-        with frozen(student), in_eval(student):
-            embeddings = embed(student, batch["input_ids"], perturbed)
-            logits = forward_pass(student, self.task, batch, embeddings=embeddings).logits
+        logits = self._logits(batch, student, perturbed)
         target = teacher.on_embeddings(batch, embed(teacher.model, batch["input_ids"], perturbed)).logits
         return logits, target
+
+    def attack_student(self, batch: dict[str, Tensor], student: PreTrainedModel) -> Tensor:
+        """The student's logits on changed texts, as in `attack`, for a generator that looks at no teacher."""
+        return self._logits(batch, student, self.perturb(batch))
+
+    def _logits(self, batch: dict[str, Tensor], student: PreTrainedModel, perturbed: Perturbed) -> Tensor:
+        with frozen(student), in_eval(student):
+            embeddings = embed(student, batch["input_ids"], perturbed)
+            return forward_pass(student, self.task, batch, embeddings=embeddings).logits
 
 
 def embed(model: PreTrainedModel, input_ids: Tensor, perturbed: Perturbed) -> Tensor:

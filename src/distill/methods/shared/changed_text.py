@@ -1,4 +1,4 @@
-"""Methods with a generator that changes texts and learns in steps of its own: what `mate` and `combined` share."""
+"""Methods with a generator that changes texts and learns in steps of its own (`mate`, `combined`, `adv`)."""
 
 from __future__ import annotations
 
