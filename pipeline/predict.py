@@ -145,6 +145,7 @@ def from_members(stage: Stage, params: Params, data: Prepared, task: Task, folde
     low, middle, high = np.quantile(spread, [0.1, 0.5, 0.9])
     unit = "nats" if task.has_classes else "as a standard deviation"
     stage.say("spread", f"of the members: quantiles 10%, 50%, 90%: {low:.3g}, {middle:.3g}, {high:.3g} {unit}")
+    stage.record({"members": len(members), "spread": {"10%": float(low), "50%": float(middle), "90%": float(high)}})
     return hashed
 
 

@@ -84,7 +84,7 @@ class Stage:
         self._experiment = params.tracking.experiment if params and tracked else None
         self._tags, self._wait_seconds = dict(tags or {}), wait_seconds
         self._figures: dict[str, Any] = {}
-        self._record: dict[str, Any] | None = None
+        self._record: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
         """Raises UserError where an input is missing or the stage is being run by another process."""
@@ -205,7 +205,7 @@ class Stage:
         """
         if self._definition.record is None:
             raise ValueError(f"{self.name} records facts, but none of its outputs is a file for them")
-        self._record = (self._record or {}) | facts
+        self._record |= facts
 
     def _declared(self, path: Path) -> None:
         _go_on_alone()
@@ -255,7 +255,7 @@ class Stage:
         """Runs between the end of tracking and the release of the locks."""
         if kind is not None:
             return
-        if self._record is not None:
+        if self._definition.record is not None:  # DVC wants every output that dvc.yaml names
             facts = {"stage": self.name, "run_id": self.run.run_id, "resumed": self.resumed}
             facts |= {"seconds": round(time.monotonic() - self._began, 3), **self._record}
             facts |= {**peak_memory(), "device": device(), "versions": versions()}

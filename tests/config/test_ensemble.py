@@ -29,6 +29,14 @@ def test_a_member_is_section_teacher_but_for_its_changes(load):
     assert params.members["file"].predictions == "data/raw/mine.jsonl"
 
 
+def test_a_members_files_are_its_own(load):
+    """Where section teacher reads stored predictions, a member that is a model does not."""
+    stored = {"teacher.source": "predictions", "teacher.predictions": "data/raw/all.parquet"}
+    params = load(stored | {"ensemble.members": []})
+    assert params.members["seconds"].predictions == "data/none" and params.members["seconds"].source == "model"
+    assert params.members["file"].predictions == "data/raw/mine.jsonl"
+
+
 def test_values_of_training_reach_members(load):
     params = load({"training.batch_size": 64, "training.weight_decay": 0.5})
     assert params.members["seconds"].batch_size == 4 and params.members["seconds"].weight_decay == 0.5

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from distill.config.data import NO_FILE
 from distill.config.schema import Section
 
 if TYPE_CHECKING:
@@ -58,14 +59,16 @@ def is_member(values: Any) -> bool:
 
 
 def settings(teacher: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A member's section `teacher`: a model, unless it says otherwise; `model` and `tokenizer` are its own as a whole.
+    """A member's section `teacher`: a model, unless it says otherwise.
+
+    `model` and `tokenizer` are its own as a whole, and so is what stored predictions need.
 
     Args:
         teacher: section `teacher`.
         changes: what the member has below `teacher`.
     """
     named = {name: empty | changes[name] for name, empty in _UNNAMED.items() if isinstance(changes.get(name), Mapping)}
-    return {**teacher, "source": "model", **changes, **named}
+    return {**teacher, "source": "model", "predictions": NO_FILE, **changes, **named}
 
 
 def teachers(params: Params) -> dict[str, Params]:
