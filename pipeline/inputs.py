@@ -45,6 +45,7 @@ def main() -> None:
             stage.write_json(origins.file(role), entries)
         write_methods(stage, params)
         remove_others(origins.MEMBERS, params.ensemble.members)
+        (origins.MEMBERS / ".gitkeep").touch()  # git keeps no empty folder, and a clone would lack an output
 
 
 def write_methods(stage: Stage, params: Params) -> None:
@@ -68,7 +69,7 @@ def remove_others(folder: Path, names: list[str]) -> None:
     """Remove the files of a folder that belong to none of these names."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
-        if path.stem not in names:
+        if path.stem not in names and path.name != ".gitkeep":
             path.unlink()
 
 

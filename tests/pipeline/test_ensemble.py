@@ -97,7 +97,7 @@ def test_a_member_is_the_teacher_that_its_section_describes(ran, tmp_path, stage
         stages.run(repo, *words)
     models = [(repo / f"data/models/{place}/model.safetensors").read_bytes() for place in ("teacher", "members/one")]
     assert models[0] == models[1]
-    assert not list((repo / "data/inputs/members").iterdir())
+    assert [path.name for path in (repo / "data/inputs/members").iterdir()] == [".gitkeep"]
     assert not list((repo / "metrics/runs").glob("member-*")), "left-over files of members that are not listed"
 
 
