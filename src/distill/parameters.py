@@ -167,7 +167,7 @@ def _members(raw: dict[str, Any], problems: list[str]) -> dict[str, Teacher]:
     What is wrong with them goes to `problems`.
     """
     known = [*Params.model_fields, *registry.available()]
-    taken, members = ensemble.take_out(raw, known), {}
+    taken, members = variants.take_out(raw, known, ensemble.is_member), {}
     teacher = raw.get(ensemble.TEACHER)
     is_valid = _validated(Teacher, teacher, ensemble.TEACHER, []) is not None  # if not, Params says so below
     for name, values in taken.items():
@@ -190,7 +190,7 @@ def _method_sections(raw: dict[str, Any], problems: list[str]) -> tuple[dict[str
     What is wrong with them goes to `problems`.
     """
     known = [*Params.model_fields, *registry.available()]
-    taken, sections, named = variants.take_out(raw, known), {}, {}
+    taken, sections, named = variants.take_out(raw, known, variants.is_variant), {}, {}
     values = {name: raw.pop(name) for name in [key for key in raw if key in registry.available()]}
     for name, section in values.items():
         if settings := _validated(registry.load(name).Config, section, name, problems):

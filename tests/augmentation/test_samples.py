@@ -27,7 +27,8 @@ MATE = {"task_weight": 1, "kl_alpha": 1, "adversarial_alpha": 1, "mask_probabili
 MATE |= {"generator_steps": 1, "student_steps": 1, "generator_learning_rate": 1e-3}
 KNN = {"task_weight": 1, "kl_alpha": 1, "candidate_alpha": 1, "temperature": 2}
 METHODS = {"mate": MATE, "knn": KNN | {"neighbours": 3}, "minimax_knn": KNN | {"selected": 1}}
-METHODS["kd"] = {"task_weight": 1, "kl_alpha": 1, "temperature": 2}
+METHODS["kd"] = {"task_weight": 1, "kl_alpha": 1, "temperature": 2, "divergence": "forward", "standardize": False}
+METHODS["kd"] |= {"decoupled": False, "decoupled_alpha": 1, "decoupled_beta": 8}
 
 
 def rows(task, count=30):

@@ -73,6 +73,8 @@ def test_what_does_not_go_together_is_refused(changes, words):
 ABLE = {
     "alp",
     "ckd",
+    "context",
+    "dist",
     "freelb",
     "hidden",
     "kd",
@@ -82,6 +84,7 @@ ABLE = {
     "minimax_knn",
     "pkd",
     "rail",
+    "relation",
     "rkd",
     "takd",
     "tinybert",

@@ -30,6 +30,7 @@ SETTINGS = {
     "pairs": True,
     "temperature": 1.5,
     "labels": [],
+    "offsets": None,
 }
 
 

@@ -19,7 +19,9 @@ from tests.helpers import masked, neighbours, text, tiny
 
 TASKS = ("qa", "classification", "regression")
 # Terms that are made of labels.
-LABELLED = {"ft": {TASK}, "tfkd_reg": {TASK, "kl"}}
+LABELLED = {"ft": {TASK}, "tfkd_reg": {TASK, "kl"}, "adv": {TASK, "adversarial"}}
+# Methods that refuse a task.
+REFUSED = {("tfkd_reg", "regression"), ("dist", "regression")}
 # What a random start, or a second step, would draw differently.
 CHANGES = {
     "freelb": {"steps": 1},
@@ -54,7 +56,8 @@ def objective_of(name, task, root):
     setup.generator, setup.candidates = masked.generator(), neighbours.candidates(built, 3, 8)
     torch.manual_seed(0)
     method = kind(kind.Config.model_validate(values), setup)
-    source = OnlineTeacher(teacher, built, True, "fp32", "attention" in method.needs) if method.needs else None
+    further = {need: need in method.needs for need in ("attention", "qkv")}
+    source = OnlineTeacher(teacher, built, True, "fp32", **further) if method.needs else None
     return Distillation(student, method, source).eval()
 
 
@@ -82,7 +85,7 @@ def run(objective, batch):
 def cases():
     for name in registry.available():
         for task in TASKS:
-            if (name, task) != ("tfkd_reg", "regression"):
+            if (name, task) not in REFUSED:
                 yield name, task
 
 

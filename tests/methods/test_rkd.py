@@ -24,7 +24,9 @@ def test_value_and_gradient_on_classification_and_regression():
 def test_it_is_kd_with_alpha_and_its_rest(alpha):
     student, teacher = states.models_of()
     found = []
-    for name, values in (("rkd", {"alpha": alpha}), ("kd", {"task_weight": 1 - alpha, "kl_alpha": alpha})):
+    plain = {"divergence": "forward", "standardize": False, "decoupled": False}
+    plain |= {"decoupled_alpha": 1, "decoupled_beta": 8, "task_weight": 1 - alpha, "kl_alpha": alpha}
+    for name, values in (("rkd", {"alpha": alpha}), ("kd", plain)):
         student.zero_grad()
         terms = states.objective_of(name, values | {"temperature": 3}, student, teacher)(**tiny.batch())
         terms["loss"].backward()

@@ -29,7 +29,7 @@ def folders(tmp_path_factory):
 
 def section(path=None, layers="uniform", num_layers=None, init="teacher_layers", **config):
     values = tiny.training().model_dump() | {"layers": layers, "num_layers": num_layers, "init": init, "seed": 1}
-    values |= {"label_noise": 0.0}
+    values |= {"label_noise": 0.0, "tokenizer": dict.fromkeys(("path", "revision", "vocab_size", "lowercase"))}
     return Student.model_validate(values | {"model": {"path": path, "revision": None, "config": config}})
 
 

@@ -256,7 +256,11 @@ def test_a_preset_runs_with_all_its_methods(name, small, untried, prepared, stag
         (repo / "params.yaml").write_text(params_file.replace(text, changes))
         for words in (("inputs",), ("plan",)):
             stages.run(repo, *words)
-    for words in (("finetune", "teacher"), ("finetune", "student"), ("predict",), *micro.OPTIONAL, ("signals",)):
+    members = [
+        (f"{stage}_member", member) for member in params["ensemble"]["members"] for stage in ("finetune", "predict")
+    ]
+    trained = (("finetune", "teacher"), ("finetune", "student"))
+    for words in (*trained, *members, ("predict",), *micro.OPTIONAL, ("signals",)):
         stages.run(repo, *words)
     wanted = expected(name)
     for method in methods:

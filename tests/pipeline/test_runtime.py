@@ -7,6 +7,7 @@ from distill.augmentation import masked_lm, word_replacement
 from distill.models import acceleration
 from distill.signals import writer
 from pipeline import augment, evaluate, predict, retrieve
+from pipeline.stage import scoring
 from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.slow
 # A stage, and what of it runs the model.
 STAGES = {
     "predict_teacher": (predict.main, writer, "_store"),
-    "evaluate_student": (lambda: evaluate.main("student"), evaluate, "predict_split"),
+    "evaluate_student": (lambda: evaluate.main("student"), scoring, "predict_split"),
     "retrieve": (retrieve.main, writer, "_store"),
     "augment": (augment.main, word_replacement, "Augmenter"),
 }

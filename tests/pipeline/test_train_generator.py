@@ -188,7 +188,7 @@ def test_a_checkpoint_without_a_masked_lm_head_is_not_taken_as_it_is(repo, stage
 def test_a_checkpoint_with_another_vocabulary_is_refused(repo, stages):
     other = train_tokenizer(["one two three four five six seven"], 60, lowercase=True)
     own(repo, checkpoint(repo, tokenizer=other), train=True)
-    assert "generator.model.path" in (line := refused(repo, stages)) and "share one tokenizer" in line
+    assert "generator.model.path" in (line := refused(repo, stages)) and "name one with the student's tokenizer" in line
 
 
 def test_windows_that_do_not_fit_are_refused_before_training(repo, stages):

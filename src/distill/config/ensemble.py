@@ -15,7 +15,7 @@ Every member is trained, predicted and scored by stages of its own, so that anot
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -40,17 +40,6 @@ class Ensemble(Section):
 
     members: list[str]
     weights: dict[str, Annotated[float, Field(gt=0)]]
-
-
-def take_out(raw: dict[str, Any], known: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Remove the members' sections from the sections of params.yaml, and return them by name.
-
-    Args:
-        raw: sections by name.
-        known: names of all other sections.
-    """
-    names = [name for name, values in raw.items() if name not in known and is_member(values)]
-    return {name: raw.pop(name) for name in names}
 
 
 def is_member(values: Any) -> bool:

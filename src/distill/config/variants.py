@@ -13,7 +13,7 @@ Every listed name has students, files, rows and runs of its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from distill.config.schema import Distill, Section
@@ -36,14 +36,15 @@ class Variant(Section):
     distill: Distill
 
 
-def take_out(raw: dict[str, Any], known: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Remove the variants' sections from the sections of params.yaml, and return them by name.
+def take_out(raw: dict[str, Any], known: Collection[str], belongs: Callable[[Any], bool]) -> dict[str, dict[str, Any]]:
+    """Remove sections that the user has named from the sections of params.yaml, and return them by name.
 
     Args:
         raw: sections by name.
         known: names of all other sections.
+        belongs: whether a section is one of them: `is_variant`, or `ensemble.is_member`.
     """
-    names = [name for name, values in raw.items() if name not in known and is_variant(values)]
+    names = [name for name, values in raw.items() if name not in known and belongs(values)]
     return {name: raw.pop(name) for name in names}
 
 

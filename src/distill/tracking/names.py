@@ -28,7 +28,8 @@ def flatten(params: Any, prefix: str = "") -> dict[str, str]:
 def clean_key(key: str) -> str:
     """A name that MLflow accepts for a param, metric or tag."""
     key = re.sub(r"[^/\w.\- :]", "_", key).replace("..", "__")[:KEY_LENGTH]
-    return posixpath.normpath(key.strip("/") or "_")
+    name = posixpath.normpath(key.strip("/") or "_")
+    return "_" if name == "." else name  # the folder that a key would be a file of
 
 
 def shorten(text: str, length: int) -> str:
