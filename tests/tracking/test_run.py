@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -580,6 +580,7 @@ def test_flatten_writes_out_the_values_and_cuts_long_ones():
 
 
 @given(st.text(max_size=300))
+@example(".")
 def test_every_key_becomes_one_that_mlflow_accepts(key):
     from mlflow.utils.validation import _validate_param, _validate_tag
 
