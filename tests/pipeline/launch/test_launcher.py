@@ -162,7 +162,9 @@ signal.signal(signal.SIGINT, end)
 Path({str(tmp_path)!r}, "ready").touch()
 time.sleep(60)
 """
-    code = "import sys; from pipeline.launch import launcher; launcher.run(sys.argv[1:], 'distill', [])"
+    # Programs that a shell starts in the background ignore the signal, and theirs inherit that.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    code += "from pipeline.launch import launcher; launcher.run(sys.argv[1:], 'distill', [])"
     stage = subprocess.Popen(
         [sys.executable, "-c", code, sys.executable, "-c", launcher],
         env=os.environ | {"PYTHONPATH": PATHS},
