@@ -32,7 +32,7 @@ def main() -> None:
             report = of_files(stage, data, task, params, extra)
         else:
             outputs.members(stage, params, data)
-            report = of_members(stage, outputs.weights(params), data, task, params, extra)
+            report = of_members(stage, params.ensemble.weight_of_each(), data, task, params, extra)
         write(stage, report, "teacher", folder, params, data, task)
 
 

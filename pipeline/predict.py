@@ -140,7 +140,8 @@ def from_members(stage: Stage, params: Params, data: Prepared, task: Task, folde
         The hash of the ensemble.
     """
     members = outputs.members(stage, params, data)
-    hashed = ensemble.write(folder, members, outputs.weights(params), task, {"task": task.name, "precision": "fp32"})
+    meta = {"task": task.name, "precision": "fp32"}
+    hashed = ensemble.write(folder, members, params.ensemble.weight_of_each(), task, meta)
     spread = Cache.open(folder, {}).column(SPREAD)
     low, middle, high = np.quantile(spread, [0.1, 0.5, 0.9])
     unit = "nats" if task.has_classes else "as a standard deviation"

@@ -75,7 +75,7 @@ def by_split(data: Prepared, task: Task, params: Params) -> Iterator[tuple[str, 
         covered = [split for split in data.scored_splits if split not in stored.uncovered()]
         scored = ((split, stored.predicted(split)) for split in covered)
     else:
-        members, weights = _members(data, task, params), list(outputs.weights(params).values())
+        members, weights = _members(data, task, params), list(params.ensemble.weight_of_each().values())
         scored = ((split, ensemble.of_splits(parts, weights, task)) for split, parts in members.items())
     for split, predicted in scored:
         yield split, predicted, None

@@ -44,13 +44,8 @@ def members(stage: Stage, params: Params, data: Prepared) -> dict[str, Cache]:
     """
     identity = {"data": data.trained_on(), "tokenizer": data.meta["tokenizer"]["fingerprint"]}
     caches = {}
-    for name in params.ensemble.members:
+    for name, weight in params.ensemble.weight_of_each().items():
         folder = paths.MEMBERS / name
         caches[name] = Cache.open(folder / LOGITS, identity, f"predict_member@{name}")
-        stage.read(folder, f"weight {params.ensemble.weights.get(name, 1.0):g}")
+        stage.read(folder, f"weight {weight:g}")
     return caches
-
-
-def weights(params: Params) -> dict[str, float]:
-    """The weight of each member of the ensemble."""
-    return {name: params.ensemble.weights.get(name, 1.0) for name in params.ensemble.members}

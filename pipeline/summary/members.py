@@ -19,8 +19,7 @@ def rows(params: Params, task: Task) -> list[dict[str, Any]]:
         it has none.
     """
     table = []
-    for name in params.ensemble.members:
-        weight = params.ensemble.weights.get(name, 1.0)
+    for name, weight in params.ensemble.weight_of_each().items():
         table.append({"name": name, "weight": weight, "scores": _scores(paths.member_label(name), task)})
     return [*table, {"name": "teacher", "weight": None, "scores": _scores("teacher", task)}]
 

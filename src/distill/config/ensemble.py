@@ -41,6 +41,10 @@ class Ensemble(Section):
     members: list[str]
     weights: dict[str, Annotated[float, Field(gt=0)]]
 
+    def weight_of_each(self) -> dict[str, float]:
+        """The weight of every member, in their order: 1 where none is named."""
+        return {name: self.weights.get(name, 1.0) for name in self.members}
+
 
 def is_member(values: Any) -> bool:
     """Whether a section of params.yaml that is no other section is a member's."""
