@@ -13,11 +13,11 @@ from distill.config import ensemble, model_tokenizers
 from distill.config.data import BY_TEXTS, parameter
 from distill.config.params import Params
 from distill.config.schema import Student, Teacher
-from distill.data.features import preparation
+from distill.data.kinds.registry import KINDS
 from distill.data.loading import ready
 from distill.data.loading import tokenizer as tokenizers
 from distill.data.loading.prepared import TRANSFER
-from distill.data.sources import groups, labels, overlap, question_sets, splits, text_sets, transfer
+from distill.data.sources import groups, labels, overlap, question_sets, splits, transfer
 from distill.data.sources.squad_json import Row
 from distill.errors import UserError
 from distill.runtime.progress import bar
@@ -30,14 +30,15 @@ from pipeline.stage.stage import Stage
 def main() -> None:
     """Everything is loaded and checked before anything is written."""
     params = common.params()
-    data, features = params.data, params.features
+    data = params.data
     paths = _files(params)
     names = data.splits() if data.source == "hub" else {}
     with Stage(define("prepare"), params, tracked=False) as stage:
-        loaded, meta = _load(params, paths, names)
-        noun = "questions" if params.task == "qa" else "rows"
+        kind = KINDS[params.task]
+        loaded, described = kind.load(params, paths, names)
+        meta = {"task": params.task, **described}
         for split, rows in loaded.items():
-            stage.read(paths.get(split) or data.name, f"{split}: {len(rows):,} {noun}")
+            stage.read(paths.get(split) or data.name, f"{split}: {len(rows):,} {kind.noun}")
         train, unlabelled = loaded.pop("train", []), loaded.pop(TRANSFER, [])
         if data.max_train_context:
             train, unlabelled = (
@@ -88,13 +89,10 @@ def main() -> None:
             stage.say("tokens", f"{len(tokenizer):,} entries in the vocabulary, {len(reader):,} in that of {role}")
         try:
             with bar(sum(map(len, parts.values())), "tokenize", unit="example") as progress:
-                arguments = (stage.scratch / "prepared", parts, tokenizer, features.max_length)
-                write, by_task = (
-                    (preparation.write, features.doc_stride)
-                    if params.task == "qa"
-                    else (preparation.write_texts, params.task == "regression")
+                folder = stage.scratch / "prepared"
+                written = kind.write(
+                    folder, parts, tokenizer, params, meta, lambda _, count: progress.update(count), readers
                 )
-                written = write(*arguments, by_task, meta, lambda _, count: progress.update(count), readers)
         except UserError as error:  # an error of one example begins with the name of its split
             source = data.name or paths.get(str(error).split()[0], paths.get("train"))
             raise UserError(f"{source}: {error}") from error
@@ -118,7 +116,7 @@ def _files(params: Params) -> dict[str, Path]:
         return {}
     if data.source == "embedded":
         return {split: common.corpus_file(data.embedded, split) for split in ("train", "validation")}
-    kind = "SQuAD JSON" if params.task == "qa" else "TSV, CSV or JSON lines"
+    kind = KINDS[params.task].files
     for split, path in data.splits().items():
         if not Path(path).is_file():
             raise UserError(f"params.yaml: {parameter(split)}: {path}: no such file: name a {kind} file")
@@ -160,35 +158,6 @@ def _fixes(params: Params, parts: dict[str, list[Row]]) -> dict[str, str]:
     if params.data.group is None and "selection" not in params.data.splits() and params.task != "qa":
         fixes["selection"] = f"keep related rows on one side with data.group: {BY_TEXTS}"
     return fixes
-
-
-def _load(params: Params, paths: dict[str, Path], names: dict[str, str]) -> tuple[dict[str, list[Row]], dict[str, Any]]:
-    """All rows by split, and the fields of meta.json that describe the task."""
-    data, meta = params.data, {"task": params.task}
-    hub = (data.name, data.subset, data.revision)
-    if params.task == "qa":
-        version_2 = data.version_2_with_negative
-        rows = question_sets.load(data.source, paths, *hub, names, version_2)
-        return rows, meta | {"version_2": version_2, "labels": [], "pairs": True}
-    columns = text_sets.Columns(
-        data.text,
-        data.text_pair,
-        data.label,
-        data.id,
-        params.task == "regression",
-        data.strip_html,
-        data.group_column,
-    )
-    rows, classes = (
-        text_sets.load_hub(*hub, names, columns, data.labels)
-        if data.source == "hub"
-        else text_sets.load_files(paths, columns, data.labels)
-    )
-    return rows, meta | {
-        "labels": list(classes),
-        "pairs": data.text_pair is not None,
-        "strip_html": data.strip_html,
-    }
 
 
 def _shared(parts: dict[str, list[Row]]) -> list[str]:
@@ -235,7 +204,7 @@ def _tokenizer(params: Params, role: str, rows: list[Row]) -> PreTrainedTokenize
     settings, field = model_tokenizers.of(params, role), model_tokenizers.field(params, role)
     if settings.path:
         return tokenizers.load(settings.path, settings.revision, field)
-    columns = ("context", "question") if params.task == "qa" else ("text", "text_pair")
+    columns = KINDS[params.task].texts
     texts = dict.fromkeys(row[column] for row in rows for column in columns if row[column] is not None)
     return tokenizers.train(texts, settings.vocab_size, settings.lowercase, field)
 

@@ -53,6 +53,7 @@ def _check_name(name: str, params: Params) -> None:
     if not params.data.has_labels:
         _check_without_labels(name, resolved, method.needs_labels(resolved))
     try:
+        method.check_task(params.task)
         method.check(resolved)
     except (ValueError, UserError) as error:
         if resolved is params:

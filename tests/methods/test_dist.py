@@ -104,7 +104,6 @@ def params(task, labels=None, **changes):
 @pytest.mark.parametrize(
     ("task", "built", "labels", "changes", "message"),
     [
-        ("regression", NUMBER, None, {}, r"methods: 'dist': task regression has a number .* take dist out of methods"),
         ("qa", QA, None, {}, r"dist\.class_alpha: 3, but the classes of a question are its tokens.*: set it to 0"),
         ("classification", TWO, ["a", "b"], {}, r"dist\.row_alpha: 2, .* 1 or -1, whatever they are: set it to 0"),
         ("qa", QA, None, {"row_alpha": 0, "class_alpha": 0}, r"dist: row_alpha and class_alpha are 0"),
@@ -115,6 +114,14 @@ def test_what_means_nothing_is_refused_before_any_stage_or_before_the_student(ta
         DIST.check(params(task, labels, **changes))
     with pytest.raises(UserError, match=message):
         build(built, **changes)
+
+
+def test_numbers_are_refused_before_any_stage_or_before_the_student():
+    message = r"methods: 'dist': task regression: it has a number .* take it out of methods"
+    with pytest.raises(UserError, match=message):
+        DIST.check_task("regression")
+    with pytest.raises(UserError, match=message):
+        build(NUMBER)
 
 
 def test_what_means_something_is_not_refused():

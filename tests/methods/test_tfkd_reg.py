@@ -1,7 +1,6 @@
 """tfkd_reg: the hand-made teacher, for tokens and for classes, in value and gradient."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -130,9 +129,9 @@ def test_nothing_is_asked_of_a_teacher():
 
 
 def test_regression_is_refused_before_any_training_and_says_why():
-    with pytest.raises(ValueError, match="'tfkd_reg': task regression has no classes .* out of methods$"):
-        REG.check(SimpleNamespace(task="regression"))
-    REG.check(SimpleNamespace(task="qa")), REG.check(SimpleNamespace(task="classification"))
+    with pytest.raises(UserError, match="'tfkd_reg': task regression: it has no classes .* out of methods$"):
+        REG.check_task("regression")
+    REG.check_task("qa"), REG.check_task("classification")
     with pytest.raises(UserError, match="has no classes"):
         method(load_task("regression"))
 

@@ -42,19 +42,21 @@ def soft_rows(student: Tensor, teacher: Tensor, temperature: float, mask: Tensor
 TEACHER_WEIGHT = "teacher_weight"
 
 
-def weighted_mean(rows: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+def weighted_mean(rows: Tensor, batch: Mapping[str, Tensor], row: Tensor | None = None) -> Tensor:
     """Mean of a loss over rows, weighted where the batch has weights of its soft targets.
 
     Args:
-        rows: the loss of each row, (B,).
+        rows: the loss of each row, (B,); or of each choice in the batch, (R,).
         batch: may have `TEACHER_WEIGHT`, (B,), values from 0 on.
+        row: the row of the batch that each choice belongs to, (R,) (`tasks.base.ClassRows`); None: R is B.
 
     Returns:
-        Σ w · loss / Σ w, a scalar; 0 where all weights are 0.
+        Σ w · loss / Σ w, a scalar; 0, with gradient 0, where all weights are 0 or there are no rows.
     """
     weight = batch.get(TEACHER_WEIGHT)
     if weight is None:
-        return rows.mean()
+        return rows.mean() if len(rows) else rows.sum()
+    weight = weight if row is None else weight[row]
     return (weight * rows).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
 

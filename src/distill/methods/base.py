@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar, Literal
 
 import torch
@@ -71,16 +72,26 @@ class Method(nn.Module):
     artifacts: ClassVar[tuple[str, ...]] = ()
     #: Whether it may learn from augmented copies of the training texts (params.yaml: augment.methods).
     copies: ClassVar[bool] = False
+    #: Tasks that it cannot learn → why, as the end of "task NAME: …".
+    unfit: ClassVar[Mapping[str, str]] = MappingProxyType({})
     #: The fields of `Config` that `reads` and `fits` depend on: where one changes, stage plan runs again.
     layer_fields: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Section, setup: Setup):
         super().__init__()
+        self.check_task(setup.task.name)
         self.config = config
         self.task = setup.task
         self.seed = setup.seed
         self.phase = 0
         self.progress = Progress(0, 1, 0)
+
+    @classmethod
+    def check_task(cls, task: str) -> None:
+        """Raise a UserError where the method cannot learn a task (`unfit`)."""
+        if why := cls.unfit.get(task):
+            name = cls.__module__.rpartition(".")[2]
+            raise UserError(f"params.yaml: methods: {name!r}: task {task}: {why}: take it out of methods")
 
     @classmethod
     def check(cls, params: Params) -> None:

@@ -29,13 +29,8 @@ from distill.losses.terms import TEACHER_WEIGHT, weighted_mean
 from distill.losses.weights import ScheduledWeight, Weight
 from distill.methods.base import Method, Setup
 from distill.methods.shared import class_rows
-from distill.methods.shared.class_rows import ClassRows
 from distill.models.forward import Outputs
-
-_NO_CLASSES = (
-    "params.yaml: methods: 'dist': task regression has a number and no classes whose probabilities could correlate:"
-    " take dist out of methods"
-)
+from distill.tasks.base import ClassRows
 
 
 class Config(Section):
@@ -53,25 +48,22 @@ class CorrelationDistillation(Method):
     Config = Config
     copies = True
     needs = frozenset({"logits"})
+    unfit = {"regression": "it has a number and no classes whose probabilities could correlate"}
 
     @classmethod
     def check(cls, params: Params) -> None:
-        """There must be classes, and no weight of a term that means nothing for them."""
+        """No weight of a term that means nothing for the classes."""
         super().check(params)
-        if params.task == "regression":
-            raise UserError(_NO_CLASSES)
         _check_weights(params.sections["dist"], params.task == "qa", class_rows.stated(params))
 
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)
-        if not setup.task.has_classes:
-            raise UserError(_NO_CLASSES)
-        _check_weights(config, setup.task.per_token, class_rows.counted(setup.task))
+        _check_weights(config, setup.task.logits_of == "positions", class_rows.counted(setup.task))
         self.used = [name for name in ("row", "class") if getattr(config, f"{name}_alpha").value]
 
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
         """`task`, and `row` and `class` where they have a weight."""
-        sides = [class_rows.split(self.task, outputs.logits, batch) for outputs in (student, teacher)]
+        sides = [self.task.class_rows(outputs.logits, batch) for outputs in (student, teacher)]
         parts = [self._terms(own, other, batch) for own, other in zip(*sides, strict=True)]
         means = {name: sum(part[name] for part in parts) / len(parts) for name in self.used}
         return {"task": self.task.loss(student.logits, batch)} | means
@@ -80,9 +72,9 @@ class CorrelationDistillation(Method):
         mask, found = student.mask, {}
         own, other = (self._probabilities(side) for side in (student, teacher))
         if "row" in self.used:
-            found["row"] = weighted_mean(1 - correlation(own, other, mask), batch)
+            found["row"] = weighted_mean(1 - correlation(own, other, mask), batch, student.row)
         if "class" in self.used:
-            weight = batch.get(TEACHER_WEIGHT)
+            weight = student.of_rows(batch[TEACHER_WEIGHT]) if TEACHER_WEIGHT in batch else None
             found["class"] = (1 - correlation(own.T, other.T, weight)).mean()
         return found
 
@@ -97,13 +89,14 @@ class CorrelationDistillation(Method):
         return {"task": self.config.task_weight} | {name: getattr(self.config, f"{name}_alpha") for name in self.used}
 
 
-def _check_weights(config: Config, per_token: bool, classes: int | None) -> None:
+def _check_weights(config: Config, positions: bool, classes: int | None) -> None:
     """Raise a UserError where a term has a weight and no meaning, or no term has a weight.
 
     Args:
+        positions: whether the classes are tokens.
         classes: their number, where it is known and the same for all rows.
     """
-    if per_token and config.class_alpha.value:
+    if positions and config.class_alpha.value:
         raise UserError(
             f"params.yaml: dist.class_alpha: {config.class_alpha.value:g}, but the classes of a question are its"
             " tokens, and those of two windows are not the same: set it to 0"

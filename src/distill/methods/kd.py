@@ -31,9 +31,9 @@ from distill.losses.terms import TEACHER_WEIGHT, soft_rows, weighted_mean
 from distill.losses.weights import ScheduledWeight, Weight
 from distill.methods.base import Setup
 from distill.methods.shared import class_rows
-from distill.methods.shared.class_rows import ClassRows
 from distill.methods.shared.soft_targets import SoftTargets
 from distill.models.forward import Outputs
+from distill.tasks.base import ClassRows
 
 _ROWS = {
     "forward": soft_rows,
@@ -100,7 +100,7 @@ class LogitDistillation(SoftTargets):
         task = self.task.loss(student.logits, batch)
         if self.config.divergence == "mse" and not self.config.standardize:
             return {"task": task, self.term: self.task.logit_mse(student.logits, teacher.logits, batch)}
-        pairs = zip(*(class_rows.split(self.task, side.logits, batch) for side in (student, teacher)), strict=True)
+        pairs = zip(*(self.task.class_rows(side.logits, batch) for side in (student, teacher)), strict=True)
         means = [self._mean(own, other, batch) for own, other in pairs]
         return {"task": task, self.term: sum(means) / len(means)}
 
@@ -113,10 +113,11 @@ class LogitDistillation(SoftTargets):
             known, _ = divergences.gold_classes(student.gold, own, mask)
             weights = config.decoupled_alpha, config.decoupled_beta
             rows = divergences.decoupled_rows(own, other, student.gold, config.temperature, *weights, mask)
-            return weighted_mean(rows, {TEACHER_WEIGHT: batch.get(TEACHER_WEIGHT, 1.0) * known.float()})
+            weight = student.of_rows(batch[TEACHER_WEIGHT]) if TEACHER_WEIGHT in batch else 1.0
+            return weighted_mean(rows, {TEACHER_WEIGHT: weight * known.float()})
         if config.divergence == "mse":
-            return weighted_mean(divergences.squared_rows(own, other, mask), batch)
-        return weighted_mean(_ROWS[config.divergence](own, other, config.temperature, mask), batch)
+            return weighted_mean(divergences.squared_rows(own, other, mask), batch, student.row)
+        return weighted_mean(_ROWS[config.divergence](own, other, config.temperature, mask), batch, student.row)
 
     def weights(self) -> dict[str, ScheduledWeight]:
         """`task_weight` and `kl_alpha`."""

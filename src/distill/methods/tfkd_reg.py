@@ -18,18 +18,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from distill.config.params import Params
 from distill.config.schema import Section
-from distill.errors import UserError
 from distill.losses.divergences import gold_classes
 from distill.losses.terms import soft_rows
 from distill.losses.weights import ScheduledWeight, Weight
-from distill.methods.base import Method, Setup
-from distill.methods.shared import class_rows
-from distill.methods.shared.class_rows import ClassRows
+from distill.methods.base import Method
 from distill.models.forward import Outputs
-
-_NO_CLASSES = "task regression has no classes that a teacher could be made for: take tfkd_reg out of methods"
+from distill.tasks.base import ClassRows
 
 
 class Config(Section):
@@ -46,17 +41,7 @@ class VirtualTeacher(Method):
     """Task loss, and soft targets made from the gold label alone."""
 
     Config = Config
-
-    @classmethod
-    def check(cls, params: Params) -> None:
-        """Regression has no classes."""
-        if params.task == "regression":
-            raise ValueError(f"methods: 'tfkd_reg': {_NO_CLASSES}")
-
-    def __init__(self, config: Config, setup: Setup):
-        super().__init__(config, setup)
-        if not setup.task.has_classes:
-            raise UserError(f"params.yaml: methods: 'tfkd_reg': {_NO_CLASSES}")
+    unfit = {"regression": "it has no classes that a teacher could be made for"}
 
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
         """`task` and `kl`.
@@ -65,7 +50,7 @@ class VirtualTeacher(Method):
         classes are the real tokens, rows whose position is outside the window do not count, and start and end are
         averaged.
         """
-        parts = [self._kl(rows) for rows in class_rows.split(self.task, student.logits, batch)]
+        parts = [self._kl(rows) for rows in self.task.class_rows(student.logits, batch)]
         return {"task": self.task.loss(student.logits, batch), "kl": sum(parts) / len(parts)}
 
     def _kl(self, rows: ClassRows) -> Tensor:

@@ -96,7 +96,7 @@ def write(
     """
     if reader is data:
         reader = None
-    if reader is not None and task.per_token:
+    if reader is not None and task.logits_of == "positions":
         return _write_moved(folder, model, weights, data, task, settings, runtime, label, states, reader)
     model = freeze(model).to(default_device())
     features = data.taught_features() if features is None else features

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from torch import Tensor, nn
@@ -38,6 +38,27 @@ class Report:
     inputs: dict[str, MetricInputs]
 
 
+@dataclass(frozen=True)
+class ClassRows:
+    """Logits of choices among classes: R rows, each a choice.
+
+    Attributes:
+        logits: (R, classes).
+        gold: (R,), int64; outside 0…classes − 1, or where no class exists, where there is no label.
+        mask: (R, classes), true where a class exists; None: all do.
+        row: (R,), int64: the row of the batch that each belongs to; None: R is B, one for each row of the batch.
+    """
+
+    logits: Tensor
+    gold: Tensor
+    mask: Tensor | None = None
+    row: Tensor | None = None
+
+    def of_rows(self, values: Tensor) -> Tensor:
+        """A value for each row of the batch, (B,), as one for each row here, (R,)."""
+        return values if self.row is None else values[self.row]
+
+
 class Task(Protocol):
     """A task's model side. All tensors of a batch have B rows, padded to L tokens.
 
@@ -54,6 +75,9 @@ class Task(Protocol):
     per_token: bool
     #: C, the last axis of the logits.
     channels: int
+    #: What the logits are scores of: `classes` (a softmax over the C channels), `positions` (for each channel a softmax
+    #: over the tokens), `number`.
+    logits_of: Literal["classes", "positions", "number"]
     #: False where the logits are no scores of classes (regression): KL and cross-entropy have no meaning there.
     has_classes: bool
     #: Ragged columns of the features (a value per token) that `editable` reads; batches hold them as (B, L), -1 padded.
@@ -86,6 +110,12 @@ class Task(Protocol):
 
     def logit_mse(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Mean squared error over the logits that exist, a scalar. No gradient flows into the teacher's."""
+
+    def class_rows(self, logits: Tensor, batch: dict[str, Tensor]) -> list[ClassRows]:
+        """The class distributions that the logits hold; several where a row has several choices, none without classes.
+
+        Losses over classes are the mean over this list, and over the rows of each.
+        """
 
     def probabilities(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, float]]:
         """What a model makes of each row, by name, for people to read: rounded to six digits.

@@ -19,7 +19,16 @@ from distill.losses.terms import (
     weighted_mean,
 )
 from distill.tasks import calibration, decision, glue
-from distill.tasks.base import MetricInputs, Predicted, Report, check_finite, choose_metric, drawn_rows, label_column
+from distill.tasks.base import (
+    ClassRows,
+    MetricInputs,
+    Predicted,
+    Report,
+    check_finite,
+    choose_metric,
+    drawn_rows,
+    label_column,
+)
 from distill.tasks.heads import FirstTokenHead, report_scores
 
 #: Most probabilities of a row in the predictions file, the likeliest: it grows with the rows, not with the classes.
@@ -42,6 +51,7 @@ class Classification:
     name = "classification"
     labels = ("labels",)
     per_token = False
+    logits_of = "classes"
     has_classes = True
     extra_columns = ()
 
@@ -104,6 +114,10 @@ class Classification:
         """Mean of (student − teacher)² over (B, C), rows weighted as in `weighted_mean`."""
         squared = (student.float() - teacher.detach().float()).square()
         return weighted_mean(squared.mean(-1), batch) if TEACHER_WEIGHT in batch else squared.mean()
+
+    def class_rows(self, logits: Tensor, batch: dict[str, Tensor]) -> list[ClassRows]:
+        """The logits as they are."""
+        return [ClassRows(logits, batch["labels"])]
 
     def probabilities(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, float]]:
         """By class, in the classes' order; of more than `MOST_PROBABILITIES` classes the likeliest."""

@@ -13,7 +13,16 @@ from torch import Tensor, nn
 from distill.config.scoring import Evaluate
 from distill.losses.terms import TEACHER_WEIGHT, cross_entropy, mse_tok, soft_rows, weighted_mean
 from distill.tasks import calibration, spans, squad
-from distill.tasks.base import MetricInputs, Predicted, Report, choose_metric, drawn_rows, label_column, labelled
+from distill.tasks.base import (
+    ClassRows,
+    MetricInputs,
+    Predicted,
+    Report,
+    choose_metric,
+    drawn_rows,
+    label_column,
+    labelled,
+)
 
 
 class QuestionAnswering:
@@ -31,6 +40,7 @@ class QuestionAnswering:
     labels = ("start_positions", "end_positions")
     per_token = True
     channels = 2
+    logits_of = "positions"
     has_classes = True
     extra_columns = ("offset_start", "gold")
     shown = ("em", "f1", "has_answer_f1", "no_answer_f1", "tuned_em", "tuned_f1")
@@ -85,6 +95,13 @@ class QuestionAnswering:
         squared = (student.float() - teacher.detach().float()).square().mean(-1)
         weight = (batch[TEACHER_WEIGHT][:, None] * mask).flatten()
         return weighted_mean(squared.flatten(), {TEACHER_WEIGHT: weight})
+
+    def class_rows(self, logits: Tensor, batch: dict[str, Tensor]) -> list[ClassRows]:
+        """Start and end, whose classes are the real tokens."""
+        mask = batch["attention_mask"].bool()
+        return [
+            ClassRows(side, batch[column], mask) for side, column in zip(logits.unbind(-1), self.labels, strict=True)
+        ]
 
     def probabilities(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, float]]:
         """Of spans, p(start) · p(end), each a softmax over the real tokens.

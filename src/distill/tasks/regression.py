@@ -12,7 +12,16 @@ from distill.config.scoring import Evaluate
 from distill.errors import UserError
 from distill.losses.terms import weighted_mean
 from distill.tasks import glue
-from distill.tasks.base import MetricInputs, Predicted, Report, check_finite, choose_metric, drawn_rows, label_column
+from distill.tasks.base import (
+    ClassRows,
+    MetricInputs,
+    Predicted,
+    Report,
+    check_finite,
+    choose_metric,
+    drawn_rows,
+    label_column,
+)
 from distill.tasks.heads import FirstTokenHead, report_scores
 
 
@@ -34,6 +43,7 @@ class Regression:
     labels = ("labels",)
     per_token = False
     channels = 1
+    logits_of = "number"
     has_classes = False
     extra_columns = ()
     shown = ("pearson", "spearman", "mse", "mismatched_pearson")
@@ -84,6 +94,10 @@ class Regression:
     def logit_mse(self, student: Tensor, teacher: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Mean of (student − teacher)² over rows (`weighted_mean`)."""
         return weighted_mean(self.soft_rows(student, teacher, batch, 1.0), batch)
+
+    def class_rows(self, logits: Tensor, batch: dict[str, Tensor]) -> list[ClassRows]:
+        """None: a number is no choice."""
+        return []
 
     def probabilities(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, float]]:
         """No probability, but the `score` itself."""

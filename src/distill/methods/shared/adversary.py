@@ -183,12 +183,17 @@ def divergence(task: Task, student: Tensor, teacher: Tensor, batch: dict[str, Te
     """
     if not task.has_classes:
         return both_ways(lambda logits, target: task.soft(logits, target, batch, 1.0), student, teacher)
-    student, teacher = student.float(), teacher.float()
-    if not task.per_token:
-        return -(teacher.softmax(-1) * student.log_softmax(-1)).sum(-1).mean()
-    padding = ~batch["attention_mask"].bool().unsqueeze(-1)
-    log_s = student.masked_fill(padding, -torch.inf).log_softmax(1).masked_fill(padding, 0.0)  # 0 · −∞ is nan
-    return -(teacher.masked_fill(padding, -torch.inf).softmax(1) * log_s).sum(1).mean()
+    sides = zip(*(task.class_rows(logits, batch) for logits in (student, teacher)), strict=True)
+    means = [_soft_cross_entropy(own.logits.float(), other.logits.float(), own.mask).mean() for own, other in sides]
+    return sum(means) / len(means)
+
+
+def _soft_cross_entropy(student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
+    """−Σ softmax(teacher) · log softmax(student) over the classes that exist, (R,)."""
+    if mask is None:
+        return -(teacher.softmax(-1) * student.log_softmax(-1)).sum(-1)
+    log_s = student.masked_fill(~mask, -torch.inf).log_softmax(-1).masked_fill(~mask, 0.0)  # 0 · −∞ is nan
+    return -(teacher.masked_fill(~mask, -torch.inf).softmax(-1) * log_s).sum(-1)
 
 
 def both_ways(loss: Loss, student: Tensor, teacher: Tensor) -> Tensor:

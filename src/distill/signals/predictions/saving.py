@@ -35,8 +35,9 @@ def records(
     Args:
         known: bool, (examples,): examples whose outputs there are; None: all.
     """
-    names = ("question",) if task.per_token else ("text", "text_pair")
-    outputs = _answers(predicted, settings) if task.per_token else _rows(predicted, task)
+    questions = task.logits_of == "positions"
+    names = ("question",) if questions else ("text", "text_pair")
+    outputs = _answers(predicted, settings) if questions else _rows(predicted, task)
     for number, (example, values) in enumerate(zip(_columns(predicted.examples, names), outputs, strict=True)):
         if known is None or known[number]:
             yield {"id": example["id"], "split": split} | example | values
