@@ -43,7 +43,7 @@ def main() -> None:
     """Methods and seeds come from params.yaml, never from the files in metrics/."""
     params = paths.params()
     with Stage(define("summarize"), params, tags={"pipeline": "summary"}) as stage:
-        data, task = open_data(params)
+        data, task = open_data(params, reported=True)
         labels = runs.once() | runs.compared(params)
         tables = runs.read_tables(labels, task)
         scores = read_scores(labels, tables, task)

@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         params = paths.params()
         check(names, params)
-        data, task = open_data(params)
+        data, task = open_data(params, reported=True)
         tables = runs.read_tables(runs.compared(params), task)
         if names:
             found = pair(names[0], names[1], runs.scored(tables, params.methods, task, data, params), params)

@@ -44,7 +44,7 @@ def main(words: Sequence[str]) -> None:
     path = _parser().parse_args(words).file
     saving.check_suffix(path)
     params = paths.params()
-    data, task = open_data(params)
+    data, task = open_data(params, reported=True)
     counts: dict[str, int] = {}
 
     def rows() -> Iterator[dict[str, Any]]:
