@@ -53,6 +53,8 @@ def main() -> None:
             rows, selection = train, loaded.pop("selection")
         else:
             rows, selection = _carved(stage, train, params)
+            if warning := splits.uneven(len(rows), len(selection), data.selection_fraction):
+                print(f"\n  WARNING: {warning}\n", flush=True)
         parts = {
             "train": question_sets.limit(rows, data.max_train_examples, data.seed),
             "selection": question_sets.limit(selection, data.max_selection_examples, data.seed),
