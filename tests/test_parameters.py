@@ -202,7 +202,6 @@ def test_several_mistakes_share_the_line(text):
             },
             ["ft.label_smoothing is 0.1", "no classes", "set it to 0"],
         ),
-        ({"evaluate.metric": "accuracy"}, ["evaluate.metric: 'accuracy': task qa is judged by one of f1, em"]),
         ({"distill.init": "random"}, ["distill.init is 'random'", "'ted'", "out of methods"]),
         (
             {"student.init": "teacher_layers", "student.model.path": "x", "features.tokenizer.path": "x"},

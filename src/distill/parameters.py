@@ -21,7 +21,6 @@ from distill.config.schema import Distill, Section, Teacher, TrainingDefaults
 from distill.config.variants import Variant
 from distill.errors import UserError
 from distill.methods import registry
-from distill.tasks.registry import load_task
 
 
 def _check_name(name: str, params: Params) -> None:
@@ -152,7 +151,6 @@ def parse(raw: dict[str, Any], path: Path) -> Params:
         raise UserError(f"{path}: " + "; ".join(problems))
     try:
         params = Params.model_validate({**raw, "sections": sections, "variants": named, "members": members})
-        load_task(params.task, params.evaluate.metric)
         for name in params.methods:
             _check_name(name, params)
         _check_different(params)

@@ -9,8 +9,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distill.data.sources.labels import UNLABELLED
-
 
 def models(answers: Mapping[str, Mapping[Any, Sequence[Any]]]) -> dict[str, str]:
     """The models whose answers are all the same, by name: the answer, as text. Of several seeds, every one's.
@@ -37,7 +35,7 @@ def commonest(task: str, examples: Any, classes: Sequence[str]) -> dict[str, Any
         classes: names of the classes, in order.
     """
     if task == "classification":
-        counts = Counter(label for label in examples.data.column("label").to_pylist() if label != UNLABELLED)
+        counts = Counter(label for label in examples.data.column("label").to_pylist() if label >= 0)
         number, count = max(counts.items(), key=lambda item: (item[1], -item[0]))
         return {"answer": classes[number], "share": 100 * count / counts.total()}
     if task == "qa":
