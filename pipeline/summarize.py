@@ -171,6 +171,7 @@ def analyse(
         "overlap": data.meta.get("overlap", {}),
         "controls": controls.compared(params, task, tables, data.meta.get("labels", ()), groups),
     }
+    analysis["rows"] = {split: counts["examples"] for split, counts in data.meta["splits"].items()}
     analysis["constant"] = {
         "models": constant.models(answers),
         "commonest": constant.commonest(task.name, rows, data.meta.get("labels", ())),

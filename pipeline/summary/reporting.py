@@ -172,6 +172,7 @@ def _about(params: Params) -> dict[str, str]:
     changed = [line[3:] for line in _git("status", "--porcelain", "--", *_CODE).splitlines()]
     facts = {
         "commit": provenance.commit() or "",
+        "date of the commit": _git("log", "-1", "--format=%cs").strip(),
         "changes": ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else ""),
         "experiment": os.environ.get("DVC_EXP_NAME", ""),
         "data": ", ".join(f"md5 {md5} ({folder})" for folder in _DATA if (md5 := _data_md5(folder))),

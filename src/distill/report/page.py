@@ -17,6 +17,7 @@ from distill.report import (
     formatting,
     members,
     overlap,
+    subject,
     tables,
     templates,
 )
@@ -38,6 +39,7 @@ def html(results: Results) -> str:
         results=results,
         heading=f"Distillation report: {TASKS.get(results.settings.get('task'), 'one run')}",
         sentences=sentences(results),
+        subject=subject.sentence(results),
         metric=title(results.metric),
         words=formatting,
         style=(FOLDER / "page.css").read_text(encoding="utf-8"),
@@ -80,6 +82,7 @@ def markdown(results: Results) -> str:
     return templates.load(FOLDER / "page.md.j2").render(
         results=results,
         sentences=sentences(results),
+        subject=subject.sentence(results),
         comparison=tables.comparison(results),
         further=[*comparisons.against(results), *filter(None, [comparisons.confirmed(results)])],
         cost=tables.cost(results),
