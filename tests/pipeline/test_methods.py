@@ -14,14 +14,15 @@ from tests.helpers import bits, micro
 
 pytestmark = pytest.mark.slow
 
-# The terms of each method that must fall while it trains. Not listed: `generator` of mate and combined, which is
-# maximised, and `kl` of tfkd_self, which is 0 at the start: the target is the fine-tuned student, and so is the start.
+# The terms of each method that must fall while it trains. Not listed: `generator` of mate, cilda and combined, which
+# is maximised, and `kl` of tfkd_self, 0 at the start: the target is the fine-tuned student, and so is the start.
 # `adversarial` is listed: the student learns faster than so few steps of the generator make the texts harder.
 FALLING = {
     "adv": ["task", "adversarial"],
     "alp": ["task", "kl", "attended"],
     "annealing": ["mse", "task"],
     "born_again": ["task", "kl"],
+    "cilda": ["task", "kl", "contrastive", "adversarial", "adversarial_contrastive"],
     "ckd": ["task", "kl", "internal"],
     "combined": ["mse", "adversarial", "task"],
     "context": ["task", "kl", "word", "layer"],
@@ -50,6 +51,7 @@ PASSES = {
     "adv": (1, 2.2, 0),
     "annealing": (0.3, 1, 0),
     "born_again": (3, 3, 3),
+    "cilda": (1, 2.2, 2.2),
     "combined": (0.25, (30 * 2 + 6 + 10) / 40, (30 * 2 + 6) / 40),
     "freelb": (1, 3, 0),
     "knn": (1, 3, 0),
@@ -60,7 +62,8 @@ PASSES = {
     "tinybert": (0, 1, 1),
 }
 # Which of a row's texts changes, in methods that learn from changed texts.
-CHANGED = {"adv": "context", "combined": "context", "knn": "question", "mate": "context", "minimax_knn": "question"}
+CHANGED = {"adv": "context", "cilda": "context", "combined": "context", "mate": "context"}
+CHANGED |= {"knn": "question", "minimax_knn": "question"}
 STAGES = (
     ("inputs",),
     ("finetune", "teacher"),
@@ -97,6 +100,8 @@ SETTINGS = {
     "combined.tau_max": 1,
     "mate.student_steps": 10,
     "mate.generator_steps": 2,
+    "cilda.student_steps": 10,
+    "cilda.generator_steps": 2,
     "adv.student_steps": 10,
     "adv.generator_steps": 2,
     "combined.student_steps": 10,

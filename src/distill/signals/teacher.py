@@ -100,13 +100,13 @@ class OnlineTeacher:
             return forward_pass(self.model, self.task, batch, self.hidden, self.attention, qkv=self.qkv)
 
     def on_embeddings(self, batch: dict[str, Tensor], embeddings: Tensor) -> Outputs:
-        """Logits for word embeddings (B, L, D) in place of the batch's tokens.
+        """Logits, and hidden states where asked for, for word embeddings (B, L, D) in place of the batch's tokens.
 
         The teacher's own weights stay frozen, but gradients pass through it into the embeddings: a generator that
         looks for inputs on which teacher and student differ needs them. Call it under `torch.no_grad()` otherwise.
         """
         with autocast(self._device(batch), self.precision):
-            return forward_pass(self.model, self.task, batch, embeddings=embeddings)
+            return forward_pass(self.model, self.task, batch, self.hidden, embeddings=embeddings)
 
     def _device(self, batch: dict[str, Tensor]) -> torch.device:
         device = batch["attention_mask"].device
