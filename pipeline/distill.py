@@ -223,7 +223,8 @@ def teacher_config(run: Run) -> PretrainedConfig | None:
 def build_method(run: Run, student: PreTrainedModel, teacher: PretrainedConfig | None) -> Method:
     """The method with its extra modules, for the shapes of both models, with the artifacts of other stages."""
     tokenizer = run.data.tokenizer()
-    setup = Setup(task=run.task, student=student.config, teacher=teacher, seed=run.seed, tokenizer=tokenizer)
+    features = run.data.features("train")
+    setup = Setup(run.task, student.config, teacher, run.seed, tokenizer, features=features)
     wanted = run.kind.artifacts
     if "filters" in wanted:
         setup.student_filters = FilterBank.load(run.signals / "filters" / "student")

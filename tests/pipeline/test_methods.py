@@ -39,6 +39,7 @@ FALLING = {
     "rail": ["task", "kl", "layers"],
     "relation": ["task", "kl", "query", "key", "value"],
     "rkd": ["task", "kl"],
+    "rw_kd": ["task", "kl"],
     "takd": ["task", "kl"],
     "ted": ["task", "kl", "mse"],
     "tfkd_reg": ["task", "kl"],
@@ -58,6 +59,7 @@ PASSES = {
     "mate": (1, 2.2, 2.2),
     "minimax_knn": (1, 1 + 3 + 2, 0),  # of 3 candidates 2 are chosen
     "relation": (1, 1, 1),
+    "rw_kd": (1, 3, 0),
     "tfkd_self": (1, 1, 1),
     "tinybert": (0, 1, 1),
 }
@@ -102,6 +104,7 @@ SETTINGS = {
     "mate.generator_steps": 2,
     "cilda.student_steps": 10,
     "cilda.generator_steps": 2,
+    "rw_kd.held_out_batch": 8,  # as large as a batch
     "adv.student_steps": 10,
     "adv.generator_steps": 2,
     "combined.student_steps": 10,

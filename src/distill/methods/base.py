@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,10 @@ Source = Literal["teacher", "student", "assistant", "generation"]
 
 @dataclass
 class Setup:
-    """What a method is constructed from: the task, both models' configurations, and what other stages made for it."""
+    """What a method is constructed from: the task, both models' configurations, and what other stages made for it.
+
+    `features` are the training features (`datasets.Dataset`), with their labels as they are trained on.
+    """
 
     task: Task
     student: PretrainedConfig
@@ -47,6 +50,7 @@ class Setup:
     teacher_filters: FilterBank | None = None
     generator: PreTrainedModel | None = None
     candidates: Candidates | None = None
+    features: Any = None
 
 
 class Method(nn.Module):
