@@ -30,7 +30,7 @@ from pipeline.stage import paths
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
 from pipeline.stage.stage import Stage
-from pipeline.summary import champion, contents, controls, members, reporting, runs, spent
+from pipeline.summary import champion, contents, controls, members, reporting, runs, snapshots, spent
 
 SUMMARY, CSV = paths.METRICS / "summary.json", paths.METRICS / "summary.csv"
 ANALYSIS, TRAINING = paths.METRICS / "analysis.json", paths.METRICS / "training.json"
@@ -167,6 +167,8 @@ def analyse(
         "overlap": data.meta.get("overlap", {}),
         "controls": controls.compared(params, task, tables, data.meta.get("labels", ()), groups),
     }
+    if kept := snapshots.rows(params, task, table):
+        analysis["snapshots"] = kept
     if params.ensemble.members:
         analysis["ensemble"] = members.rows(params, task)
     if data.meta.get("labels"):

@@ -58,6 +58,8 @@ SAMPLES = TypeAdapter(list[Sample])
 ANSWERS = TypeAdapter(dict[str, str])
 #: metrics/filters/<role>.json.
 FILTERS = TypeAdapter(dict[str, dict[str, Number]])
+#: metrics/selection/snapshots.json.
+SNAPSHOTS = TypeAdapter(dict[str, dict[str, Number]])
 #: metrics/summary.json.
 SUMMARY = TypeAdapter(dict[str, Annotated[dict[str, Any], AfterValidator(_row)]])
 #: metrics/training.json.

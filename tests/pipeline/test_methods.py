@@ -16,6 +16,7 @@ pytestmark = pytest.mark.slow
 
 # The terms of each method that must fall while it trains. Not listed: `generator` of mate, cilda and combined, which
 # is maximised, and `kl` of tfkd_self, 0 at the start: the target is the fine-tuned student, and so is the start.
+# Nor `kl` of pro_kd, whose target is another one with each of the teacher's checkpoints.
 # `adversarial` is listed: the student learns faster than so few steps of the generator make the texts harder.
 FALLING = {
     "adv": ["task", "adversarial"],
@@ -36,6 +37,7 @@ FALLING = {
     "mate": ["task", "kl", "adversarial"],
     "minimax_knn": ["task", "kl", "candidate_kl"],
     "pkd": ["task", "kl", "patient"],
+    "pro_kd": ["task"],
     "rail": ["task", "kl", "layers"],
     "relation": ["task", "kl", "query", "key", "value"],
     "rkd": ["task", "kl"],
@@ -58,6 +60,7 @@ PASSES = {
     "knn": (1, 3, 0),
     "mate": (1, 2.2, 2.2),
     "minimax_knn": (1, 1 + 3 + 2, 0),  # of 3 candidates 2 are chosen
+    "pro_kd": (0.3, 1, 0),
     "relation": (1, 1, 1),
     "rw_kd": (1, 3, 0),
     "tfkd_self": (1, 1, 1),
@@ -89,6 +92,7 @@ SETTINGS = {
     "student.model.config.num_hidden_layers": 2,
     "teacher.max_steps": 80,
     "teacher.learning_rate": 0.003,
+    "teacher.snapshots": 2,
     "assistant.max_steps": 8,
     "assistant.log_every": 2,
     "generator.max_steps": 8,

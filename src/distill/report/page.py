@@ -17,6 +17,7 @@ from distill.report import (
     formatting,
     members,
     overlap,
+    snapshots,
     tables,
     templates,
 )
@@ -47,6 +48,7 @@ def html(results: Results) -> str:
         oracle=tables.oracle(results),
         overlap=overlap.table(results),
         ensemble=members.table(results),
+        snapshots=snapshots.table(results),
         controls=controls.table(results),
         against=comparisons.against(results),
         confirmed=comparisons.confirmed(results),

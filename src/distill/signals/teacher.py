@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -68,6 +69,34 @@ class CachedTeacher:
     def __call__(self, batch: dict[str, Tensor]) -> Outputs:
         """Outputs for the batch's feature rows (`index`), zeros at padding; `hidden` as `CachedStates` gives them."""
         return Outputs(_read(self.logits, "logits", batch), self.states(batch) if self.states else None)
+
+
+class CachedSnapshots:
+    """Logits of checkpoints of the teacher's own training, the fine-tuned teacher the last; no model is loaded.
+
+    Args:
+        caches: caches that hold the array `logits`, in the order of the training.
+    """
+
+    provides = frozenset({"logits"})
+
+    def __init__(self, caches: Sequence[Cache]):
+        self.caches = list(caches)
+
+    def __len__(self) -> int:
+        return len(self.caches)
+
+    def __call__(self, batch: dict[str, Tensor]) -> Outputs:
+        """The fine-tuned teacher's."""
+        return self.of(len(self), batch)
+
+    def of(self, number: int, batch: dict[str, Tensor]) -> Outputs:
+        """Logits for the batch's feature rows (`index`), zeros at padding.
+
+        Args:
+            number: which checkpoint, from 1.
+        """
+        return Outputs(_read(self.caches[number - 1], "logits", batch))
 
 
 class OnlineTeacher:
