@@ -54,9 +54,12 @@ def main(name: str, seed: str) -> None:
     """Distil, save a plain checkpoint; beside a born-again student, a folder keeps the generations before it."""
     params = paths.params()
     name, number = paths.run_of(name, seed, params)
+    tags = {"method": name, "seed": number}
+    if snapshot := params.snapshot_of(name):
+        tags["teacher_snapshot"] = snapshot
     params = params.resolved(name)
     target, curves = paths.distilled(name, number), paths.METRICS / "curves" / f"{name}-{number}.csv"
-    with Stage(define("distill", name, seed), params, tags={"method": name, "seed": number}) as stage:
+    with Stage(define("distill", name, seed), params, tags=tags) as stage:
         distil(stage, params, name, number, target, curves, paths.sample(name, number))
 
 
