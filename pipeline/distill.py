@@ -35,14 +35,14 @@ from distill.runtime.files import link_tree
 from distill.signals import row_weights
 from distill.signals.cache import Cache
 from distill.signals.manifest import Manifest
-from distill.signals.teacher import CachedStates, CachedTeacher, OnlineTeacher, Teacher
+from distill.signals.teacher import CachedSnapshots, CachedStates, CachedTeacher, OnlineTeacher, Teacher
 from distill.tasks import label_noise
 from distill.tasks.base import Task
 from distill.training import phases, sequence
 from distill.training.run import Result, TrainingRun, join
 from distill.training.sequence import Link
 from pipeline.launch.run import run_stage
-from pipeline.stage import paths, training
+from pipeline.stage import artifacts, paths, training
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data, with_class_weights, with_label_noise
 from pipeline.stage.stage import Stage
@@ -54,9 +54,12 @@ def main(name: str, seed: str) -> None:
     """Distil, save a plain checkpoint; beside a born-again student, a folder keeps the generations before it."""
     params = paths.params()
     name, number = paths.run_of(name, seed, params)
+    tags = {"method": name, "seed": number}
+    if snapshot := params.snapshot_of(name):
+        tags["teacher_snapshot"] = snapshot
     params = params.resolved(name)
     target, curves = paths.distilled(name, number), paths.METRICS / "curves" / f"{name}-{number}.csv"
-    with Stage(define("distill", name, seed), params, tags={"method": name, "seed": number}) as stage:
+    with Stage(define("distill", name, seed), params, tags=tags) as stage:
         distil(stage, params, name, number, target, curves, paths.sample(name, number))
 
 
@@ -223,7 +226,8 @@ def teacher_config(run: Run) -> PretrainedConfig | None:
 def build_method(run: Run, student: PreTrainedModel, teacher: PretrainedConfig | None) -> Method:
     """The method with its extra modules, for the shapes of both models, with the artifacts of other stages."""
     tokenizer = run.data.tokenizer()
-    setup = Setup(task=run.task, student=student.config, teacher=teacher, seed=run.seed, tokenizer=tokenizer)
+    features = run.data.features("train")
+    setup = Setup(run.task, student.config, teacher, run.seed, tokenizer, features=features)
     wanted = run.kind.artifacts
     if "filters" in wanted:
         setup.student_filters = FilterBank.load(run.signals / "filters" / "student")
@@ -247,6 +251,8 @@ def teacher(run: Run, method: Method, student: PreTrainedModel) -> Teacher | Non
     # The caches hold the teacher's outputs over the training features; augmented copies are other rows.
     if taught_by == "teacher" and (signals / "logits").is_dir():
         logits = Cache.open(signals / "logits", run.identity, "signals")
+        if artifacts.SNAPSHOTS in run.kind.artifacts:
+            return snapshots(run, logits)
         if method.needs == {"logits"}:
             stage.read(signals / "logits", "the teacher's logits; the teacher itself is not loaded")
             return CachedTeacher(logits)
@@ -268,6 +274,18 @@ def teacher(run: Run, method: Method, student: PreTrainedModel) -> Teacher | Non
     hidden = bool(method.needs & {"hidden", "cls"})
     further = {need: need in method.needs for need in ("attention", "qkv")}
     return OnlineTeacher(model, run.task, hidden, run.params.predict.precision, **further)
+
+
+def snapshots(run: Run, logits: Cache) -> CachedSnapshots:
+    """The checkpoints of the teacher's training, and the teacher itself.
+
+    Args:
+        logits: the teacher's.
+    """
+    folders = paths.numbered(run.signals / artifacts.SNAPSHOTS)
+    identity = {name: value for name, value in run.identity.items() if name != "teacher"}
+    run.stage.read(run.signals / artifacts.SNAPSHOTS, f"logits of {len(folders)} checkpoints of the teacher's training")
+    return CachedSnapshots([*(Cache.open(folder, identity) for folder in folders), logits])
 
 
 def augmented(run: Run) -> datasets.Dataset:

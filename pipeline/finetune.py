@@ -21,7 +21,7 @@ from distill.training import phases
 from distill.training.finetuning import FineTuningObjective
 from distill.training.run import Result
 from pipeline.launch.run import run_stage
-from pipeline.stage import artifacts, paths, training
+from pipeline.stage import artifacts, paths, teacher_snapshots, training
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data, with_class_weights, with_label_noise
 from pipeline.stage.stage import Stage
@@ -39,6 +39,7 @@ def main(role: str) -> None:
     with Stage(define("finetune", role), params, tags=tags) as stage:
         if role == "teacher" and params.teacher.source != "model":
             artifacts.leave_without_checkpoint(stage, params.teacher.source, *outputs)
+            teacher_snapshots.leave_out(stage)
             return
         fix = "run `dvc repro finetune_teacher`"
         teacher_scores = Outputs.of("teacher", paths.model("teacher")).scores
@@ -97,6 +98,8 @@ def fine_tune(
     objective = FineTuningObjective(model, task)
     inputs, label = (stage, params, data, task, section), f"fine-tune {role}"
     run = training.build_run(*inputs, objective, section.seed, label)
+    if role == "teacher":
+        run = replace(run, snapshots=section.snapshots)
     if is_taken:
         why = "teacher.train is false" if is_ready else "no row has a label to train on: data.train is data/none"
         stage.say("taken", f"{section.model.path or 'the model'} as it is ({why})")
@@ -108,6 +111,11 @@ def fine_tune(
     folder = stage.fresh("model")
     loading.save(model, tokenizer, folder)
     training.finish(stage, result, folder, outputs.model, outputs.curves)
+    if outputs.model == paths.model("teacher"):
+        if run.snapshots:
+            teacher_snapshots.publish(stage, run, model, tokenizer, result)
+        else:
+            teacher_snapshots.leave_out(stage)
     if is_taken:  # what it cost is none of this pipeline's training time
         stage.record({"trained": False, "seconds": 0.0, "examples_per_second": None})
     stage.write_json(outputs.scores, result.scores)

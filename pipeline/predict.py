@@ -2,7 +2,8 @@
 
 The logits go to data/teacher, whether a model, files or an ensemble give them. The hidden states that methods read
 (stage plan) go to data/states as far as `cache.max_gb` allows; those that the teacher's filters train on have second
-names in data/filter_states.
+names in data/filter_states. Where a listed name learns from checkpoints of the teacher's training, their logits go to
+data/snapshots.
 
 A teacher with a tokenizer of its own reads its own tokens; what it says is written for the student's
 (`distill.signals.other_tokens`).
@@ -23,6 +24,7 @@ from distill.errors import UserError
 from distill.models import loading
 from distill.models.predict import layout
 from distill.runtime import checkpoints
+from distill.runtime.files import link_tree
 from distill.signals import ensemble, states, writer
 from distill.signals.cache import SPREAD, Array, Cache, Writer, complete, link_arrays
 from distill.signals.states import Choice, Reads
@@ -51,10 +53,12 @@ def main() -> None:
             hashed = from_members(stage, params, data, task, folder)
         stage.publish(complete(folder), paths.PREDICTIONS)
         publish_no_states(stage, data, task, hashed)
+        artifacts.leave_note(stage, artifacts.SNAPSHOTS, paths.SNAPSHOT_LOGITS)
 
 
 def from_model(stage: Stage, params: Params, data: Prepared, task: Task) -> None:
     """Batch by batch, in constant memory; resumes where a killed run ended."""
+    of_snapshots = write_snapshots(stage, params, data, task)
     model = read_model(stage, paths.model("teacher"), task)
     reads, width = planned(), model.config.hidden_size
     offsets = layout(data.taught_features(), per_token=True)
@@ -70,7 +74,36 @@ def from_model(stage: Stage, params: Params, data: Prepared, task: Task) -> None
     stage.publish(complete(stage.scratch / "logits"), paths.PREDICTIONS)
     stage.publish(read_by_filters, paths.FILTER_STATES)
     stage.publish(complete(folder), paths.STATES)
-    report(stage, written, {"logits": logits, **choice.sizes})
+    publish_snapshots(stage, of_snapshots)
+    sizes = {"snapshots": len(of_snapshots) * logits} if of_snapshots else {}
+    report(stage, written, {"logits": logits, **choice.sizes, **sizes})
+
+
+def write_snapshots(stage: Stage, params: Params, data: Prepared, task: Task) -> list[Path]:
+    """Write the logits of the checkpoints of the teacher's training, where a listed name learns from them.
+
+    Returns:
+        Their folders in the stage's scratch, in order.
+    """
+    folders = []
+    for checkpoint in paths.numbered(paths.SNAPSHOTS) if artifacts.snapshots_are_needed() else ():
+        model, folder = read_model(stage, checkpoint, task), stage.scratch / f"snapshot-{checkpoint.name}"
+        reader, label = data.read_by("teacher"), f"predict, snapshot {checkpoint.name}"
+        weights, settings = paths.weights(checkpoint), (params.predict, params.runtime)
+        writer.write(folder, model, weights, data, task, *settings, label, reader=reader)
+        folders.append(folder)
+    return folders
+
+
+def publish_snapshots(stage: Stage, folders: list[Path]) -> None:
+    """Publish what `write_snapshots` wrote; without any, a note."""
+    if not folders:
+        artifacts.leave_note(stage, artifacts.SNAPSHOTS, paths.SNAPSHOT_LOGITS)
+        return
+    built = stage.fresh("snapshots")
+    for number, folder in enumerate(folders, start=1):
+        link_tree(complete(folder), built / str(number))
+    stage.publish(built, paths.SNAPSHOT_LOGITS)
 
 
 def read_model(stage: Stage, folder: Path, task: Task) -> PreTrainedModel:

@@ -95,7 +95,12 @@ def hand_over(request: Request, folder: Path, available: set[str], teacher: Teac
     states = set(request.states.names())
     cached = bool(states) and states <= available
     model = request.model or (bool(states) and not cached)  # without cached states the teacher runs along
-    if request.logits:
+    if request.snapshot:
+        snapshot = paths.SNAPSHOT_LOGITS / str(request.snapshot)
+        artifacts.check_made(artifacts.SNAPSHOTS, [snapshot])
+        weights = read_meta(snapshot)["teacher"]
+        link_checked(snapshot, folder / "logits", None, weights)
+    elif request.logits:
         link_checked(paths.PREDICTIONS, folder / "logits", None, teacher.file)
         weights = teacher.file
     if cached:

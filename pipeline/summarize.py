@@ -31,7 +31,7 @@ from pipeline.stage import paths
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
 from pipeline.stage.stage import Stage
-from pipeline.summary import champion, contents, controls, members, reporting, runs, spent
+from pipeline.summary import champion, contents, controls, members, reporting, runs, snapshots, spent
 
 SUMMARY, CSV = paths.METRICS / "summary.json", paths.METRICS / "summary.csv"
 ANALYSIS, TRAINING = paths.METRICS / "analysis.json", paths.METRICS / "training.json"
@@ -172,6 +172,8 @@ def analyse(
         "controls": controls.compared(params, task, tables, data.meta.get("labels", ()), groups),
     }
     analysis["rows"] = {split: counts["examples"] for split, counts in data.meta["splits"].items()}
+    if kept := snapshots.rows(params, task, table):
+        analysis["snapshots"] = kept
     analysis["constant"] = {
         "models": constant.models(answers),
         "commonest": constant.commonest(task.name, rows, data.meta.get("labels", ())),

@@ -24,6 +24,8 @@ PLAN = Path("data/plan")
 #: Files of the methods' requests, and of the teacher's hidden states that are read.
 REQUESTS, STATES = PLAN / "signals.json", PLAN / "states.json"
 NOTE = "not-needed.json"
+#: The artifact that stages make which make something else too: finetune_teacher and predict_teacher.
+SNAPSHOTS = "snapshots"
 #: In the teacher's folder where it is no checkpoint: teacher.source of params.yaml.
 NO_CHECKPOINT = "no-checkpoint.json"
 #: Artifact → folder of its files below the folder of the method's signals → output of its stage.
@@ -33,8 +35,9 @@ FOLDERS = {
     "generator": {"generator": paths.GENERATOR},
     "candidates": {"candidates": paths.CANDIDATES},
     "augmented": {"augmented": paths.AUGMENTED},
+    SNAPSHOTS: {"snapshots": paths.SNAPSHOT_LOGITS},
 }
-#: Artifact → the stages that make it.
+#: Artifact → the stages that make it, and nothing else.
 MADE_BY = {
     "filters": ("train_teacher_filters", "train_student_filters"),
     "assistant": ("train_assistants",),
@@ -56,6 +59,11 @@ def unneeded(definition: Definition) -> str | None:
         if path in definition.deps and not _needed(path):
             return artifact
     return None
+
+
+def snapshots_are_needed() -> bool:
+    """Whether a listed name learns from checkpoints of the teacher's training."""
+    return _needed(file(SNAPSHOTS))
 
 
 def _needed(path: Path) -> bool:
@@ -90,11 +98,16 @@ def leave_empty(definition: Definition, artifact: str) -> None:
                 draft.write_text(NO_CURVE, encoding="utf-8")
                 stage.publish(draft, path)
             else:
-                built = stage.fresh("empty")
-                (built / NOTE).write_text(json.dumps({"artifact": artifact, "needed": False}) + "\n", encoding="utf-8")
-                stage.publish(built, path)
+                leave_note(stage, artifact, path)
         stage.say("skipped", f"no listed method needs it ({artifact})")
         stage.record({"needed": False})
+
+
+def leave_note(stage: Stage, artifact: str, path: Path) -> None:
+    """Write an output as a folder that has nothing but the note that it is not needed."""
+    built = stage.fresh("empty")
+    (built / NOTE).write_text(json.dumps({"artifact": artifact, "needed": False}) + "\n", encoding="utf-8")
+    stage.publish(built, path)
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -133,4 +146,5 @@ def check_made(artifact: str, folders: Sequence[Path]) -> None:
     """Raise a UserError where an artifact that a method needs was not made."""
     for folder in folders:
         if not folder.is_dir() or (folder / NOTE).exists():
-            raise UserError(f"{folder}: not made, a listed method needs it: run `dvc repro {MADE_BY[artifact][-1]}`")
+            stage = MADE_BY.get(artifact, ("predict_teacher",))[-1]
+            raise UserError(f"{folder}: not made, a listed method needs it: run `dvc repro {stage}`")

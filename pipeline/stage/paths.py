@@ -18,6 +18,9 @@ PREDICTIONS = Path("data/teacher")
 #: The outputs of an ensemble's members, a folder each.
 MEMBERS = Path("data/members")
 STATES = Path("data/states")
+#: Checkpoints of the teacher's own training, their logits and their scores.
+SNAPSHOTS, SNAPSHOT_LOGITS = Path("data/models/snapshots"), Path("data/snapshots")
+SNAPSHOT_SCORES = Path("metrics/selection/snapshots.json")
 #: The states that the teacher's filters are trained on, and stage plan's name for their reader.
 FILTER_STATES, FILTERS_READER = Path("data/filter_states"), "teacher_filters"
 SIGNALS = Path("data/signals")
@@ -121,7 +124,12 @@ def sample(name: str, seed: int) -> Path:
 
 def generations(folder: Path) -> list[Path]:
     """The generations before a born-again student, 0 first, in the student's folder; none for other students."""
-    return sorted((folder / "generations").glob("[0-9]*"), key=lambda path: int(path.name))
+    return numbered(folder / "generations")
+
+
+def numbered(folder: Path) -> list[Path]:
+    """What has a number for its name in a folder, in order; none where there is no such folder."""
+    return sorted(folder.glob("[0-9]*"), key=lambda path: int(path.name))
 
 
 def run_of(name: str, seed: str, checked: Params) -> tuple[str, int]:

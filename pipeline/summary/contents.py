@@ -23,6 +23,12 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
+def _snapshot(row: dict[str, Any]) -> dict[str, Any]:
+    if "update" not in row:
+        raise ValueError("expected update")
+    return row
+
+
 class Cost(BaseModel, extra="allow"):
     """metrics/cost.json."""
 
@@ -58,6 +64,8 @@ SAMPLES = TypeAdapter(list[Sample])
 ANSWERS = TypeAdapter(dict[str, str])
 #: metrics/filters/<role>.json.
 FILTERS = TypeAdapter(dict[str, dict[str, Number]])
+#: metrics/selection/snapshots.json.
+SNAPSHOTS = TypeAdapter(dict[str, Annotated[dict[str, Number], AfterValidator(_snapshot)]])
 #: metrics/summary.json.
 SUMMARY = TypeAdapter(dict[str, Annotated[dict[str, Any], AfterValidator(_row)]])
 #: metrics/training.json.

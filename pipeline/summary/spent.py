@@ -42,7 +42,7 @@ def upstream(method: str, params: Params) -> list[str]:
     if kind.taught_by not in ("teacher", "assistant"):
         return ["finetune_student"]
     cached = method not in params.augment.methods and "model" not in kind.needs
-    makers = [stage for artifact in requirements.artifacts(method, params) for stage in MADE_BY[artifact]]
+    makers = [stage for artifact in requirements.artifacts(method, params) for stage in MADE_BY.get(artifact, ())]
     return [*_teachers(params), *(["predict_teacher"] if cached else []), *makers]
 
 

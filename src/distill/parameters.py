@@ -40,6 +40,8 @@ def _check_name(name: str, params: Params) -> None:
             f" (of methods {params.methods}, {', '.join(able) or 'none'} can)"
         )
     resolved = params.resolved(name)
+    if snapshot := params.snapshot_of(name):
+        _check_snapshot(name, snapshot, params)
     if "filters" in method.artifacts and method.start(resolved) != params.distill.init:
         raise ValueError(
             f"{name}.distill.init: {resolved.distill.init!r}: its filters are trained on the student that distill.init"
@@ -59,6 +61,25 @@ def _check_name(name: str, params: Params) -> None:
         if resolved is params:
             raise
         raise ValueError(f"{name}: {str(error).removeprefix('params.yaml: ')}") from None
+
+
+def _check_snapshot(name: str, snapshot: int, params: Params) -> None:
+    """Raise a ValueError where a variant cannot learn from a checkpoint of the teacher's training.
+
+    Args:
+        snapshot: number of the checkpoint.
+    """
+    method, kept = params.method_of(name), params.teacher.snapshots
+    if not registry.load(method).learns_from_logits_alone() or name in params.augment.methods:
+        raise ValueError(
+            f"{name}.{variants.SNAPSHOT}: {snapshot}, but {method} learns from more than a teacher's logits over the"
+            " training texts, of which alone checkpoints are asked: leave it out"
+        )
+    if snapshot > kept:
+        raise ValueError(
+            f"{name}.{variants.SNAPSHOT}: {snapshot}, but teacher.snapshots keeps {kept} checkpoints: set that to"
+            f" {snapshot} or more, or lower this"
+        )
 
 
 def _check_without_labels(name: str, params: Params, reason: str) -> None:
@@ -99,7 +120,8 @@ def _check_different(params: Params) -> None:
     names: dict[Any, str] = {}
     for name in params.methods:
         resolved, method = params.resolved(name), params.method_of(name)
-        settings = (method, resolved.sections[name], resolved.distill, name in params.augment.methods)
+        teacher = params.snapshot_of(name), name in params.augment.methods
+        settings = (method, resolved.sections[name], resolved.distill, *teacher)
         same = [other for other, listed in names.items() if listed == settings]
         if same:
             raise ValueError(
@@ -222,12 +244,17 @@ def _variant(
     """
     changes = dict(changes)
     method, training_changes = changes.pop(variants.METHOD), changes.pop(variants.DISTILL, {})
+    snapshot = changes.pop(variants.SNAPSHOT, None)
     if not isinstance(training_changes, dict):
         problems.append(f"{name}.{variants.DISTILL}: {training_changes!r}: expected names and values below it")
         return None
     settings = _validated(registry.load(method).Config, section | changes, name, problems)
     trained = _validated(Distill, distill | training_changes, f"{name}.{variants.DISTILL}", problems)
-    return (settings, Variant(method=method, distill=trained)) if settings and trained else None
+    if not settings or not trained:
+        return None
+    values = {"method": method, "distill": trained, variants.SNAPSHOT: snapshot}
+    variant = _validated(Variant, values, name, problems)
+    return (settings, variant) if variant else None
 
 
 def _validated(schema: type[Section], values: Any, prefix: str, problems: list[str]) -> Any:

@@ -72,6 +72,7 @@ def test_what_does_not_go_together_is_refused(changes, words):
 
 ABLE = {
     "alp",
+    "cilda",
     "ckd",
     "context",
     "dist",

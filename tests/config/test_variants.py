@@ -88,3 +88,28 @@ def test_names_may_have_single_hyphens(name):
 @pytest.mark.parametrize("name", ["", "-a", "a-", "a--b", "1a", "a.b", "a/b", "../x", "a b", "ö", "x" * 61, 3, None])
 def test_names_are_parts_of_file_names(name):
     assert problem_with_name(name, [], [])
+
+
+EARLY = {"methods": ["kd", "early"], "early.method": "kd", "early.teacher_snapshot": 2, "teacher.snapshots": 2}
+
+
+def test_a_variant_may_have_a_checkpoint_of_the_teacher_as_its_teacher(root):
+    params = parameters.load(root / "params.yaml", EARLY)
+    assert params.snapshot_of("early") == 2 and params.snapshot_of("kd") is None
+    assert params.sections["early"] == params.sections["kd"]  # and yet they are not the same
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"teacher.snapshots": 1}, "early.teacher_snapshot: 2, but teacher.snapshots keeps 1 checkpoints: set that to"),
+        ({"early.teacher_snapshot": 0}, "early.teacher_snapshot: 0: input should be greater than or equal to 1"),
+        ({"early.method": "lwd"}, "early.teacher_snapshot: 2, but lwd learns from more than a teacher's logits"),
+        ({"early.method": "mate"}, "early.teacher_snapshot: 2, but mate learns from more than a teacher's logits"),
+        ({"early.method": "pro_kd"}, "early.teacher_snapshot: 2, but pro_kd learns from more"),
+        ({"augment.methods": ["early"]}, "early.teacher_snapshot: 2, but kd learns from more"),
+    ],
+)
+def test_a_checkpoint_that_is_not_there_or_not_asked_is_refused(root, changes, said):
+    with pytest.raises(UserError, match=said):
+        parameters.load(root / "params.yaml", EARLY | changes)

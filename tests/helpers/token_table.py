@@ -95,7 +95,8 @@ them. `data/prepared` has the teacher's features beside the student's (`<split>/
 
 def load(method: str, task: str, **changes: Any) -> Params:
     """params.yaml with one method, and a tokenizer for the teacher alone."""
-    overrides = {"methods": [method], "teacher.tokenizer.vocab_size": 1000} | TASKS[task] | changes
+    overrides = {"methods": [method], "teacher.tokenizer.vocab_size": 1000, "teacher.snapshots": 2}
+    overrides |= TASKS[task] | changes
     params = parameters.load(ROOT / "params.yaml", overrides)
     link = params.assistant.chain[0].model_copy(update=_LINK | {"model": params.student.model})
     return params.model_copy(update={"assistant": params.assistant.model_copy(update={"chain": [link]})})

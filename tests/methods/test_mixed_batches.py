@@ -1,7 +1,8 @@
 """Every method on batches in which some rows have no label, which the transfer set brings.
 
 The loss of a batch of n rows is linear in what its rows are labelled: n · L(all) = Σ n_i · L(part i labelled alone).
-All terms that read no labels stay as they are.
+All terms that read no labels stay as they are. rw_kd alone is left out, where a label moves the weights of all rows:
+test_rw_kd has its rows without labels.
 """
 
 import math
@@ -31,6 +32,16 @@ CHANGES = {
 PARTS = ((0, 2), (1,))
 
 
+class Steady(OnlineTeacher):
+    """A teacher whose checkpoints are all like it."""
+
+    def __len__(self):
+        return 2
+
+    def of(self, number, batch):
+        return self(batch)
+
+
 def models(task):
     if task == "qa":
         return tiny.model("bert", 2, 8, seed=1), tiny.model("bert", 4, 8, seed=2)
@@ -57,7 +68,7 @@ def objective_of(name, task, root):
     torch.manual_seed(0)
     method = kind(kind.Config.model_validate(values), setup)
     further = {need: need in method.needs for need in ("attention", "qkv")}
-    source = OnlineTeacher(teacher, built, True, "fp32", **further) if method.needs else None
+    source = Steady(teacher, built, True, "fp32", **further) if method.needs else None
     return Distillation(student, method, source).eval()
 
 
@@ -85,7 +96,7 @@ def run(objective, batch):
 def cases():
     for name in registry.available():
         for task in TASKS:
-            if (name, task) not in REFUSED:
+            if (name, task) not in REFUSED and name != "rw_kd":
                 yield name, task
 
 

@@ -9,12 +9,14 @@ from tests.helpers import token_table
 
 COUNTS = {"student": 2, "teacher": 4}
 TEXTS = {"task": "classification", "data.embedded": "sentences"}
-LOGITS = {"ft", "adv", "kd", "dist", "rkd", "annealing", "freelb", "tfkd_self", "tfkd_reg", "born_again"}
+LOGITS = {"ft", "adv", "kd", "dist", "rkd", "rw_kd", "annealing", "freelb", "tfkd_self", "tfkd_reg", "born_again"}
+LOGITS |= {"pro_kd"}
 ALL_TOKENS = "compares the states of all tokens, one by one"
 NEIGHBOURS = "learns from neighbours of the training texts, which are tokens of the student"
 WINDOWS = "compares the first token's states of windows, which are not of the same text in both tokenizers"
 ALONG = "runs the teacher along, on tokens of the student (the method needs the model itself)"
 ALWAYS = {
+    "cilda": ALONG,
     "ckd": ALL_TOKENS,
     "combined": ALONG,
     "context": ALL_TOKENS,
@@ -33,7 +35,7 @@ ALWAYS = {
 
 
 def load(root, methods, **changes):
-    return parameters.load(root / "params.yaml", {"methods": list(methods)} | changes)
+    return parameters.load(root / "params.yaml", {"methods": list(methods), "teacher.snapshots": 2} | changes)
 
 
 def asked(params):

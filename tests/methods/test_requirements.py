@@ -12,7 +12,8 @@ COUNTS = {"student": 2, "teacher": 4}
 @pytest.fixture(scope="module")
 def params(root):
     names = registry.available()
-    return parameters.load(root / "params.yaml", {"methods": names, "augment.methods": ["rkd", "pkd"]})
+    changes = {"methods": names, "augment.methods": ["rkd", "pkd"], "teacher.snapshots": 2}
+    return parameters.load(root / "params.yaml", changes)
 
 
 def ask(name, params):

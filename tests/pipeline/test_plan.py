@@ -97,7 +97,7 @@ def test_no_checkpoint_is_asked_where_no_listed_method_needs_it(hub):
     every = {name: registry.load(name) for name in registry.available()}
     asking = {"cls", "hidden", "qkv"}
     plain = [name for name, kind in every.items() if not (kind.needs & asking or "assistant" in kind.artifacts)]
-    params = named("someone/eight", "someone/six", plain)
+    params = named("someone/eight", "someone/six", plain, **{"teacher.snapshots": 2})
     plan.check_pairs(params)
     assert not any(plan.readers(params, plan.requests(params)).values()) and hub == []
 

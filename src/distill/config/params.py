@@ -47,7 +47,7 @@ class Params(Section):
     Attributes:
         methods: names of methods and of variants, in the order of the table.
         sections: the settings of every method, by its name; and of every variant, complete.
-        variants: name → method, and the settings of its training.
+        variants: name → method, the settings of its training, and which checkpoint of the teacher teaches.
         members: the teachers of an ensemble by name: section `teacher` with the member's changes.
     """
 
@@ -90,6 +90,10 @@ class Params(Section):
     def method_of(self, name: str) -> str:
         """The method of a name in `methods`: that of a variant, or the name itself."""
         return self.variants[name].method if name in self.variants else name
+
+    def snapshot_of(self, name: str) -> int | None:
+        """The number of the checkpoint of the teacher's training that teaches a listed name; None: the teacher."""
+        return self.variants[name].teacher_snapshot if name in self.variants else None
 
     def resolved(self, name: str) -> Params:
         """The parameters of a listed name: those of a variant stand in its method's section and in `distill`."""

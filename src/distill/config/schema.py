@@ -203,6 +203,7 @@ class Teacher(Training):
     predictions: str
     missing: Literal["refuse", "labels_only"]
     label_noise: Share
+    snapshots: Annotated[int, Field(ge=0)]
     seed: Seed
 
     @model_validator(mode="after")

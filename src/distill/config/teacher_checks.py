@@ -18,6 +18,29 @@ def check(params: Params) -> None:
         *((f"{name}.teacher", m) for name, m in params.members.items()),
     ):
         _check_predictions(teacher, field)
+    _check_snapshots(params)
+
+
+def _check_snapshots(params: Params) -> None:
+    """Raise a ValueError where checkpoints are to be kept of a training that is not made, or may end early."""
+    if members := [name for name, member in params.members.items() if member.snapshots]:
+        raise ValueError(
+            f"{members[0]}.teacher.snapshots: {params.members[members[0]].snapshots}, but students learn from an"
+            " ensemble's mean, not from checkpoints of a member: set it to 0"
+        )
+    teacher = params.teacher
+    if not teacher.snapshots:
+        return
+    why, fix = "", "set it to 0"
+    if teacher.source != "model":
+        why = f"teacher.source is {teacher.source!r}: there is no training to keep checkpoints of"
+    elif not teacher.train:
+        why = "teacher.train is false: there is no training to keep checkpoints of"
+    elif teacher.patience is not None:
+        why = f"teacher.patience is {teacher.patience}, which may end the training before the last of them"
+        fix = "set one of them to 0 or null"
+    if why:
+        raise ValueError(f"teacher.snapshots: {teacher.snapshots}, but {why}: {fix}")
 
 
 def _check_predictions(teacher: Teacher, field: str) -> None:

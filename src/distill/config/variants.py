@@ -7,6 +7,10 @@
       mse_alpha: 100
       distill: {epochs: 3}        # section distill, with these changes
 
+    kd-early:
+      method: kd
+      teacher_snapshot: 1         # its teacher: the first of the checkpoints that teacher.snapshots keeps
+
 Every listed name has students, files, rows and runs of its own.
 """
 
@@ -16,10 +20,10 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from distill.config.schema import Distill, Section
+from distill.config.schema import Count, Distill, Section
 
-#: The key that makes a section a variant; the section of trainings that it may change.
-METHOD, DISTILL = "method", "distill"
+#: The key that makes a section a variant; the section of trainings that it may change; whose outputs it learns from.
+METHOD, DISTILL, SNAPSHOT = "method", "distill", "teacher_snapshot"
 #: Names of variants are parts of file names and of DVC's names of stages.
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(-[A-Za-z0-9_]+)*")
 
@@ -30,10 +34,12 @@ class Variant(Section):
     Attributes:
         method: name of the method.
         distill: section `distill` with the variant's changes.
+        teacher_snapshot: number of the checkpoint of the teacher's training that teaches, from 1; None: the teacher.
     """
 
     method: str
     distill: Distill
+    teacher_snapshot: Count | None
 
 
 def take_out(raw: dict[str, Any], known: Collection[str], belongs: Callable[[Any], bool]) -> dict[str, dict[str, Any]]:

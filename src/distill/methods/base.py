@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,10 @@ Source = Literal["teacher", "student", "assistant", "generation"]
 
 @dataclass
 class Setup:
-    """What a method is constructed from: the task, both models' configurations, and what other stages made for it."""
+    """What a method is constructed from: the task, both models' configurations, and what other stages made for it.
+
+    `features` are the training features (`datasets.Dataset`), with their labels as they are trained on.
+    """
 
     task: Task
     student: PretrainedConfig
@@ -47,6 +50,7 @@ class Setup:
     teacher_filters: FilterBank | None = None
     generator: PreTrainedModel | None = None
     candidates: Candidates | None = None
+    features: Any = None
 
 
 class Method(nn.Module):
@@ -68,7 +72,7 @@ class Method(nn.Module):
     needs: frozenset[str] = frozenset()
     #: `teacher`; `student`: the fine-tuned student; `assistant`: the last of the chain; `generation`: the previous one.
     taught_by: ClassVar[Source] = "teacher"
-    #: Keys of `requirements.ARTIFACTS`: filters, assistant, generator, candidates.
+    #: Keys of `requirements.ARTIFACTS`: filters, assistant, generator, candidates, snapshots.
     artifacts: ClassVar[tuple[str, ...]] = ()
     #: Whether it may learn from augmented copies of the training texts (params.yaml: augment.methods).
     copies: ClassVar[bool] = False
@@ -135,6 +139,11 @@ class Method(nn.Module):
         if cls.taught_by in ("student", "generation"):
             return "its teacher is the fine-tuned student, which labels train"
         return "its filters are trained on labels" if "filters" in cls.artifacts else ""
+
+    @classmethod
+    def learns_from_logits_alone(cls) -> bool:
+        """Whether it learns of the teacher no more than its logits over the training features, so that any will do."""
+        return cls.needs == {"logits"} and cls.taught_by == "teacher" and not cls.artifacts
 
     @classmethod
     def reads(cls, params: Params, student: int, teacher: int) -> Reads:

@@ -24,6 +24,7 @@ from torch import Tensor
 from distill.config.params import Params
 from distill.config.schema import Section
 from distill.errors import UserError
+from distill.losses.contrastive import mean_states
 from distill.losses.terms import mse_cls
 from distill.losses.weights import Rest, ScheduledWeight, Share, Weight
 from distill.methods.base import Setup
@@ -75,11 +76,7 @@ def pooled(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
         mask: (B, L), 1 or true at real tokens.
         pooling: `first` or `mean`.
     """
-    if pooling == "first":
-        return states[:, 0]
-    # Padding is replaced, not multiplied: 0 · nan is nan.
-    real = states.float().masked_fill(~mask.bool()[..., None], 0.0)
-    return real.sum(1) / mask.bool().sum(1, keepdim=True)
+    return states[:, 0] if pooling == "first" else mean_states(states, mask)
 
 
 class RandomLayers(SoftTargets):

@@ -13,7 +13,7 @@ from distill.signals.states import KINDS, Reads
 #: Needs that no cache serves, each with its name in messages.
 NOT_KEPT = {"attention": "attention scores", "qkv": "queries, keys and values", "model": "the model itself"}
 #: What stages make for some methods only.
-ARTIFACTS = ("filters", "assistant", "generator", "candidates", "augmented")
+ARTIFACTS = ("filters", "assistant", "generator", "candidates", "augmented", "snapshots")
 
 
 def needed(params: Params) -> dict[str, bool]:
@@ -25,6 +25,8 @@ def needed(params: Params) -> dict[str, bool]:
 def artifacts(name: str, params: Params) -> tuple[str, ...]:
     """The artifacts that a listed name's student needs, including those that they are made from."""
     names = registry.load(params.method_of(name)).artifacts
+    if params.snapshot_of(name):
+        return (*names, "snapshots")
     if name not in params.augment.methods:
         return names
     return (*names, *(artifact for artifact in ("generator", "augmented") if artifact not in names))
@@ -38,7 +40,8 @@ def deciding(name: str, params: Params) -> dict[str, Any]:
     method = params.method_of(name)
     kind, settings = registry.load(method), params.sections[name].model_dump()
     values = {field: settings[field] for field in kind.layer_fields}
-    return {"method": method, "start": kind.start(params.resolved(name)), **values}
+    snapshot = {"teacher_snapshot": number} if (number := params.snapshot_of(name)) else {}
+    return {"method": method, "start": kind.start(params.resolved(name)), **values, **snapshot}
 
 
 def request(name: str, params: Params, counts: Mapping[str, int]) -> Request:
@@ -48,6 +51,7 @@ def request(name: str, params: Params, counts: Mapping[str, int]) -> Request:
         counts: number of layers of `student` and `teacher`; only read for methods that need hidden states.
     """
     copies, kind = name in params.augment.methods, registry.load(params.method_of(name))
+    snapshot = params.snapshot_of(name)
     params = params.resolved(name)
     starts = kind.start(params) == "teacher_layers"
     common = {"artifacts": kind.artifacts, "copies": copies}
@@ -64,4 +68,4 @@ def request(name: str, params: Params, counts: Mapping[str, int]) -> Request:
         states = kind.reads(params, student=counts["student"], teacher=counts["teacher"])
         why = "" if states else "the teacher runs along: the method needs the states of padding too"
     logits = not copies and "model" not in kind.needs
-    return Request("teacher", logits, states, bool(why) or starts, why=why, **common)
+    return Request("teacher", logits, states, bool(why) or starts, why=why, snapshot=snapshot, **common)

@@ -76,7 +76,7 @@ def forward_pass(
     if attention:
         scores.prepare(model)
     with contextlib.ExitStack() as stack:
-        for context in (_uncompiled(model), _repaired(model)):
+        for context in (uncompiled(model), _repaired(model)):
             stack.enter_context(context)
         layers = stack.enter_context(scores.Scores()) if attention else None
         states = stack.enter_context(Collected(model)) if qkv else None
@@ -100,7 +100,7 @@ def counted() -> Iterator[Counter[PreTrainedModel]]:
         _ROWS.reset(token)
 
 
-def _uncompiled(model: PreTrainedModel) -> contextlib.AbstractContextManager:
+def uncompiled(model: PreTrainedModel) -> contextlib.AbstractContextManager:
     """The plain forward pass: a compiled one hides its function calls from `Scores`, and its modules from hooks."""
     if model._compiled_call_impl is None:
         return contextlib.nullcontext()  # set_stance imports the compiler

@@ -8,7 +8,7 @@ nothing else of the teacher.
     <folder>/logits/         the teacher's logits over the training features (`distill.signals.cache`)
     <folder>/states/         those of its hidden states that the method reads (`distill.signals.cache`)
     <folder>/teacher/        its checkpoint where it runs along, otherwise its configuration alone
-    <folder>/<artifact>/     outputs of other stages: filters, assistant, generator, candidates, augmented
+    <folder>/<artifact>/     outputs of other stages: filters, assistant, generator, candidates, augmented, snapshots
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ class Request:
         logits: the teacher's logits over the training features.
         states: the teacher's hidden states over the training features.
         model: the teacher itself, even where its outputs are cached.
-        artifacts: outputs of other stages: filters, assistant, generator, candidates.
+        artifacts: outputs of other stages: filters, assistant, generator, candidates, snapshots.
         copies: augmented copies of the training features, to train on.
+        snapshot: number of the checkpoint of the teacher's training whose logits they are; None: the teacher's own.
         why: reason, for the reader, to run the teacher along even where its outputs are cached; empty without one.
     """
 
@@ -45,6 +46,7 @@ class Request:
     model: bool = False
     artifacts: tuple[str, ...] = ()
     copies: bool = False
+    snapshot: int | None = None
     why: str = ""
 
     @classmethod

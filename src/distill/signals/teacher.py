@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -70,6 +71,34 @@ class CachedTeacher:
         return Outputs(_read(self.logits, "logits", batch), self.states(batch) if self.states else None)
 
 
+class CachedSnapshots:
+    """Logits of checkpoints of the teacher's own training, the fine-tuned teacher the last; no model is loaded.
+
+    Args:
+        caches: caches that hold the array `logits`, in the order of the training.
+    """
+
+    provides = frozenset({"logits"})
+
+    def __init__(self, caches: Sequence[Cache]):
+        self.caches = list(caches)
+
+    def __len__(self) -> int:
+        return len(self.caches)
+
+    def __call__(self, batch: dict[str, Tensor]) -> Outputs:
+        """The fine-tuned teacher's."""
+        return self.of(len(self), batch)
+
+    def of(self, number: int, batch: dict[str, Tensor]) -> Outputs:
+        """Logits for the batch's feature rows (`index`), zeros at padding.
+
+        Args:
+            number: which checkpoint, from 1.
+        """
+        return Outputs(_read(self.caches[number - 1], "logits", batch))
+
+
 class OnlineTeacher:
     """The teacher itself, frozen: logits; hidden states, attention scores, queries, keys and values where asked for.
 
@@ -100,13 +129,13 @@ class OnlineTeacher:
             return forward_pass(self.model, self.task, batch, self.hidden, self.attention, qkv=self.qkv)
 
     def on_embeddings(self, batch: dict[str, Tensor], embeddings: Tensor) -> Outputs:
-        """Logits for word embeddings (B, L, D) in place of the batch's tokens.
+        """Logits, and hidden states where asked for, for word embeddings (B, L, D) in place of the batch's tokens.
 
         The teacher's own weights stay frozen, but gradients pass through it into the embeddings: a generator that
         looks for inputs on which teacher and student differ needs them. Call it under `torch.no_grad()` otherwise.
         """
         with autocast(self._device(batch), self.precision):
-            return forward_pass(self.model, self.task, batch, embeddings=embeddings)
+            return forward_pass(self.model, self.task, batch, self.hidden, embeddings=embeddings)
 
     def _device(self, batch: dict[str, Tensor]) -> torch.device:
         device = batch["attention_mask"].device

@@ -38,6 +38,7 @@ class TrainingRun:
         evaluate: scores the objective's present weights on the selection split; None: they are not scored.
         on_log: called with (values, step) at every log entry.
         mix: how batches are mixed of rows with and without labels; None: all rows are alike.
+        snapshots: number of times that the weights are kept on the way (`training.snapshots`).
     """
 
     objective: Objective
@@ -53,6 +54,7 @@ class TrainingRun:
     evaluate: Callable[[], dict[str, float]] | None = None
     on_log: Callable[[dict[str, float], int], None] | None = None
     mix: Mix | None = None
+    snapshots: int = 0
 
     @property
     def epoch_rows(self) -> int:

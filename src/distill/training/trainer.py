@@ -12,10 +12,11 @@ import json
 import logging
 import shutil
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
@@ -27,9 +28,11 @@ from distill.models import acceleration
 from distill.runtime import allocator, checkpoints, distributed, json_text
 from distill.runtime.files import publish
 from distill.runtime.progress import bar
+from distill.training import snapshots
 from distill.training.early_stopping import waited
 from distill.training.hf_trainer import ObjectiveTrainer
 from distill.training.run import Result, TrainingRun
+from distill.training.weights import load_weights, save_weights
 
 # The warning announces that checkpoints are sorted by number, as they should be.
 logging.getLogger("transformers.trainer_utils").addFilter(lambda record: "mtime may not" not in record.getMessage())
@@ -50,9 +53,12 @@ class _Hooks(TrainerCallback):
     def on_train_begin(self, args, state, control, **_):
         self.bar = bar(state.max_steps, self.run.label, initial=state.global_step, shown=distributed.is_first())
         self.evaluate_at = self.run.evaluation_steps(state.max_steps)
+        self.snapshot_at = snapshots.steps(self.run.snapshots, state.max_steps)
 
     def on_step_end(self, args, state, control, **_):
         self.bar.update()
+        if state.global_step in self.snapshot_at and distributed.is_first():
+            snapshots.keep(self.run.folder, self.snapshot_at[state.global_step], self.trainer.model)
         if state.global_step in self.evaluate_at:
             check_weights(self.trainer.model, state.global_step)
             scores = distributed.from_first(self.run.evaluate)
@@ -204,11 +210,20 @@ def _arguments(run: TrainingRun) -> TrainingArguments:
 def _begin_from(run: TrainingRun) -> Path | None:
     """The checkpoint to resume from, or None; unusable ones are removed."""
     resume = checkpoints.last_complete(run.folder / "checkpoints")
-    if resume and run.settings.keep == "best" and _best_is_lost(run.folder, resume, run.main_metric):
-        print("the best weights so far cannot be used: starting from the beginning", flush=True)
+    if resume and (what := _lost(run, resume)):
+        print(f"{what} cannot be used: starting from the beginning", flush=True)
         shutil.rmtree(run.folder / "checkpoints")
         resume = None
     return resume
+
+
+def _lost(run: TrainingRun, resume: Path) -> str:
+    """What a training that resumes from this checkpoint would lack; empty: nothing."""
+    state = json_text.parse((resume / "trainer_state.json").read_text(encoding="utf-8"))
+    if run.settings.keep == "best" and _best_is_lost(run.folder, state["log_history"], run.main_metric):
+        return "the best weights so far"
+    planned = snapshots.steps(run.snapshots, state["max_steps"])
+    return "a snapshot" if snapshots.lost(run.folder, state["global_step"], planned) else ""
 
 
 def check_weights(model: nn.Module, step: int) -> None:
@@ -221,9 +236,12 @@ def check_weights(model: nn.Module, step: int) -> None:
             )
 
 
-def _best_is_lost(folder: Path, resume: Path, metric: str) -> bool:
-    """Whether `best` lacks the best weights that training scored before this checkpoint."""
-    history = json_text.parse((resume / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+def _best_is_lost(folder: Path, history: Sequence[Mapping[str, Any]], metric: str) -> bool:
+    """Whether `best` lacks the best weights that training scored before a checkpoint.
+
+    Args:
+        history: the checkpoint's log entries.
+    """
     scores = [entry[f"selection_{metric}"] for entry in history if f"selection_{metric}" in entry]
     best = read_best(folder)
     return bool(scores) and (best is None or best[0]["score"] < max(scores))
@@ -235,17 +253,6 @@ def read_best(folder: Path) -> tuple[dict, Path] | None:
     if not checkpoints.is_complete(sealed):
         return None
     return json_text.parse((sealed / "scores.json").read_text(encoding="utf-8")), sealed / "weights.safetensors"
-
-
-def save_weights(model: nn.Module, path: Path) -> None:
-    """All of the module's weights; those that share memory are written once per name, as safetensors demands."""
-    weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
-    save_file({name: value.clone(memory_format=torch.contiguous_format) for name, value in weights.items()}, path)
-
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """What `save_weights` wrote."""
-    model.load_state_dict(load_file(path))
 
 
 def write_best(folder: Path, model: nn.Module, scores: dict[str, float], score: float) -> None:

@@ -166,3 +166,12 @@ def test_a_damaged_summary_of_another_run_is_named(project):
     (project / "metrics" / "summary.json").write_text(CONFLICT)
     with pytest.raises(UserError, match="merge conflict"):
         table.tables(project)
+
+
+@pytest.mark.parametrize("damage", ["", "[]", CONFLICT, '{"1": {"f1": 3}}', '{"1": {"update": "x"}}', '{"1": 2}'])
+def test_damaged_scores_of_snapshots_are_named(tmp_path, damage):
+    path = tmp_path / "snapshots.json"
+    path.write_text(damage)
+    with pytest.raises(UserError) as caught:
+        contents.read(path, contents.SNAPSHOTS)
+    assert "snapshots.json: " in one_line(caught)

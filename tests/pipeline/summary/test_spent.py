@@ -13,7 +13,8 @@ from pipeline.summary import spent
 
 @pytest.fixture(scope="module")
 def params(root):
-    return parameters.load(root / "params.yaml", {"methods": registry.available(), "augment.methods": ["rkd"]})
+    changes = {"methods": registry.available(), "augment.methods": ["rkd"], "teacher.snapshots": 2}
+    return parameters.load(root / "params.yaml", changes)
 
 
 @pytest.mark.parametrize("name", registry.available())
@@ -25,7 +26,7 @@ def test_every_method_names_stages_of_the_pipeline(name, params, root):
 def test_a_method_is_taught_with_what_its_class_asks_for(params):
     teacher = ["finetune_teacher", "predict_teacher"]
     assert spent.upstream("ft", params) == spent.upstream("tfkd_reg", params) == []
-    assert spent.upstream("kd", params) == teacher
+    assert spent.upstream("kd", params) == spent.upstream("pro_kd", params) == teacher
     assert spent.upstream("tfkd_self", params) == spent.upstream("born_again", params) == ["finetune_student"]
     assert spent.upstream("ted", params) == [*teacher, "train_teacher_filters", "train_student_filters"]
     assert spent.upstream("takd", params) == [*teacher, "train_assistants"]

@@ -1,4 +1,4 @@
-"""A generator that looks for inputs on which student and teacher differ: what mate, combined and adv share.
+"""A generator that looks for inputs on which student and teacher differ: what mate, cilda, combined and adv share.
 
 It changes a share of the words of a text. Steps of the trainer go in cycles: some in which the generator learns to make
 the two differ (adv: the student and the label), then many in which the student learns on the original and on the
@@ -21,7 +21,7 @@ from distill.augmentation import masked_lm
 from distill.config import model_tokenizers
 from distill.errors import UserError
 from distill.losses.weights import ScheduledWeight
-from distill.models.forward import forward_pass, in_eval
+from distill.models.forward import Outputs, forward_pass, in_eval
 from distill.signals.teacher import OnlineTeacher
 from distill.tasks.base import Task
 
@@ -126,19 +126,31 @@ class Adversary(nn.Module):
 
         The gradient passes both models, each with word embeddings of its own. The student is in evaluation mode.
         """
+        own, other = self.attack_outputs(batch, student, teacher)
+        return own.logits, other.logits
+
+    def attack_outputs(
+        self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: OnlineTeacher, hidden: bool = False
+    ) -> tuple[Outputs, Outputs]:
+        """Outputs of student and teacher on changed texts, as `attack` gives their logits.
+
+        Args:
+            hidden: with the student's hidden states; a teacher that gives hidden states gives them here too.
+        """
         perturbed = self.perturb(batch)
-        logits = self._logits(batch, student, perturbed)
-        target = teacher.on_embeddings(batch, embed(teacher.model, batch["input_ids"], perturbed)).logits
-        return logits, target
+        own = self._outputs(batch, student, perturbed, hidden)
+        return own, teacher.on_embeddings(batch, embed(teacher.model, batch["input_ids"], perturbed))
 
     def attack_student(self, batch: dict[str, Tensor], student: PreTrainedModel) -> Tensor:
         """The student's logits on changed texts, as in `attack`, for a generator that looks at no teacher."""
-        return self._logits(batch, student, self.perturb(batch))
+        return self._outputs(batch, student, self.perturb(batch)).logits
 
-    def _logits(self, batch: dict[str, Tensor], student: PreTrainedModel, perturbed: Perturbed) -> Tensor:
+    def _outputs(
+        self, batch: dict[str, Tensor], student: PreTrainedModel, perturbed: Perturbed, hidden: bool = False
+    ) -> Outputs:
         with frozen(student), in_eval(student):
             embeddings = embed(student, batch["input_ids"], perturbed)
-            return forward_pass(student, self.task, batch, embeddings=embeddings).logits
+            return forward_pass(student, self.task, batch, hidden=hidden, embeddings=embeddings)
 
 
 def embed(model: PreTrainedModel, input_ids: Tensor, perturbed: Perturbed) -> Tensor:
@@ -169,7 +181,7 @@ def frozen(model: nn.Module) -> Iterator[None]:
 
 
 def divergence(task: Task, student: Tensor, teacher: Tensor, batch: dict[str, Tensor]) -> Tensor:
-    """What the generator of mate maximises: soft cross-entropy, or the squared error on regression.
+    """What the generators of mate and cilda maximise: soft cross-entropy, or the squared error on regression.
 
     −Σ softmax(teacher) · log softmax(student), summed over classes (question answering: over real tokens), mean over
     rows (and over start and end). Unlike `task.soft` it gives both sides a gradient, and keeps the teacher's entropy,

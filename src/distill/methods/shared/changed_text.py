@@ -1,4 +1,4 @@
-"""Methods with a generator that changes texts and learns in steps of its own (`mate`, `combined`, `adv`)."""
+"""Methods with a generator that changes texts and learns in steps of its own (`mate`, `cilda`, `combined`, `adv`)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class ChangedText(Method):
 
     @classmethod
     def check(cls, params: Params) -> None:
-        """The generator must share the models' vocabulary."""
+        """Besides `fits`: the generator must share the models' vocabulary."""
+        super().check(params)
         adversary.check_params(params, cls.section)
 
     def __init__(self, config: Section, setup: Setup):
