@@ -117,6 +117,12 @@ class Result:
 
 
 def rows(task: Task, family: str) -> list[windows.Row]:
+    """The tokens of `table`, row by row."""
+    made = table(task, family).to_pylist()
+    return [{name: row[name] for name in ("input_ids", "token_type_ids") if name in row} for row in made]
+
+
+def table(task: Task, family: str) -> pa.Table:
     """Rows of the task as stage prepare makes them with the family's tokenizer, the longest first.
 
     Raises:
@@ -128,12 +134,10 @@ def rows(task: Task, family: str) -> list[windows.Row]:
         questions = [
             {"id": str(i), "question": "w1 w2?", "context": words, "answers": empty} for i, words in enumerate(_WORDS)
         ]
-        table = pa.Table.from_batches(list(question_features.encode(questions, tokenizer, WIDTH, 8)))
-    else:
-        pairs = text.rows([(words, "w3 w4") for words in _WORDS], [0] * len(_WORDS))
-        encoded = text_features.encode(pairs, tokenizer, WIDTH, numeric=task.name == "regression")
-        table = pa.Table.from_batches([batch for batch, _ in encoded])
-    return [{name: row[name] for name in ("input_ids", "token_type_ids") if name in row} for row in table.to_pylist()]
+        return pa.Table.from_batches(list(question_features.encode(questions, tokenizer, WIDTH, 8)))
+    pairs = text.rows([(words, "w3 w4") for words in _WORDS], [0] * len(_WORDS))
+    encoded = text_features.encode(pairs, tokenizer, WIDTH, numeric=task.name == "regression")
+    return pa.Table.from_batches([batch for batch, _ in encoded])
 
 
 def refusal(model: PreTrainedModel, task: Task, template: str) -> str:

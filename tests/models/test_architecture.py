@@ -17,7 +17,7 @@ def test_the_small_copy_agrees_with_the_whole_model(family):
     for name in ("classification", "qa"):
         task, config = family_table.TASKS[name], families.config(family, num_labels=7)
         before = config.to_dict()
-        assert architecture._small(config, task) is not None
+        assert architecture.small(config, task) is not None
         if family in REFUSED and (family, name) != ("xlnet", "qa"):
             with pytest.raises(UserError, match=rf"params.yaml: student.model: padding .* this {family} by up to"):
                 architecture.check(config, task, "student")
@@ -28,5 +28,5 @@ def test_the_small_copy_agrees_with_the_whole_model(family):
 
 def test_a_copy_that_cannot_be_built_is_left_to_the_stage_that_trains_the_model():
     config = families.config("bert", num_attention_heads=3)
-    assert architecture._small(config, family_table.TASKS["qa"]) is None
+    assert architecture.small(config, family_table.TASKS["qa"]) is None
     architecture.check(config, family_table.TASKS["qa"], "student")
