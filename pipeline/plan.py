@@ -161,7 +161,7 @@ def check_architectures(params: Params) -> None:
     from distill.tasks.registry import load_task
 
     needed, half = requirements.needed(params), requirements.in_half_precision(params)
-    task = load_task(params.task, labels=("0", "1") if params.task == "classification" else ())
+    task = load_task(params.task, labels=("0", "1"))
     teachers = ensemble.teachers(params)
     specs = {field: (own.teacher.model, task) for field, own in teachers.items()}
     if params.student.init != "teacher_layers":
@@ -203,7 +203,7 @@ def check_copies(params: Params) -> None:
     from distill.models import initialization
     from distill.tasks.registry import load_task
 
-    task = load_task(params.task, labels=("0", "1") if params.task == "classification" else ())
+    task = load_task(params.task, labels=("0", "1"))
     if any(layer_maps.is_copied(params.resolved(name)) for name in params.methods) or layer_maps.is_copied(params):
         initialization.check_copy(params.student, configuration_of(params.teacher.model, "teacher"), task, "student")
     before = None

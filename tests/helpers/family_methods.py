@@ -21,13 +21,15 @@ from distill.experiments import presets
 from distill.methods import registry
 from distill.methods.base import Distillation, Method, Setup
 from distill.methods.shared.filters import FilterBank
-from distill.models import architecture
+from distill.models import architecture, loading
 from distill.signals.teacher import OnlineTeacher
 from distill.tasks.base import Task
 from distill.training.objective import Progress
 from tests.helpers import families, micro
 from tests.helpers.neighbours import Memory
 
+#: Methods that have a column of the page each.
+SHOWN = ("ft", "kd", "lwd", "ted", "pkd", "relation", "tinybert", "mate")
 #: What padding may move, relative to a term: rounding.
 _ROUNDING = 1e-3
 # The first number in a parameter's name is its layer: in ALBERT's single group, too.
@@ -56,32 +58,55 @@ def params(task: str, methods: list[str]) -> Params:
     return parameters.parse(_values(task) | changes | {"compare": compare}, micro.ROOT / "params.yaml")
 
 
+@functools.cache
+def fits_task(name: str, task: str) -> bool:
+    """Whether a method with its default parameters learns a task at all, whatever the family."""
+    try:
+        params(task, [name])
+    except UserError:
+        return False
+    return True
+
+
+@functools.cache
+def _kind(name: str) -> tuple[Any, ...]:
+    """What a method does with models: methods with the same get on with the same families."""
+    method, chosen = registry.load(name), params("classification", [name])
+    taken = method.takes(chosen, "student") | method.takes(chosen, "teacher")
+    return "cls" in method.needs, taken, "filters" in method.artifacts, bool(method.needs) or bool(taken)
+
+
+@functools.cache
+def columns() -> dict[str, list[str]]:
+    """A method for each column of the page → the methods that it stands for, itself among them."""
+    found = {name: [name] for name in SHOWN}
+    for name in registry.available():
+        if name not in found:
+            alike = next((shown for shown in found if _kind(shown) == _kind(name)), name)
+            found.setdefault(alike, []).append(name)
+    return found
+
+
 class Pair:
     """A tiny student and its teacher, of one family.
 
     Args:
-        rows: the rows of a batch, with columns as stage prepare writes them.
+        family: a key of `families.SHAPES`.
+        template: the family whose tokenizer both read by.
+        batch: rows of the task, padded.
     """
 
     def __init__(self, family: str, task: Task, template: str, batch: dict[str, Tensor]):
         self.family, self.task, self.batch = family, task, batch
         self.tokenizer = families.tokenizer(template)
         self.student, self.teacher = (families.model(family, task, seed) for seed in (2, 1))
+        for model in (self.student, self.teacher):
+            loading.silence_padding(model, 0)
         self.small = architecture.small(self.student.config, task)
 
-    def result(self, name: str) -> str:
-        """Why stage plan refuses a method here; empty where it runs.
-
-        Raises:
-            AssertionError: the method is not refused and does not run as it should.
-        """
+    def refusal(self, name: str) -> str:
+        """Why stage plan refuses a method between two models of the family; empty: it does not."""
         kind, chosen = registry.load(name), params(self.task.name, [name])
-        if reason := self._refusal(kind, name, chosen):
-            return reason
-        self._try(kind, name, chosen)
-        return ""
-
-    def _refusal(self, kind: type[Method], name: str, chosen: Params) -> str:
         try:
             kind.suits(chosen, lambda role: self.student.config)
             for role in ("student", "teacher"):
@@ -90,8 +115,13 @@ class Pair:
             return str(error)
         return ""
 
-    def _try(self, kind: type[Method], name: str, chosen: Params) -> None:
-        """Run each kind of step: finite terms that padding does not move, gradients that reach the outermost layers."""
+    def check(self, name: str) -> None:
+        """Every kind of step of a method has finite terms that padding does not move, and reaches the outermost layers.
+
+        Raises:
+            AssertionError: one does not.
+        """
+        kind, chosen = registry.load(name), params(self.task.name, [name])
         torch.manual_seed(0)
         method = kind(chosen.sections[name], self._setup(kind))
         needs = method.needs

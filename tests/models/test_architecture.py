@@ -4,7 +4,7 @@ import pytest
 
 from distill.errors import UserError
 from distill.models import architecture
-from tests.helpers import families, family_table
+from tests.helpers import families, family_batches
 
 REFUSED = {"convbert", "nystromformer", "yoso", "fnet", "funnel", "xlnet"}
 
@@ -15,7 +15,7 @@ REFUSED = {"convbert", "nystromformer", "yoso", "fnet", "funnel", "xlnet"}
 )
 def test_the_small_copy_agrees_with_the_whole_model(family):
     for name in ("classification", "qa"):
-        task, config = family_table.TASKS[name], families.config(family, num_labels=7)
+        task, config = family_batches.TASKS[name], families.config(family, num_labels=7)
         before = config.to_dict()
         assert architecture.small(config, task) is not None
         if family in REFUSED and (family, name) != ("xlnet", "qa"):
@@ -28,5 +28,5 @@ def test_the_small_copy_agrees_with_the_whole_model(family):
 
 def test_a_copy_that_cannot_be_built_is_left_to_the_stage_that_trains_the_model():
     config = families.config("bert", num_attention_heads=3)
-    assert architecture.small(config, family_table.TASKS["qa"]) is None
-    architecture.check(config, family_table.TASKS["qa"], "student")
+    assert architecture.small(config, family_batches.TASKS["qa"]) is None
+    architecture.check(config, family_batches.TASKS["qa"], "student")

@@ -90,10 +90,12 @@ def check_use(model: PreTrainedModel, task: Task, use: Use) -> None:
     Raises:
         UserError: it lacks something.
     """
-    kind, row = model.config.model_type, _rows()[0]
+    kind = model.config.model_type
+    each = [windows.batch_of(row, _WIDTH, 0) for row in _rows()]
+    batch = {name: torch.cat([one[name] for one in each]) for name in each[0]}
     try:
         for what in sorted(use.takes):
-            _TAKERS[what](model, task, windows.batch_of(row, _WIDTH, 0), len(row["input_ids"]))
+            _TAKERS[what](model, task, batch)
     except UserError as error:
         raise UserError(f"params.yaml: methods: {use.method}: the {use.role} is a {error}") from error
     except Exception as error:  # each architecture has exceptions of its own
@@ -105,7 +107,7 @@ def check_use(model: PreTrainedModel, task: Task, use: Use) -> None:
 
 
 @torch.no_grad()
-def _take_hidden(model: PreTrainedModel, task: Task, batch: dict[str, Tensor], length: int) -> None:
+def _take_hidden(model: PreTrainedModel, task: Task, batch: dict[str, Tensor]) -> None:
     states = forward_pass(model, task, batch, hidden=True).hidden
     layers, expected = model.config.num_hidden_layers, (*batch["input_ids"].shape, model.config.hidden_size)
     if len(states or ()) != layers + 1 or any(tuple(state.shape) != expected for state in states):
@@ -116,28 +118,30 @@ def _take_hidden(model: PreTrainedModel, task: Task, batch: dict[str, Tensor], l
 
 
 @torch.no_grad()
-def _take_attention(model: PreTrainedModel, task: Task, batch: dict[str, Tensor], length: int) -> None:
+def _take_attention(model: PreTrainedModel, task: Task, batch: dict[str, Tensor]) -> None:
     forward_pass(model, task, batch, attention=True)
 
 
 @torch.no_grad()
-def _take_qkv(model: PreTrainedModel, task: Task, batch: dict[str, Tensor], length: int) -> None:
+def _take_qkv(model: PreTrainedModel, task: Task, batch: dict[str, Tensor]) -> None:
     forward_pass(model, task, batch, qkv=True)
 
 
 @torch.no_grad()
-def _take_embeddings(model: PreTrainedModel, task: Task, batch: dict[str, Tensor], length: int) -> None:
+def _take_embeddings(model: PreTrainedModel, task: Task, batch: dict[str, Tensor]) -> None:
     """Its own word embeddings must give what the tokens give: some heads look at the tokens themselves."""
-    table, difference = model.get_input_embeddings(), None
+    table, same = model.get_input_embeddings(), False
     expected = forward_pass(model, task, batch).logits
     try:
         embeddings = table(batch["input_ids"])
         if torch.equal(embeddings, table.weight[batch["input_ids"]]):
             logits = forward_pass(model, task, batch, embeddings=embeddings).logits
-            difference = (logits - expected)[:, :length] if expected.dim() == 3 else logits - expected
+            real = batch["attention_mask"].bool() if task.per_token else slice(None)
+            gap, spread = (logits - expected)[real].abs().max(), expected[real].std()
+            same = bool(gap <= windows.TOLERANCE * spread)
     except Exception:  # as above
-        difference = None
-    if difference is None or not difference.abs().max() <= windows.TOLERANCE * expected.std():
+        same = False
+    if not same:
         raise UserError(
             f"{model.config.model_type}: it gives other logits for word embeddings than for the words themselves, or"
             " none: take a method that does not change embeddings"
