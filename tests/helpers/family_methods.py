@@ -47,14 +47,15 @@ def _values(task: str) -> dict[str, Any]:
     raise ValueError(f"no preset embedded-… is of task {task}")
 
 
-def params(task: str, methods: list[str]) -> Params:
-    """The project's parameters for a task and these methods.
+@functools.cache
+def params(task: str, method: str) -> Params:
+    """The project's parameters for a task and a method.
 
     Raises:
-        UserError: a method refuses the task, or these parameters.
+        UserError: the method refuses the task, or these parameters.
     """
-    changes = {"methods": methods, "augment": _values(task)["augment"] | {"methods": []}}
-    compare = _values(task)["compare"] | {"baseline": methods[0]}
+    changes = {"methods": [method], "augment": _values(task)["augment"] | {"methods": []}}
+    compare = _values(task)["compare"] | {"baseline": method}
     return parameters.parse(_values(task) | changes | {"compare": compare}, micro.ROOT / "params.yaml")
 
 
@@ -62,7 +63,7 @@ def params(task: str, methods: list[str]) -> Params:
 def fits_task(name: str, task: str) -> bool:
     """Whether a method with its default parameters learns a task at all, whatever the family."""
     try:
-        params(task, [name])
+        params(task, name)
     except UserError:
         return False
     return True
@@ -71,7 +72,7 @@ def fits_task(name: str, task: str) -> bool:
 @functools.cache
 def _kind(name: str) -> tuple[Any, ...]:
     """What a method does with models: methods with the same get on with the same families."""
-    method, chosen = registry.load(name), params("classification", [name])
+    method, chosen = registry.load(name), params("classification", name)
     taken = method.takes(chosen, "student") | method.takes(chosen, "teacher")
     return "cls" in method.needs, taken, "filters" in method.artifacts, bool(method.needs) or bool(taken)
 
@@ -103,17 +104,27 @@ class Pair:
         for model in (self.student, self.teacher):
             loading.silence_padding(model, 0)
         self.small = architecture.small(self.student.config, task)
+        self._tried: dict[tuple[str, frozenset[str]], str] = {}
 
     def refusal(self, name: str) -> str:
         """Why stage plan refuses a method between two models of the family; empty: it does not."""
-        kind, chosen = registry.load(name), params(self.task.name, [name])
+        kind, chosen = registry.load(name), params(self.task.name, name)
         try:
             kind.suits(chosen, lambda role: self.student.config)
-            for role in ("student", "teacher"):
-                architecture.check_use(self.small, self.task, architecture.Use(name, role, kind.takes(chosen, role)))
         except UserError as error:
             return str(error)
-        return ""
+        each = [self._refused(role, kind.takes(chosen, role)) for role in ("student", "teacher")]
+        return next((reason.replace("NAME", name) for reason in each if reason), "")
+
+    def _refused(self, role: str, takes: frozenset[str]) -> str:
+        """Many methods take the same."""
+        if (role, takes) not in self._tried:
+            try:
+                architecture.check_use(self.small, self.task, architecture.Use("NAME", role, takes))
+                self._tried[role, takes] = ""
+            except UserError as error:
+                self._tried[role, takes] = str(error)
+        return self._tried[role, takes]
 
     def check(self, name: str) -> None:
         """Every kind of step of a method has finite terms that padding does not move, and reaches the outermost layers.
@@ -121,7 +132,7 @@ class Pair:
         Raises:
             AssertionError: one does not.
         """
-        kind, chosen = registry.load(name), params(self.task.name, [name])
+        kind, chosen = registry.load(name), params(self.task.name, name)
         torch.manual_seed(0)
         method = kind(chosen.sections[name], self._setup(kind))
         needs = method.needs
