@@ -95,14 +95,13 @@ class Pair:
         family: a key of `families.SHAPES`.
         template: the family whose tokenizer both read by.
         batch: rows of the task, padded.
+        student: a model of the family, in evaluation mode.
     """
 
-    def __init__(self, family: str, task: Task, template: str, batch: dict[str, Tensor]):
-        self.family, self.task, self.batch = family, task, batch
-        self.tokenizer = families.tokenizer(template)
-        self.student, self.teacher = (families.model(family, task, seed) for seed in (2, 1))
-        for model in (self.student, self.teacher):
-            loading.silence_padding(model, 0)
+    def __init__(self, family: str, task: Task, template: str, batch: dict[str, Tensor], student: PreTrainedModel):
+        self.family, self.task, self.batch, self.student = family, task, batch, student
+        self.tokenizer, self.teacher = families.tokenizer(template), families.model(family, task, seed=1)
+        loading.silence_padding(self.teacher, 0)
         self.small = architecture.small(self.student.config, task)
         self._tried: dict[tuple[str, frozenset[str]], str] = {}
 

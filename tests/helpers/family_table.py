@@ -6,6 +6,7 @@ docs/families.md. Tests try less (`result`), and compare the page with what they
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 import torch
@@ -63,7 +64,8 @@ def result(family: str, everything: bool = False) -> Result:
     """Everything that is shown of a family.
 
     Stage plan's refusals are looked at for every kind of head and every method. Methods that are not refused are run:
-    one for each column of the page for the first kind of head that the family has, kd for the others.
+    one for each column of the page for the first kind of head that the family has, kd for the others. The loss of ft is
+    a term of kd's.
 
     Args:
         everything: runs every method for every task.
@@ -104,19 +106,24 @@ def _result(family: str, names: list[str], everything: bool) -> Result:
         if name == "classification":
             half, types = in_half_precision(model, task), reads_token_types(model)
         if not tasks[name] or not shared[name]:
-            run = family_methods.columns() if not methods else ["kd"]
-            methods[name] = of_methods(family, task, "bert" if tasks[name] else family, None if everything else run)
+            run = family_methods.columns().keys() - {"ft"} if not methods else {"kd"}
+            methods[name] = of_methods(
+                family, task, "bert" if tasks[name] else family, model, None if everything else run
+            )
     return Result(tasks, shared, half, copied(family), types, methods)
 
 
-def of_methods(family: str, task: Task, template: str, run: list[str] | None) -> dict[str, str]:
+def of_methods(
+    family: str, task: Task, template: str, student: PreTrainedModel, run: Set[str] | None
+) -> dict[str, str]:
     """Why each method that learns the task is refused with the family; empty where it is not.
 
     Args:
         template: the family whose tokenizer is taken.
+        student: a model of the family.
         run: the methods to run besides; None: all.
     """
-    pair = Pair(family, task, template, batch(task, template))
+    pair = Pair(family, task, template, batch(task, template), student)
     listed = [name for name in registry.available() if family_methods.fits_task(name, task.name)]
     reasons = {name: pair.refusal(name) for name in listed}
     for name in listed:
