@@ -177,9 +177,10 @@ class Pair:
     def _candidates(self) -> Candidates:
         """The batch's own rows, each a neighbour of all."""
         lengths = self.batch["attention_mask"].sum(1).tolist()
-        columns = ("input_ids", "token_type_ids")
+        width = self.batch["input_ids"].shape[1]
+        columns = [name for name in ("input_ids", "token_type_ids", *self.task.labels) if name in self.batch]
         rows = [
-            {"length": n} | {name: self.batch[name][i, :n].tolist() for name in columns if name in self.batch}
+            {"length": n} | {name: _of_row(self.batch[name][i], n, width) for name in columns}
             for i, n in enumerate(lengths)
         ]
         offsets = np.cumsum([0, *(lengths if self.task.per_token else [1] * len(rows))])
@@ -187,6 +188,10 @@ class Pair:
         places = np.array([np.arange(8) % len(rows)] * len(rows), np.int32)
         memory = Memory(logits, offsets, self.task.per_token)
         return Candidates(datasets.Dataset.from_list(rows), memory, places, self.task, 0)
+
+
+def _of_row(value: Tensor, length: int, width: int) -> Any:
+    return (value[:length] if value.shape[:1] == (width,) else value).tolist()
 
 
 def padded(batch: dict[str, Tensor], further: int) -> dict[str, Tensor]:

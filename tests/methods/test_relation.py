@@ -160,7 +160,9 @@ def test_the_form_of_relations_needs_no_attention_scores():
     assert build(student, teacher, form="attention").method.needs == {"logits", "qkv", "attention"}
     # Stage plan tries both models for what the form takes, and for no more.
     for form, taken in (("relations", {"qkv"}), ("attention", {"qkv", "attention"})):
-        assert {RELATION.takes(stated({}, {}, form=form), role) for role in ("student", "teacher")} == {frozenset(taken)}
+        assert {RELATION.takes(stated({}, {}, form=form), role) for role in ("student", "teacher")} == {
+            frozenset(taken)
+        }
     build(student, teacher)(**tiny.batch())
     assert student.config._attn_implementation == teacher.config._attn_implementation != "eager"
 
