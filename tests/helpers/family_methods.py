@@ -38,13 +38,15 @@ _LAYER = re.compile(r"\.(\d+)\.")
 
 @functools.cache
 def _values(task: str) -> dict[str, Any]:
-    """params.yaml for a task: as it is, or with the embedded corpus of the task."""
+    """params.yaml for a task: as it is, or with the preset of the embedded corpus that changes least of it."""
     text = (micro.ROOT / "params.yaml").read_text(encoding="utf-8")
-    for name in ("", *(name for name in presets.names() if name.startswith("embedded-"))):
-        merged = reading.parse(presets.merge(text, presets.load(name)) if name else text, name)
-        if merged["task"] == task:
-            return merged
-    raise ValueError(f"no preset embedded-… is of task {task}")
+    usual = reading.parse(text, "params.yaml")
+    if usual["task"] == task:
+        return usual
+    embedded = [presets.load(name) for name in presets.names() if name.startswith("embedded-")]
+    fitting = [values for values in embedded if values.get("task") == task]
+    fewest = min(fitting, key=lambda values: len(presets.changes(text, values)))
+    return reading.parse(presets.merge(text, fewest), task)
 
 
 @functools.cache
