@@ -53,6 +53,7 @@ def main() -> None:
 def write_methods(stage: Stage, params: Params) -> None:
     """Write down what each listed name stands for, and remove the files of names that are no longer listed."""
     needs = {name: requirements.deciding(name, params) for name in params.methods}
+    needs |= requirements.deciding_models(params)
     stage.write_json(origins.NEEDS, needs)
     for name in params.methods:
         code = paths.METHODS / f"{params.method_of(name)}.py"

@@ -13,10 +13,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from transformers import PretrainedConfig
 
-from distill.config import model_tokenizers
+from distill.config import ensemble, model_tokenizers
 from distill.config.params import Params
 from distill.config.schema import Model
 from distill.errors import UserError
@@ -31,6 +32,9 @@ from pipeline.stage import artifacts, paths
 from pipeline.stage.definition import define
 from pipeline.stage.stage import Stage
 
+if TYPE_CHECKING:
+    from distill.models.architecture import Use
+
 
 def main() -> None:
     """Reads parameters, and at most configurations and tokenizers of checkpoints."""
@@ -40,6 +44,7 @@ def main() -> None:
         check_pairs(params)
         check_vocabularies(params)
         check_architectures(params)
+        check_copies(params)
         asked = requests(params)
         if tokenizers_differ(params):
             own_tokens.check(params, asked)
@@ -143,20 +148,22 @@ def check_vocabularies(params: Params) -> None:
 
 
 def check_architectures(params: Params) -> None:
-    """Refuse models that compute with padding, before the first of them is trained.
+    """Refuse models that compute with padding, do not run in their precision, or cannot give what a method takes.
 
-    The stages that train them check the models themselves once more, on the data's own rows.
+    All before the first of them is trained. The stages that train them check the models themselves once more, on the
+    data's own rows.
 
     Raises:
-        UserError: padding moves the logits of a model of this architecture.
+        UserError: a model of this architecture cannot be used.
     """
     from distill.augmentation.masked_lm import MaskedLM
     from distill.models import architecture
     from distill.tasks.registry import load_task
 
-    needed = requirements.needed(params)
-    task = load_task(params.task, labels=("0", "1") if params.task == "classification" else ())
-    specs = {"teacher": (params.teacher.model, task)} if params.teacher.source == "model" else {}
+    needed, half = requirements.needed(params), requirements.in_half_precision(params)
+    task = load_task(params.task, labels=("0", "1"))
+    teachers = ensemble.teachers(params)
+    specs = {field: (own.teacher.model, task) for field, own in teachers.items()}
     if params.student.init != "teacher_layers":
         specs["student"] = (params.student.model, task)
     for number, link in enumerate(params.assistant.chain if needed["assistant"] else ()):
@@ -164,8 +171,62 @@ def check_architectures(params: Params) -> None:
             specs[f"assistant.chain.{number}"] = (link.model, task)
     if needed["generator"]:
         specs["generator"] = (params.generator.model, MaskedLM())
+    uses = uses_of_models(params)
     for where, (spec, task) in specs.items():
-        architecture.check(configuration_of(spec, where), task, where)
+        reader = (teachers[where], "teacher") if where in teachers else (params, "student")
+        trained_in_half = bool({where, where.split(".")[0]} & half)  # the chain's links have one section
+        separators = functools.partial(separators_of, *reader)
+        architecture.check(configuration_of(spec, where), task, where, uses.get(where, ()), trained_in_half, separators)
+
+
+def separators_of(params: Params, role: str) -> int:
+    """How many separators a model's tokenizer puts into a pair of texts.
+
+    Raises:
+        UserError: the tokenizer cannot be loaded.
+    """
+    own = model_tokenizers.of(params, role)
+    if own.path is None:
+        return 2  # BERT's template
+    from distill.data.loading import tokenizer as tokenizers
+
+    loaded = tokenizers.load(own.path, own.revision, model_tokenizers.field(params, role))
+    return loaded.num_special_tokens_to_add(pair=True) - 1
+
+
+def check_copies(params: Params) -> None:
+    """Refuse students and assistants that cannot be made of the layers of the model that they are to copy.
+
+    Raises:
+        UserError: of this architecture or these widths none can be made.
+    """
+    from distill.models import initialization
+    from distill.tasks.registry import load_task
+
+    task = load_task(params.task, labels=("0", "1"))
+    if any(layer_maps.is_copied(params.resolved(name)) for name in params.methods) or layer_maps.is_copied(params):
+        initialization.check_copy(params.student, configuration_of(params.teacher.model, "teacher"), task, "student")
+    before = None
+    for number, link in enumerate(params.assistant.chain if requirements.needed(params)["assistant"] else ()):
+        where = f"assistant.chain.{number}"
+        if link.init == "teacher_layers":
+            before = before or configuration_of(params.teacher.model, "teacher")
+            before = initialization.check_copy(link, before, task, where)
+        else:
+            before = configuration_of(link.model, where)
+
+
+def uses_of_models(params: Params) -> dict[str, list[Use]]:
+    """What the listed names do with teacher and student beside reading logits, by the section of the model."""
+    from distill.models.architecture import Use
+
+    uses: dict[str, list[Use]] = {}
+    for name in params.methods:
+        kind, resolved = registry.load(params.method_of(name)), params.resolved(name)
+        for role in ("student", "teacher"):
+            where = "teacher" if role == "student" and layer_maps.is_copied(resolved) else role
+            uses.setdefault(where, []).append(Use(name, role, kind.takes(resolved, role)))
+    return uses
 
 
 def configuration_of(spec: Model, where: str) -> PretrainedConfig:

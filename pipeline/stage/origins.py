@@ -29,7 +29,8 @@ from distill.runtime import json_files
 
 FOLDER = Path("data/inputs")
 METHODS, MEMBERS = FOLDER / "methods", FOLDER / MEMBER
-#: What decides, for each listed name, what it needs of earlier stages (`distill.methods.requirements.deciding`).
+#: What decides, for each listed name, what it needs of earlier stages, and what else decides whether its models can be
+#: used (`distill.methods.requirements.deciding`, `deciding_models`).
 NEEDS = FOLDER / "needs.json"
 _FIX = "delete it and run `dvc repro inputs`"
 
@@ -93,8 +94,9 @@ def folders(deps: Iterable[Path]) -> dict[str, tuple[Path, str]]:
     deps = list(deps)
     entries = [item for role in ROLES if file(role) in deps for item in read(role).items()]
     for path in deps:
-        if path.parent == MEMBERS:
-            entries += read(MEMBER + path.stem).items()
+        for member in sorted(MEMBERS.glob("*.json")) if path == MEMBERS else [path]:
+            if member.parent == MEMBERS:
+                entries += read(MEMBER + member.stem).items()
         if path.parent == METHODS:
             entries.append((f"methods: {path.stem}", json_files.read(path, _FIX, _LISTED).code))
     return {field: (Path(entry["name"]), entry["content"]) for field, entry in entries if "content" in entry}

@@ -176,6 +176,10 @@ CHECKPOINTS = {
     "FacebookAI/roberta-base": (12, 12),
     "distilbert/distilroberta-base": (6, 12),
     "sentence-transformers/all-MiniLM-L6-v2": (6, 12),
+    "answerdotai/ModernBERT-base": (22, 12),
+    "jhu-clsp/ettin-encoder-17m": (7, 4),
+    "jhu-clsp/ettin-encoder-32m": (10, 6),
+    "jhu-clsp/ettin-encoder-68m": (19, 8),
 }
 
 

@@ -61,7 +61,10 @@ SHAPES: dict[str, dict[str, Any]] = {
     "convbert": {"embedding_size": 8, "head_ratio": 1},
     "megatron-bert": {},
     "ernie": {},
-    "roc_bert": {"enable_pronunciation": False, "enable_shape": False},
+    "roc_bert": {
+        **{"enable_pronunciation": False, "enable_shape": False},
+        **{"pronunciation_vocab_size": VOCAB, "shape_vocab_size": VOCAB},
+    },
     "roformer": {"embedding_size": WIDTH},
     "rembert": {"input_embedding_size": 8, "output_embedding_size": 8},
     "big_bird": {"attention_type": "original_full"},

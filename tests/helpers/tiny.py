@@ -16,6 +16,14 @@ SHAPES = {
     "bert": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
     "electra": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "embedding_size": 6},
     "roberta": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "type_vocab_size": 2},
+    "modernbert": {
+        "global_attn_every_n_layers": 2,
+        "local_attention": 8,
+        "bos_token_id": 2,
+        "eos_token_id": 3,
+        "cls_token_id": 2,
+        "sep_token_id": 3,
+    },
     "deberta-v2": {
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,

@@ -158,6 +158,11 @@ def test_the_form_of_relations_needs_no_attention_scores():
     student, teacher, *_ = pair()
     assert build(student, teacher).method.needs == {"logits", "qkv"}
     assert build(student, teacher, form="attention").method.needs == {"logits", "qkv", "attention"}
+    # Stage plan tries both models for what the form takes, and for no more.
+    for form, taken in (("relations", {"qkv"}), ("attention", {"qkv", "attention"})):
+        assert {RELATION.takes(stated({}, {}, form=form), role) for role in ("student", "teacher")} == {
+            frozenset(taken)
+        }
     build(student, teacher)(**tiny.batch())
     assert student.config._attn_implementation == teacher.config._attn_implementation != "eager"
 

@@ -3,6 +3,7 @@
 import functools
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,9 +11,11 @@ from transformers import AutoConfig
 
 from distill import parameters
 from distill.errors import UserError
-from distill.methods import registry
+from distill.methods import registry, requirements
 from distill.models import loading
 from pipeline import plan
+from pipeline.stage import origins
+from pipeline.stage.definition import define
 from tests.helpers import micro
 
 HUB = {"someone/eight": (8, 4), "someone/six": (6, 4), "someone/six-2": (6, 2)}
@@ -194,7 +197,7 @@ def test_an_architecture_that_computes_with_padding_is_refused_before_anything_i
 
 def test_a_student_of_the_teachers_layers_has_no_architecture_of_its_own(monkeypatch):
     asked = []
-    monkeypatch.setattr("distill.models.architecture.check", lambda config, task, where: asked.append(where))
+    monkeypatch.setattr("distill.models.architecture.check", lambda config, task, where, *_: asked.append(where))
     for changes, expected in (
         ({}, ["teacher", "student"]),
         ({"student.init": "teacher_layers", "student.num_layers": 1}, ["teacher"]),
@@ -203,3 +206,118 @@ def test_a_student_of_the_teachers_layers_has_no_architecture_of_its_own(monkeyp
         asked.clear()
         plan.check_architectures(parameters.parse(yaml.safe_load(micro.params(changes)), "params.yaml"))
         assert asked == expected
+
+
+def tiny(family, **fields):
+    """A section `model` with a tiny shape of a family."""
+    shape = {"model_type": family, "hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 32}
+    return {"path": None, "revision": None, "config": shape | {"num_attention_heads": 2} | fields}
+
+
+LONGFORMER = tiny("longformer", attention_window=[8, 8], max_position_embeddings=140)
+
+
+def of_texts(changes):
+    """Micro parameters for classification."""
+    return parameters.parse(
+        yaml.safe_load(micro.params({"task": "classification", "data.embedded": "sentences"} | changes)), "params.yaml"
+    )
+
+
+def test_a_member_that_computes_with_padding_is_refused_before_any_member_is_trained():
+    members = {"one": {"teacher": {"seed": 1}}, "two": {"teacher": {"model": tiny("fnet")}}}
+    changes = {"methods": ["ft", "kd"], "teacher.source": "ensemble", "ensemble.members": ["one", "two"], **members}
+    params = of_texts(changes)
+    with pytest.raises(UserError, match="params.yaml: two.teacher.model: padding .* this fnet by up to"):
+        plan.check_architectures(params)
+    # The stage runs again where a member's model changes: its folder's content, or what only the parameters say.
+    decides = requirements.deciding_models(params)
+    assert decides["ensemble.members"]["two.teacher"]["config"]["model_type"] == "fnet"
+    assert origins.MEMBERS in define("plan").deps and requirements.deciding_models(of_texts({})) == {}
+
+
+def test_folders_of_members_count_among_those_that_the_plan_reads(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    origins.MEMBERS.mkdir(parents=True)
+    entry = {"two.teacher.model.path": {"name": "models/mine", "content": "3f2a"}}
+    (origins.MEMBERS / "two.json").write_text(json.dumps(entry))
+    (origins.MEMBERS / ".gitkeep").touch()
+    assert origins.folders([origins.MEMBERS]) == {"two.teacher.model.path": (Path("models/mine"), "3f2a")}
+    assert origins.folders([origins.MEMBERS / "one.json"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "role", "said"),
+    [
+        (LONGFORMER, "tinybert", "teacher", "0 attention scores were seen for 2 layers"),
+        (LONGFORMER, "tinybert", "student", "0 attention scores were seen for 2 layers"),
+        (LONGFORMER, "freelb", "student", "other logits for word embeddings than for the words themselves"),
+        (LONGFORMER, "adv", "student", "other logits for word embeddings"),
+        (LONGFORMER, "mate", "teacher", "other logits for word embeddings"),
+        (tiny("ibert"), "mate", "student", "other logits for word embeddings"),
+        (LONGFORMER, "freelb", "teacher", ""),
+        (LONGFORMER, "adv", "teacher", ""),
+        (LONGFORMER, "lwd", "teacher", ""),
+    ],
+)
+def test_what_an_architecture_cannot_give_a_method_is_refused_before_anything_is_trained(model, method, role, said):
+    params = of_texts({"methods": ["ft", method], f"{role}.model": model})
+    if not said:
+        plan.check_architectures(params)
+        return
+    kind = model["config"]["model_type"]
+    with pytest.raises(UserError, match=f"params.yaml: methods: {method}: the {role} is a {kind}: .*{said}"):
+        plan.check_architectures(params)
+
+
+def test_a_head_that_hides_the_question_by_its_words_gets_no_embeddings():
+    """Of BigBird's embeddings it would not: the loss would be another one, and nothing would say so."""
+    raw = yaml.safe_load(micro.params({"methods": ["ft", "freelb"], "student.model": tiny("big_bird")}))
+    with pytest.raises(UserError, match="methods: freelb: the student is a big_bird: it gives other logits"):
+        plan.check_architectures(parameters.parse(raw, "params.yaml"))
+    plan.check_architectures(of_texts({"methods": ["ft", "freelb"], "student.model": tiny("big_bird")}))
+
+
+def test_a_head_that_counts_separators_needs_a_tokenizer_that_puts_them(monkeypatch):
+    changes = {"methods": ["ft", "kd"], "student.model": LONGFORMER}
+    params = parameters.parse(yaml.safe_load(micro.params(changes)), "params.yaml")
+    with pytest.raises(UserError, match="student.model: this longformer cannot be run .* tokenizer that it was made"):
+        plan.check_architectures(params)
+    monkeypatch.setattr(plan, "separators_of", lambda *_: 3)
+    plan.check_architectures(params)
+
+
+def test_a_precision_in_which_a_model_cannot_run_is_refused_before_anything_is_trained():
+    shape = tiny("xmod", languages=["en_XX"], default_language="en_XX", max_position_embeddings=140)
+    changes = {"methods": ["ft", "kd"], "student.model": shape}
+    plan.check_architectures(of_texts(changes))
+    for half in ({"training.precision": "bf16"}, {"distill.precision": "bf16"}):
+        params = of_texts(changes | half)
+        with pytest.raises(UserError, match="params.yaml: student: precision: bf16: a xmod does not run in it"):
+            plan.check_architectures(params)
+        assert "student" in requirements.deciding_models(params)["training.precision"]
+
+
+COPIED = {"student.init": "teacher_layers", "student.num_layers": 1, "student.model": tiny("bert") | {"config": {}}}
+LINK = {"model": COPIED["student.model"], "init": "teacher_layers", "layers": [9], "num_layers": None}
+
+
+@pytest.mark.parametrize(
+    ("teacher", "changes", "said"),
+    [
+        ("albert", COPIED, "params.yaml: student.init: albert has no numbered layers to copy"),
+        ("albert", {"methods": ["ft", "takd"]}, "params.yaml: assistant.chain.0.init: albert has no numbered layers"),
+        ("albert", {}, ""),
+        ("bert", COPIED, ""),
+        ("bert", COPIED | {"student.model": tiny("bert") | {"config": {"hidden_size": 8}}}, "the student needs"),
+        ("bert", {"assistant.chain": [LINK], "methods": ["ft", "takd"]}, "assistant.chain.0.layers: layer 9 is not"),
+        ("bert", {"methods": ["ft", "takd"]}, ""),
+    ],
+)
+def test_layers_that_cannot_be_copied_are_refused_before_the_teacher_is_trained(teacher, changes, said):
+    params = of_texts({"methods": ["ft", "kd"], "teacher.model": tiny(teacher)} | changes)
+    if not said:
+        plan.check_copies(params)
+        return
+    with pytest.raises(UserError, match=said):
+        plan.check_copies(params)

@@ -1,7 +1,8 @@
 """Every preset through the stages in seconds: tiny random models of its architectures, the embedded corpus of its task.
 
 Loss weights, schedules, phases, layer maps, layers to copy, starts and methods are the preset's own. Sizes are not: few
-updates, small batches, narrow filters, and checkpoints of width 16 or 24 in place of those that it names.
+updates, small batches, narrow filters, and checkpoints of width 16 or 24 (for 64 relation heads 64) in place of those
+that it names.
 
 Stage plan checks every preset's models, layers and methods. A student is trained where no preset before has it but for
 numbers (learning rates, loss weights, epochs): presets that differ in those are the same code, and they are many.
@@ -53,6 +54,8 @@ CHECKPOINTS = {
     "FacebookAI/roberta-base": Shape("roberta", 3, 16),
     "distilbert/distilroberta-base": Shape("roberta", 2, 16),
     "sentence-transformers/all-MiniLM-L6-v2": Shape("bert", 6, 16, masked_lm=False),
+    "answerdotai/ModernBERT-base": Shape("modernbert", 4, 64),
+    "jhu-clsp/ettin-encoder-32m": Shape("modernbert", 2, 64),
 }
 TRAININGS = ("teacher", "student", "assistant", "teacher_filters", "student_filters", "generator", "distill")
 # Artifact to the stages that make it.

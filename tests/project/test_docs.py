@@ -210,6 +210,7 @@ def test_the_guide_names_every_need(root):
         "needs": {need for method in methods for need in method.needs},
         "taught_by": {method.taught_by for method in methods},
         "artifacts": {artifact for method in methods for artifact in method.artifacts},
+        "on_embeddings": {role for method in methods for role in method.on_embeddings},
         "copies": {"True"},
     }
 

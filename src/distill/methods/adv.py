@@ -42,6 +42,7 @@ class AdversarialLabels(ChangedText):
 
     Config = Config
     needs = frozenset()
+    on_embeddings = ("student",)
     section = "adv"
 
     def compute(self, batch: dict[str, Tensor], student: PreTrainedModel, teacher: Teacher | None) -> dict[str, Tensor]:

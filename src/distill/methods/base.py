@@ -74,6 +74,8 @@ class Method(nn.Module):
     taught_by: ClassVar[Source] = "teacher"
     #: Keys of `requirements.ARTIFACTS`: filters, assistant, generator, candidates, snapshots.
     artifacts: ClassVar[tuple[str, ...]] = ()
+    #: Which models, `student` or `teacher`, it runs on word embeddings in place of tokens.
+    on_embeddings: ClassVar[tuple[str, ...]] = ()
     #: Whether it may learn from augmented copies of the training texts (params.yaml: augment.methods).
     copies: ClassVar[bool] = False
     #: Tasks that it cannot learn → why, as the end of "task NAME: …".
@@ -127,6 +129,21 @@ class Method(nn.Module):
             configuration: function from `student` (as distillation starts from it) or `teacher` to the model's
                 configuration. Call it only where the method needs it: an answer may need the hub.
         """
+
+    @classmethod
+    def takes(cls, params: Params, role: str) -> frozenset[str]:
+        """What the method takes of a model besides its logits: stage plan tries whether the architecture gives it.
+
+        Args:
+            role: `student` or `teacher`.
+
+        Returns:
+            any of `hidden`, `attention`, `qkv` and `embeddings` (see `distill.models.architecture.Use`).
+        """
+        if role == "teacher" and cls.taught_by != "teacher":
+            return frozenset()
+        states = {"hidden" if need == "cls" else need for need in cls.needs - {"logits", "model"}}
+        return frozenset(states | ({"embeddings"} if role in cls.on_embeddings else set()))
 
     @classmethod
     def needs_labels(cls, params: Params) -> str:

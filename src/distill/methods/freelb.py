@@ -49,6 +49,7 @@ class FreeLB(Method):
 
     Config = Config
     needs = frozenset({"logits"})
+    on_embeddings = ("student",)
 
     @classmethod
     def needs_labels(cls, params: Params) -> str:

@@ -90,6 +90,12 @@ class SelfAttentionRelations(SoftTargets):
         for role in ("student", "teacher"):
             _check_widths(params.sections["relation"], configuration(role), role)
 
+    @classmethod
+    def takes(cls, params: Params, role: str) -> frozenset[str]:
+        """Attention scores in the form `attention` alone."""
+        taken = super().takes(params, role)
+        return taken if params.sections["relation"].form == "attention" else taken - {"attention"}
+
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)
         for role in ("student", "teacher"):

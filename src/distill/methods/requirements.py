@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from distill.config import ensemble
 from distill.config.params import Params
 from distill.methods import registry
 from distill.signals.manifest import Request
@@ -42,6 +43,25 @@ def deciding(name: str, params: Params) -> dict[str, Any]:
     values = {field: settings[field] for field in kind.layer_fields}
     snapshot = {"teacher_snapshot": number} if (number := params.snapshot_of(name)) else {}
     return {"method": method, "start": kind.start(params.resolved(name)), **values, **snapshot}
+
+
+def deciding_models(params: Params) -> dict[str, Any]:
+    """What else stage plan depends on and no parameter of dvc.yaml can name, by a key that no method has.
+
+    The models of an ensemble's members, and the sections that are trained in bf16; empty where there are none.
+    """
+    each = {field: own.teacher.model for field, own in ensemble.teachers(params).items() if field != ensemble.TEACHER}
+    members = {field: model.model_dump() for field, model in each.items()}
+    found = {"ensemble.members": members, "training.precision": sorted(in_half_precision(params))}
+    return {key: value for key, value in found.items() if value}
+
+
+def in_half_precision(params: Params) -> set[str]:
+    """The models that are trained in bf16, by their sections: `teacher`, `second.teacher`, `student`, …"""
+    trained = {field: [own.teacher] for field, own in ensemble.teachers(params).items()}
+    trained["student"] = [params.student, *(params.resolved(name).distill for name in params.methods)]
+    trained |= {"assistant": [params.assistant], "generator": [params.generator]}
+    return {field for field, sections in trained.items() if any(section.precision == "bf16" for section in sections)}
 
 
 def request(name: str, params: Params, counts: Mapping[str, int]) -> Request:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from distill.config.schema import Link, Model, Student
 from distill.errors import UserError, reason
@@ -81,6 +81,30 @@ def teacher_layers(section: Student | Link, available: int, where: str = "studen
         raise UserError(f"params.yaml: {where}: {contradiction}: set all to one number, or set only one of them")
     count = next(iter(counts.values()))
     return layer_maps.resolve(section.layers, count, available, f"{where}.layers")
+
+
+def check_copy(section: Student | Link, source: PretrainedConfig, task: Task, where: str) -> PretrainedConfig:
+    """Refuse a student that cannot be made of a model's layers, before that model is trained; no weights are made.
+
+    Args:
+        section: the student's parameters.
+        source: configuration of the model whose layers are copied.
+        where: the section's name, for error messages.
+
+    Returns:
+        the student's configuration; the source's where no model can be built from that without its weights: the stage
+        that makes the student then tells.
+
+    Raises:
+        UserError: as `teacher_layers` and `from_layers`.
+    """
+    layers = teacher_layers(section, loading.num_layers(source), where)
+    with torch.device("meta"):
+        try:
+            model = task.auto_class().from_config(source, dtype=torch.float32)
+        except Exception:  # each architecture has exceptions of its own
+            return source
+        return from_layers(section.model, model, layers, task, 0, where).config
 
 
 def from_layers(

@@ -24,6 +24,7 @@ class ChangedText(Method):
 
     artifacts = ("generator",)
     needs = frozenset({"logits", "model"})
+    on_embeddings = ("student", "teacher")
     #: The method's section.
     section: ClassVar[str]
 
