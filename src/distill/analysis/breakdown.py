@@ -26,8 +26,8 @@ def by_slice(tables: Tables, groupings: Sequence[Slice], metric: str) -> list[di
 
     Args:
         metric: a column of the tables; where they have none of this name, `accuracy` (classification), `example_f1`
-            (several labels), or `mse`, the squared error in the labels' own unit, lower is better (regression: a correlation within a narrow range of
-            gold values says little).
+            (several labels), or `mse`, the squared error in the labels' own unit, lower is better (regression: a
+            correlation within a narrow range of gold values says little).
     """
     metric, values = _example_scores(tables, metric)
     parts = []

@@ -1,4 +1,4 @@
-"""Tables of examples (`distill.analysis.example_table`) whose rows have several classes: gold and predicted are lists."""
+"""Tables of examples (`distill.analysis.example_table`) whose rows have several classes."""
 
 from __future__ import annotations
 
