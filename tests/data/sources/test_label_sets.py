@@ -62,13 +62,13 @@ def test_the_transfer_set_has_no_labels(tmp_path):
 @pytest.mark.parametrize(
     ("values", "parts"),
     [
-        ((["a", "b"], ["a", "b", "a"]), ("line 2", "column 'labels'", "names class 'a' twice")),
+        ((["a", "b"], ["a", "b", "a"]), ("line 2", 'column "labels"', 'names class "a" twice')),
         ((["a", "b"], ["a", None]), ("line 2", "with a class that is null", "leave it out")),
-        ((["a", "b"], 3), ("line 2", "is 3", "give a list of classes", "'|'")),
+        ((["a", "b"], 3), ("line 2", "is 3", "give a list of classes", '"|"')),
         ((["a", "b"], ["a", " "]), ("line 2", "a class is a name")),
         ((["a", "b"], "a||b"), ("line 2", "a class is a name")),
         ((["a", "b"], {"a": 1}), ("line 2", "give a list")),
-        ((["a"], []), ("has only one class, 'a'", "two classes")),
+        ((["a"], []), ('has only one class, "a"', "two classes")),
         (([], []), ("has no class in any row",)),
         ((None, None), ("2 of 2 rows have no label",)),
     ],
@@ -80,9 +80,9 @@ def test_bad_labels_are_named(tmp_path, values, parts):
 
 def test_a_class_that_training_does_not_have_is_named(tmp_path):
     train, validation = save(tmp_path, lines(*SETS)), save(tmp_path, lines(["late"], ["mute", "late"]), "v.jsonl")
-    refused(train, str(validation), "line 2", "has class 'mute'", "the training data, which has 'late', 'rude'",
+    refused(train, str(validation), "line 2", 'has class "mute"', 'the training data, which has "late", "rude"',
             others={"validation": validation})  # fmt: skip
-    refused(train, "line 1", "has class 'rude'", "data.labels", classes=["late", "mute"])
+    refused(train, "line 1", 'has class "rude"', "data.labels", classes=["late", "mute"])
 
 
 def test_the_hubs_numbers_have_the_names_of_its_classes(tmp_path):
