@@ -157,6 +157,9 @@ def test_noisy_rows_get_the_labels_of_a_row_that_has_others():
     assert (alike == [0, 1, 0]).all()
     noised = label_noise.noised(features, TASK, 0.25, 3)
     assert noised.features == features.features and np.array_equal(np.array(noised["labels"]), after)
+    augmented = datasets.concatenate_datasets([features, table([row for row in sets for _ in range(2)])])
+    copied = np.array(label_noise.noised(augmented, TASK, 0.25, 3, originals=80)["labels"])
+    assert np.array_equal(copied, np.concatenate([after, np.repeat(after, 2, axis=0)]))
 
 
 def test_each_other_set_is_equally_likely():
