@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from distill.data.loading.prepared import Prepared
+from distill.data.synthetic import atlas_topics
 from distill.inference import classify
 from distill.inference.model import load
 from tests.helpers import micro
@@ -40,17 +41,14 @@ TOPICS = ["culture", "food", "people", "trade", "traffic", "water"]
 @pytest.fixture(scope="module")
 def repo(stages, tmp_path_factory):
     repo = micro.repo(tmp_path_factory.mktemp("labels") / "repo", SETTINGS)
-    (repo / "annotated.jsonl").write_text("{}\n")
-    stages.run(repo, "inputs")
-    stages.run(repo, "corpus")
-    rows = [json.loads(line) for split in ("train", "validation") for line in (repo / RAW / f"{split}.jsonl").open()]
+    rows = [row for part in atlas_topics.generate(240, 60, 7).values() for row in part]  # what stage corpus writes
     said = [{"id": row["id"], "labels": row["labels"], "confidence": 0.9} for row in rows]
     (repo / "annotated.jsonl").write_text("".join(json.dumps(row) + "\n" for row in said))
     students = [(stage, name, "1") for stage in ("distill", "evaluate") for name in ("ft", "kd")]
-    for words in (
-        ("prepare",), ("plan",), ("finetune", "teacher"), ("finetune", "student"), ("predict",), *micro.OPTIONAL,
-        ("signals",), *students, ("evaluate_teacher",), ("evaluate", "student"), ("cost",), ("summarize",),
-    ):  # fmt: skip
+    prepared = [(name,) for name in ("inputs", "corpus", "prepare", "plan")]
+    taught = [("finetune", "teacher"), ("finetune", "student"), ("predict",), *micro.OPTIONAL, ("signals",)]
+    scored = [("evaluate_teacher",), ("evaluate", "student"), ("cost",), ("summarize",)]
+    for words in (*prepared, *taught, *students, *scored):
         stages.run(repo, *words)
     return repo
 
