@@ -30,7 +30,7 @@ SCORES = View(
     "tags.stage = 'evaluate'",
     "method",
     ("method", "seed"),
-    ("em", "f1", "accuracy", "mcc", "pearson", "spearman"),
+    ("em", "f1", "accuracy", "mcc", "pearson", "spearman", "micro_f1"),
 )
 _CORPUS = Path("data/raw/atlas")
 # Sections that change no result.

@@ -28,6 +28,7 @@ HUB_METRICS = {
     "f1": "f1",
     "accuracy": "accuracy",
     "mcc": "matthews_correlation",
+    "micro_f1": "f1",
     "pearson": "pearsonr",
     "spearman": "spearmanr",
 }
