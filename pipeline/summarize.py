@@ -15,6 +15,7 @@ from distill.analysis import (
     disagreements,
     example_groups,
     example_table,
+    label_sets,
     significance,
     slices,
     summary,
@@ -171,8 +172,11 @@ def analyse(
         "overlap": data.meta.get("overlap", {}),
         "controls": controls.compared(params, task, tables, data.meta.get("labels", ()), groups),
     }
+    alike = constant.models(answers)
+    if label_sets.are(next(iter(first_tables.values()))):
+        alike = {name: label_sets.shown(answer) for name, answer in alike.items()}
     analysis["constant"] = {
-        "models": constant.models(answers),
+        "models": alike,
         "commonest": constant.commonest(task.name, rows, data.meta.get("labels", ())),
     }
     if params.ensemble.members:
