@@ -59,10 +59,18 @@ def test_the_transfer_set_has_no_labels(tmp_path):
     assert [row["label"] for row in rows["transfer"]] == [None] and names == ("late", "rude")
 
 
+def test_without_labelled_training_rows_the_selection_split_has_the_classes(tmp_path):
+    paths = {"selection": save(tmp_path, lines(*SETS)), "transfer": save(tmp_path, lines(["new"]), "t.jsonl")}
+    rows, names = load_files(paths, COLUMNS, None)
+    assert names == ("late", "rude") and [row["label"] for row in rows["selection"]] == [[0, 1], [], [0]]
+
+
 @pytest.mark.parametrize(
     ("values", "parts"),
     [
         ((["a", "b"], ["a", "b", "a"]), ("line 2", 'column "labels"', 'names class "a" twice')),
+        ((["a", "b"], "['a', 'b']"), ("line 2", "a list that is a text", '"|" between them')),
+        (([0, 1, 0], [1, 1, 0]), ("line 1", 'names class "0" twice', "name the classes that are true")),
         ((["a", "b"], ["a", None]), ("line 2", "with a class that is null", "leave it out")),
         ((["a", "b"], 3), ("line 2", "is 3", "give a list of classes", '"|"')),
         ((["a", "b"], ["a", " "]), ("line 2", "a class is a name")),

@@ -31,6 +31,9 @@ def class_names(value: Any, column: str, file: str, at: str, separator: str) -> 
         return None
     place = f"{at}, column {show(column)}"
     if isinstance(value, str):
+        if value.strip().startswith("[") and value.strip().endswith("]"):
+            fix = f"write the names with {show(separator)} between them, or the file as JSON lines"
+            fail(file, place, f"is {show(value)}, a list that is a text", fix)
         value = value.split(separator) if value.strip() else []
     if not isinstance(value, (list, tuple)):
         fix = f"give a list of classes, or their names in a text with {show(separator)} between them"
@@ -39,7 +42,10 @@ def class_names(value: Any, column: str, file: str, at: str, separator: str) -> 
     if None in names:
         fail(file, place, f"is {show(list(value))}, with a class that is null", "leave it out, or name it")
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        fail(file, place, f"names class {show(twice[0])} twice", "name each class of a row once")
+        fix = "name each class of a row once"
+        if set(names) <= {"0", "1"}:
+            fix = "name the classes that are true; 0 and 1 for each class in turn are not read"
+        fail(file, place, f"names class {show(twice[0])} twice", fix)
     return names
 
 

@@ -1,7 +1,8 @@
 """Sibling of the embedded corpus for several labels per text: which topics does a short paragraph about a town have?
 
-A paragraph states one to three facts of different topics, or none, among facts that belong to no topic and remarks that
-name words of topics without stating a fact: a word alone decides nothing. Some topics are much rarer than others.
+A paragraph states one to three facts of different topics, or none, among facts that belong to no topic, facts about
+another town, and remarks that name words of topics without stating a fact: a word alone decides nothing. The town is
+that of the first sentence. Some topics are much rarer than others.
 
 Like `distill.data.synthetic.atlas` it is for trying the pipeline, not for ranking methods, and gives the same bytes
 everywhere.
@@ -31,6 +32,8 @@ MOST = 3
 _WEIGHTS = {"people": 4, "water": 3, "traffic": 2, "culture": 3, "trade": 2, "food": 1}
 # Facts of no topic and remarks in a paragraph: at least, at most.
 _FURTHER = (1, 2)
+#: Share of the paragraphs that also state a fact of a topic about another town, which is no topic of theirs.
+ELSEWHERE = 0.4
 
 Row = dict[str, str | list[str]]
 
@@ -91,21 +94,28 @@ def _drawn(draw: Random, count: int) -> list[str]:
 
 def _paragraph(draw: Random, towns: list[str], topics: list[str]) -> str:
     town = draw.choice(towns)
-    elsewhere = {name for names in TOPICS.values() for name in names}
+    of_topics = {name for names in TOPICS.values() for name in names}
     names = [draw.choice(TOPICS[topic]) for topic in topics]
-    without = [relation.name for relation in RELATIONS if relation.name not in elsewhere]
+    without = [relation.name for relation in RELATIONS if relation.name not in of_topics]
     further = draw.randint(*_FURTHER)
     # The first sentence names the town, so that at least one fact is needed.
     facts = max(1, draw.randint(0, further)) if not names else draw.randint(0, further)
     names += draw.sample(without, facts)
     draw.shuffle(names)
-    by_name = {relation.name: relation for relation in RELATIONS}
-    sentences = []
-    for number, name in enumerate(names):
-        relation = by_name[name]
-        subject = town if not number or draw.random() < 0.5 else "the town"
-        value = draw.choice(towns if relation.kind == "town" else VALUES[relation.kind])
-        sentences.append(draw.choice(relation.statements).format(e=subject, v=value))
+    sentences = [
+        _fact(draw, towns, name, town if not number or draw.random() < 0.5 else "the town")
+        for number, name in enumerate(names)
+    ]
+    if draw.random() < ELSEWHERE:
+        other = draw.choice([name for topic, names in TOPICS.items() if topic not in topics for name in names])
+        another = draw.choice([name for name in towns if name != town])
+        sentences.insert(draw.randint(1, len(sentences)), _fact(draw, towns, other, another))
     for remark in draw.sample(FILLERS, further - facts):
         sentences.insert(draw.randint(1, len(sentences)), remark)
     return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
+
+
+def _fact(draw: Random, towns: list[str], name: str, subject: str) -> str:
+    relation = next(relation for relation in RELATIONS if relation.name == name)
+    value = draw.choice(towns if relation.kind == "town" else VALUES[relation.kind])
+    return draw.choice(relation.statements).format(e=subject, v=value)
