@@ -33,10 +33,14 @@ class LabelSets:
     ) -> tuple[dict[str, list[Row]], dict[str, Any]]:
         """With the names of the classes."""
         data = params.data
+        names_of = (data.text, data.text_pair, data.label, data.id)
         columns = text_sets.Columns(
-            data.text, data.text_pair, data.label, data.id, False, data.strip_html, data.group_column,
-            data.label_separator,
-        )  # fmt: skip
+            *names_of,
+            numeric=False,
+            strip_html=data.strip_html,
+            group=data.group_column,
+            separator=data.label_separator,
+        )
         rows, classes = (
             text_sets.load_hub(data.name, data.subset, data.revision, names, columns, data.labels)
             if data.source == "hub"
