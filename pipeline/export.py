@@ -28,7 +28,7 @@ from distill.models.forward import freeze
 from distill.models.predict import predict_split
 from distill.runtime import checkpoints, json_files
 from distill.runtime.files import write_text
-from distill.tasks import decision
+from distill.tasks import decision, thresholds
 from distill.tasks.base import Predicted, Task
 from distill.training import phases
 from pipeline.launch.run import run_stage
@@ -150,6 +150,7 @@ def scores(label: str) -> dict[str, dict[str, float]]:
 
 def inference_settings(params: Params, data: Prepared, scores: dict[str, float]) -> Settings:
     """The settings that the commands need: the lengths of the data, the answer search, tuned values."""
+    several = params.task == "multi_label"
     qa, evaluate, labels = params.task == "qa", params.evaluate, list(data.meta.get("labels", ()))
     return Settings(
         task=params.task,
@@ -161,7 +162,10 @@ def inference_settings(params: Params, data: Prepared, scores: dict[str, float])
         pairs=data.meta["pairs"],
         temperature=None if params.task == "regression" else scores.get("temperature", 1.0),
         labels=labels,
-        offsets=decision.offsets_of(scores, decision.class_rows(data.meta), len(labels)) if labels else None,
+        offsets=decision.offsets_of(scores, decision.class_rows(data.meta), len(labels))
+        if labels and not several
+        else None,
+        thresholds=thresholds.of_scores(scores, len(labels)) if several else None,
     )
 
 

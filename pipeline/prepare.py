@@ -59,7 +59,7 @@ def main() -> None:
             "train": question_sets.limit(rows, data.max_train_examples, data.seed),
             "selection": question_sets.limit(selection, data.max_selection_examples, data.seed),
         }
-        if data.has_labels:
+        if data.has_labels and kind.needs_each_class:
             splits.check_classes(parts["train"], meta["labels"])
         for field, own in ensemble.teachers(params).items():
             model, classes = own.teacher.model, meta["labels"]
@@ -85,8 +85,10 @@ def main() -> None:
         for split, examples in parts.items() if meta["labels"] else ():
             if split == TRANSFER or not examples:
                 continue
-            counts = np.bincount([row["label"] for row in examples])
-            stage.say("classes", f"{split}: {labels.describe(meta['labels'], counts.tolist())}")
+            numbers = [kind.classes_of(row) for row in examples]
+            counts = np.bincount(np.array([number for row in numbers for number in row], int))
+            bare = f"; rows without any: {numbers.count([]):,}" if [] in numbers else ""
+            stage.say("classes", f"{split}: {labels.describe(meta['labels'], counts.tolist())}{bare}")
         tokenizer, readers = _tokenizers(params, seen)
         for role, reader in readers.items():
             stage.say("tokens", f"{len(tokenizer):,} entries in the vocabulary, {len(reader):,} in that of {role}")

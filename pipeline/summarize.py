@@ -15,6 +15,7 @@ from distill.analysis import (
     disagreements,
     example_groups,
     example_table,
+    label_sets,
     significance,
     slices,
     summary,
@@ -174,8 +175,11 @@ def analyse(
     analysis["rows"] = {split: counts["examples"] for split, counts in data.meta["splits"].items()}
     if kept := snapshots.rows(params, task, table):
         analysis["snapshots"] = kept
+    alike = constant.models(answers)
+    if label_sets.are(next(iter(first_tables.values()))):
+        alike = {name: label_sets.shown(answer) for name, answer in alike.items()}
     analysis["constant"] = {
-        "models": constant.models(answers),
+        "models": alike,
         "commonest": constant.commonest(task.name, rows, data.meta.get("labels", ())),
     }
     if params.ensemble.members:

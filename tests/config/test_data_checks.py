@@ -12,6 +12,7 @@ from tests.helpers import micro
 SENTENCES = {"task": "classification", "data.embedded": "sentences"}
 PAIRS = {"task": "classification", "data.embedded": "pairs", "data.text": "sentence1", "data.text_pair": "sentence2"}
 SIMILARITY = PAIRS | {"task": "regression", "data.embedded": "similarity", "data.label": "score"}
+TOPICS = {"task": "multi_label", "data.embedded": "topics", "data.text": "text", "data.label": "labels"}
 FILES = {"data.source": "files"}
 HUB = {"data.source": "hub", "data.name": "nyu-mll/glue"}
 
@@ -36,6 +37,7 @@ def read(changes):
         SENTENCES,
         PAIRS,
         SIMILARITY,
+        TOPICS | {"training.class_weights": "balanced", "evaluate.metric": "macro_f1"},
         FILES | {"data.mismatched": "data/raw/other.json"},
         HUB | {"data.mismatched_split": "validation_mismatched", "task": "classification"},
         FILES | {"data.selection": "data/raw/chosen.json", "data.extra": {"news_2": "n.json", "reviews": "r.json"}},
@@ -67,6 +69,9 @@ def test_classes_given_as_numbers_are_names():
     ("changes", "parts"),
     [
         ({"task": "classification"}, ("data.embedded is 'questions'", "sentences or pairs", "task to qa")),
+        (TOPICS | {"data.embedded": "pairs"}, ("data.embedded is 'pairs'", "to topics, or task to classification")),
+        (TOPICS | {"data.text_pair": "other"}, ("data.text_pair is 'other'", "set it to null")),
+        (TOPICS | {"data.label_separator": ""}, ("data.label_separator",)),
         (SENTENCES | {"task": "qa"}, ("data.embedded is 'sentences'", "task to classification")),
         (SENTENCES | {"task": "regression"}, ("set data.embedded to similarity",)),
         (PAIRS | {"data.text_pair": None}, ("data.text_pair is None", "sentence2")),

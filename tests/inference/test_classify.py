@@ -114,3 +114,41 @@ def test_the_command(classes, number, capsys, monkeypatch):
     assert [line["id"] for line in lines] == [0, 1, 2, 3] and lines[0]["label"] == told["label"]
     with pytest.raises(SystemExit):
         classify.main(["-", "w1"])
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory) -> str:
+    fields = {"id2label": dict(enumerate(NAMES)), "problem_type": "multi_label_classification"}
+    return saved(tmp_path_factory.mktemp("several"), 3, **fields)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_several_labels_have_a_probability_each_and_their_own_thresholds(several, temperature):
+    fields, bounds = {"max_length": LENGTH, "temperature": temperature}, [0.999, 0.5, 0.001]
+    model = load(several, False, fields | {"thresholds": bounds})
+    assert model.settings.task == "multi_label"
+    asked = [(first, None) for first in TEXTS]
+    for first, found, tuned in zip(
+        TEXTS, classify.classify(model, asked), classify.classify(model, asked, tuned=True), strict=True
+    ):
+        expected = logits(several, first, None)
+        assert found["labels"] == [name for name, z in zip(NAMES, expected, strict=True) if z > 0]
+        shares = {name: 1 / (1 + np.exp(-z / temperature)) for name, z in zip(NAMES, expected, strict=True)}
+        assert found["probabilities"] == tuned["probabilities"] == pytest.approx(shares, abs=1e-5)
+        raw = [1 / (1 + np.exp(-z)) for z in expected]
+        assert tuned["labels"] == [name for name, p, bound in zip(NAMES, raw, bounds, strict=True) if p > bound]
+    with pytest.raises(UserError, match="--tuned"):
+        classify.classify(load(several, False, fields), asked, tuned=True)
+
+
+def test_the_command_lists_all_labels_or_says_none(several, capsys):
+    for first in TEXTS:
+        classify.main([first, "--model", several])
+        shown = capsys.readouterr().out.splitlines()
+        said = [line.split()[1] for line in shown[1:] if float(line.split()[0]) > 0.5]
+        assert sorted(shown[0].split(", ")) == sorted(said or ["none"])
+
+
+def test_thresholds_are_as_many_as_classes(several):
+    with pytest.raises(UserError, match="2 thresholds for 3 labels"):
+        load(several, False, {"thresholds": [0.5, 0.5]})

@@ -163,3 +163,25 @@ def test_a_checkpoint_that_is_not_there_is_one_line():
     with pytest.raises(UserError) as caught:
         ready.check("./nowhere", None, None, "qa", [], "teacher")
     assert one_line(caught).startswith("params.yaml: teacher.model.path: cannot load './nowhere'")
+
+
+def test_rows_of_a_head_for_several_labels_land_by_name(tmp_path):
+    stored = load_task("multi_label", labels=("neutral", "entailment", "contradiction"))
+    model, task = families.model("bert", stored, 0), load_task("multi_label", labels=MNLI)
+    model.save_pretrained(tmp_path)
+    taken, (remark,) = take(tmp_path, task)
+    assert (
+        torch.allclose(logits(taken, task), logits(model, stored)[:, [1, 0, 2]]) and "put in the data's order" in remark
+    )
+
+
+@pytest.mark.parametrize(("kind", "taken"), [(None, True), ("single_label_classification", False)])
+def test_a_head_trained_as_a_choice_of_one_is_no_head_for_several_labels(tmp_path, kind, taken):
+    checkpoint(tmp_path, MNLI)
+    edit(tmp_path / "config.json", problem_type=kind)
+    task = load_task("multi_label", labels=MNLI)
+    if taken:  # a configuration that does not say
+        ready.check(str(tmp_path), None, None, "multi_label", MNLI, "teacher")
+        return
+    message, early = refused(tmp_path, task)
+    assert early and "problem_type single_label_classification" in message

@@ -56,3 +56,17 @@ def test_words_that_differ_are_marked_in_both_texts():
     assert new == [("sinister", True), ("new insomnia", False), ("a", False), ("terrible old", True), ("remake", False)]
     assert changed.compared("a b", "a b") == ([("a b", False)], [("a b", False)])
     assert changed.compared("", "a") == ([], [("a", True)])
+
+
+@pytest.mark.parametrize(("gold", "shown"), [(["rude", "late"], "rude | late"), ([], "none")])
+def test_of_several_labels_the_gold_ones_and_the_likely_ones_are_shown(gold, shown):
+    before, after = (
+        {"rude": 0.1, "late": 0.2, "mute": 0.4, "wrong": 0.45},
+        {"rude": 0.3, "wrong": 0.75, "late": 0.1, "mute": 0.5},
+    )
+    entry = {"source": "generator", "gold": gold, "original": {"text": {"text": "a b"}, "student": before}}
+    entry |= {"changed": [{"text": {"text": "a c"}, "student": after}]}
+    results = replace(made_up.results("classification", methods=("ft", "mate")), samples={"mate": [entry]})
+    pair = changed.groups(results)[0].pairs[0]
+    figures = ["rude 0.10 → 0.30", "late 0.20 → 0.10"] if gold else []
+    assert pair.gold == shown and pair.figures == [("student", "; ".join([*figures, "wrong 0.45 → 0.75"]))]

@@ -56,3 +56,16 @@ def test_nothing_is_said_of_tuning_where_nothing_was_tuned(results):
 def test_tasks_without_classes_have_no_such_section():
     numbers = made_up.results("regression", methods=("ft",))
     assert classes.overall(numbers) is None and classes.each(numbers) == [] and classes.note(numbers) == ""
+
+
+def test_classes_of_several_labels_have_average_precision_and_thresholds(results):
+    found = results.analysis["classes"]
+    further = {"average_precision": 71.25, "tuned_threshold": 0.2}
+    parts = [
+        part | {"scores": {name: row | further for name, row in part["scores"].items()}} for part in found["classes"]
+    ]
+    several = replace(results, analysis=results.analysis | {"classes": found | {"classes": parts, "several": True}})
+    table = classes.each(several)[0]
+    assert table.columns[-2:] == [("Average precision", ""), ("Threshold", "tuned")]
+    assert [cell.text for cell in table.rows[0][-2:]] == ["71.25", "0.200"]
+    assert "for each class the threshold with its highest F1" in classes.note(several)

@@ -7,16 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
 from distill.errors import UserError
 from distill.signals import ensemble
 from distill.signals.cache import Array, Cache, Writer
 from distill.tasks.base import Predicted
+from distill.tasks.registry import load_task
 
-CLASSES = SimpleNamespace(per_token=False, has_classes=True)
-TOKENS = SimpleNamespace(per_token=True, has_classes=True)
-NUMBERS = SimpleNamespace(per_token=False, has_classes=False)
+CLASSES = SimpleNamespace(per_token=False, has_classes=True, logits_of="classes")
+TOKENS = SimpleNamespace(per_token=True, has_classes=True, logits_of="positions")
+NUMBERS = SimpleNamespace(per_token=False, has_classes=False, logits_of="number")
 OFFSETS = np.array([0, 3, 4, 9, 14])
 ROWS = len(OFFSETS) - 1
 
@@ -153,3 +154,33 @@ def test_splits(task):
     short = Predicted(None, None, logits[1][:-1], offsets[:-1], {})
     with pytest.raises(ValueError, match="member 2 is of other rows"):
         ensemble.of_splits([members[0], short], [1, 1], task)
+
+
+def test_several_labels_have_the_mean_of_sigmoids_and_of_the_bernoulli_divergences():
+    logits = np.random.default_rng(5).normal(0, 4, (3, ROWS, 4)).astype(np.float32)
+    weights = np.array([[1.0, 0.0, 2.0, 1.0], [1.0, 3.0, 1.0, 0.5], [2.0, 1.0, 1.0, 1.0]])
+    combined = ensemble.combine_labels(logits, weights)
+    p = expit(logits.astype(np.float64))
+    for row in range(ROWS):
+        share = weights[:, row] / weights[:, row].sum()
+        mean = np.average(p[:, row], axis=0, weights=share)
+        assert expit(combined.logits[row]) == pytest.approx(mean, rel=1e-9)
+        sides = [(p[:, row], mean), (1 - p[:, row], 1 - mean)]
+        spread = sum(share @ (q * np.log(q / m)) for q, m in sides).mean()
+        assert combined.spread[row] == pytest.approx(spread, rel=1e-7)
+
+
+def test_far_log_odds_of_several_labels_lose_no_digits():
+    logits = np.array([[[90.0, -90.0]], [[100.0, -80.0]]])
+    found = ensemble.combine_labels(logits, np.ones((2, 1)))
+    # 1 − p is the mean of e^−90 and e^−100; p of e^−90 and e^−80.
+    assert found.logits[0] == pytest.approx(
+        [90 + np.log(2) - np.log1p(np.exp(-10)), -80 - np.log(2) + np.log1p(np.exp(-10))]
+    )
+
+
+def test_members_of_a_split_go_by_the_task():
+    task = load_task("multi_label", labels=("a", "b"))
+    parts = [Predicted(None, None, np.array([[x, -x]], np.float32), np.array([0, 1]), {}) for x in (0.0, 2.0)]
+    found = ensemble.of_splits(parts, [1.0, 1.0], task).logits
+    assert expit(found[0]) == pytest.approx([(0.5 + expit(2.0)) / 2, (0.5 + expit(-2.0)) / 2])

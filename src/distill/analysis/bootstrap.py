@@ -2,7 +2,7 @@
 
 A resample is given by how often it holds each example. Counts are float64, (n, R): examples × resamples; where examples
 are drawn by groups, a resample has as many groups as the split, and more or fewer examples. A score maps counts to
-(runs, R); a column of ones is the whole split. Means, Pearson's correlation, F1 and Matthews
+(runs, R); a column of ones is the whole split. Means, Pearson's correlation, F1 (of several labels too) and Matthews
 correlation follow from sums over the resample, which are matrix products; Spearman's needs ranks within each resample.
 """
 
@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
+from distill.analysis import label_sets
 from distill.errors import UserError
 
 # Numbers worked on at once: bounds the memory (16 MB an array).
@@ -73,9 +74,15 @@ def score_of(metric: str, tables: Sequence[pd.DataFrame], classes: Sequence[str]
     if metric in ("pearson", "spearman"):
         kind = Pearson if metric == "pearson" else Spearman
         return kind(tables[0]["gold"].to_numpy(), np.array([table["predicted"] for table in tables]))
+    number = {name: k for k, name in enumerate(classes)}
+    if metric in _OF_SETS and label_sets.are(tables[0]):
+        gold, *predicted = (
+            label_sets.matrix(column, number)
+            for column in (tables[0]["gold"], *(table["predicted"] for table in tables))
+        )
+        return _OF_SETS[metric](gold, predicted)
     if metric in _OF_CLASSES:
         kind = _OF_CLASSES[metric]
-        number = {name: k for k, name in enumerate(classes)}
         predicted = np.array([table["predicted"].map(number) for table in tables])
         return kind(tables[0]["gold"].map(number).to_numpy(), predicted, len(classes))
     raise UserError(f"evaluate.metric: {metric!r}: data/predictions has no such score: run `dvc repro`")
@@ -231,8 +238,45 @@ class Mcc(_Confusion):
         return _ratio(100 * covariance, np.sqrt(spread))
 
 
-#: Scores that follow from counts of classes.
+class _Sets(_Confusion):
+    """`_Confusion` where each example has any number of classes.
+
+    Args:
+        gold: bool, (n, C). predicted: as many for each run.
+    """
+
+    def __init__(self, gold: np.ndarray, predicted: Sequence[np.ndarray]):
+        from scipy.sparse import csr_array, vstack
+
+        self._shape, self.examples = (len(predicted), gold.shape[1]), len(gold)
+        self._predicted, self._right = (
+            vstack([csr_array(part.T.astype(np.float64)) for part in parts])
+            for parts in (predicted, [part & gold for part in predicted])
+        )
+        self._gold = csr_array(gold.T.astype(np.float64))
+
+
+class MicroSetF1(_Sets):
+    """F1 of all classes of all examples together, as in `label_set_scores`."""
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """(n, R) → (runs, R)."""
+        right, predicted, gold = (part.sum(-2) for part in self._counts(counts))
+        return _ratio(200 * right, predicted + gold)
+
+
+class MacroSetF1(_Sets):
+    """The mean over classes of F1, 0 for a class that is neither gold nor predicted, as in `label_set_scores`."""
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """(n, R) → (runs, R)."""
+        right, predicted, gold = self._counts(counts)
+        return _ratio(200 * right, predicted + gold).mean(1)
+
+
+#: Scores that follow from counts of classes, of which each example has one, or several.
 _OF_CLASSES = {"f1": ClassF1, "mcc": Mcc, "macro_f1": MacroF1}
+_OF_SETS = {"micro_f1": MicroSetF1, "macro_f1": MacroSetF1}
 
 
 def _ratio(above: np.ndarray, below: np.ndarray, exists: np.ndarray | None = None) -> np.ndarray:

@@ -25,9 +25,9 @@ def by_slice(tables: Tables, groupings: Sequence[Slice], metric: str) -> list[di
     """Mean over seeds of a score in every group that has examples.
 
     Args:
-        metric: a column of the tables; where they have none of this name, `accuracy` (classification), or `mse`, the
-            squared error in the labels' own unit, lower is better (regression: a correlation within a narrow range of
-            gold values says little).
+        metric: a column of the tables; where they have none of this name, `accuracy` (classification), `example_f1`
+            (several labels), or `mse`, the squared error in the labels' own unit, lower is better (regression: a
+            correlation within a narrow range of gold values says little).
     """
     metric, values = _example_scores(tables, metric)
     parts = []
@@ -46,7 +46,7 @@ def _example_scores(tables: Tables, metric: str) -> tuple[str, pd.DataFrame]:
     """A score of every example, mean over seeds: (its name, a column per model)."""
     columns = next(iter(next(iter(tables.values())).values())).columns
     if metric not in columns:
-        metric = "accuracy" if "accuracy" in columns else "mse"
+        metric = next((name for name in ("accuracy", "example_f1") if name in columns), "mse")
 
     def values(table: pd.DataFrame) -> np.ndarray:
         error = (lambda: (table["predicted"] - table["gold"]) ** 2) if metric == "mse" else (lambda: table[metric])

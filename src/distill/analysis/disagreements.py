@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from distill.analysis import label_sets
+
 MOST = 60
 
 
@@ -85,14 +87,17 @@ def describe(
     """
     rows, shown = list(rows), []
     for row, example in zip(rows, examples.select(rows), strict=True):
+        shown_as = label_sets.shown if label_sets.are(next(iter(tables.values()))) else (lambda answer: answer)
         names = ("question", "context") if "question" in example else ("text", "text_pair")
         values = next(iter(tables.values())).iloc[row]
         shown.append(
             {
                 "id": example["id"],
                 "text": {name: example[name] for name in names if example[name] is not None},
-                "gold": values["gold"] if "gold" in values else list(dict.fromkeys(example["answers"]["text"])),
-                "answers": {name: by_row[row] for name, by_row in answers.items()},
+                "gold": shown_as(values["gold"])
+                if "gold" in values
+                else list(dict.fromkeys(example["answers"]["text"])),
+                "answers": {name: shown_as(by_row[row]) for name, by_row in answers.items()},
                 "right": [name for name, table in tables.items() if "correct" in table and table["correct"].iloc[row]],
             }
         )

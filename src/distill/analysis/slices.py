@@ -43,6 +43,7 @@ def of(task: str, examples: Any, meta: dict[str, Any]) -> list[Slice]:
         "qa": _of_questions,
         "classification": _of_classes,
         "regression": _of_numbers,
+        "multi_label": _of_label_sets,
     }
     return known[task](examples, meta) if task in known else []
 
@@ -68,6 +69,11 @@ def _of_questions(examples: Any, meta: dict[str, Any]) -> list[Slice]:
 def _of_classes(examples: Any, meta: dict[str, Any]) -> list[Slice]:
     gold = pd.Categorical.from_codes(np.asarray(examples.data.column("label")), list(meta["labels"]))
     return [Slice("class", "Gold class", gold), _text_length(examples)]
+
+
+def _of_label_sets(examples: Any, meta: dict[str, Any]) -> list[Slice]:
+    counts = np.array([len(numbers) for numbers in examples.data.column("label").to_pylist()], float)
+    return [Slice("labels", "Number of gold labels", up_to(counts, (0, 1, 2, 3))), _text_length(examples)]
 
 
 def _of_numbers(examples: Any, meta: dict[str, Any]) -> list[Slice]:

@@ -96,7 +96,7 @@ class Texts:
 
 
 def facts(data: Prepared, rows: list[int]) -> list[dict[str, Any]]:
-    """Number, `id` and `gold` of training rows: the class, the number, the question's answers, or null: no label."""
+    """Number, `id` and `gold` of training rows: the class or classes, the number, the question's answers, or null."""
     features = data.features(data.main_split)
     examples, index = data.examples(data.main_split), features.data.column("example_index").to_numpy()
     classes, found = data.meta.get("labels", ()), []
@@ -106,7 +106,9 @@ def facts(data: Prepared, rows: list[int]) -> list[dict[str, Any]]:
         elif not data.has_labels:
             gold = None
         else:
-            gold = classes[example["label"]] if classes else example["label"]
+            gold = example["label"]
+            if classes:
+                gold = [classes[number] for number in gold] if isinstance(gold, list) else classes[gold]
         found.append({"row": row, "id": example["id"], "gold": gold})
     return found
 

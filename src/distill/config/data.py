@@ -28,7 +28,7 @@ class Data(Section):
     """Where examples come from, which columns of texts are read, and how the selection split is carved out of train."""
 
     source: Literal["embedded", "files", "hub"]
-    embedded: Literal["questions", "sentences", "pairs", "similarity"]
+    embedded: Literal["questions", "sentences", "pairs", "similarity", "topics"]
     train: str
     validation: str
     mismatched: str
@@ -47,6 +47,7 @@ class Data(Section):
     text: str
     text_pair: str | None
     label: str
+    label_separator: Annotated[str, Field(min_length=1)]
     labels: list[ClassName] | None
     id: str | None
     strip_html: bool

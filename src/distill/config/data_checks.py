@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 #: The embedded corpora of each task.
 EMBEDDED = {"qa": ("questions",), "classification": ("sentences", "pairs"), "regression": ("similarity",)}
+EMBEDDED |= {"multi_label": ("topics",)}
 
 
 def check(params: Params) -> None:
@@ -152,7 +153,7 @@ def _check_texts(params: Params) -> None:
             " questions: set it to null"
         )
     if data.source == "embedded":
-        pair = data.embedded != "sentences"
+        pair = data.embedded not in ("sentences", "topics")
         if pair != (data.text_pair is not None):
             fix = "name its column of second texts, sentence2" if pair else "set it to null"
             raise ValueError(f"data.text_pair is {data.text_pair!r} but data.embedded is {data.embedded!r}: {fix}")

@@ -10,17 +10,22 @@ from typing import Any
 FOLDER = "extra_metrics"
 #: Prefixes in the names of the project's own scores.
 RESERVED = (
+    "ap",
     "best",
     "ece",
     "ensemble",
+    "example",
+    "hamming",
     "has",
     "has_answer",
     "macro",
+    "micro",
     "minority",
     "mismatched",
     "no",
     "no_answer",
     "selection",
+    "subset",
     "tuned",
 )
 

@@ -28,6 +28,7 @@ HUB_METRICS = {
     "f1": "f1",
     "accuracy": "accuracy",
     "mcc": "matthews_correlation",
+    "micro_f1": "f1",
     "pearson": "pearsonr",
     "spearman": "spearmanr",
 }
@@ -37,6 +38,7 @@ _COUNTED = ("examples", "answerable", "articles", "features")
 _INTENDED = {
     "qa": "Short answers to questions, copied out of a text given with the question; for texts like those below.",
     "classification": "Putting texts like those below into one of these classes: {labels}.",
+    "multi_label": "Giving texts like those below any number of these classes, or none: {labels}.",
     "regression": "A number for texts like those below, on the scale of the training labels.",
 }
 
@@ -189,6 +191,7 @@ def _is_hub_id(path: str | None) -> bool:
 
 def _what(facts: Facts) -> str:
     kind = {"qa": "Extractive question answering", "classification": "Classification of texts"}
+    kind |= {"multi_label": "Classification of texts, with several labels each"}
     return f"{kind.get(facts.settings.task, 'A number for texts')}: {_shape(facts.config)}."
 
 

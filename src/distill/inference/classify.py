@@ -1,6 +1,6 @@
 """Classify a text or a pair: `python -m distill.classify "text" ["second text"] [--model data/export/kd/1]`.
 
-A model of a regression task gives a number.
+A model of a regression task gives a number, one of several labels per text all labels that it says.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
 from distill.data.features import text_features
 from distill.errors import UserError
 from distill.inference import cli, lines
 from distill.inference.model import Model, load
+from distill.tasks import thresholds
 
 # Settings for checkpoints, which hold none; whether they take one text or two stays unknown.
 _DEFAULTS = {"temperature": 1.0}
@@ -28,11 +29,13 @@ def classify(model: Model, texts: Sequence[tuple[str, str | None]], tuned: bool 
 
     Args:
         tuned: whether the class is the one that the decision tuned on the selection split says
-            (`distill.tasks.decision`), not the likeliest; probabilities stay as they are.
+            (`distill.tasks.decision`), not the likeliest; or the classes above thresholds that were tuned there
+            (`distill.tasks.thresholds`), not above 0.5. Probabilities stay as they are.
 
     Returns:
         for each text `{"label": class, "confidence": 0–1, "probabilities": {class: 0–1}}`, the softmax of the logits
-        divided by the model's temperature; or `{"value": number}` in regression.
+        divided by the model's temperature; or `{"value": number}` in regression; or, of several labels, `{"labels":
+        [class, …], "probabilities": {class: 0–1}}`, whose probabilities are a sigmoid each.
 
     Raises:
         UserError: a text is empty or no Unicode, one text where two are needed or the reverse, the model answers
@@ -41,18 +44,20 @@ def classify(model: Model, texts: Sequence[tuple[str, str | None]], tuned: bool 
     settings = model.settings
     if settings.task == "qa":
         raise UserError("the model is one for questions: use `python -m distill.answer`")
-    if tuned and settings.offsets is None:
+    if tuned and settings.offsets is None and settings.thresholds is None:
         raise UserError(
             "--tuned: the model has no tuned decision: name an exported folder of a classifier, or leave it"
         )
     _check(texts, settings.pairs)
-    rows = [{"text": text, "text_pair": pair, "label": 0} for text, pair in texts]
+    rows = [{"text": text, "text_pair": pair, "label": 0} for text, pair in texts]  # a label that nobody reads
     encoded = text_features.encode(rows, model.tokenizer, settings.max_length, numeric=settings.task == "regression")
     logits, _ = model.logits(pa.Table.from_batches([batch for batch, _ in encoded]))
     if not np.isfinite(logits).all():
         raise UserError("logits: not finite: the model is broken: train it again with a lower learning rate")
     if settings.task == "regression":
         return [{"value": value} for value in logits[:, 0].astype(np.float64).round(6).tolist()]
+    if settings.task == "multi_label":
+        return _label_sets(logits.astype(np.float64), model, tuned)
     said = logits.astype(np.float64) + settings.offsets if tuned else logits
     shares = softmax(logits.astype(np.float64) / settings.temperature, axis=1)
     return [
@@ -62,6 +67,18 @@ def classify(model: Model, texts: Sequence[tuple[str, str | None]], tuned: bool 
             "probabilities": {name: round(float(p), 6) for name, p in zip(settings.labels, row, strict=True)},
         }
         for best, row in zip(said.argmax(1).tolist(), shares, strict=True)
+    ]
+
+
+def _label_sets(logits: np.ndarray, model: Model, tuned: bool) -> list[dict[str, Any]]:
+    names, bounds = model.settings.labels, np.array(model.settings.thresholds) if tuned else None
+    shares = expit(logits / model.settings.temperature)
+    return [
+        {
+            "labels": [name for name, is_said in zip(names, row, strict=True) if is_said],
+            "probabilities": {name: round(float(p), 6) for name, p in zip(names, probabilities, strict=True)},
+        }
+        for row, probabilities in zip(thresholds.decide(logits, bounds), shares, strict=True)
     ]
 
 
@@ -81,7 +98,8 @@ def _lines(result: dict[str, Any]) -> list[str]:
     if "value" in result:
         return [f"{result['value']:.4f}"]
     shares = sorted(result["probabilities"].items(), key=lambda item: -item[1])
-    return [result["label"], *(f"{share:.3f}  {name}" for name, share in shares)]
+    said = ", ".join(result["labels"]) or "none" if "labels" in result else result["label"]
+    return [said, *(f"{share:.3f}  {name}" for name, share in shares)]
 
 
 def main(words: Sequence[str]) -> None:
@@ -90,7 +108,9 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("text", help='or - to read lines of JSON from stdin: {"text": …, "text_pair": …}')
     parser.add_argument("text_pair", nargs="?")
     parser.add_argument(
-        "--tuned", action="store_true", help="the class by the decision that was tuned on the selection split"
+        "--tuned",
+        action="store_true",
+        help="the class, or classes, by the decision that was tuned on the selection split",
     )
     options = parser.parse_args(words)
     if options.text == "-" and options.text_pair is not None:

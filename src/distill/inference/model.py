@@ -49,11 +49,13 @@ class Settings(BaseModel):
         temperature: divisor of the scores before they become confidences; 1: none.
         labels: names of the classes.
         offsets: of the classes' log-probabilities, tuned on the selection split (`tasks.decision`); null: none.
+        thresholds: several labels: the probability above which each class is said, at temperature 1, tuned on the
+            selection split (`tasks.thresholds`); null: none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    task: Literal["qa", "classification", "regression"]
+    task: Literal["qa", "classification", "regression", "multi_label"]
     max_length: Count
     doc_stride: Annotated[int, Field(ge=0)] | None
     n_best: Count | None
@@ -63,11 +65,13 @@ class Settings(BaseModel):
     temperature: Annotated[float, Field(gt=0)] | None
     labels: list[str]
     offsets: list[float] | None = None
+    thresholds: list[Annotated[float, Field(gt=0, lt=1)]] | None = None
 
     @model_validator(mode="after")
-    def _has_an_offset_for_each_class(self) -> Settings:
-        if self.offsets is not None and len(self.offsets) != len(self.labels):
-            raise ValueError(f"{len(self.offsets)} offsets for {len(self.labels)} labels")
+    def _has_a_number_for_each_class(self) -> Settings:
+        for name in ("offsets", "thresholds"):
+            if (values := getattr(self, name)) is not None and len(values) != len(self.labels):
+                raise ValueError(f"{len(values)} {name} for {len(self.labels)} labels")
         return self
 
 
@@ -237,7 +241,9 @@ def _head(config: PretrainedConfig, path: str) -> dict[str, Any]:
         )
     if config.num_labels == 1:
         return {"task": "regression", "labels": []}
-    return {"task": "classification", "labels": [str(config.id2label[i]) for i in range(config.num_labels)]}
+    several = config.problem_type == "multi_label_classification"
+    task = "multi_label" if several else "classification"
+    return {"task": task, "labels": [str(config.id2label[i]) for i in range(config.num_labels)]}
 
 
 def exported_tokenizer(folder: Path, session: Any) -> PreTrainedTokenizerFast:

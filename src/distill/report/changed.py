@@ -85,22 +85,30 @@ def _pair(entry: Mapping[str, Any]) -> Pair:
             texts.append((name, *compared(old, new)))
         else:
             texts.append((name, [(old, False)], [(new, False)]))
-    gold = entry["gold"]
-    figures = [(model, _figures(original.get(model), changed.get(model), gold)) for model in ("teacher", "student")]
-    return Pair(texts, _read(gold), [(model, text) for model, text in figures if text])
+    gold, labels = entry["gold"], "question" not in original["text"]
+    figures = [
+        (model, _figures(original.get(model), changed.get(model), gold, labels)) for model in ("teacher", "student")
+    ]
+    return Pair(texts, _read(gold, labels), [(model, text) for model, text in figures if text])
 
 
-def _read(gold: str | float | list[str] | None) -> str:
+def _read(gold: str | float | list[str] | None, labels: bool) -> str:
+    """The gold class, number, answers or, of a text that may have several, labels."""
     if gold is None:
         return "no label"
     if isinstance(gold, list):
-        return " | ".join(gold) or "no answer"
+        return " | ".join(gold) or ("none" if labels else "no answer")
     return gold if isinstance(gold, str) else number(gold)
 
 
-def _figures(before: Mapping[str, float] | None, after: Mapping[str, float] | None, gold: Any) -> str:
-    """The gold class, or all that both have, before and after; empty where there is none."""
+def _figures(before: Mapping[str, float] | None, after: Mapping[str, float] | None, gold: Any, labels: bool) -> str:
+    """The gold class, or all that both have, before and after; empty where there is none.
+
+    Of several labels the gold ones, and those that are likelier than not before or after.
+    """
     names = [name for name in before or {} if name in (after or {}) and (name == gold or not isinstance(gold, str))]
+    if labels and isinstance(gold, list):
+        names = [name for name in names if name in gold or max(before[name], after[name]) > 0.5]
     return "; ".join(f"{name} {number(before[name])} → {number(after[name])}" for name in names)
 
 

@@ -41,10 +41,17 @@ def each(results: Results) -> list[Table]:
     found = results.analysis.get("classes") or {}
     columns = [("Model", "")]
     columns += [(title, words) for title in ("Recall", "Precision", "F1") for words in WHEN.values()]
+    further = [("average_precision", "Average precision", "", 2), ("tuned_threshold", "Threshold", "tuned", 3)]
+    further = further if found.get("several") else []
+    columns += [(title, words) for _, title, words, _ in further]
     tables = []
     for place, part in enumerate(found.get("classes", ())):
         rows = [
-            [Cell(name, name), *(_number(row.get(f"{when}{score}")) for score in _SCORES for when in WHEN)]
+            [
+                Cell(name, name),
+                *(_number(row.get(f"{when}{score}")) for score in _SCORES for when in WHEN),
+                *(Cell(formatting.number(row.get(key), digits), row.get(key)) for key, _, _, digits in further),
+            ]
             for name, row in part["scores"].items()
         ]
         tables.append(filled(f"class-{place}", _caption(part), columns, rows))
@@ -72,5 +79,7 @@ def note(results: Results) -> str:
         tuned = "the threshold with the highest F1 of the rarer class"
         if not any("tuned_threshold" in scores for scores in found["models"].values()):
             tuned = "an offset for each class's log-probability, for a high macro F1"
+        if found.get("several"):
+            tuned = "for each class the threshold with its highest F1 (one for all, where there are more than 100)"
         text += f" Tuned: {tuned}, chosen on the selection split; nothing is tuned on the validation split."
     return text

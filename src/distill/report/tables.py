@@ -109,15 +109,17 @@ def comparison(results: Results) -> Table:
 
 
 def tuned(results: Results) -> Table | None:
-    """Scores at null threshold 0 and at the one tuned on the selection split; None where there are none."""
+    """Scores at null threshold 0 (several labels: 0.5) and at those tuned on the selection split; None without any."""
     scores = [score for score in results.shown if score.startswith("tuned_")]
     scores = [score for score in scores if any(score in row for row in results.summary.values())]
     if not scores:
         return None
     pairs = [(score.removeprefix("tuned_"), score) for score in scores]
+    several = results.settings.get("task") == "multi_label"
+    untuned = "threshold 0.5" if several else "threshold 0"
     columns = [("Model", "")]
     for plain, _ in pairs:
-        columns += [(heading(plain), "threshold 0"), (heading(plain), "tuned threshold")]
+        columns += [(heading(plain), untuned), (heading(plain), "tuned threshold")]
         columns += [("Gain", f"{heading(plain)} points")]
     rows = []
     for name, row in results.summary.items():
@@ -126,7 +128,8 @@ def tuned(results: Results) -> Table | None:
             gain = row[score] - row[plain] if row.get(score) is not None and row.get(plain) is not None else None
             cells += [_score(row, plain), _score(row, score), _number(gain, signed=True)]
         rows.append(cells)
-    return filled("tuned", "Null threshold 0, and tuned on the selection split", columns, rows)
+    what = "Thresholds of 0.5" if several else "Null threshold 0"
+    return filled("tuned", f"{what}, and tuned on the selection split", columns, rows)
 
 
 def oracle(results: Results) -> Table | None:

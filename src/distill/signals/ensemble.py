@@ -31,10 +31,11 @@ class Combined(NamedTuple):
     """The mean of several teachers.
 
     Attributes:
-        logits: log-probabilities of the mean, float64, (entries, C); of numbers the mean itself.
+        logits: log-probabilities of the mean, float64, (entries, C); of several labels the log-odds of the mean; of
+            numbers the mean itself.
         spread: float64, (rows,): mean over members of KL(member ‖ mean) in nats, from 0 to log(members) (the
-            Jensen-Shannon divergence; of a question's window the mean of start and end); of numbers the standard
-            deviation over members.
+            Jensen-Shannon divergence; of a question's window the mean of start and end, of several labels the mean over
+            classes); of numbers the standard deviation over members.
     """
 
     logits: np.ndarray
@@ -66,6 +67,25 @@ def combine(logits: np.ndarray, weights: np.ndarray, offsets: np.ndarray | None,
     if offsets is None:
         return Combined(mean, divergence.sum(-1))
     return Combined(mean, np.add.reduceat(divergence, offsets[:-1], axis=0).mean(-1))
+
+
+def combine_labels(logits: np.ndarray, weights: np.ndarray) -> Combined:
+    """`combine` where each class is a choice of its own, true or false: the mean of sigmoids.
+
+    Args:
+        logits: log-odds, (members, rows, C).
+        weights: as for `combine`.
+    """
+    members, rows, classes = logits.shape
+    outcomes = np.stack([np.zeros_like(logits), logits], -1).reshape(members, rows * classes, 2)
+    mean, spread = combine(outcomes, np.repeat(weights, classes, axis=1), None, True)
+    return Combined((mean[:, 1] - mean[:, 0]).reshape(rows, classes), spread.reshape(rows, classes).mean(1))
+
+
+def _combined(logits: np.ndarray, weights: np.ndarray, offsets: np.ndarray | None, task: Task) -> Combined:
+    if task.logits_of == "labels":
+        return combine_labels(logits, weights)
+    return combine(logits, weights, offsets, task.has_classes)
 
 
 def _log_total(logits: np.ndarray, offsets: np.ndarray | None) -> np.ndarray:
@@ -127,7 +147,7 @@ def of_splits(members: Sequence[Predicted], weights: Sequence[float], task: Task
             raise ValueError(f"member {number} is of other rows than the first: {member.logits.shape}")
     each = np.repeat(np.asarray(weights, np.float64)[:, None], len(first.offsets) - 1, axis=1)
     offsets = first.offsets if task.per_token else None
-    combined = combine(np.stack([member.logits for member in members]), each, offsets, task.has_classes)
+    combined = _combined(np.stack([member.logits for member in members]), each, offsets, task)
     return replace(first, logits=combined.logits.astype(np.float32))
 
 
@@ -174,7 +194,7 @@ def write(folder: Path, members: Mapping[str, Cache], weights: Mapping[str, floa
         stacked = np.stack([values[real] if task.per_token else values for values in read])
         bounds = np.concatenate([[0], np.cumsum(lengths)]) if task.per_token else None
         shares = np.where(silent[rows], 1.0, present[:, rows])
-        combined = combine(stacked, shares, bounds, task.has_classes)
+        combined = _combined(stacked, shares, bounds, task)
         logits = combined.logits
         if task.per_token:
             logits = np.zeros((*real.shape, logits.shape[-1]))

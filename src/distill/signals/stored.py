@@ -23,7 +23,7 @@ from distill.models.predict import layout
 from distill.signals import spans
 from distill.signals.cache import WEIGHT, Array, Writer
 from distill.signals.log_probabilities import log_probabilities
-from distill.signals.predictions import answers, classes, files
+from distill.signals.predictions import answers, classes, files, label_sets
 from distill.signals.predictions.answers import Answers
 from distill.signals.predictions.rows import Row, Rows
 from distill.signals.writer import identity
@@ -94,9 +94,7 @@ class Stored:
                     values, form = answers.read_answers(record, context[split][number])
                     lost[values is not None] += values is None or values.lost > 0
                 elif values is None:
-                    values, form = (
-                        classes.read_classes(record, task.classes) if task.has_classes else classes.read_score(record)
-                    )
+                    values, form = _of_row(record, task)
                 found[split].outputs[number] = values
                 found[split].known[number] = values is not None
             forms[form] += 1
@@ -217,6 +215,14 @@ class Stored:
                 _window(window, found.outputs[example]) for window, example in zip(windows, part.tolist(), strict=True)
             ]
             yield np.concatenate(logits), found.known[part]
+
+
+def _of_row(record: files.Record, task: Task) -> tuple[np.ndarray, str]:
+    """The logits that a record gives its row, float32 (C,), and the form."""
+    if not task.has_classes:
+        return classes.read_score(record)
+    read = label_sets.read_labels if task.logits_of == "labels" else classes.read_classes
+    return read(record, task.classes)
 
 
 def _empty(task: Task, size: int) -> Found:

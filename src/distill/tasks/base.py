@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import pyarrow as pa
 from torch import Tensor, nn
 
 from distill.errors import UserError
@@ -76,8 +77,8 @@ class Task(Protocol):
     #: C, the last axis of the logits.
     channels: int
     #: What the logits are scores of: `classes` (a softmax over the C channels), `positions` (for each channel a softmax
-    #: over the tokens), `number`.
-    logits_of: Literal["classes", "positions", "number"]
+    #: over the tokens), `labels` (a sigmoid of each of the C channels), `number`.
+    logits_of: Literal["classes", "positions", "labels", "number"]
     #: False where the logits are no scores of classes (regression): KL and cross-entropy have no meaning there.
     has_classes: bool
     #: Ragged columns of the features (a value per token) that `editable` reads; batches hold them as (B, L), -1 padded.
@@ -169,13 +170,14 @@ class Task(Protocol):
 def labelled(batch: dict[str, Tensor], columns: Sequence[str]) -> Tensor:
     """True at the rows that have a label: bool, (B,).
 
-    A label that is not there is -100 (a class, a position) or NaN (a number).
+    A label that is not there is -100 (a class, a position) or NaN (a number, each of several classes).
 
     Args:
         columns: the label columns (`Task.labels`).
     """
     label = batch[columns[0]]
-    return ~label.isnan() if label.is_floating_point() else label >= 0
+    known = ~label.isnan() if label.is_floating_point() else label >= 0
+    return known.flatten(1).any(1) if known.dim() > 1 else known
 
 
 def choose_metric(task: str, metric: str | None, allowed: Sequence[str]) -> str:
@@ -195,8 +197,12 @@ def choose_metric(task: str, metric: str | None, allowed: Sequence[str]) -> str:
 
 
 def label_column(features: Any, name: str) -> np.ndarray:
-    """A column of single numbers as an array of its own type that may be written to, (rows,)."""
-    return np.array(features.data.column(name).to_numpy())
+    """A column of numbers as an array of its own type that may be written to, (rows,); of lists as long, (rows, C)."""
+    column = features.data.column(name)
+    if not pa.types.is_fixed_size_list(column.type):
+        return np.array(column.to_numpy())
+    parts = [chunk.flatten().to_numpy().reshape(-1, column.type.list_size) for chunk in column.chunks]
+    return np.concatenate([np.empty((0, column.type.list_size), np.float32), *parts])
 
 
 def drawn_rows(rows: int, share: float, seed: int) -> tuple[np.ndarray, np.random.Generator]:

@@ -3,6 +3,9 @@
 Logits are (rows, K), float64: of the K classes, or the scores of the K answers that a question might have (its n-best
 spans and, in SQuAD v2.0, no answer); −∞ where there are fewer. Confidence is the largest share in the softmax of
 logits / T. T does not change answers.
+
+Where a row has several classes, each true or not (`…_of_labels`), logits are log-odds (rows, C), and confidence is that
+in all decisions of the row at once: the product of max(p, 1 − p) with p = sigmoid(logits / T).
 """
 
 from __future__ import annotations
@@ -57,6 +60,23 @@ def temperature_of_answers(logits: np.ndarray, correct: np.ndarray) -> float:
     return _lowest(loss)
 
 
+def temperature_of_labels(logits: np.ndarray, gold: np.ndarray) -> float:
+    """T with the lowest mean binary cross-entropy of all decisions; log-odds and bool, both (rows, C)."""
+    against = np.where(gold, -logits, logits)
+
+    def loss(temperature: float) -> float:
+        return float(np.logaddexp(0, against / temperature).mean())
+
+    return _lowest(loss)
+
+
+def columns_of_labels(logits: np.ndarray, correct: np.ndarray, temperature: float) -> tuple[dict, dict]:
+    """`columns` of log-odds (rows, C); `correct`: whether every decision of a row is right, (rows,)."""
+    margin = np.abs(logits)
+    before, after = (np.exp(-np.logaddexp(0, -margin / t).sum(1)) for t in (1.0, temperature))
+    return _columns(before, after, correct, temperature)
+
+
 def bin_of(confidence: np.ndarray) -> np.ndarray:
     """Which of `BINS` equally wide bins each confidence falls into, (rows,) from 0; an edge is in the bin below."""
     return np.digitize(confidence, np.linspace(0, 1, BINS + 1)[1:-1], right=True)
@@ -81,7 +101,11 @@ def columns(logits: np.ndarray, correct: np.ndarray, temperature: float) -> tupl
         (columns of the table of examples: confidence and calibrated, rounded to 6 digits, correct;
         scores: temperature, ece, ece_calibrated)
     """
-    before, after = confidence(logits).round(6), confidence(logits, temperature).round(6)
+    return _columns(confidence(logits), confidence(logits, temperature), correct, temperature)
+
+
+def _columns(before: np.ndarray, after: np.ndarray, correct: np.ndarray, temperature: float) -> tuple[dict, dict]:
+    before, after = before.round(6), after.round(6)
     table = {"confidence": before, "calibrated": after, "correct": np.asarray(correct, np.int64)}
     scores = {"temperature": temperature, "ece": ece(before, correct), "ece_calibrated": ece(after, correct)}
     return table, scores

@@ -1,4 +1,8 @@
-"""Weights of classes in the task loss (`class_weights` of a training), for data with few rows of a class."""
+"""Weights of classes in the task loss (`class_weights` of a training), for data with few rows of a class.
+
+Where a row may have several classes, a weight is that of the class where it is true (`pos_weight` of
+`torch.nn.BCEWithLogitsLoss`); where it is false, it weighs 1.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +22,11 @@ def of(setting: str | Mapping[str, float], classes: Sequence[str], labels: np.nd
 
     Args:
         setting: weights by class, or `balanced`: rows / (classes · rows of the class), as scikit-learn's
-            `compute_class_weight` has it; the mean weight of a row is then 1.
+            `compute_class_weight` has it; the mean weight of a row is then 1. Where rows may have several: rows without
+            the class / rows with it, so that both weigh the same.
         classes: the data's classes.
-        labels: class numbers of the training rows, int, (rows,); rows without a label, below 0, do not count.
+        labels: class numbers of the training rows, int, (rows,); rows without a label, below 0, do not count. Or 0
+            and 1 of each class, (rows, C), NaN without a label.
         where: the training's section, for messages.
 
     Raises:
@@ -29,14 +35,20 @@ def of(setting: str | Mapping[str, float], classes: Sequence[str], labels: np.nd
     if setting != BALANCED:
         check(setting, classes, where)
         return [setting[name] for name in classes]
-    labels = labels[labels >= 0]
-    counts = np.bincount(labels, minlength=len(classes))
+    several = labels.ndim == 2
+    labels = labels[~np.isnan(labels[:, 0])] if several else labels[labels >= 0]
+    counts = labels.sum(0).astype(np.int64) if several else np.bincount(labels, minlength=len(classes))
     if empty := [name for name, count in zip(classes, counts, strict=True) if not count]:
         raise UserError(
             f"params.yaml: {where}.class_weights: {BALANCED}: no training row has class {empty[0]!r}: give each class a"
             " weight by its name"
         )
-    return (len(labels) / (len(classes) * counts)).tolist()
+    if several and (full := [name for name, count in zip(classes, counts, strict=True) if count == len(labels)]):
+        raise UserError(
+            f"params.yaml: {where}.class_weights: {BALANCED}: all training rows have class {full[0]!r}: give each class"
+            " a weight by its name"
+        )
+    return ((len(labels) - counts) / counts if several else len(labels) / (len(classes) * counts)).tolist()
 
 
 def check(weights: Mapping[str, float], classes: Sequence[str], where: str) -> None:

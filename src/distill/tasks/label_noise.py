@@ -25,7 +25,8 @@ def noised(features: Any, task: Task, share: float, seed: int, originals: int | 
     order = features.column_names
     rows = features if originals is None else features.select(range(originals))
     for column, values in task.noisy(rows, share, seed).items():
-        values = np.concatenate([values, np.repeat(values, len(features) // len(rows) - 1)])
+        values = np.concatenate([values, np.repeat(values, len(features) // len(rows) - 1, axis=0)])
         kind = features.features[column]
+        values = values if values.ndim == 1 else list(values)
         features = features.remove_columns(column).add_column(column, values, feature=kind)
     return features.select_columns(order)

@@ -5,13 +5,16 @@ import hashlib
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from distill.data.features import preparation, text_features
+from distill.data.loading.batches import Collator, Rows
 from distill.data.loading.prepared import Prepared
 from distill.data.loading.tokenizer import train
 from distill.errors import UserError
+from distill.tasks.base import label_column, labelled
 from tests.helpers import text
 
 TEXTS = ["A short one.", "The markets of the town are quiet and the inns are full of noise. " * 3, "Why?", "x"]
@@ -121,6 +124,29 @@ def test_prepared_numbers_keep_every_digit_in_the_examples(tmp_path, wordpiece):
     meta = write(tmp_path / "p", wordpiece, splits, numeric=True)
     assert Prepared(tmp_path / "p").examples("train").to_list() == splits["train"]
     assert meta["splits"]["train"]["labels"] == [0.1, 4.75]
+
+
+def test_prepared_sets_of_labels_are_numbers_in_the_examples_and_a_column_for_each_class(tmp_path, wordpiece, roberta):
+    sets = [[0, 2], [], [1], [0, 1, 2]]
+    splits = {"train": text.rows(TEXTS, sets), "transfer": text.rows(TEXTS[:2], [None] * 2, "u")}
+    meta = write(tmp_path / "p", wordpiece, splits, classes=3, readers={"teacher": roberta})
+    opened = Prepared(tmp_path / "p")
+    assert opened.examples("train").to_list() == splits["train"] and opened.examples("transfer")["label"] == [
+        None,
+        None,
+    ]
+    counts = {split: (part["labels"], part["without_class"]) for split, part in meta["splits"].items()}
+    assert counts == {"train": ([2, 2, 2], 1), "transfer": ([], 0)}
+    for reader in (opened, opened.read_by("teacher")):
+        features = reader.taught_features()
+        rows = Rows(features, ("input_ids", "labels")).__getitems__([5, 0, 1])
+        labels = Collator(0, ("labels",))(rows)["labels"]
+        assert (
+            labels.dtype == torch.float32 and labels[1:].tolist() == [[1, 0, 1], [0, 0, 0]] and labels[0].isnan().all()
+        )
+        assert labelled({"labels": labels}, ("labels",)).tolist() == [False, True, True]
+        values = label_column(features, "labels")
+        assert values.shape == (6, 3) and [np.flatnonzero(row).tolist() for row in values[:4]] == sets
 
 
 def test_writing_twice_gives_the_same_bytes(tmp_path, wordpiece):

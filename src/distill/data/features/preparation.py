@@ -89,21 +89,26 @@ def write_texts(
     extra_meta: dict[str, Any],
     on_batch: Report | None = None,
     readers: Mapping[str, PreTrainedTokenizerFast] | None = None,
+    classes: int | None = None,
 ) -> dict[str, Any]:
     """`write` for texts and pairs of texts (`distill.data.sources.text_sets`).
 
     Args:
         numeric: labels are numbers (regression), not numbers of classes.
+        classes: number of classes of which a row may have several (`distill.data.sources.label_sets`); None: a row has
+            one label.
 
     Returns:
         As `write`, without doc_stride; each split has examples, features (as many), truncated (texts that were cut),
-        labels (how often each class occurs, in order; for regression least and greatest; empty without any label),
+        labels (how often each class occurs, in order; for regression least and greatest; empty without any label), with
+        `classes` without_class (rows that have none of them),
         tokens_mean, tokens_max and blake2b.
 
     Raises:
         UserError: a length that leaves no room for a text.
     """
-    label = ("label", pa.float64() if numeric else pa.int64())
+    single = pa.float64() if numeric else pa.int64()
+    label = ("label", single if classes is None else pa.list_(single))
 
     def schema(rows: list[Row]) -> pa.Schema:
         return pa.schema([*_TEXTS, label, *([("group", pa.string())] if rows and "group" in rows[0] else [])])
@@ -115,21 +120,19 @@ def write_texts(
 
         def passing() -> Iterator[pa.RecordBatch]:
             nonlocal cut
-            for batch, truncated in text_features.encode(rows, reader, max_length, numeric):
+            for batch, truncated in text_features.encode(rows, reader, max_length, numeric, classes=classes):
                 cut += truncated
                 lengths.extend(batch.column("length").to_pylist())
                 yield batch
                 if report:
                     report(len(batch))
 
-        _write_stream(path, text_features.schema(reader, numeric), passing())
-        labels = np.array([row["label"] for row in rows], float if numeric else int)
-        labels = labels[~np.isnan(labels) if numeric else labels != UNLABELLED]
+        _write_stream(path, text_features.schema(reader, numeric, classes), passing())
         return {
             "examples": len(rows),
             "features": len(lengths),
             "truncated": cut,
-            "labels": _extremes(labels) if numeric else np.bincount(labels).tolist(),
+            **_label_counts(rows, numeric, classes),
             "tokens_mean": round(sum(lengths) / max(len(lengths), 1), 2),
             "tokens_max": max(lengths, default=0),
         }
@@ -219,6 +222,17 @@ def _save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> dict[st
         "fingerprint": fingerprint(tokenizer),
         "blake2b": tree_hash(folder),
     }
+
+
+def _label_counts(rows: list[Row], numeric: bool, classes: int | None) -> dict[str, Any]:
+    """`labels`, and what else `write_texts` counts of them."""
+    if classes is not None:
+        sets = [row["label"] for row in rows if row["label"] is not None]
+        counts = np.bincount(np.array([number for row in sets for number in row], int), minlength=classes)
+        return {"labels": counts.tolist() if sets else [], "without_class": sum(not row for row in sets)}
+    labels = np.array([row["label"] for row in rows], float if numeric else int)
+    labels = labels[~np.isnan(labels) if numeric else labels != UNLABELLED]
+    return {"labels": _extremes(labels) if numeric else np.bincount(labels).tolist()}
 
 
 def _extremes(labels: np.ndarray) -> list[float]:

@@ -15,7 +15,7 @@ from distill.data.sources.squad_json import Row
 from distill.errors import UserError
 
 
-def schema(tokenizer: PreTrainedTokenizerFast, numeric: bool) -> pa.Schema:
+def schema(tokenizer: PreTrainedTokenizerFast, numeric: bool, classes: int | None = None) -> pa.Schema:
     """Columns of the features; single numbers are int32.
 
     No padding is stored: every list in a row has `length` entries.
@@ -23,12 +23,15 @@ def schema(tokenizer: PreTrainedTokenizerFast, numeric: bool) -> pa.Schema:
     - input_ids: list<int32>; token_type_ids: list<int8>, only if the tokenizer makes them.
     - length; example_index: the example's row.
     - labels: the class's number, int64, or for regression (`numeric`) the value, float32; -100 or NaN without a label.
+      With `classes`, of which a row may have several: as many float32, 1 for each class that it has, else 0; all NaN
+      without a label.
     """
     columns = [("input_ids", pa.list_(pa.int32()))]
     if "token_type_ids" in tokenizer.model_input_names:
         columns.append(("token_type_ids", pa.list_(pa.int8())))
     columns += [("length", pa.int32()), ("example_index", pa.int32())]
-    return pa.schema([*columns, ("labels", pa.float32() if numeric else pa.int64())])
+    single = pa.float32() if numeric else pa.int64()
+    return pa.schema([*columns, ("labels", single if classes is None else pa.list_(pa.float32(), classes))])
 
 
 def encode(
@@ -37,6 +40,7 @@ def encode(
     max_length: int,
     numeric: bool,
     batch_size: int = 1000,
+    classes: int | None = None,
 ) -> Iterator[tuple[pa.RecordBatch, int]]:
     """Encodes texts into features.
 
@@ -48,6 +52,7 @@ def encode(
         max_length: most tokens in a feature, special tokens included.
         numeric: labels are numbers (regression).
         batch_size: texts per batch; bounds the memory, changes no feature.
+        classes: number of classes of which a row may have several; None: a row has one label.
 
     Yields:
         (one batch per `batch_size` texts in the rows' order with the columns of `schema`, how many of them were cut)
@@ -66,7 +71,7 @@ def encode(
         )
     encoder = Tokenizer.from_str(json.dumps(json.loads(tokenizer.backend_tokenizer.to_str()) | {"padding": None}))
     encoder.enable_truncation(max_length, strategy="longest_first")
-    columns = schema(tokenizer, numeric)
+    columns = schema(tokenizer, numeric, classes)
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
         texts = [(row["text"], row["text_pair"]) if pair else row["text"] for row in part]
@@ -77,7 +82,7 @@ def encode(
             "input_ids": _flat(offsets, [item.ids for item in encodings], np.int32),
             "length": pa.array(lengths),
             "example_index": pa.array(np.arange(start, start + len(part), dtype=np.int32)),
-            "labels": pa.array([row["label"] for row in part], columns.field("labels").type),
+            "labels": _labels(part, columns.field("labels").type, classes),
         }
         if "token_type_ids" in columns.names:
             arrays["token_type_ids"] = _flat(offsets, [item.type_ids for item in encodings], np.int8)
@@ -99,6 +104,15 @@ def _check_template(tokenizer: PreTrainedTokenizerFast, pair: bool) -> None:
             f"{where}: puts no separator between two texts, which a model cannot tell apart then: name the"
             " tokenizer of a BERT-like encoder (a tokenizer.json with a post_processor that adds it)"
         )
+
+
+def _labels(rows: list[Row], kind: pa.DataType, classes: int | None) -> pa.Array:
+    if classes is None:
+        return pa.array([row["label"] for row in rows], kind)
+    values = np.zeros((len(rows), classes), np.float32)
+    for target, row in zip(values, rows, strict=True):
+        target[slice(None) if row["label"] is None else row["label"]] = np.nan if row["label"] is None else 1.0
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), type=kind)
 
 
 def _flat(offsets: pa.Array, values: list[list[int]], kind: type) -> pa.Array:

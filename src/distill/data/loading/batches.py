@@ -23,8 +23,8 @@ class Collator:
     """Pads feature rows to the longest of the batch, rounded up to a multiple of 8.
 
     The batch has `input_ids`, `attention_mask`, `token_type_ids` where stored, the task's labels (int64 or float32,
-    (B,)), `index`: each row's number in the features, by which cached teacher outputs are found, and the columns
-    `extra` (one number per token, padded with -1).
+    (B,), or (B, C) float32 where a row may have several of C classes), `index`: each row's number in the features, by
+    which cached teacher outputs are found, and the columns `extra` (one number per token, padded with -1).
     """
 
     def __init__(self, pad_token_id: int, labels: Sequence[str], extra: Sequence[str] = ()):

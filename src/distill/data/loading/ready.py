@@ -20,6 +20,7 @@ HEADS = {
     "qa": "ForQuestionAnswering",
     "classification": "ForSequenceClassification",
     "regression": "ForSequenceClassification",
+    "multi_label": "ForSequenceClassification",
 }
 
 
@@ -54,6 +55,8 @@ def check_head(config: PretrainedConfig, task: str, path: str, where: str) -> No
     models = config.architectures or []
     if models and not any(HEADS[task] in name for name in models):
         refuse(f"its config.json says {', '.join(models)}, not a model {HEADS[task]}", task, path, where)
+    if task == "multi_label" and models and config.problem_type not in (None, "multi_label_classification"):
+        refuse(f"its config.json says problem_type {config.problem_type}", task, path, where)
     if task == "regression" and models and config.num_labels != 1:
         refuse(f"its head has {config.num_labels} outputs, not 1", task, path, where)
 

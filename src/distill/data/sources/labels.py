@@ -33,7 +33,7 @@ def class_name(value: Any, column: str, file: str, at: str) -> str | None:
     Raises:
         UserError: the value is neither, or blank.
     """
-    if _is_missing(value):
+    if is_missing(value):
         return None
     if isinstance(value, bool):
         return str(value).lower()
@@ -50,7 +50,7 @@ def number(value: Any, column: str, file: str, at: str) -> float | None:
     Raises:
         UserError: the value is no finite number.
     """
-    if _is_missing(value):
+    if is_missing(value):
         return None
     try:
         # float() would also take 1_000 and true.
@@ -104,5 +104,6 @@ def describe(classes: Sequence[str], counts: Sequence[int], most: int = 20) -> s
     return ", ".join(listed)
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Whether a value says that there is no label: null, or NaN, which tables have for it."""
     return value is None or (isinstance(value, float) and math.isnan(value))

@@ -1,9 +1,10 @@
 """Sources of labelled texts: the embedded corpus, the user's files, or the Hugging Face hub.
 
-A row is `{"id": str, "text": str, "text_pair": str | None, "label": int | float}`: the class's number, or the value for
-regression; with `"group": str` where a column of groups is read. All of it is checked before anything is written. Rows
-without a gold label are left out, and counted aloud. Those of split "transfer" have none: their label is -100 or NaN,
-and a column of labels that is there is not read.
+A row is `{"id": str, "text": str, "text_pair": str | None, "label": int | float | list[int]}`: the class's number, the
+value for regression, or the numbers of several classes (`distill.data.sources.label_sets`); with `"group": str` where a
+column of groups is read. All of it is checked before anything is written. Rows without a gold label are left out, and
+counted aloud. Those of split "transfer" have none: their label is -100, NaN or None, and a column of labels
+that is there is not read.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from distill.config.data import parameter
-from distill.data.sources import hub, labels, text_files
+from distill.data.sources import hub, label_sets, labels, text_files
 from distill.data.sources.squad_json import Row, encodable, fail, show
 
 # The split without labels.
@@ -38,6 +40,7 @@ class Columns:
         strip_html: replace tags by a space and decode entities.
         group: name of the column of groups (`distill.data.sources.groups`), which training data must have and other
             splits may have; None: no groups.
+        separator: stands between the names of a row's classes where they are one text; None: a row has one label.
     """
 
     text: str
@@ -47,6 +50,21 @@ class Columns:
     numeric: bool
     strip_html: bool
     group: str | None = None
+    separator: str | None = None
+
+    @property
+    def label_of(self) -> Callable[[Any, str, str, str], Any]:
+        """Function from a value, its column, file and place to the label; None where there is none."""
+        if self.separator is not None:
+            return partial(label_sets.class_names, separator=self.separator)
+        return labels.number if self.numeric else labels.class_name
+
+    @property
+    def missing(self) -> Any:
+        """The label of a row whose labels are not read."""
+        if self.separator is not None:
+            return None
+        return math.nan if self.numeric else labels.UNLABELLED
 
     @property
     def needed(self) -> list[str]:
@@ -125,10 +143,12 @@ def load_hub(
             if split in ("train", TRANSFER):
                 items = _with_texts(items, columns, place)
             if label := read_columns.label:
-                names = None if columns.numeric else getattr(dataset.features[label], "names", None)
+                kind = dataset.features[label]
+                kind = getattr(kind, "feature", kind)  # of the items, where a label is a list
+                names = None if columns.numeric else getattr(kind, "names", None)
                 if names and classes is None:
                     classes = tuple(names)
-                items = _with_hub_labels(items, label, names)
+                items = _with_hub_labels(items, label, names, columns.separator is not None)
             read[split] = _rows(items, columns, place, split)
             if not read[split]:
                 fail(place, "rows", "there are none", "choose another split")
@@ -137,9 +157,10 @@ def load_hub(
 
 
 def _with_hub_labels(
-    items: Iterable[text_files.Record], label: str, names: Sequence[str] | None
+    items: Iterable[text_files.Record], label: str, names: Sequence[str] | None, several: bool
 ) -> Iterator[text_files.Record]:
-    return ((at, item | {label: _hub_label(item[label], names)}) for at, item in items)
+    label_of = _hub_labels if several else _hub_label
+    return ((at, item | {label: label_of(item[label], names)}) for at, item in items)
 
 
 def _say_unread(split: str, columns: Columns, names: Iterable[str], file: str) -> None:
@@ -166,8 +187,7 @@ def _rows(items: Iterable[text_files.Record], columns: Columns, file: str, split
     rows: list[Row] = []
     seen: dict[str, str] = {}
     checked = None
-    label_of = labels.number if columns.numeric else labels.class_name
-    missing = math.nan if columns.numeric else labels.UNLABELLED
+    label_of, missing = columns.label_of, columns.missing
     for number, (at, item) in enumerate(items):
         # Tables have the same keys in every row: one look is enough. JSON lines may differ.
         if checked is None:
@@ -205,6 +225,8 @@ def _numbered(
     Args:
         places, fixes: each split's name in messages, and what to do where no row of it has a label.
     """
+    if columns.separator is not None:
+        return label_sets.numbered(read, places, fixes, str(columns.label), classes, TRANSFER)
     names: tuple[str, ...] = ()
     unlabelled: set[str | None] = {None}
     first = "train" if "train" in read else "selection"
@@ -253,6 +275,11 @@ def _hub_label(value: Any, names: Sequence[str] | None) -> Any:
     if names is None or value is None:
         return value
     return names[value] if value >= 0 else None
+
+
+def _hub_labels(value: Any, names: Sequence[str] | None) -> Any:
+    """A list of labels of the hub as files have it; a text of names stays as it is, also an empty one."""
+    return [_hub_label(item, names) for item in value] if isinstance(value, list) else value
 
 
 def _check_different(paths: Mapping[str, Path]) -> None:

@@ -13,10 +13,17 @@ TWO_CLASSES = {
 
 
 def stated(params: Params) -> int | None:
-    """Number of classes where the parameters list them; None where only the data have it, or the task has none."""
+    """Number of classes of a choice where the parameters tell it; None where only the data do, or the task has none.
+
+    Several labels per text are as many choices of two classes, true or false.
+    """
+    if params.task == "multi_label":
+        return 2
     return len(params.data.labels) if params.task == "classification" and params.data.labels else None
 
 
 def counted(task: Task) -> int | None:
-    """Number of a task's classes; None where it differs from row to row, or the task has none."""
+    """Number of classes of a choice; None where it differs from row to row, or the task has none."""
+    if task.logits_of == "labels":
+        return 2
     return task.channels if task.logits_of == "classes" else None

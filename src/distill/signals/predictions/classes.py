@@ -9,7 +9,7 @@ score: x                    regression
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,19 +35,45 @@ def read_classes(record: Record, classes: Sequence[str]) -> tuple[np.ndarray, st
     Raises:
         UserError: the record has none of the forms or several, a class is unknown or missing, or a value is wrong.
     """
+    stated = read_numbers(record, classes)
+    if stated is None:
+        return _of_label(record, classes), LABEL
+    if stated.form == LOGITS:
+        return stated.numbers.astype(np.float32), LOGITS
+    return log_probabilities(normalized(record, stated.name, stated.numbers)), PROBABILITIES
+
+
+class Stated(NamedTuple):
+    """What a record says of each class.
+
+    Attributes:
+        name: the column, or what begins the names of the columns.
+        form: `PROBABILITIES` or `LOGITS`.
+        numbers: float64, (C,).
+    """
+
+    name: str
+    form: str
+    numbers: np.ndarray
+
+
+def read_numbers(record: Record, classes: Sequence[str]) -> Stated | None:
+    """The probabilities or logits of a row in the order of `classes`; None where it has neither.
+
+    Raises:
+        UserError: the record has several of these forms, a class is unknown or missing, or a value is wrong.
+    """
     given = _given(record)
     if len(given) > 1:
         record.fail(" and ".join(given), "stand beside each other", "give one of them")
     if not given:
-        return _of_label(record, classes), LABEL
+        return None
     ((name, values),) = given.items()
     form = COLUMNS.get(name, name)
     numbers = np.array(_in_order(record, name, values, classes))
-    if form == LOGITS:
-        if np.abs(numbers).max() > _LARGEST:
-            record.fail(name, f"has {np.abs(numbers).max():g}", "logits must fit into float32")
-        return numbers.astype(np.float32), form
-    return log_probabilities(normalized(record, name, numbers)), form
+    if form == LOGITS and np.abs(numbers).max() > _LARGEST:
+        record.fail(name, f"has {np.abs(numbers).max():g}", "logits must fit into float32")
+    return Stated(name, form, numbers)
 
 
 def read_score(record: Record) -> tuple[np.ndarray, str]:
@@ -57,7 +83,7 @@ def read_score(record: Record) -> tuple[np.ndarray, str]:
         UserError: there is no finite number.
     """
     if SCORE not in record.values:
-        record.fail(SCORE, f"is missing from {_columns(record)}", "task regression needs the teacher's number")
+        record.fail(SCORE, f"is missing from {columns_of(record)}", "task regression needs the teacher's number")
     value = record.number(record.values[SCORE], SCORE)
     if abs(value) > _LARGEST:
         record.fail(SCORE, f"is {value:g}", "it must fit into float32")
@@ -92,9 +118,9 @@ def _in_order(record: Record, name: str, values: Any, classes: Sequence[str]) ->
         record.fail(name, f"is {show(values)}", "it must be an object with a number for each class, by its name")
     values = {str(key): value for key, value in values.items() if value is not None}
     if unknown := [key for key in values if key not in classes]:
-        record.fail(name, f"has {show(unknown[0])}, which is no class", f"the data's classes are {_listed(classes)}")
+        record.fail(name, f"has {show(unknown[0])}, which is no class", f"the data's classes are {listed(classes)}")
     if missing := [key for key in classes if key not in values]:
-        fix = f"give every class a number: the data's classes are {_listed(classes)}"
+        fix = f"give every class a number: the data's classes are {listed(classes)}"
         record.fail(name, f"lacks class {show(missing[0])}", fix)
     return [record.number(values[key], f"{name}{'' if name in COLUMNS else '.'}{key}") for key in classes]
 
@@ -102,10 +128,10 @@ def _in_order(record: Record, name: str, values: Any, classes: Sequence[str]) ->
 def _of_label(record: Record, classes: Sequence[str]) -> np.ndarray:
     if LABEL not in record.values:
         fix = f"give {PROBABILITIES}, {LOGITS} or {LABEL} (docs/teachers.md)"
-        record.fail("columns", f"have no outputs of the teacher among {_columns(record)}", fix)
+        record.fail("columns", f"have no outputs of the teacher among {columns_of(record)}", fix)
     name = labels.class_name(record.values[LABEL], LABEL, record.file, record.at)
     if name not in classes:
-        record.fail(LABEL, f"is {show(name)}, which is no class", f"the data's classes are {_listed(classes)}")
+        record.fail(LABEL, f"is {show(name)}, which is no class", f"the data's classes are {listed(classes)}")
     confidence = 1.0
     if "confidence" in record.values:
         confidence = record.number(record.values["confidence"], "confidence")
@@ -117,10 +143,12 @@ def _of_label(record: Record, classes: Sequence[str]) -> np.ndarray:
     return log_probabilities(shares)
 
 
-def _columns(record: Record) -> str:
-    return _listed(list(record.values))
+def columns_of(record: Record) -> str:
+    """The names of a record's columns, for messages."""
+    return listed(list(record.values))
 
 
-def _listed(names: Sequence[str], most: int = 12) -> str:
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Names in a message, the first `most`."""
     listed = ", ".join(map(show, names[:most]))
     return f"{listed} and {len(names) - most:,} more" if len(names) > most else listed or "none"

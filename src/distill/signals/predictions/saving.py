@@ -28,9 +28,9 @@ def records(
 ) -> Iterator[dict[str, Any]]:
     """A record for each example of a split: id, split, the text (of a question without its context), and the outputs.
 
-    Classes have their probabilities, regression has scores, and questions have their `settings.n_best` best answers,
-    whose probabilities are a softmax over these and, where questions may have none, no answer. Answers of a lower
-    probability than `FLOOR` are left out.
+    Classes have their probabilities (several labels each for itself), regression has scores, and questions have their
+    `settings.n_best` best answers, whose probabilities are a softmax over these and, where questions may have none, no
+    answer. Answers of a lower probability than `FLOOR` are left out.
 
     Args:
         known: bool, (examples,): examples whose outputs there are; None: all.
@@ -81,8 +81,12 @@ def _rows(predicted: Predicted, task: Task) -> Iterator[dict[str, Any]]:
     if not task.has_classes:
         yield from ({"score": _short(value)} for value in logits[:, 0])
         return
-    odds = np.exp(logits - logits.max(1, keepdims=True))
-    for shares in odds / odds.sum(1, keepdims=True):
+    if task.logits_of == "labels":
+        rows = 0.5 + 0.5 * np.tanh(logits / 2)  # the sigmoid, without overflow
+    else:
+        odds = np.exp(logits - logits.max(1, keepdims=True))
+        rows = odds / odds.sum(1, keepdims=True)
+    for shares in rows:
         yield {"probabilities": {name: _short(share) for name, share in zip(task.classes, shares, strict=True)}}
 
 
