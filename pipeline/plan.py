@@ -155,7 +155,7 @@ def check_architectures(params: Params) -> None:
     from distill.tasks.registry import load_task
 
     needed = requirements.needed(params)
-    task = load_task(params.task, labels=("0", "1") if params.task == "classification" else ())
+    task = load_task(params.task, labels=("0", "1"))
     specs = {"teacher": (params.teacher.model, task)} if params.teacher.source == "model" else {}
     if params.student.init != "teacher_layers":
         specs["student"] = (params.student.model, task)

@@ -56,7 +56,7 @@ def main() -> None:
             "train": question_sets.limit(rows, data.max_train_examples, data.seed),
             "selection": question_sets.limit(selection, data.max_selection_examples, data.seed),
         }
-        if data.has_labels:
+        if data.has_labels and kind.needs_each_class:
             splits.check_classes(parts["train"], meta["labels"])
         for field, own in ensemble.teachers(params).items():
             model, classes = own.teacher.model, meta["labels"]
@@ -82,7 +82,7 @@ def main() -> None:
         for split, examples in parts.items() if meta["labels"] else ():
             if split == TRANSFER or not examples:
                 continue
-            counts = np.bincount([row["label"] for row in examples])
+            counts = np.bincount([number for row in examples for number in kind.classes_of(row)])
             stage.say("classes", f"{split}: {labels.describe(meta['labels'], counts.tolist())}")
         tokenizer, readers = _tokenizers(params, seen)
         for role, reader in readers.items():
@@ -97,7 +97,7 @@ def main() -> None:
             source = data.name or paths.get(str(error).split()[0], paths.get("train"))
             raise UserError(f"{source}: {error}") from error
         stage.publish(stage.scratch / "prepared", common.PREPARED)
-        hidden = ("extra_windows", "windowed_questions", "labels", "readers")
+        hidden = ("extra_windows", "windowed_questions", "windowed_texts", "labels", "readers")
         rows = dict(written["splits"])
         for split, counts in written["splits"].items():
             rows |= {f"{split}, {role}": entry for role, entry in counts.get("readers", {}).items()}

@@ -53,7 +53,7 @@ class Params(Section):
 
     methods: list[str]
     seeds: list[Seed]
-    task: Literal["qa", "classification", "regression"]
+    task: Literal["qa", "classification", "regression", "token_classification"]
     atlas: Atlas
     data: Data
     features: Features

@@ -10,12 +10,15 @@ from distill.config.training import SECTIONS
 if TYPE_CHECKING:
     from distill.config.params import Params
 
+#: Tasks with a head of one row for each class.
+WITH_CLASSES = ("classification", "token_classification")
+
 
 def check(params: Params) -> None:
     """Raise a ValueError where the sections of trainings do not fit the task."""
     teachers = {"teacher": params.teacher} | {f"{name}.teacher": member for name, member in params.members.items()}
     for field, teacher in teachers.items():
-        if teacher.labels is not None and params.task != "classification":
+        if teacher.labels is not None and params.task not in WITH_CLASSES:
             raise ValueError(
                 f"{field}.labels is {teacher.labels} but task is {params.task!r}, whose heads have no classes: set"
                 " it to null"
@@ -28,7 +31,7 @@ def _check_class_weights(params: Params) -> None:
         if (value := getattr(params.generator, name)) != getattr(params.training, name):
             raise ValueError(f"generator.{name} is {value}, but a generator has {lack}: take it out")
     for field, weights in _class_weights(params):
-        if params.task != "classification":
+        if params.task not in WITH_CLASSES:
             raise ValueError(f"{field} is {weights} but task is {params.task!r}, which has no classes: set it to null")
         if not params.data.has_labels:
             raise ValueError(f"{field} is {weights} but no row has a label to weigh (data.train): set it to null")

@@ -69,7 +69,7 @@ class Task(Protocol):
     """
 
     name: str
-    #: Columns of the features that hold labels; scalars per row.
+    #: Columns of the features that hold labels; scalars per row, or, in token classification, per token.
     labels: tuple[str, ...]
     #: True: one row of logits per token, (B, L, C); false: one per input, (B, C).
     per_token: bool
@@ -145,7 +145,8 @@ class Task(Protocol):
             seed: another seed replaces other rows.
 
         Returns:
-            arrays (rows,) by label column, of the column's own type.
+            arrays (rows,) by label column, of the column's own type; of labels per token (tokens,), those of the rows
+            one after another.
         """
 
     def score(self, predicted: Any, settings: Any) -> dict[str, float]:
@@ -167,15 +168,16 @@ class Task(Protocol):
 
 
 def labelled(batch: dict[str, Tensor], columns: Sequence[str]) -> Tensor:
-    """True at the rows that have a label: bool, (B,).
+    """True at the rows that have a label, or one of whose tokens has: bool, (B,).
 
-    A label that is not there is -100 (a class, a position) or NaN (a number).
+    A label that is not there is negative (a class, a position) or NaN (a number).
 
     Args:
         columns: the label columns (`Task.labels`).
     """
     label = batch[columns[0]]
-    return ~label.isnan() if label.is_floating_point() else label >= 0
+    known = ~label.isnan() if label.is_floating_point() else label >= 0
+    return known.any(-1) if known.dim() == 2 else known
 
 
 def choose_metric(task: str, metric: str | None, allowed: Sequence[str]) -> str:
@@ -195,8 +197,11 @@ def choose_metric(task: str, metric: str | None, allowed: Sequence[str]) -> str:
 
 
 def label_column(features: Any, name: str) -> np.ndarray:
-    """A column of single numbers as an array of its own type that may be written to, (rows,)."""
-    return np.array(features.data.column(name).to_numpy())
+    """A column of numbers as an array of its own type that may be written to: (rows,); of lists, (all tokens,)."""
+    column = features.data.column(name)
+    if hasattr(column.type, "value_type"):
+        column = column.combine_chunks().flatten()
+    return np.array(column.to_numpy())
 
 
 def drawn_rows(rows: int, share: float, seed: int) -> tuple[np.ndarray, np.random.Generator]:

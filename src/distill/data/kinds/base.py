@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +27,11 @@ class Kind(Protocol):
     files: str
     #: The keys of a row that hold text: a tokenizer without a path is trained on them. A value may be None.
     texts: tuple[str, ...]
+    #: Whether every class needs a training row: tags have classes that no text happens to hold.
+    needs_each_class: bool
+
+    def classes_of(self, row: Row) -> Sequence[int]:
+        """Numbers of the classes of a row with a label; unused where there are no classes."""
 
     def load(
         self, params: Params, paths: Mapping[str, Path], names: Mapping[str, str]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,11 @@ class Texts:
     noun = "rows"
     files = "TSV, CSV or JSON lines"
     texts = ("text", "text_pair")
+    needs_each_class = True
+
+    def classes_of(self, row: Row) -> Sequence[int]:
+        """The class."""
+        return (row["label"],)
 
     def load(
         self, params: Params, paths: Mapping[str, Path], names: Mapping[str, str]

@@ -20,6 +20,7 @@ HEADS = {
     "qa": "ForQuestionAnswering",
     "classification": "ForSequenceClassification",
     "regression": "ForSequenceClassification",
+    "token_classification": "ForTokenClassification",
 }
 
 

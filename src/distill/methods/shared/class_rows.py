@@ -14,7 +14,11 @@ TWO_CLASSES = {
 
 def stated(params: Params) -> int | None:
     """Number of classes where the parameters list them; None where only the data have it, or the task has none."""
-    return len(params.data.labels) if params.task == "classification" and params.data.labels else None
+    return (
+        len(params.data.labels)
+        if params.task in ("classification", "token_classification") and params.data.labels
+        else None
+    )
 
 
 def counted(task: Task) -> int | None:
