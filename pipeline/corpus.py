@@ -34,7 +34,9 @@ def main() -> None:
                 {split: {"articles": len(squad["data"]), "questions": len(questions), "answerable": answerable}}
             )
         for split, tagged in entities.items():
-            stage.say("entities", f"{split}: {sum(len(text['entities']) for text in tagged):,} in {len(tagged):,} texts")
+            stage.say(
+                "entities", f"{split}: {sum(len(text['entities']) for text in tagged):,} in {len(tagged):,} texts"
+            )
         for split in corpus:
             sizes = ", ".join(f"{len(rows[split]):,} {name}" for name, rows in siblings.items())
             stage.say("texts", f"{split}: {sizes}")

@@ -43,6 +43,7 @@ def of(task: str, examples: Any, meta: dict[str, Any]) -> list[Slice]:
         "qa": _of_questions,
         "classification": _of_classes,
         "regression": _of_numbers,
+        "token_classification": _of_words,
     }
     return known[task](examples, meta) if task in known else []
 
@@ -68,6 +69,16 @@ def _of_questions(examples: Any, meta: dict[str, Any]) -> list[Slice]:
 def _of_classes(examples: Any, meta: dict[str, Any]) -> list[Slice]:
     gold = pd.Categorical.from_codes(np.asarray(examples.data.column("label")), list(meta["labels"]))
     return [Slice("class", "Gold class", gold), _text_length(examples)]
+
+
+def _of_words(examples: Any, meta: dict[str, Any]) -> list[Slice]:
+    outside = list(meta["labels"]).index("O")
+    tags = examples.with_format("arrow")[:].column("tags").to_pylist()
+    shares = np.array([np.mean(np.array(row) != outside) for row in tags])
+    names = ["no word", "up to a quarter", "more"]
+    codes = np.where(shares == 0, 0, np.where(shares <= 0.25, 1, 2))
+    return [Slice("entities", "Words of entities among those of the text", pd.Categorical.from_codes(codes, names)),
+            _text_length(examples)]  # fmt: skip
 
 
 def _of_numbers(examples: Any, meta: dict[str, Any]) -> list[Slice]:

@@ -42,7 +42,7 @@ def read_classes(record: Record, classes: Sequence[str]) -> tuple[np.ndarray, st
         return _of_label(record, classes), LABEL
     ((name, values),) = given.items()
     form = COLUMNS.get(name, name)
-    numbers = np.array(_in_order(record, name, values, classes))
+    numbers = np.array(in_order(record, name, values, classes))
     if form == LOGITS:
         if np.abs(numbers).max() > _LARGEST:
             record.fail(name, f"has {np.abs(numbers).max():g}", "logits must fit into float32")
@@ -87,7 +87,8 @@ def _given(record: Record) -> dict[str, dict[str, Any]]:
     return given
 
 
-def _in_order(record: Record, name: str, values: Any, classes: Sequence[str]) -> list[float]:
+def in_order(record: Record, name: str, values: Any, classes: Sequence[str]) -> list[float]:
+    """The numbers of all classes in their order, of an object with a number for each by its name."""
     if not isinstance(values, dict):
         record.fail(name, f"is {show(values)}", "it must be an object with a number for each class, by its name")
     values = {str(key): value for key, value in values.items() if value is not None}
