@@ -94,7 +94,7 @@ class Model:
                 `data.features`.
 
         Returns:
-            (float32 logits (tokens, 2 or C), one row of features after another, or (rows, C); int64 offsets (rows + 1,))
+            (float32 logits (tokens, C), one row of features after another, or (rows, C); int64 offsets (rows + 1,))
         """
         lengths = features.column("length").to_numpy().astype(np.int64)
         per_token = self.settings.task in ("qa", "token_classification")

@@ -76,10 +76,8 @@ def _described(row: dict[str, Any], entity: entities.Entity, sure: Sequence[floa
 
 def _lines(result: dict[str, Any]) -> list[str]:
     """A result as text for people."""
-    found = [
-        f"{entity['label']}  {entity['text']}  ({entity['confidence']:.2f}, characters {entity['start']}–{entity['end']})"
-        for entity in result["entities"]
-    ]
+    pattern = "{label}  {text}  ({confidence:.2f}, characters {start}–{end})"
+    found = [pattern.format(**entity) for entity in result["entities"]]
     return found or ["(no entity)"]
 
 

@@ -13,7 +13,9 @@ BALANCED = "balanced"
 _MOST = 20
 
 
-def of(setting: str | Mapping[str, float], classes: Sequence[str], labels: np.ndarray, where: str) -> list[float]:
+def of(
+    setting: str | Mapping[str, float], classes: Sequence[str], labels: np.ndarray, where: str, all_needed: bool = True
+) -> list[float]:
     """The weight of each class, in the classes' order.
 
     Args:
@@ -22,6 +24,8 @@ def of(setting: str | Mapping[str, float], classes: Sequence[str], labels: np.nd
         classes: the data's classes.
         labels: class numbers of the training rows, int, (rows,); rows without a label, below 0, do not count.
         where: the training's section, for messages.
+        all_needed: False: a class without a row, of which there may be some (tags), does not count for `balanced`, and
+            weighs 1.
 
     Raises:
         UserError: a weight for no class of the data, or none for one of them; `balanced`, and a class without a row.
@@ -31,6 +35,9 @@ def of(setting: str | Mapping[str, float], classes: Sequence[str], labels: np.nd
         return [setting[name] for name in classes]
     labels = labels[labels >= 0]
     counts = np.bincount(labels, minlength=len(classes))
+    if not all_needed:
+        present = counts > 0
+        return np.where(present, len(labels) / (present.sum() * np.maximum(counts, 1)), 1.0).tolist()
     if empty := [name for name, count in zip(classes, counts, strict=True) if not count]:
         raise UserError(
             f"params.yaml: {where}.class_weights: {BALANCED}: no training row has class {empty[0]!r}: give each class a"

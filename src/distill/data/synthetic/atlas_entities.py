@@ -1,7 +1,7 @@
 """Sibling of the embedded corpus for token classification: statements about invented towns, with their entities.
 
-A text has one to three statements of `relations`, and sometimes a filler behind them. Towns, and the values of the kinds
-in `TYPES`, are entities; other values (goods, dishes, festivals …) are not, though some of them have capitals too. The
+A text has one to three statements of `relations`, and sometimes a filler behind them. Towns, and values of the kinds in
+`TYPES`, are entities; other values (goods, dishes, festivals …) are not, though some of them have capitals too. The
 words of a town's name also occur in the names of others, so that neither a word alone nor its capital decides.
 
 Like `distill.data.synthetic.atlas` it is for trying the pipeline, not for ranking methods, and gives the same bytes
