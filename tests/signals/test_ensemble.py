@@ -15,7 +15,7 @@ from distill.signals.cache import Array, Cache, Writer
 from distill.tasks.base import Predicted
 
 CLASSES = SimpleNamespace(per_token=False, has_classes=True)
-TOKENS = SimpleNamespace(per_token=True, has_classes=True)
+TOKENS = SimpleNamespace(per_token=True, has_classes=True, logits_of="positions")
 NUMBERS = SimpleNamespace(per_token=False, has_classes=False)
 OFFSETS = np.array([0, 3, 4, 9, 14])
 ROWS = len(OFFSETS) - 1

@@ -1,4 +1,4 @@
-"""Texts with tags from CoNLL columns, JSON lines and the hub: read as they are, and every fault named with its place."""
+"""Texts with tags from CoNLL columns, JSON lines, the hub: read as they are, every fault named with its place."""
 
 import json
 from pathlib import Path

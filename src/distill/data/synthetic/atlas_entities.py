@@ -1,8 +1,9 @@
 """Sibling of the embedded corpus for token classification: statements about invented towns, with their entities.
 
-A text has one to three statements of `relations`, and sometimes a filler behind them. Towns, and values of the kinds in
-`TYPES`, are entities; other values (goods, dishes, festivals …) are not, though some of them have capitals too. The
-words of a town's name also occur in the names of others, so that neither a word alone nor its capital decides.
+A text has one to three statements of `relations`, and sometimes a filler behind them; in every second one, a
+statement has a value of a type in `TYPES`, of each in turn. Towns and these values are entities; others (goods, dishes,
+festivals …) are not, though some of them have capitals too. The words of a town's name also occur in the names of
+others, so that neither a word alone nor its capital decides.
 
 Like `distill.data.synthetic.atlas` it is for trying the pipeline, not for ranking methods, and gives the same bytes
 everywhere.
@@ -47,7 +48,7 @@ def generate(text_train: int, text_validation: int, seed: int) -> dict[str, list
     Raises:
         UserError: there are fewer different texts.
     """
-    names = list(TOWNS)
+    names, kinds = list(TOWNS), list(TYPES)
     Random(f"{seed}/entities/towns").shuffle(names)
     cut = len(names) // 5
     towns = {"train": names[cut:], "validation": names[:cut]}
@@ -55,7 +56,7 @@ def generate(text_train: int, text_validation: int, seed: int) -> dict[str, list
     for split, count in {"train": text_train, "validation": text_validation}.items():
         draw, texts, misses = Random(f"{seed}/entities/{split}"), {}, 0
         while len(texts) < count:
-            text, entities = _text(towns[split], draw)
+            text, entities = _text(towns[split], draw, kinds[len(texts) // 2 % len(kinds)] if len(texts) % 2 else None)
             misses = misses + 1 if text in texts else 0
             texts.setdefault(text, entities)
             if misses == PATIENCE:
@@ -78,10 +79,13 @@ def write(splits: dict[str, list[Text]], folder: Path) -> list[Path]:
     return paths
 
 
-def _text(towns: list[str], draw: Random) -> tuple[str, list[dict[str, Any]]]:
-    """A text and its entities, in order."""
+def _text(towns: list[str], draw: Random, kind: str | None) -> tuple[str, list[dict[str, Any]]]:
+    """A text and its entities, in order; with a value of `kind`, where one is asked for."""
     town, text, entities = draw.choice(towns), "", []
-    for number, relation in enumerate(draw.sample(RELATIONS, draw.randint(1, 3))):
+    relations = draw.sample(RELATIONS, draw.randint(1, 3))
+    if kind is not None and kind not in [relation.kind for relation in relations]:
+        relations[0] = draw.choice([relation for relation in RELATIONS if relation.kind == kind])
+    for number, relation in enumerate(relations):
         subject = town if number == 0 or draw.random() < 0.3 else "the town"
         values = [other for other in towns if other != town] if relation.kind == "town" else VALUES[relation.kind]
         filling = {"{e}": (subject, "town" if subject == town else ""), "{v}": (draw.choice(values), relation.kind)}
