@@ -88,8 +88,8 @@ of at least {floor:g}.
 
 Of task `token_classification` both models have windows over the same words, and what works is what works on questions.
 The teacher's logits of a word go to the token that stands for it in the student's window
-([data.md](data.md#words-with-tags)); the words that the teacher's tokenizer leaves no token of their own are counted, and
-their logits are 0.
+([data.md](data.md#words-with-tags)); the words that the teacher's tokenizer leaves no token of their own are counted,
+and their logits are 0.
 
 ## Scores and costs
 

@@ -28,7 +28,7 @@ SETTINGS = {
     "atlas.text_validation": 30,
     "features.max_length": 24,
     "features.doc_stride": 8,
-    "methods": ["ft", "kd", "ted", "knn", "mate"],
+    "methods": ["ft", "kd", "knn", "mate"],
     "training.max_steps": 4,
     "teacher.max_steps": 60,
     "teacher.learning_rate": 0.01,
@@ -98,20 +98,21 @@ def test_changed_texts_keep_their_entities(ran):
         sample = read(ran, f"data/samples/{method}-1.json")
         assert sample and {entry["source"] for entry in sample} == {source}
         assert all("likeliest" in entry["original"]["student"] for entry in sample)
-    lower = [(entry["gold"], entry["changed"][0]["text"]["text"]) for entry in sample]
-    assert any(gold for gold, _ in lower)
-    for gold, text in lower:
-        for word in gold:
-            assert word.partition(": ")[2].lower() in text, "an entity's word was changed"
+    kept = 0
+    for entry in sample:
+        before, after = (side["text"]["text"].split() for side in (entry["original"], entry["changed"][0]))
+        inside = {word.partition(": ")[2].lower() for word in entry["gold"]} & set(before)
+        assert inside <= set(after) and before != after, "an entity's word was changed, or nothing"
+        kept += len(inside)
+    assert kept > 10
 
 
 @pytest.fixture(scope="module")
 def models(ran) -> dict:
     """The exported student, its int8 model, and its checkpoint."""
     folder = str(ran / "data/export/kd/1")
-    checkpoint = load(
-        str(ran / "data/models/teacher"), overrides={"max_length": 24, "doc_stride": 8, "temperature": 1.0}
-    )
+    settings = {"max_length": 24, "doc_stride": 8, "temperature": 1.0}
+    checkpoint = load(str(ran / "data/models/teacher"), overrides=settings)
     return {"onnx": load(folder), "int8": load(folder, int8=True), "teacher": checkpoint}
 
 

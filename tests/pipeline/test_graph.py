@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from distill.methods import registry
+from distill.tasks.registry import task_names
 from pipeline.stage import definition
 from pipeline.stage.definition import COMMAND, define
 from tests.helpers import imports, micro
@@ -21,7 +22,7 @@ ROOT = micro.ROOT
 WITHOUT_EFFECT = ("pipeline/launch", "pipeline/process", "src/distill/tracking", "src/distill/methods/registry.py")
 WITHOUT_EFFECT += ("src/distill/errors.py", "src/distill/provenance.py")
 # Loaded by name, so that no import statement shows it.
-TASKS = sorted(f"src/distill/tasks/{name}.py" for name in ("qa", "classification", "regression"))
+TASKS = sorted(f"src/distill/tasks/{name}.py" for name in task_names())
 
 
 @functools.cache
