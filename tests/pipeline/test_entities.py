@@ -111,7 +111,7 @@ def test_changed_texts_keep_their_entities(ran):
 def models(ran) -> dict:
     """The exported student, its int8 model, and its checkpoint."""
     folder = str(ran / "data/export/kd/1")
-    settings = {"max_length": 24, "doc_stride": 8, "temperature": 1.0}
+    settings = {"max_length": 24, "doc_stride": 8, "temperature": 1.0, "scheme": "IOB2"}
     checkpoint = load(str(ran / "data/models/teacher"), overrides=settings)
     return {"onnx": load(folder), "int8": load(folder, int8=True), "teacher": checkpoint}
 

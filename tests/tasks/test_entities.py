@@ -48,4 +48,5 @@ def test_scores_are_those_of_seqeval(scheme, data):
 def test_strict_and_default_differ_where_a_scheme_is_broken():
     gold, said = [["B-PER", "I-PER", "O"]], [["I-PER", "I-PER", "O"]]
     found = entities.scores(gold, said, "IOB2")
+    assert entities.find(said, "IOB2") == [[]] and entities.find(said, None) == [[("PER", 0, 2)]]
     assert found["f1"] == 0 and found["default_f1"] == 100

@@ -48,7 +48,7 @@ class Settings(BaseModel):
         pairs: whether the model takes two texts; null: unknown.
         temperature: divisor of the scores before they become confidences; 1: none.
         labels: names of the classes.
-        scheme: of the tags in token classification (`tasks.entities`); null: found by their names.
+        scheme: of the tags in token classification, read in strict mode (`tasks.entities`); null: default mode.
         offsets: of the classes' log-probabilities, tuned on the selection split (`tasks.decision`); null: none.
     """
 

@@ -1,7 +1,8 @@
 """Entities of a text: `python -m distill.tag "text" [--model data/export/kd/1]`.
 
 The text is split into words as in training data with character spans (`data.sources.pre_tokens`), long ones are read in
-overlapping windows, and the tags of the words are read in strict mode (`tasks.entities`), by which models are scored.
+overlapping windows, and the tags of the words are read in strict mode (`tasks.entities`), by which models are scored;
+of a checkpoint, which does not say in which scheme its tags are, in default mode.
 """
 
 from __future__ import annotations
@@ -44,7 +45,6 @@ def tag(model: Model, texts: Sequence[str]) -> list[dict[str, Any]]:
     names = settings.labels
     if strange := [name for name in names if not tag_schemes.is_tag(name)]:
         raise UserError(f"the model's class {strange[0]!r} is no tag: its classes must be O, and tags such as B-PER")
-    scheme = settings.scheme or tag_schemes.detect([name] for name in names)
     rows = []
     for number, text in enumerate(texts, start=1):
         if problem := lines.text_problem(text):
@@ -61,7 +61,7 @@ def tag(model: Model, texts: Sequence[str]) -> list[dict[str, Any]]:
     sizes = [len(row["starts"]) for row in rows]
     tags = entities.of_words(table, logits.argmax(1), sizes, outside)
     sure = entities.of_words(table, shares.max(1), sizes, 1.0)
-    found = entities.find([[names[number] for number in of_text] for of_text in tags], scheme)
+    found = entities.find([[names[number] for number in of_text] for of_text in tags], settings.scheme)
     return [
         {"entities": [_described(row, entity, values) for entity in of_text]}
         for row, of_text, values in zip(rows, found, sure, strict=True)

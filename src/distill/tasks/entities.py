@@ -32,12 +32,16 @@ class Entity(NamedTuple):
     end: int
 
 
-def find(texts: Sequence[Tags], scheme: str) -> list[list[Entity]]:
-    """The entities of each text in strict mode, in their order.
+def find(texts: Sequence[Tags], scheme: str | None) -> list[list[Entity]]:
+    """The entities of each text, in their order.
 
     Args:
-        scheme: a key of `SCHEMES`.
+        scheme: a key of `SCHEMES`, in strict mode; None: in default mode, which knows all schemes.
     """
+    if scheme is None:
+        from seqeval.metrics.sequence_labeling import get_entities
+
+        return [[Entity(kind, start, last + 1) for kind, start, last in get_entities(list(tags))] for tags in texts]
     found = schemes.Entities([list(tags) for tags in texts], SCHEMES[scheme]).entities
     return [[Entity(entity.tag, entity.start, entity.end) for entity in entities] for entities in found]
 
