@@ -100,9 +100,10 @@ def test_changed_texts_keep_their_entities(ran):
         assert all("likeliest" in entry["original"]["student"] for entry in sample)
     kept = 0
     for entry in sample:
-        before, after = (side["text"]["text"].split() for side in (entry["original"], entry["changed"][0]))
-        inside = {word.partition(": ")[2].lower() for word in entry["gold"]} & set(before)
-        assert inside <= set(after) and before != after, "an entity's word was changed, or nothing"
+        before, after = (side["text"]["text"] for side in (entry["original"], entry["changed"][0]))
+        inside = {word.partition(": ")[2].lower() for word in entry["gold"]} & set(before.split())
+        # A changed token behind it may be decoded as its continuation.
+        assert all(word in after for word in inside) and before != after, "an entity's word was changed, or nothing"
         kept += len(inside)
     assert kept > 10
 

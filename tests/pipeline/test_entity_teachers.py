@@ -1,4 +1,4 @@
-"""Who may teach tags: an ensemble of a model that reads tokens of its own and of an annotator's file; a transfer set."""
+"""Who may teach tags: an ensemble of a model with tokens of its own and of an annotator's file; a transfer set."""
 
 import json
 from pathlib import Path
@@ -44,14 +44,11 @@ SETTINGS = {
 def made(folder: Path) -> dict[str, list]:
     """The embedded corpus, read, and written as files of other kinds into a repository; its rows by split."""
     texts = atlas_entities.generate(100, 20, 3)
-    columns, rows = tagged_texts.Columns("text", "entities", "id", None), {}
+    columns = tagged_texts.Columns("text", "entities", "id", None)
     paths = dict(zip(texts, atlas_entities.write(texts, folder / "corpus"), strict=True))
     tagged = tagged_texts.load_files(paths, columns, None)
-    rows = {
-        "train": tagged.rows["train"][:70],
-        "transfer": tagged.rows["train"][70:],
-        **{"validation": tagged.rows["validation"]},
-    }
+    rows = {"train": tagged.rows["train"][:70], "transfer": tagged.rows["train"][70:]}
+    rows["validation"] = tagged.rows["validation"]
     repo = folder / "repo"
     (repo / "data/raw").mkdir(parents=True, exist_ok=True)
     (repo / "data/raw/atlas").mkdir()
