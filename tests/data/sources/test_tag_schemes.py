@@ -82,4 +82,7 @@ def test_the_scheme_is_seqevals_where_it_knows_one():
 def test_classes_are_all_prefixes_of_all_types():
     """So that a validation text may have a tag that no training text happens to have."""
     assert tag_schemes.classes([["B-Y", "I-Y", "O"], ["B-X"]]) == ("O", "B-X", "I-X", "B-Y", "I-Y")
-    assert not any(tag_schemes.is_tag(tag) for tag in ("", "B", "B-", "X-PER", "o", "PER", "b-PER"))
+    assert not any(
+        tag_schemes.is_tag(tag)
+        for tag in ("", "B", "B-", "X-PER", "o", "PER", "b-PER", "B-X-", "B--X", "B- X", "B-X\n")
+    )

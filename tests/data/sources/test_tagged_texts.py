@@ -112,6 +112,10 @@ GOOD = {"tokens": ["Ada", "b"], "tags": ["B-X", "O"]}
             {"tokens": "a b", "tags": [{"start": 0, "end": 1, "label": "X"}, {"start": 0, "end": 3, "label": "Y"}]},
             ("span 2", "shares a word with span 1"),
         ),
+        ({"tokens": ["a"], "tags": ["B-\ud800"]}, ("line 2", "surrogate")),
+        ({"tokens": ["\ud800"], "tags": ["O"]}, ("line 2", "surrogate")),
+        ({"tokens": "a", "tags": [{"start": 0, "end": 1, "label": " "}]}, ("span 1", '"label": " "')),
+        ({"tokens": "a", "tags": ["O"]}, ("span 1", 'is "O"', '"start": 0')),
         ({"text": "a"}, ("line 2", 'has no column "tokens"', "data.text")),
     ],
 )

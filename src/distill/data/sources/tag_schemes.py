@@ -18,11 +18,12 @@ OUTSIDE = "O"
 #: Scheme → the prefixes of its tags, in the order in which classes are listed.
 PREFIXES = {"IO": "I", "IOB1": "BI", "IOB2": "BI", "IOBES": "BIES", "BILOU": "BILU"}
 SCHEMES = tuple(PREFIXES)
-_TAG = re.compile(r"[BIESLU]-\S.*")
+# seqeval does not tell "B-X-" from "B-X".
+_TAG = re.compile(r"[BIESLU]-[^\s-](.*[^\s-])?")
 
 
 def is_tag(value: str) -> bool:
-    """Whether a text is `O` or a prefix, a hyphen and a type."""
+    """Whether a text is `O` or a prefix, a hyphen and a type, which neither begins nor ends with a hyphen or space."""
     return value == OUTSIDE or _TAG.fullmatch(value) is not None
 
 

@@ -108,6 +108,8 @@ def load_hub(
             known = dataset.features.get(columns.label)
             names = getattr(getattr(known, "feature", None), "names", None)
             classes = classes or (tuple(names) if names else None)
+            wanted = (columns.text, columns.label, columns.id, columns.group)
+            dataset = dataset.select_columns([name for name in dataset.column_names if name in wanted])
             items = ((f"row {i}", None, item) for i, item in enumerate(dataset))
             _fill(read[split], items, columns, split, names or classes)
     return _numbered(read, classes)
@@ -237,7 +239,7 @@ def _read_tags(
         if not isinstance(tag, str) or not tag_schemes.is_tag(tag):
             fix = 'write "O", or a prefix and a type, as in "B-PER"'
             part.fail(row, number, f"has tag {show(tag)}, which is no tag", fix)
-        tags.append(tag)
+        tags.append(encodable(tag, part.file, place))
     return tags
 
 
@@ -251,9 +253,9 @@ def _of_spans(row: Row, text: str, spans: list[Any], part: _Split, place: str) -
             fail(part.file, at, f"is {show(span)}", shape)
         start, end, label = (span.get(key) for key in ("start", "end", "label"))
         whole = all(isinstance(value, int) and not isinstance(value, bool) for value in (start, end))
-        if not whole or not isinstance(label, str) or not label.strip():
+        if not whole or not isinstance(label, str) or not tag_schemes.is_tag(f"B-{label}"):
             fail(part.file, at, f"is {show(span)}", shape)
-        label = label.strip()
+        encodable(label, part.file, at)
         if not 0 <= start < end <= len(text):
             fail(part.file, at, f"is {start}–{end} of a text of {len(text)} characters", shape)
         words = enumerate(zip(row["starts"], row["ends"], strict=True))
