@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from distill.data.features import word_features
 from distill.data.loading import tokenizer as tokenizers
-from distill.data.sources import pre_tokens
+from distill.data.sources import pre_tokens, tagged_texts
 from distill.errors import UserError
 from distill.tasks import entities
+from tests.data.features.test_question_features import byte_level
 
+__all__ = ["byte_level"]  # a fixture
 TEXT = "Greta Olsen was born in Upper Thornwick, where the river Arle bends; nobody knows who planted the gardens."
 
 
@@ -103,3 +105,44 @@ def test_windows_that_share_too_much_are_refused(tokenizer):
         table([row(TEXT)], tokenizer, 12, 10)
     with pytest.raises(UserError, match="features.max_length = 3"):
         table([row(TEXT)], tokenizer, 3, 0)
+
+
+def test_a_space_in_front_of_a_word_is_no_part_of_it(byte_level):
+    """Byte-level tokens hold the space before them, and a character of several bytes is several tokens."""
+    text = "the thé the: he"
+    (feature,) = table([row(text, [0, 1, 2, 0, 1])], byte_level, 64, 8)[0].to_pylist()
+    tokens = byte_level.convert_ids_to_tokens(feature["input_ids"])
+    assert tokens == ["<s>", "Ġthe", "Ġt", "h", "Ã", "©", "Ġthe", ":", "Ġ", "he", "</s>"]
+    assert feature["words"] == [-1, 0, 1, -1, -1, -1, 2, 3, -1, 4, -1], (
+        "a token that is the space alone stands for none"
+    )
+    assert feature["entity"] == [False, False, True, True, True, True, True, False, False, True, False]
+
+
+def library(words: list[str], tokenizer) -> tuple[list[int], list[int]]:
+    """Ids, and the first token of each word, as transformers' examples of token classification have them."""
+    encoded = tokenizer(words, is_split_into_words=True)
+    places = encoded.word_ids()
+    first = [i for i, word in enumerate(places) if word is not None and places[i - 1] != word]
+    return encoded["input_ids"], first
+
+
+def check_against_library(rows: list[dict], tokenizer) -> None:
+    for item, feature in zip(rows, table(rows, tokenizer, 512, 0)[0].to_pylist(), strict=True):
+        words = [item["text"][a:b] for a, b in zip(item["starts"], item["ends"], strict=True)]
+        mine = [i for i, word in enumerate(feature["words"]) if word >= 0]
+        assert (feature["input_ids"], mine) == library(words, tokenizer)
+
+
+def test_tokens_and_first_tokens_are_those_of_transformers(tokenizer):
+    spaced = [row(" ".join(TEXT[a:b] for a, b in pre_tokens.words(TEXT))), row("the town of Oakford")]
+    check_against_library(spaced, tokenizer)
+
+
+def test_tokens_and_first_tokens_of_real_data_are_those_of_transformers(shared):
+    path = shared / "data/wnut17/dev.conll"
+    if not path.is_file():
+        pytest.skip("needs ../shared/data/wnut17, which is not here")
+    read = tagged_texts.load_files({"train": path}, tagged_texts.Columns("tokens", "tags", None, None), None)
+    assert read.scheme == "IOB2" and len(read.rows["train"]) == 1009
+    check_against_library(read.rows["train"][:200], tokenizers.load(str(shared / "models/minilm-l6-h384")))
