@@ -71,7 +71,7 @@ def test_a_trained_teacher_finds_entities_and_all_models_are_scored(ran):
 
 
 def test_scores_are_those_of_the_tags_in_the_prediction_files(ran):
-    data = Prepared(ran / "data/prepared")
+    data = Prepared(ran / "data/prepared", ran / "data/reported")
     names, examples = data.meta["labels"], data.examples("validation")
     gold = [[names[tag] for tag in tags] for tags in examples["tags"]]
     written = read(ran, "data/predictions/teacher.json")
@@ -118,7 +118,7 @@ def models(ran) -> dict:
 
 
 def test_an_exported_model_says_what_stage_evaluate_says(ran, models):
-    examples = Prepared(ran / "data/prepared").examples("validation")
+    examples = Prepared(ran / "data/prepared", ran / "data/reported").examples("validation")
     for model, label in (("onnx", "kd-1"), ("teacher", "teacher")):
         written = read(ran, f"data/predictions/{label}.json")
         found = tag.tag(models[model], examples["text"])
@@ -158,7 +158,7 @@ def test_copies_change_no_word_of_an_entity(ran):
     from distill.augmentation.masked_lm import MaskedLM
     from distill.models import loading
 
-    data = Prepared(ran / "data/prepared")
+    data = Prepared(ran / "data/prepared", ran / "data/reported")
     model = loading.from_pretrained(str(ran / "data/models/generator"), MaskedLM()).eval()
     make = word_replacement.Augmenter(model, data.tokenizer(), 1.0, 3, 16, "fp32", 1)
     table = data.features("train").data.table.slice(0, 20)

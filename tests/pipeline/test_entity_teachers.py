@@ -96,7 +96,7 @@ def read(repo: Path, name: str):
 def test_members_are_scored_and_the_ensemble_is_their_mean(ran):
     runs = {name: read(ran, f"metrics/runs/{name}.json") for name in ("member-model", "member-annotator", "teacher")}
     assert runs["member-annotator"]["f1"] == 100 and runs["member-model"]["accuracy"] > 70
-    data = Prepared(ran / "data/prepared")
+    data = Prepared(ran / "data/prepared", ran / "data/reported")
     assert data.has_tokens_of("teacher") and data.has_transfer
     features = data.taught_features()
     caches = [Cache.open(ran / f"data/members/{name}/logits", {}) for name in SETTINGS["ensemble.members"]]
@@ -115,7 +115,7 @@ def test_members_are_scored_and_the_ensemble_is_their_mean(ran):
 def test_rows_without_tags_are_learnt_from_and_not_scored(ran):
     record = read(ran, "data/runs/distill-kd-1.json")
     assert record["unlabelled_rows"] > 0 and record["labelled_rows"] > 0
-    data = Prepared(ran / "data/prepared")
+    data = Prepared(ran / "data/prepared", ran / "data/reported")
     labels = np.concatenate([np.array(row) for row in data.features("transfer")["labels"]])
     assert set(labels) == {-100, -1} and data.examples("transfer")["tags"][0] is None
     assert "unlabelled_rows" not in read(ran, "data/runs/distill-ft-1.json")
@@ -125,7 +125,7 @@ def test_the_teachers_outputs_can_be_saved_and_read_again(ran, monkeypatch, tmp_
     monkeypatch.chdir(ran)
     save_predictions.main([str(tmp_path / "saved.jsonl")])
     records = [json.loads(line) for line in (tmp_path / "saved.jsonl").read_text().splitlines()]
-    data = Prepared(ran / "data/prepared")
+    data = Prepared(ran / "data/prepared", ran / "data/reported")
     names, said = data.meta["labels"], read(ran, "data/predictions/teacher.json")
     validation = {record["id"]: record for record in records if record["split"] == "validation"}
     assert {record["split"] for record in records} == {"train", "transfer", "selection", "validation"}
