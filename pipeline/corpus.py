@@ -5,7 +5,7 @@ What an annotator says of the sentences lies beside them: a teacher of stored pr
 
 from __future__ import annotations
 
-from distill.data.synthetic import annotator, atlas, atlas_texts, atlas_topics
+from distill.data.synthetic import annotator, atlas, atlas_entities, atlas_texts, atlas_topics
 from pipeline.launch.run import run_stage
 from pipeline.stage import paths
 from pipeline.stage.definition import define
@@ -21,10 +21,12 @@ def main() -> None:
         corpus = atlas.generate(**sizes)
         siblings = atlas_texts.generate(**texts, seed=sizes["seed"], held_out=sizes["held_out"])
         topics = atlas_topics.generate(**texts, seed=sizes["seed"])
+        entities = atlas_entities.generate(**texts, seed=sizes["seed"])
         folder = stage.fresh("corpus")
         atlas.write(corpus, folder)
         atlas_texts.write(siblings, folder)
         atlas_topics.write(topics, folder)
+        atlas_entities.write(entities, folder)
         annotator.write(siblings["sentences"], sizes["seed"], folder)
         stage.publish(folder, paths.CORPUS)
         for split, squad in corpus.items():
@@ -36,6 +38,10 @@ def main() -> None:
         for split, rows in topics.items():
             none = sum(not row["labels"] for row in rows)
             stage.say("topics", f"{split}: {len(rows):,} paragraphs, {none:,} of no topic")
+        for split, tagged in entities.items():
+            stage.say(
+                "entities", f"{split}: {sum(len(text['entities']) for text in tagged):,} in {len(tagged):,} texts"
+            )
         for split in corpus:
             sizes = ", ".join(f"{len(rows[split]):,} {name}" for name, rows in siblings.items())
             stage.say("texts", f"{split}: {sizes}")

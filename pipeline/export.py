@@ -58,7 +58,7 @@ def main(name: str, seed: str) -> None:
         stage.read(source)
         folder = stage.fresh("export")
         tokenizer = data.tokenizer()
-        onnx.write(model, task.per_token, tokenizer.model_input_names, folder / ONNX)
+        onnx.write(model, task.logits_of == "positions", tokenizer.model_input_names, folder / ONNX)
         if params.export.int8:
             quantize.int8(folder / ONNX, folder / INT8)
         part = LimitedData(data, params.export.max_examples)
@@ -152,20 +152,21 @@ def inference_settings(params: Params, data: Prepared, scores: dict[str, float])
     """The settings that the commands need: the lengths of the data, the answer search, tuned values."""
     several = params.task == "multi_label"
     qa, evaluate, labels = params.task == "qa", params.evaluate, list(data.meta.get("labels", ()))
+    decided = params.task == "classification"
+    offsets = decision.offsets_of(scores, decision.class_rows(data.meta), len(labels)) if decided else None
     return Settings(
         task=params.task,
         max_length=data.meta["max_length"],
-        doc_stride=data.meta["doc_stride"] if qa else None,
+        doc_stride=data.meta.get("doc_stride"),
         n_best=evaluate.n_best if qa else None,
         max_answer_length=evaluate.max_answer_length if qa else None,
         threshold=scores.get("threshold"),
         pairs=data.meta["pairs"],
         temperature=None if params.task == "regression" else scores.get("temperature", 1.0),
         labels=labels,
-        offsets=decision.offsets_of(scores, decision.class_rows(data.meta), len(labels))
-        if labels and not several
-        else None,
+        offsets=offsets,
         thresholds=thresholds.of_scores(scores, len(labels)) if several else None,
+        scheme=data.meta.get("scheme"),
     )
 
 

@@ -174,7 +174,8 @@ def from_members(stage: Stage, params: Params, data: Prepared, task: Task, folde
     """
     members = outputs.members(stage, params, data)
     meta = {"task": task.name, "precision": "fp32"}
-    hashed = ensemble.write(folder, members, params.ensemble.weight_of_each(), task, meta)
+    words = ensemble.words_of(data.taught_features(), task)
+    hashed = ensemble.write(folder, members, params.ensemble.weight_of_each(), task, meta, words)
     spread = Cache.open(folder, {}).column(SPREAD)
     low, middle, high = np.quantile(spread, [0.1, 0.5, 0.9])
     unit = "nats" if task.has_classes else "as a standard deviation"

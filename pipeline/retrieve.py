@@ -88,8 +88,14 @@ def search(stage: Stage, data: Prepared, params: Params, folder: Path) -> None:
         rows = retrieval.write(folder / "features.arrow", retrieval.schema(tokenizer), batches)
         neighbours = np.arange(rows, dtype=np.int32).reshape(-1, section.candidates)
     else:
-        batches = retrieval.text_candidates(pool, tokenizer, data.meta["max_length"])
-        retrieval.write(folder / "features.arrow", retrieval.schema(tokenizer), batches)
+        words = "scheme" in data.meta
+        make, schema = (
+            (retrieval.word_candidates, retrieval.word_schema)
+            if words
+            else (retrieval.text_candidates, retrieval.schema)
+        )
+        batches = make(pool, tokenizer, data.meta["max_length"])
+        retrieval.write(folder / "features.arrow", schema(tokenizer), batches)
         neighbours = np.concatenate(
             [near[features.data.column("example_index").to_numpy()] for features, near in parts]
         )

@@ -13,6 +13,7 @@ from distill.analysis import (
     class_scores,
     constant,
     disagreements,
+    entity_scores,
     example_groups,
     example_table,
     label_sets,
@@ -184,21 +185,43 @@ def analyse(
     }
     if params.ensemble.members:
         analysis["ensemble"] = members.rows(params, task)
-    if data.meta.get("labels"):
+    if "scheme" in data.meta:
+        analysis["entities"] = _entities(labels, tables, rows, data.meta)
+    elif data.meta.get("labels"):
         analysis["classes"] = class_scores.of(tables, scores, data.meta)
     examples = disagreements.describe(chosen, rows, first_tables, first_answers)
     return analysis, {"models": models, "examples": examples}
+
+
+def _entities(labels: runs.Labels, tables: runs.Tables, rows: Any, meta: dict[str, Any]) -> dict[str, Any]:
+    """The scores of types of entities, from the tags of the prediction files."""
+
+    def tags(label: str, table: pd.DataFrame) -> list[list[str]]:
+        found = _said(label, table)
+        return [found[key]["tags"] for key in table.index]
+
+    said = {
+        name: {seed: tags(labels[name][seed], table) for seed, table in seeds.items()} for name, seeds in tables.items()
+    }
+    gold = [[meta["labels"][tag] for tag in tags] for tags in rows["tags"]]
+    return entity_scores.of(gold, said, meta["scheme"])
 
 
 def _answers(label: str, table: pd.DataFrame) -> list[Any]:
     """A model's answer to each example: a text, the name of a class, or a number."""
     if "predicted" in table:
         return table["predicted"].tolist()
-    path = runs.PREDICTIONS / f"{label}.json"
-    texts = json_files.read(path, example_table.FIX, contents.ANSWERS)
-    if missing := [key for key in table.index if key not in texts]:
-        raise UserError(f"{path}: has no answer to {missing[0]!r}: {example_table.FIX}")
+    texts = _said(label, table, contents.ANSWERS)
     return [texts[key] for key in table.index]
+
+
+def _said(label: str, table: pd.DataFrame, kind: Any = contents.TAGS) -> dict[str, Any]:
+    """The content of a prediction file, which says something about every example."""
+    path = runs.PREDICTIONS / f"{label}.json"
+    found = json_files.read(path, example_table.FIX, kind)
+    if missing := [key for key in table.index if key not in found]:
+        raise UserError(f"{path}: has no answer to {missing[0]!r}: {example_table.FIX}")
+    return found
 
 
 if __name__ == "__main__":

@@ -130,5 +130,5 @@ def _source(params: Params, split: str) -> tuple[str, str, dict[str, Any]]:
         path = Path(data.splits()[part])
         return path.parent.name or path.stem, "local", {"uri": path.as_posix()}
     folder, suffix = (_CORPUS, "json") if params.task == "qa" else (_CORPUS / data.embedded, "tsv")
-    suffix = "jsonl" if params.task == "multi_label" else suffix
+    suffix = "jsonl" if data.embedded in ("entities", "topics") else suffix
     return f"{_CORPUS.name}/{data.embedded}", "local", {"uri": (folder / f"{part}.{suffix}").as_posix()}

@@ -48,6 +48,7 @@ def with_class_weights(stage: Stage, data: Prepared, task: Task, section: Traini
     if section.class_weights is None:
         return task
     (column,) = task.labels
-    weights = class_weights.of(section.class_weights, task.classes, label_column(data.features("train"), column), where)
+    labels = label_column(data.features("train"), column)
+    weights = class_weights.of(section.class_weights, task.classes, labels, where, all_needed=not task.per_token)
     stage.say("weighs", f"the classes: {class_weights.describe(task.classes, weights)}")
     return task.weighted(weights)

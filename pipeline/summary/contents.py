@@ -62,6 +62,8 @@ class Sample(BaseModel, extra="forbid"):
 SAMPLES = TypeAdapter(list[Sample])
 #: data/predictions/<label>.json of question answering.
 ANSWERS = TypeAdapter(dict[str, str])
+#: data/predictions/<label>.json of token classification: tags, and the entities that they mark.
+TAGS = TypeAdapter(dict[str, dict[Literal["tags", "entities"], list[Any]]])
 #: metrics/filters/<role>.json.
 FILTERS = TypeAdapter(dict[str, dict[str, Number]])
 #: metrics/selection/snapshots.json.

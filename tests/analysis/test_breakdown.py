@@ -38,6 +38,18 @@ def test_scores_that_no_example_has_are_replaced_by_one_that_each_has():
     assert found["metric"] == "mse" and [group["scores"]["kd"] for group in found["groups"]] == [4.0, 5.0]
 
 
+def test_scores_of_entities_are_of_a_groups_counts_together():
+    def table(right):
+        counts = {"entities": [1, 2, 9, 3], "entities_said": [1, 1, 9, 1]}
+        return pd.DataFrame(counts | {"entities_right": right})
+
+    tables = {"kd": {1: table([1, 1, 9, 1]), 2: table([0, 0, 9, 0])}}
+    (found,) = breakdown.by_slice(tables, [GROUPS], "f1")
+    assert found["metric"] == "f1" and [group["examples"] for group in found["groups"]] == [1, 2]
+    y, x = 200 * 1 / 3, 200 * 2 / 6
+    assert [group["scores"]["kd"] for group in found["groups"]] == pytest.approx([y / 2, x / 2])
+
+
 def test_bins_are_of_all_seeds_together():
     def table(confidence, correct):
         return pd.DataFrame({"confidence": confidence, "calibrated": [0.95, 0.95], "correct": correct})

@@ -251,6 +251,20 @@ def test_text_candidates_are_made_like_the_features_of_texts():
     assert pair["input_ids"] == tokenizer("the mill", "a river")["input_ids"]
 
 
+def test_candidates_whose_words_can_be_tagged_have_a_label_at_each_word_of_their_first_window():
+    tokenizer = wordpiece()
+    pool = [(text, None) for text in TEXTS]
+    made = pa.Table.from_batches(list(retrieval.word_candidates(pool, tokenizer, 8)))
+    assert made.schema == retrieval.word_schema(tokenizer) and made.num_rows == len(pool)
+    for (text, _), row in zip(pool, made.to_pylist(), strict=True):
+        whole = tokenizer(text)
+        assert row["input_ids"] == [*whole["input_ids"][: row["length"] - 1], tokenizer.sep_token_id]
+        words = [words for words in whole.word_ids()[1 : row["length"] - 1]]
+        first = [i for i, word in enumerate(words, start=1) if i == 1 or word != words[i - 2]]
+        assert [i for i, label in enumerate(row["labels"]) if label == -1] == first
+        assert {label for i, label in enumerate(row["labels"]) if i not in first} == {-100}
+
+
 def test_never_a_reported_text_that_differs_by_its_tags_only(tmp_path):
     """Where the data's tags are taken out, the pool's are too, before it is compared with the reported texts."""
     path = tmp_path / "pool.txt"

@@ -84,6 +84,13 @@ Nothing is lost: the probabilities of a window add up to 1 as before, to 1e-6. `
 them that lies outside, and the share of the text that the teacher's window does not reach. The cache holds logarithms,
 of at least {floor:g}.
 
+## Words with tags
+
+Of task `token_classification` both models have windows over the same words, and what works is what works on questions.
+The teacher's logits of a word go to the token that stands for it in the student's window
+([data.md](data.md#words-with-tags)); the words that the teacher's tokenizer leaves no token of their own are counted,
+and their logits are 0.
+
 ## Scores and costs
 
 `finetune_teacher`, `evaluate_teacher` and `cost` read the teacher's own tokens: its answers come from its own windows,

@@ -137,3 +137,16 @@ def test_damaged_names_give_one_line(tmp_path, damage):
     with pytest.raises(UserError) as caught:
         build(tmp_path, STORED)
     assert "\n" not in str(caught.value) and "params.yaml: teacher.model" in str(caught.value)
+
+
+@pytest.mark.parametrize("family", ["bert", "deberta-v2", "distilbert"])
+def test_rows_of_a_head_for_each_token_are_put_in_order_too(tmp_path, family):
+    names = ("O", "B-X", "I-X")
+    task = load_task("token_classification", labels=names)
+    stored = families.model(family, task)
+    stored.save_pretrained(tmp_path)
+    wanted = load_task("token_classification", labels=("O", "I-X", "B-X"))
+    spec, said = Model(path=str(tmp_path), revision=None, config={}), []
+    model = loading.build(spec, wanted, tiny.tokenizer(), 1, "teacher", said.append, loading.Ready(None))
+    torch.testing.assert_close(logits(model, wanted), logits(stored, task)[..., [0, 2, 1]])
+    assert len(said) == 1 and "O, I-X, B-X" in said[0]

@@ -75,6 +75,7 @@ COLUMNS = {
     "pairs": ("sentence1", "sentence2", "label", 48),
     "similarity": ("sentence1", "sentence2", "score", 48),
     "topics": ("text", None, "labels", 96),
+    "entities": ("text", None, "entities", 48),
 }
 
 
@@ -276,9 +277,10 @@ def test_a_preset_runs_with_all_its_methods(name, small, untried, prepared, stag
         assert (shape["model_type"], shape.get("num_hidden_layers", shape.get("n_layers"))) == wanted
     stages.run(repo, "evaluate", methods[-1], seed)
     scores = json.loads((repo / f"metrics/runs/{methods[-1]}-{seed}.json").read_text())
-    usual = {"qa": "f1", "classification": "accuracy", "regression": "pearson", "multi_label": "micro_f1"}[
-        params["task"]
-    ]
+    usual = {
+        **{"qa": "f1", "classification": "accuracy", "regression": "pearson"},
+        **{"multi_label": "micro_f1", "token_classification": "f1"},
+    }[params["task"]]
     assert math.isfinite(scores[params["evaluate"]["metric"] or usual])
 
 

@@ -71,6 +71,10 @@ def score_of(metric: str, tables: Sequence[pd.DataFrame], classes: Sequence[str]
     """
     if all(metric in table for table in tables):
         return Mean(np.array([table[metric] for table in tables]))
+    if metric in _OF_COUNTS and all("entities" in table for table in tables):
+        factor, above, below = _OF_COUNTS[metric]
+        columns = [[table[list(names)].sum(axis=1) for table in tables] for names in (above, below)]
+        return Ratio(*np.array(columns), factor)
     if metric in ("pearson", "spearman"):
         kind = Pearson if metric == "pearson" else Spearman
         return kind(tables[0]["gold"].to_numpy(), np.array([table["predicted"] for table in tables]))
@@ -101,6 +105,21 @@ class Mean:
     def __call__(self, counts: np.ndarray) -> np.ndarray:
         """(n, R) → (runs, R)."""
         return self._values @ counts / counts.sum(0)
+
+
+class Ratio:
+    """A score that is one sum over the other: precision, recall and F1 of entities, accuracy of words; 0 to 100.
+
+    Args:
+        above, below: (runs, n). factor: 100, or 200 where the sum above counts twice.
+    """
+
+    def __init__(self, above: np.ndarray, below: np.ndarray, factor: float):
+        self._above, self._below, self.examples = factor * above.astype(float), below.astype(float), above.shape[1]
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """(n, R) → (runs, R)."""
+        return _ratio(self._above @ counts, self._below @ counts)
 
 
 class Pearson:
@@ -277,6 +296,13 @@ class MacroSetF1(_Sets):
 #: Scores that follow from counts of classes, of which each example has one, or several.
 _OF_CLASSES = {"f1": ClassF1, "mcc": Mcc, "macro_f1": MacroF1}
 _OF_SETS = {"micro_f1": MicroSetF1, "macro_f1": MacroSetF1}
+#: Scores of entities and words that follow from counts of each text: factor, columns above and below the line.
+_OF_COUNTS = {
+    "f1": (200.0, ("entities_right",), ("entities", "entities_said")),
+    "precision": (100.0, ("entities_right",), ("entities_said",)),
+    "recall": (100.0, ("entities_right",), ("entities",)),
+    "accuracy": (100.0, ("words_right",), ("words",)),
+}
 
 
 def _ratio(above: np.ndarray, below: np.ndarray, exists: np.ndarray | None = None) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from distill.analysis.bootstrap import Pearson
+from distill.analysis.bootstrap import Pearson, score_of
 from distill.analysis.slices import Slice
 from distill.tasks import calibration
 
@@ -29,17 +29,30 @@ def by_slice(tables: Tables, groupings: Sequence[Slice], metric: str) -> list[di
             (several labels), or `mse`, the squared error in the labels' own unit, lower is better (regression: a
             correlation within a narrow range of gold values says little).
     """
-    metric, values = _example_scores(tables, metric)
+    counted = "entities" in next(iter(next(iter(tables.values())).values()))
+    metric, values = (metric, None) if counted else _example_scores(tables, metric)
     parts = []
     for grouping in groupings:
-        grouped = values.groupby(grouping.groups, observed=True)
-        means, sizes = grouped.mean(), grouped.size()
+        if counted:
+            means, sizes = _of_counts(tables, metric, grouping)
+        else:
+            grouped = values.groupby(grouping.groups, observed=True)
+            means, sizes = grouped.mean(), grouped.size()
         groups = [
             {"group": group, "examples": int(size), "scores": means.loc[group].to_dict()}
             for group, size in sizes.items()
         ]
         parts.append({"name": grouping.name, "title": grouping.title, "metric": metric, "groups": groups})
     return parts
+
+
+def _of_counts(tables: Tables, metric: str, grouping: Slice) -> tuple[pd.DataFrame, pd.Series]:
+    """A score that is no mean over examples (of entities): (groups × models, means over seeds; examples by group)."""
+    sizes = pd.Series(grouping.groups).value_counts(sort=False)
+    sizes = sizes[sizes > 0]
+    inside = np.array([grouping.groups == group for group in sizes.index], float).T
+    means = {name: score_of(metric, list(seeds.values()))(inside).mean(axis=0) for name, seeds in tables.items()}
+    return pd.DataFrame(means, index=sizes.index), sizes
 
 
 def _example_scores(tables: Tables, metric: str) -> tuple[str, pd.DataFrame]:

@@ -4,8 +4,9 @@ Columns: `id`; then, where the task's score is a mean over examples, one per suc
 metrics/runs); `gold` and `predicted` (classification: names, several labels: JSON lists of names, regression: numbers);
 where answers are right or wrong,
 `confidence` and `calibrated` (0–1, see `distill.tasks.calibration`) and `correct` (0 or 1); `tuned`, the class that is
-said with the decision tuned on the selection split (`distill.tasks.decision`). A text that a spreadsheet
-would calculate has a `'` in front (`distill.runtime.csv_files`), which `read` takes away.
+said with the decision tuned on the selection split (`distill.tasks.decision`); in token classification `entities`,
+`entities_said`, `entities_right`, `words` and `words_right`, from whose sums the scores follow. A text that a
+spreadsheet would calculate has a `'` in front (`distill.runtime.csv_files`), which `read` takes away.
 """
 
 from __future__ import annotations

@@ -44,6 +44,7 @@ def of(task: str, examples: Any, meta: dict[str, Any]) -> list[Slice]:
         "classification": _of_classes,
         "regression": _of_numbers,
         "multi_label": _of_label_sets,
+        "token_classification": _of_words,
     }
     return known[task](examples, meta) if task in known else []
 
@@ -74,6 +75,16 @@ def _of_classes(examples: Any, meta: dict[str, Any]) -> list[Slice]:
 def _of_label_sets(examples: Any, meta: dict[str, Any]) -> list[Slice]:
     counts = np.array([len(numbers) for numbers in examples.data.column("label").to_pylist()], float)
     return [Slice("labels", "Number of gold labels", up_to(counts, (0, 1, 2, 3))), _text_length(examples)]
+
+
+def _of_words(examples: Any, meta: dict[str, Any]) -> list[Slice]:
+    outside = list(meta["labels"]).index("O")
+    tags = examples.with_format("arrow")[:].column("tags").to_pylist()
+    shares = np.array([np.mean(np.array(row) != outside) for row in tags])
+    names = ["no word", "up to a quarter", "more"]
+    codes = np.where(shares == 0, 0, np.where(shares <= 0.25, 1, 2))
+    return [Slice("entities", "Words of entities among those of the text", pd.Categorical.from_codes(codes, names)),
+            _text_length(examples)]  # fmt: skip
 
 
 def _of_numbers(examples: Any, meta: dict[str, Any]) -> list[Slice]:

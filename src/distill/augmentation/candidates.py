@@ -44,10 +44,12 @@ class Candidates:
                 f"data/candidates: {len(features)} candidates, logits for {len(cache.offsets) - 1} and neighbours of"
                 f" shape {neighbours.shape} do not belong together: run `dvc repro retrieve`"
             )
-        self.rows = Rows(features, ("input_ids", "token_type_ids"))
+        # Of words that nobody has tagged: at which tokens they count.
+        labels = [name for name in task.labels if name in features.column_names]
+        self.rows = Rows(features, ("input_ids", "token_type_ids", *labels))
         self.cache, self.neighbours, self.task = cache, neighbours, task
         self.per_row = neighbours.shape[1]
-        self.collate = Collator(pad_token_id, ())
+        self.collate = Collator(pad_token_id, labels)
 
     @classmethod
     def load(cls, folder: Path, identity: Mapping[str, str], task: Task, pad_token_id: int) -> Candidates:

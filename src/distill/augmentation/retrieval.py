@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 from transformers import PreTrainedTokenizerFast
 
-from distill.data.features import text_features
+from distill.data.features import text_features, word_features
+from distill.data.sources import pre_tokens
 from distill.data.sources.text_sets import cleaned
 from distill.errors import UserError
 
@@ -153,6 +154,29 @@ def text_candidates(
     names = schema(tokenizer).names
     for batch, _ in text_features.encode(rows, tokenizer, max_length, numeric=False):
         yield batch.select(names)
+
+
+def word_candidates(
+    pool: Sequence[Text], tokenizer: PreTrainedTokenizerFast, max_length: int
+) -> Iterator[pa.RecordBatch]:
+    """The pool's texts as features whose words nobody has tagged, in its order: of each the first window alone.
+
+    The columns are those of `schema`, and `labels` (`data.features.word_features`).
+    """
+    rows = []
+    for number, (text, _) in enumerate(pool):
+        words = pre_tokens.words(text) or [(0, len(text))]
+        starts, ends = zip(*words, strict=True)
+        rows.append({"id": str(number), "text": text, "starts": starts, "ends": ends, "tags": None})
+    names = word_schema(tokenizer).names
+    for batch, _ in word_features.encode(rows, tokenizer, max_length, 0):
+        index = batch.column("example_index").to_numpy()
+        yield batch.take(pa.array(np.flatnonzero(np.diff(index, prepend=-1)))).select(names)
+
+
+def word_schema(tokenizer: PreTrainedTokenizerFast) -> pa.Schema:
+    """Columns of candidates whose words can be tagged: those of `schema`, and labels list<int32>."""
+    return schema(tokenizer).append(pa.field("labels", pa.list_(pa.int32())))
 
 
 class QuestionSwap:

@@ -96,7 +96,9 @@ class Texts:
 
 
 def facts(data: Prepared, rows: list[int]) -> list[dict[str, Any]]:
-    """Number, `id` and `gold` of training rows: the class or classes, the number, the question's answers, or null."""
+    """Number, `id` and `gold` of training rows: the class or classes, the number, the question's answers, the tagged
+    words, or null: no label.
+    """
     features = data.features(data.main_split)
     examples, index = data.examples(data.main_split), features.data.column("example_index").to_numpy()
     classes, found = data.meta.get("labels", ()), []
@@ -105,6 +107,9 @@ def facts(data: Prepared, rows: list[int]) -> list[dict[str, Any]]:
             gold = list(dict.fromkeys(example["answers"]["text"])) if data.has_labels else None
         elif not data.has_labels:
             gold = None
+        elif "tags" in example:
+            words = zip(example["starts"], example["ends"], example["tags"], strict=True)
+            gold = [f"{classes[tag]}: {example['text'][a:b]}" for a, b, tag in words if classes[tag] != "O"]
         else:
             gold = example["label"]
             if classes:

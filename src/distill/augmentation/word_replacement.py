@@ -93,7 +93,8 @@ class Augmenter:
         """`count` copies of every row, those of a row one after another.
 
         Args:
-            table: rows of the training features; of a question's window only the question's words change.
+            table: rows of the training features; of a question's window only the question's words change, and
+                none of an entity.
             start: number of the table's first row among all features.
 
         Returns:
@@ -104,6 +105,12 @@ class Augmenter:
         if "offset_start" in table.column_names:  # the context, its answer and offsets stay
             offsets = table.column("offset_start").combine_chunks()
             allowed = [words & (spans.values.to_numpy() < 0) for words, spans in zip(allowed, offsets, strict=True)]
+        if "entity" in table.column_names:  # the words of entities stay: their tags say what they are
+            marks = table.column("entity").combine_chunks()
+            allowed = [
+                words & ~of_row.values.to_numpy(zero_copy_only=False)
+                for words, of_row in zip(allowed, marks, strict=True)
+            ]
         drawn = [self._draw(start + row, np.flatnonzero(words), count) for row, words in enumerate(allowed)]
         targets = [(row, place) for row, choices in enumerate(drawn) for place in sorted(set().union(*choices))]
         words = dict(zip(targets, self._likeliest(table, rows, targets), strict=True))

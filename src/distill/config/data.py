@@ -28,7 +28,7 @@ class Data(Section):
     """Where examples come from, which columns of texts are read, and how the selection split is carved out of train."""
 
     source: Literal["embedded", "files", "hub"]
-    embedded: Literal["questions", "sentences", "pairs", "similarity", "topics"]
+    embedded: Literal["questions", "sentences", "pairs", "similarity", "topics", "entities"]
     train: str
     validation: str
     mismatched: str

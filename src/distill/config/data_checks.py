@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 #: The embedded corpora of each task.
 EMBEDDED = {"qa": ("questions",), "classification": ("sentences", "pairs"), "regression": ("similarity",)}
-EMBEDDED |= {"multi_label": ("topics",)}
+EMBEDDED |= {"multi_label": ("topics",), "token_classification": ("entities",)}
 
 
 def check(params: Params) -> None:
@@ -30,6 +30,8 @@ def check(params: Params) -> None:
     _check_extra(params)
     _check_group(params)
     (_check_questions if task == "qa" else _check_texts)(params)
+    if task == "token_classification":
+        _check_words(params)
 
 
 def _check_further_splits(params: Params) -> None:
@@ -131,12 +133,27 @@ def _check_group(params: Params) -> None:
         )
 
 
-def _check_questions(params: Params) -> None:
-    data, features = params.data, params.features
+def _check_windows(params: Params) -> None:
+    features = params.features
     if features.doc_stride >= features.max_length:
         raise ValueError(
             f"features: doc_stride {features.doc_stride} must be smaller than max_length {features.max_length}"
         )
+
+
+def _check_words(params: Params) -> None:
+    _check_windows(params)
+    for name, unused in (("text_pair", None), ("strip_html", False)):
+        if (value := getattr(params.data, name)) != unused:
+            raise ValueError(
+                f"data.{name} is {value!r} but task is {params.task!r}, which does not read it: set it to"
+                f" {'null' if unused is None else 'false'}"
+            )
+
+
+def _check_questions(params: Params) -> None:
+    data = params.data
+    _check_windows(params)
     for name, unused in (("text_pair", None), ("labels", None), ("strip_html", False)):
         if (value := getattr(data, name)) != unused:
             raise ValueError(
@@ -153,7 +170,7 @@ def _check_texts(params: Params) -> None:
             " questions: set it to null"
         )
     if data.source == "embedded":
-        pair = data.embedded not in ("sentences", "topics")
+        pair = data.embedded not in ("sentences", "topics", "entities")
         if pair != (data.text_pair is not None):
             fix = "name its column of second texts, sentence2" if pair else "set it to null"
             raise ValueError(f"data.text_pair is {data.text_pair!r} but data.embedded is {data.embedded!r}: {fix}")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from distill.config.params import Params
 
 #: Tasks with a head of one row for each class.
-WITH_CLASSES = ("classification", "multi_label")
+WITH_CLASSES = ("classification", "multi_label", "token_classification")
 
 
 def check(params: Params) -> None:

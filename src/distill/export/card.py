@@ -32,6 +32,8 @@ HUB_METRICS = {
     "pearson": "pearsonr",
     "spearman": "spearmanr",
 }
+#: Tasks that read long texts in overlapping windows.
+_WINDOWED = ("qa", "token_classification")
 _LABELS = {"student": "the student, fine-tuned without a teacher"}
 _FORMS = {"pytorch": "PyTorch, float32", "onnx": f"`{ONNX}`, float32", "int8": f"`{INT8}`, int8"}
 _COUNTED = ("examples", "answerable", "articles", "features")
@@ -40,6 +42,7 @@ _INTENDED = {
     "classification": "Putting texts like those below into one of these classes: {labels}.",
     "multi_label": "Giving texts like those below any number of these classes, or none: {labels}.",
     "regression": "A number for texts like those below, on the scale of the training labels.",
+    "token_classification": "Finding entities in texts like those below, by a tag for each word: {labels}.",
 }
 
 
@@ -107,7 +110,7 @@ def render(facts: Facts) -> str:
         inputs=facts.inputs,
         outputs="`start_logits` and `end_logits`, float32 (batch, length)"
         if qa
-        else "`logits`, float32 (batch, classes)",
+        else f"`logits`, float32 (batch, {'length, ' if facts.settings.task in _WINDOWED else ''}classes)",
         max_length=facts.settings.max_length,
         usage=_usage(facts),
         intended=_INTENDED[facts.settings.task].format(labels=", ".join(map(code, facts.settings.labels))),
@@ -132,7 +135,7 @@ def render(facts: Facts) -> str:
         exported=_measured(facts.exported["examples"], splits["validation"]["examples"]),
         parity=facts.exported["parity_max"],
         forms=[(_FORMS[form], _form(facts.exported, form, names)) for form in facts.exported["scores"]],
-        rows_name="windows" if qa else "texts",
+        rows_name="windows" if facts.settings.task in _WINDOWED else "texts",
         machine=f"On the CPU, threads: {facts.exported['threads']}; machine: {facts.exported['machine']}.",
         batch_size=facts.exported["batch_size"],
         limits=_limits(facts, version_2),
@@ -157,6 +160,7 @@ _TRAINING = (
 def _front_matter(facts: Facts, names: list[str]) -> str:
     qa, hub = facts.settings.task == "qa", facts.data.source == "hub"
     kind = "question-answering" if qa else "text-classification"
+    kind = "token-classification" if facts.settings.task == "token_classification" else kind
     metrics = {name: HUB_METRICS[name] for name in names if name in HUB_METRICS}
     results = None
     if hub:
@@ -192,6 +196,7 @@ def _is_hub_id(path: str | None) -> bool:
 def _what(facts: Facts) -> str:
     kind = {"qa": "Extractive question answering", "classification": "Classification of texts"}
     kind |= {"multi_label": "Classification of texts, with several labels each"}
+    kind |= {"token_classification": "Entities of texts"}
     return f"{kind.get(facts.settings.task, 'A number for texts')}: {_shape(facts.config)}."
 
 
@@ -218,6 +223,8 @@ def _usage(facts: Facts) -> str:
     folder = f"data/export/{facts.method}/{facts.seed}"
     if facts.settings.task == "qa":
         return f'python -m distill.answer "a question" "a text" --model {folder}'
+    if facts.settings.task == "token_classification":
+        return f'python -m distill.tag "a text" --model {folder}'
     second = ' "another text"' if facts.settings.pairs else ""
     return f'python -m distill.classify "a text"{second} --model {folder}'
 
@@ -260,7 +267,7 @@ def _limits(facts: Facts, version_2: bool) -> list[str]:
         limits.append("It was trained on questions that have an answer, and always gives one.")
     if facts.settings.task == "qa":
         limits.append(f"Answers have at most {facts.settings.max_answer_length} tokens.")
-    else:
+    elif facts.settings.task not in _WINDOWED:
         limits.append(f"Texts are cut at {facts.settings.max_length} tokens.")
     limits.append("Biases of the teacher and of the data were not looked into; a student inherits them.")
     return limits

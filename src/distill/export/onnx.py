@@ -49,23 +49,23 @@ def inputs(model: PreTrainedModel, tokenized: Sequence[str]) -> list[str]:
     return ["input_ids", "attention_mask", *(["token_type_ids"] if typed else [])]
 
 
-def write(model: PreTrainedModel, per_token: bool, tokenized: Sequence[str], file: Path) -> None:
+def write(model: PreTrainedModel, positions: bool, tokenized: Sequence[str], file: Path) -> None:
     """Write the model as ONNX in float32.
 
     Its inputs are those of `inputs`, int64 (batch, length), its outputs `start_logits` and `end_logits`, float32
-    (batch, length), or `logits` (batch, classes): the names that other tools expect of such models. The file names no
-    path of this machine.
+    (batch, length), or `logits` (batch, classes), in token classification (batch, length, classes): the names that
+    other tools expect of such models. The file names no path of this machine.
 
     Args:
         model: model on the CPU, in evaluation mode, float32.
-        per_token: whether there is a row of logits per token (question answering).
+        positions: whether the logits are scores of starts and ends (question answering).
         tokenized: names of what the tokenizer makes.
 
     Raises:
         UserError: torch cannot export this architecture.
     """
     names = inputs(model, tokenized)
-    outputs = ["start_logits", "end_logits"] if per_token else ["logits"]
+    outputs = ["start_logits", "end_logits"] if positions else ["logits"]
     # A separate tensor for each input: the exporter takes two inputs that are the same tensor for one.
     example = tuple(torch.ones(_ROWS, _TOKENS, dtype=torch.int64) for _ in names)
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}

@@ -1,4 +1,4 @@
-"""What the commands `distill.answer` and `distill.classify` share: options, which model, errors."""
+"""What the commands `distill.answer`, `distill.classify` and `distill.tag` share: options, which model, errors."""
 
 from __future__ import annotations
 

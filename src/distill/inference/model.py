@@ -41,13 +41,14 @@ class Settings(BaseModel):
 
     Attributes:
         max_length: most tokens in a row, special tokens included.
-        doc_stride, n_best, max_answer_length: question answering; see `data.features.question_features` and
-            `tasks.spans`.
+        doc_stride: tokens that neighbouring windows share, of tasks with windows.
+        n_best, max_answer_length: question answering; see `data.features.question_features` and `tasks.spans`.
         threshold: bound on the null odds in question answering, above which there is no answer; null: there always is
             one (SQuAD v1.1).
         pairs: whether the model takes two texts; null: unknown.
         temperature: divisor of the scores before they become confidences; 1: none.
         labels: names of the classes.
+        scheme: of the tags in token classification, read in strict mode (`tasks.entities`); null: default mode.
         offsets: of the classes' log-probabilities, tuned on the selection split (`tasks.decision`); null: none.
         thresholds: several labels: the probability above which each class is said, at temperature 1, tuned on the
             selection split (`tasks.thresholds`); null: none.
@@ -55,7 +56,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    task: Literal["qa", "classification", "regression", "multi_label"]
+    task: Literal["qa", "classification", "regression", "multi_label", "token_classification"]
     max_length: Count
     doc_stride: Annotated[int, Field(ge=0)] | None
     n_best: Count | None
@@ -66,6 +67,7 @@ class Settings(BaseModel):
     labels: list[str]
     offsets: list[float] | None = None
     thresholds: list[Annotated[float, Field(gt=0, lt=1)]] | None = None
+    scheme: str | None = None
 
     @model_validator(mode="after")
     def _has_a_number_for_each_class(self) -> Settings:
@@ -80,8 +82,8 @@ class Model:
     """A model with its settings and its tokenizer.
 
     Attributes:
-        run: function from a padded batch (int64 arrays (B, L)) to float32 logits, (B, L, 2) in question answering, else
-            (B, C).
+        run: function from a padded batch (int64 arrays (B, L)) to float32 logits, (B, L, 2) in question answering, (B,
+            L, C) in token classification, else (B, C).
     """
 
     settings: Settings
@@ -92,13 +94,14 @@ class Model:
         """The logits of all rows, in their order.
 
         Args:
-            features: columns of `question_features.schema` or `text_features.schema` in `data.features`.
+            features: columns of `question_features.schema`, `word_features.schema` or `text_features.schema` in
+                `data.features`.
 
         Returns:
-            (float32 logits (tokens, 2), one row of features after another, or (rows, C); int64 offsets (rows + 1,))
+            (float32 logits (tokens, C), one row of features after another, or (rows, C); int64 offsets (rows + 1,))
         """
         lengths = features.column("length").to_numpy().astype(np.int64)
-        per_token = self.settings.task == "qa"
+        per_token = self.settings.task in ("qa", "token_classification")
         offsets = np.concatenate([[0], np.cumsum(lengths if per_token else np.ones_like(lengths))])
         parts: list[np.ndarray | None] = [None] * len(lengths)
         for rows, batch in batches(features, self.tokenizer.pad_token_id, _BATCH):
@@ -234,6 +237,9 @@ def _head(config: PretrainedConfig, path: str) -> dict[str, Any]:
     name = (config.architectures or ["none"])[0]
     if name.endswith(("ForQuestionAnswering", "ForQuestionAnsweringSimple")):  # the latter: XLNet's, XLM's
         return {"task": "qa", "labels": []}
+    if name.endswith("ForTokenClassification"):
+        labels = [str(config.id2label[i]) for i in range(config.num_labels)]
+        return {"task": "token_classification", "labels": labels}
     if not name.endswith("ForSequenceClassification"):
         raise UserError(
             f"{path}: config.json: architectures: {name}: neither a head for questions nor one for classes: name a"

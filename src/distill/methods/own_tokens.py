@@ -54,6 +54,6 @@ def reason(request: Request, params: Params) -> str:
         return "compares the states of all tokens, one by one"
     if request.model:
         return f"runs the teacher along, on tokens of the student ({request.why.rpartition(': ')[2]})"
-    if request.states.cls and params.task == "qa":
+    if request.states.cls and params.task in ("qa", "token_classification"):
         return "compares the first token's states of windows, which are not of the same text in both tokenizers"
     return ""

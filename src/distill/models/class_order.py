@@ -66,7 +66,7 @@ def _permute(model: PreTrainedModel, chosen: list[int], path: str, where: str) -
         for parameter in linear[-1].parameters():
             parameter.data = parameter.data[chosen].clone()
     # Which module is the last one of a head differs from architecture to architecture: the logits decide.
-    if not linear or not torch.allclose(_probe(model), before[:, chosen], rtol=1e-3, atol=1e-5):
+    if not linear or not torch.allclose(_probe(model), before[..., chosen], rtol=1e-3, atol=1e-5):
         raise UserError(
             f"params.yaml: {where}.model.path: the classes of {path!r} stand in another order than the data's, and the"
             f" head of a {model.config.model_type} cannot be put in order: give data.labels in the checkpoint's order"
@@ -74,7 +74,7 @@ def _permute(model: PreTrainedModel, chosen: list[int], path: str, where: str) -
 
 
 def _probe(model: PreTrainedModel) -> torch.Tensor:
-    """Logits (1, classes) of some eight tokens."""
+    """Logits (1, classes) of some eight tokens; of a head for each token (1, 8, classes)."""
     ids = torch.arange(1, 9)[None] % model.get_input_embeddings().num_embeddings
     with torch.no_grad(), in_eval(model):
         return model(input_ids=ids, attention_mask=torch.ones_like(ids), return_dict=True).logits

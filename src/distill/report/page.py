@@ -14,6 +14,7 @@ from distill.report import (
     comparisons,
     controls,
     curves,
+    entities,
     formatting,
     members,
     overlap,
@@ -27,7 +28,7 @@ from distill.report.verdict import sentences
 
 FOLDER = Path(__file__).parent
 TASKS = {"qa": "question answering", "classification": "classification", "regression": "regression"}
-TASKS |= {"multi_label": "several labels per text"}
+TASKS |= {"multi_label": "several labels per text", "token_classification": "token classification"}
 #: Parameters that say what was compared; the page folds all others away.
 MATTER = ("task", "data.source", "data.embedded", "data.name", "data.subset", "data.train", "data.validation")
 MATTER += ("teacher.model.path", "student.model.path", "distill.init", "distill.epochs", "distill.max_steps")
@@ -62,6 +63,7 @@ def html(results: Results) -> str:
         classes=classes.overall(results),
         each_class=classes.each(results),
         about_classes=classes.note(results),
+        entities=entities.each(results),
         calibration=calibration.table(results),
         agreement=tables.agreement(results),
         counts=tables.disagreements(results),

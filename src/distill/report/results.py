@@ -30,6 +30,7 @@ TITLES = {
     "pearson": "Pearson",
     "spearman": "Spearman",
     "mse": "MSE",
+    "default_f1": "F1, default mode",
 }
 #: Trained once, before any method.
 FINE_TUNED = ("teacher", "student")

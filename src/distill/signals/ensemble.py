@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from distill.models.predict import layout
 from distill.runtime import json_text
 from distill.runtime.files import file_hash
 from distill.signals.cache import IDENTITY, SPREAD, WEIGHT, Array, Cache, Writer
-from distill.tasks.base import Predicted, Task
+from distill.tasks.base import Predicted, Task, label_column
 
 #: Rows that are combined at a time: bounds the memory, changes nothing.
 ROWS = 512
@@ -42,7 +42,13 @@ class Combined(NamedTuple):
     spread: np.ndarray
 
 
-def combine(logits: np.ndarray, weights: np.ndarray, offsets: np.ndarray | None, has_classes: bool) -> Combined:
+def combine(
+    logits: np.ndarray,
+    weights: np.ndarray,
+    offsets: np.ndarray | None,
+    has_classes: bool,
+    words: np.ndarray | None = None,
+) -> Combined:
     """The weighted mean of members.
 
     Args:
@@ -51,6 +57,8 @@ def combine(logits: np.ndarray, weights: np.ndarray, offsets: np.ndarray | None,
         offsets: int64 (rows + 1,), where each row's entries begin, which are its classes (tokens of a window); None:
             an entry is a row, and its C values are its classes.
         has_classes: False: the values are numbers.
+        words: bool, (entries,), where an entry is a token whose C values are its classes: the tokens that stand for
+            words, over which the spread of a row is the mean (0 for a row without any). None: see `offsets`.
     """
     weights = weights / weights.sum(0)
     logits = logits.astype(np.float64)
@@ -59,13 +67,17 @@ def combine(logits: np.ndarray, weights: np.ndarray, offsets: np.ndarray | None,
         variance = (weights[:, :, None] * np.square(logits - mean)).sum(0)
         return Combined(mean, np.sqrt(variance).mean(-1))
     entries = weights if offsets is None else np.repeat(weights, np.diff(offsets), axis=1)
-    log_p = logits - _log_total(logits, offsets)
+    log_p = logits - _log_total(logits, offsets if words is None else None)
     with np.errstate(divide="ignore"):  # a member without weight on a row adds nothing
         log_weights = np.log(entries)[:, :, None]
     mean = np.logaddexp.reduce(log_weights + log_p, axis=0)
     divergence = (entries[:, :, None] * np.exp(log_p) * (log_p - mean)).sum(0)
     if offsets is None:
         return Combined(mean, divergence.sum(-1))
+    if words is not None:
+        counts = np.add.reduceat(words.astype(np.int64), offsets[:-1])
+        sums = np.add.reduceat(divergence.sum(-1) * words, offsets[:-1])
+        return Combined(mean, sums / np.maximum(counts, 1))
     return Combined(mean, np.add.reduceat(divergence, offsets[:-1], axis=0).mean(-1))
 
 
@@ -82,10 +94,12 @@ def combine_labels(logits: np.ndarray, weights: np.ndarray) -> Combined:
     return Combined((mean[:, 1] - mean[:, 0]).reshape(rows, classes), spread.reshape(rows, classes).mean(1))
 
 
-def _combined(logits: np.ndarray, weights: np.ndarray, offsets: np.ndarray | None, task: Task) -> Combined:
+def _combined(
+    logits: np.ndarray, weights: np.ndarray, offsets: np.ndarray | None, task: Task, words: np.ndarray | None
+) -> Combined:
     if task.logits_of == "labels":
         return combine_labels(logits, weights)
-    return combine(logits, weights, offsets, task.has_classes)
+    return combine(logits, weights, offsets, task.has_classes, words)
 
 
 def _log_total(logits: np.ndarray, offsets: np.ndarray | None) -> np.ndarray:
@@ -147,11 +161,26 @@ def of_splits(members: Sequence[Predicted], weights: Sequence[float], task: Task
             raise ValueError(f"member {number} is of other rows than the first: {member.logits.shape}")
     each = np.repeat(np.asarray(weights, np.float64)[:, None], len(first.offsets) - 1, axis=1)
     offsets = first.offsets if task.per_token else None
-    combined = _combined(np.stack([member.logits for member in members]), each, offsets, task)
+    words = words_of(first.features, task)
+    combined = _combined(np.stack([member.logits for member in members]), each, offsets, task, words)
     return replace(first, logits=combined.logits.astype(np.float32))
 
 
-def write(folder: Path, members: Mapping[str, Cache], weights: Mapping[str, float], task: Task, meta: dict) -> str:
+def words_of(features: Any, task: Task) -> np.ndarray | None:
+    """The tokens that stand for words, bool (tokens,), of a task with classes for each token; None of others."""
+    if not task.per_token or task.logits_of != "classes":
+        return None
+    return label_column(features, "words") >= 0
+
+
+def write(
+    folder: Path,
+    members: Mapping[str, Cache],
+    weights: Mapping[str, float],
+    task: Task,
+    meta: dict,
+    words: np.ndarray | None = None,
+) -> str:
     """The mean over the caches of members, as a cache with the arrays `logits` and `spread`.
 
     A member that says nothing about a row (array `weight` 0) is left out there. Where none says anything, the row's
@@ -162,6 +191,7 @@ def write(folder: Path, members: Mapping[str, Cache], weights: Mapping[str, floa
         members: caches by name, of the same features.
         weights: of each member.
         meta: further entries of meta.json.
+        words: of the features that the caches are of (`words_of`).
 
     Returns:
         The content hash of the ensemble, which the cache keeps as that of its teacher.
@@ -194,7 +224,8 @@ def write(folder: Path, members: Mapping[str, Cache], weights: Mapping[str, floa
         stacked = np.stack([values[real] if task.per_token else values for values in read])
         bounds = np.concatenate([[0], np.cumsum(lengths)]) if task.per_token else None
         shares = np.where(silent[rows], 1.0, present[:, rows])
-        combined = _combined(stacked, shares, bounds, task)
+        counted = None if words is None else words[offsets[rows[0]] : offsets[rows[-1] + 1]]
+        combined = _combined(stacked, shares, bounds, task, counted)
         logits = combined.logits
         if task.per_token:
             logits = np.zeros((*real.shape, logits.shape[-1]))

@@ -2,6 +2,9 @@
 
 Of a text, both have one row of features, so that its logits and first-token states stay as they are.
 
+Of a text whose words have tags, both have windows of the same words: the teacher's logits of a word go to the token
+that stands for it in the student's windows. Of a word that is no token of the teacher's, they are all 0.
+
 Of a question, both have windows over the context, which begin and end elsewhere. A student's window is taught by one of
 the teacher's: the one that shares most characters of the context with it, of several the one that reaches farthest
 beyond it on its shorter side, then the earlier. The teacher's probabilities of starts and ends go to the student's
@@ -29,7 +32,7 @@ from distill.models.predict import layout
 from distill.signals.cache import Array, Cache, Writer
 from distill.signals.log_probabilities import log_probabilities
 from distill.signals.spans import Mass, to_tokens
-from distill.tasks.base import Predicted
+from distill.tasks.base import Predicted, label_column
 
 # Windows whose offsets are in memory at once.
 _CHUNK = 1024
@@ -60,6 +63,20 @@ class Moved:
             f"the teacher's answers to {self.windows:,} windows of the student: {start:.2f}% of the mass of starts and"
             f" {end:.2f}% of that of ends lie outside and count as no answer; {unreached:.2f}% of the text is beyond"
             " the teacher's window"
+        )
+
+
+@dataclass
+class MovedWords:
+    """How many words were taught, and how many of them the teacher has no token for: its logits for them are all 0."""
+
+    words: int = 0
+    silent: int = 0
+
+    def describe(self) -> str:
+        """One line for the stage's report."""
+        return (
+            f"the teacher's tags to {self.words:,} words of the student's windows; it says nothing of {self.silent:,}"
         )
 
 
@@ -117,6 +134,60 @@ def write_windows(folder: Path, teacher: Path, data: Prepared, own: Prepared, me
     return moved
 
 
+def write_words(folder: Path, teacher: Path, data: Prepared, own: Prepared, meta: Mapping[str, object]) -> MovedWords:
+    """Fill a cache with a teacher's logits of words, moved to the tokens that stand for them in the student's windows.
+
+    Args: as for `write_windows`.
+    """
+    cache, moved = Cache.open(teacher, {}), MovedWords()
+    channels = cache.arrays["logits"].width
+    offsets = layout(data.taught_features(), per_token=True)
+    writer = Writer(folder, offsets, {"logits": Array(channels, True)})
+    ours = theirs = 0
+    for split in data.taught_splits:
+        teachers, students = own.features(split), data.features(split)
+        rows = range(theirs, theirs + len(teachers))
+        given = [cache.rows("logits", [row], int(cache.offsets[row + 1] - cache.offsets[row]))[0] for row in rows]
+        logits = np.concatenate(given) if given else np.zeros((0, channels), np.float32)
+        values = _words(teachers, students, logits, data.examples(split), moved)
+        for row, start, stop in zip(range(ours, ours + len(students)), *_bounds(students), strict=True):
+            writer.write(np.array([row]), {"logits": values[None, start:stop]})
+        ours, theirs = ours + len(students), theirs + len(teachers)
+    writer.finish(meta)
+    return moved
+
+
+def _bounds(features: Any) -> tuple[np.ndarray, np.ndarray]:
+    offsets = layout(features, per_token=True)
+    return offsets[:-1], offsets[1:]
+
+
+def _words(teacher: Any, student: Any, logits: np.ndarray, examples: Any, moved: MovedWords) -> np.ndarray:
+    """The logits on all tokens of the student's features, float32 (tokens, C); 0 at those that stand for no word.
+
+    Args:
+        teacher, student: features of a split. logits: (tokens of the teacher, C).
+    """
+    sizes = [len(starts) for starts in examples.data.column("starts").to_pylist()]
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    place = {}
+    for name, features in (("teacher", teacher), ("student", student)):
+        table = features.data.table
+        index = np.repeat(table.column("example_index").to_numpy(), table.column("length").to_numpy())
+        words = label_column(features, "words")
+        place[name] = np.where(words >= 0, starts[index] + words, -1)
+    of_word = np.full(starts[-1], -1)
+    said = np.flatnonzero(place["teacher"] >= 0)
+    of_word[place["teacher"][said]] = said
+    values = np.zeros((len(place["student"]), logits.shape[1]), np.float32)
+    counted = place["student"] >= 0
+    source = of_word[place["student"][counted]]
+    values[np.flatnonzero(counted)[source >= 0]] = logits[source[source >= 0]]
+    moved.words += len(source)
+    moved.silent += int((source < 0).sum())
+    return values
+
+
 def predicted(own: Predicted, data: Prepared, split: str) -> Predicted:
     """A teacher's logits over its own features of a split, moved to the student's features.
 
@@ -126,6 +197,9 @@ def predicted(own: Predicted, data: Prepared, split: str) -> Predicted:
         split: the split's name.
     """
     features = data.features(split)
+    if has_words(features):
+        values = _words(own.features, features, own.logits, own.examples, MovedWords())
+        return Predicted(own.examples, features, values, layout(features, True), data.meta)
     if not has_windows(features):
         check_rows(own.features, features)
         return Predicted(own.examples, features, own.logits, own.offsets, data.meta)
@@ -136,6 +210,11 @@ def predicted(own: Predicted, data: Prepared, split: str) -> Predicted:
 def has_windows(features: Any) -> bool:
     """Whether features are windows over contexts, and not whole texts."""
     return "offset_start" in features.column_names
+
+
+def has_words(features: Any) -> bool:
+    """Whether features are windows whose tokens stand for words that have tags."""
+    return "words" in features.column_names
 
 
 def check_rows(teacher: Any, student: Any) -> None:

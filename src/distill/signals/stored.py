@@ -23,7 +23,7 @@ from distill.models.predict import layout
 from distill.signals import spans
 from distill.signals.cache import WEIGHT, Array, Writer
 from distill.signals.log_probabilities import log_probabilities
-from distill.signals.predictions import answers, classes, files, label_sets
+from distill.signals.predictions import answers, classes, files, label_sets, words
 from distill.signals.predictions.answers import Answers
 from distill.signals.predictions.rows import Row, Rows
 from distill.signals.writer import identity
@@ -39,7 +39,8 @@ class Found:
 
     Attributes:
         known: bool, (examples,): whether the files say anything about the example.
-        outputs: float32, (examples, C): logits, 0 where nothing is known; for questions, `Answers` or None each.
+        outputs: float32, (examples, C): logits, 0 where nothing is known; for questions, `Answers` or None each;
+            for words of texts float32 (words, C) or None each.
     """
 
     known: np.ndarray
@@ -71,7 +72,9 @@ class Stored:
         """
         rows = Rows(data, data.meta["splits"], unopened)
         found = {split: _empty(task, size) for split, size in rows.size.items()}
-        context = {split: data.examples(split)["context"] for split in rows.splits} if task.per_token else {}
+        questions = task.logits_of == "positions"
+        column = "context" if questions else "starts"
+        texts = {split: data.examples(split)[column] for split in rows.splits} if task.per_token else {}
         place: dict[Row, str] = {}
         forms: Counter[str] = Counter()
         strange: list[str] = []
@@ -90,8 +93,10 @@ class Stored:
                     record.fail("id", f"is about {what}, as {earlier} is", "give every row of the data one row")
             values, form = None, ""
             for split, number in about:
-                if task.per_token:
-                    values, form = answers.read_answers(record, context[split][number])
+                if task.per_token and not questions:
+                    values, form = words.read_words(record, task.classes, len(texts[split][number]))
+                elif questions:
+                    values, form = answers.read_answers(record, texts[split][number])
                     lost[values is not None] += values is None or values.lost > 0
                 elif values is None:
                     values, form = _of_row(record, task)
@@ -208,6 +213,10 @@ class Stored:
             part = examples[start : start + _BATCH]
             if not self.task.per_token:
                 yield found.outputs[part], found.known[part]
+                continue
+            if self.task.logits_of == "classes":
+                words_of = features.data.table.select(["words"]).slice(start, _BATCH).to_pylist()
+                yield words.to_tokens(words_of, found.outputs[part], self.task.channels), found.known[part]
                 continue
             columns = ("offset_start", "offset_end", "cls_index")
             windows = features.data.table.select(columns).slice(start, _BATCH).to_pylist()

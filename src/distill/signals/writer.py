@@ -38,7 +38,7 @@ class Written:
     rows: int
     entries: int
     rows_per_second: float
-    moved: other_tokens.Moved | None = None
+    moved: other_tokens.Moved | other_tokens.MovedWords | None = None
 
 
 def identity(data: Prepared, weights: Path | None) -> dict[str, str]:
@@ -96,7 +96,7 @@ def write(
     """
     if reader is data:
         reader = None
-    if reader is not None and task.logits_of == "positions":
+    if reader is not None and task.per_token:
         return _write_moved(folder, model, weights, data, task, settings, runtime, label, states, reader)
     model = freeze(model).to(default_device())
     features = data.taught_features() if features is None else features
@@ -166,10 +166,11 @@ def _write_moved(
     if not distributed.is_first():
         return written
     meta = _meta(data, weights, task, settings)
-    moved = other_tokens.write_windows(folder, windows, data, reader, meta)
+    move = other_tokens.write_windows if task.logits_of == "positions" else other_tokens.write_words
+    moved = move(folder, windows, data, reader, meta)
     if states:
         Writer(states[0], layout(data.taught_features(), per_token=True), {}).finish(meta)
-    return replace(written, rows=moved.windows, moved=moved)
+    return replace(written, rows=len(data.taught_features()), moved=moved)
 
 
 def _meta(data: Prepared, weights: Path, task: Task, settings: Predict) -> dict[str, str]:

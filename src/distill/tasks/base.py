@@ -70,7 +70,7 @@ class Task(Protocol):
     """
 
     name: str
-    #: Columns of the features that hold labels; scalars per row.
+    #: Columns of the features that hold labels; scalars per row, or, in token classification, per token.
     labels: tuple[str, ...]
     #: True: one row of logits per token, (B, L, C); false: one per input, (B, C).
     per_token: bool
@@ -146,7 +146,8 @@ class Task(Protocol):
             seed: another seed replaces other rows.
 
         Returns:
-            arrays (rows,) by label column, of the column's own type.
+            arrays (rows,) by label column, of the column's own type; of labels per token (tokens,), those of the rows
+            one after another.
         """
 
     def score(self, predicted: Any, settings: Any) -> dict[str, float]:
@@ -168,9 +169,9 @@ class Task(Protocol):
 
 
 def labelled(batch: dict[str, Tensor], columns: Sequence[str]) -> Tensor:
-    """True at the rows that have a label: bool, (B,).
+    """True at the rows that have a label, or one of whose tokens has: bool, (B,).
 
-    A label that is not there is -100 (a class, a position) or NaN (a number, each of several classes).
+    A label that is not there is negative (a class, a position) or NaN (a number, each of several classes).
 
     Args:
         columns: the label columns (`Task.labels`).
@@ -197,12 +198,17 @@ def choose_metric(task: str, metric: str | None, allowed: Sequence[str]) -> str:
 
 
 def label_column(features: Any, name: str) -> np.ndarray:
-    """A column of numbers as an array of its own type that may be written to, (rows,); of lists as long, (rows, C)."""
+    """A column of numbers as an array of its own type that may be written to, (rows,).
+
+    Of lists of one length (a number for each class) it is (rows, C); of other lists, one after another, (all tokens,).
+    """
     column = features.data.column(name)
-    if not pa.types.is_fixed_size_list(column.type):
-        return np.array(column.to_numpy())
-    parts = [chunk.flatten().to_numpy().reshape(-1, column.type.list_size) for chunk in column.chunks]
-    return np.concatenate([np.empty((0, column.type.list_size), np.float32), *parts])
+    if pa.types.is_fixed_size_list(column.type):
+        parts = [chunk.flatten().to_numpy().reshape(-1, column.type.list_size) for chunk in column.chunks]
+        return np.concatenate([np.empty((0, column.type.list_size), np.float32), *parts])
+    if hasattr(column.type, "value_type"):
+        column = column.combine_chunks().flatten()
+    return np.array(column.to_numpy())
 
 
 def drawn_rows(rows: int, share: float, seed: int) -> tuple[np.ndarray, np.random.Generator]:

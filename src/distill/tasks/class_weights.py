@@ -17,7 +17,9 @@ BALANCED = "balanced"
 _MOST = 20
 
 
-def of(setting: str | Mapping[str, float], classes: Sequence[str], labels: np.ndarray, where: str) -> list[float]:
+def of(
+    setting: str | Mapping[str, float], classes: Sequence[str], labels: np.ndarray, where: str, all_needed: bool = True
+) -> list[float]:
     """The weight of each class, in the classes' order.
 
     Args:
@@ -28,6 +30,8 @@ def of(setting: str | Mapping[str, float], classes: Sequence[str], labels: np.nd
         labels: class numbers of the training rows, int, (rows,); rows without a label, below 0, do not count. Or 0
             and 1 of each class, (rows, C), NaN without a label.
         where: the training's section, for messages.
+        all_needed: False: a class without a row, of which there may be some (tags), does not count for `balanced`, and
+            weighs 1.
 
     Raises:
         UserError: a weight for no class of the data, or none for one of them; `balanced`, and a class without a row.
@@ -38,6 +42,9 @@ def of(setting: str | Mapping[str, float], classes: Sequence[str], labels: np.nd
     several = labels.ndim == 2
     labels = labels[~np.isnan(labels[:, 0])] if several else labels[labels >= 0]
     counts = labels.sum(0).astype(np.int64) if several else np.bincount(labels, minlength=len(classes))
+    if not all_needed:
+        present = counts > 0
+        return np.where(present, len(labels) / (present.sum() * np.maximum(counts, 1)), 1.0).tolist()
     if empty := [name for name, count in zip(classes, counts, strict=True) if not count]:
         raise UserError(
             f"params.yaml: {where}.class_weights: {BALANCED}: no training row has class {empty[0]!r}: give each class a"

@@ -25,8 +25,12 @@ def noised(features: Any, task: Task, share: float, seed: int, originals: int | 
     order = features.column_names
     rows = features if originals is None else features.select(range(originals))
     for column, values in task.noisy(rows, share, seed).items():
-        values = np.concatenate([values, np.repeat(values, len(features) // len(rows) - 1, axis=0)])
-        kind = features.features[column]
-        values = values if values.ndim == 1 else list(values)
+        copies, kind = len(features) // len(rows) - 1, features.features[column]
+        if len(values) == len(rows):
+            values = np.concatenate([values, np.repeat(values, copies, axis=0)])
+            values = values if values.ndim == 1 else list(values)
+        else:  # one for each token
+            parts = np.split(values, np.cumsum(rows.data.column("length").to_numpy())[:-1])
+            values = [*parts, *(part for part in parts for _ in range(copies))]
         features = features.remove_columns(column).add_column(column, values, feature=kind)
     return features.select_columns(order)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from transformers import PreTrainedTokenizerFast
 
-from distill.data.features import question_features, text_features
+from distill.data.features import question_features, text_features, word_features
 from distill.data.loading import template
 from distill.data.loading.prepared import fingerprints
 from distill.data.loading.tokenizer import fingerprint
@@ -24,6 +24,7 @@ _STRINGS = ("id", "title", "context", "question")
 _ANSWERS = pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(pa.int32()))])
 _EXAMPLES = pa.schema([*((name, pa.string()) for name in _STRINGS), ("answers", _ANSWERS)])
 _TEXTS = [(name, pa.string()) for name in ("id", "text", "text_pair")]
+_WORDS = [(name, pa.list_(pa.int32())) for name in ("starts", "ends", "tags")]
 
 Report = Callable[[str, int], None]
 #: Function from (file, tokenizer, rows, receiver of the number of examples just encoded) to the counts of a split.
@@ -138,6 +139,66 @@ def write_texts(
         }
 
     meta = {**extra_meta, "max_length": max_length}
+    return _write(Path(folder), splits, tokenizer, meta, schema, encode, on_batch, readers or {})
+
+
+def write_words(
+    folder: str | Path,
+    splits: dict[str, list[Row]],
+    tokenizer: PreTrainedTokenizerFast,
+    max_length: int,
+    doc_stride: int,
+    extra_meta: dict[str, Any],
+    on_batch: Report | None = None,
+    readers: Mapping[str, PreTrainedTokenizerFast] | None = None,
+) -> dict[str, Any]:
+    """`write` for texts whose words have tags (`distill.data.sources.tagged_texts`).
+
+    Args:
+        extra_meta: among others `labels`, the names of the tags by number, O among them.
+
+    Returns:
+        As `write`; each split has examples, words, labels (how often each tag occurs, in order; empty without any),
+        features, extra_windows (features beyond one a text), windowed_texts (those with several), silent_words (words
+        without a token of their own, which no model can tag), tokens_mean, tokens_max and blake2b.
+
+    Raises:
+        UserError: a length that leaves no room for a text.
+    """
+    meta = {**extra_meta, "max_length": max_length, "doc_stride": doc_stride}
+    outside = list(extra_meta["labels"]).index("O")
+
+    def schema(rows: list[Row]) -> pa.Schema:
+        return pa.schema([*_TEXTS, *_WORDS, *([("group", pa.string())] if rows and "group" in rows[0] else [])])
+
+    def encode(
+        path: Path, reader: PreTrainedTokenizerFast, rows: list[Row], report: Callable[[int], None] | None
+    ) -> dict[str, Any]:
+        lengths, windowed, silent = [], 0, 0
+
+        def passing() -> Iterator[pa.RecordBatch]:
+            nonlocal windowed, silent
+            for batch, counts in word_features.encode(rows, reader, max_length, doc_stride, outside):
+                windowed, silent = windowed + counts.windowed, silent + counts.silent
+                lengths.extend(batch.column("length").to_pylist())
+                yield batch
+                if report:
+                    report(len(batch.column("example_index").unique()))
+
+        _write_stream(path, word_features.schema(reader), passing())
+        tags = [tag for row in rows for tag in row["tags"] or ()]
+        return {
+            "examples": len(rows),
+            "words": sum(len(row["starts"]) for row in rows),
+            "labels": np.bincount(tags).tolist() if tags else [],
+            "features": len(lengths),
+            "extra_windows": len(lengths) - len(rows),
+            "windowed_texts": windowed,
+            "silent_words": silent,
+            "tokens_mean": round(sum(lengths) / max(len(lengths), 1), 2),
+            "tokens_max": max(lengths, default=0),
+        }
+
     return _write(Path(folder), splits, tokenizer, meta, schema, encode, on_batch, readers or {})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distill.data.kinds import label_sets, questions, texts
+from distill.data.kinds import label_sets, questions, texts, words
 from distill.data.kinds.base import Kind
 
 KINDS: dict[str, Kind] = {
@@ -10,4 +10,5 @@ KINDS: dict[str, Kind] = {
     "classification": texts.KIND,
     "regression": texts.KIND,
     "multi_label": label_sets.KIND,
+    "token_classification": words.KIND,
 }

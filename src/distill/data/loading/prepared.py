@@ -4,9 +4,9 @@
     <folder>/tokenizer/                the student's
     <folder>/teacher_tokenizer/        the teacher's, where it has another one
     <folder>/<split>/examples.arrow    rows in the Hugging Face SQuAD schema, or texts: id, text, text_pair, label
-                                       and, where the split's data has groups, group
+                                       (of words: starts, ends, tags) and, where the split's data has groups, group
     <folder>/<split>/features.arrow    columns of `distill.data.features.question_features.schema`, or of
-    `text_features.schema`, in the student's tokens
+    `text_features.schema` or `word_features.schema`, in the student's tokens
     <folder>/<split>/teacher_features.arrow    the same in the teacher's, where it has another tokenizer
 
 Splits that trainings read (train, selection, transfer) stand in one folder, splits that scores are reported on

@@ -21,6 +21,7 @@ HEADS = {
     "classification": "ForSequenceClassification",
     "regression": "ForSequenceClassification",
     "multi_label": "ForSequenceClassification",
+    "token_classification": "ForTokenClassification",
 }
 
 

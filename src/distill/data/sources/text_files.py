@@ -67,6 +67,11 @@ def _lines(content: str) -> list[str]:
     return [line.removesuffix("\r") for line in content.rstrip("\r\n").split("\n")]
 
 
+def plain_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 file, of any format; a UserError names the line of a byte that is not UTF-8, or NUL."""
+    return _lines(_decoded(path))
+
+
 def _table(content: str, path: Path) -> Iterator[Record]:
     rows = _tsv(content) if path.suffix.lower() == ".tsv" else _csv(content, path)
     _, header = next(rows, (1, []))

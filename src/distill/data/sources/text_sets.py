@@ -99,7 +99,7 @@ def load_files(
     Raises:
         UserError: anything wrong with a file, a class that training does not know, or the same file for two splits.
     """
-    _check_different(paths)
+    check_different(paths)
     read = {
         split: _rows(text_files.records(path, parameter(split)), columns, str(path), split)
         for split, path in paths.items()
@@ -282,7 +282,8 @@ def _hub_labels(value: Any, names: Sequence[str] | None) -> Any:
     return [_hub_label(item, names) for item in value] if isinstance(value, list) else value
 
 
-def _check_different(paths: Mapping[str, Path]) -> None:
+def check_different(paths: Mapping[str, Path]) -> None:
+    """Raise a UserError where two splits are the same file; a transfer set may be that of the training rows."""
     known: dict[bytes, str] = {}
     for split, path in paths.items():
         content = path.read_bytes() if path.is_file() else None

@@ -19,7 +19,8 @@ def stated(params: Params) -> int | None:
     """
     if params.task == "multi_label":
         return 2
-    return len(params.data.labels) if params.task == "classification" and params.data.labels else None
+    lists = params.task in ("classification", "token_classification") and params.data.labels
+    return len(params.data.labels) if lists else None
 
 
 def counted(task: Task) -> int | None:

@@ -70,7 +70,7 @@ def read_numbers(record: Record, classes: Sequence[str]) -> Stated | None:
         return None
     ((name, values),) = given.items()
     form = COLUMNS.get(name, name)
-    numbers = np.array(_in_order(record, name, values, classes))
+    numbers = np.array(in_order(record, name, values, classes))
     if form == LOGITS and np.abs(numbers).max() > _LARGEST:
         record.fail(name, f"has {np.abs(numbers).max():g}", "logits must fit into float32")
     return Stated(name, form, numbers)
@@ -113,7 +113,8 @@ def _given(record: Record) -> dict[str, dict[str, Any]]:
     return given
 
 
-def _in_order(record: Record, name: str, values: Any, classes: Sequence[str]) -> list[float]:
+def in_order(record: Record, name: str, values: Any, classes: Sequence[str]) -> list[float]:
+    """The numbers of all classes in their order, of an object with a number for each by its name."""
     if not isinstance(values, dict):
         record.fail(name, f"is {show(values)}", "it must be an object with a number for each class, by its name")
     values = {str(key): value for key, value in values.items() if value is not None}

@@ -15,7 +15,7 @@ from distill.config.scoring import Evaluate
 from distill.data.sources.squad_json import show
 from distill.errors import UserError
 from distill.signals.log_probabilities import FLOOR
-from distill.tasks import spans
+from distill.tasks import entities, spans
 from distill.tasks.base import Predicted, Task
 
 SUFFIXES = (".jsonl", ".parquet")
@@ -28,7 +28,8 @@ def records(
 ) -> Iterator[dict[str, Any]]:
     """A record for each example of a split: id, split, the text (of a question without its context), and the outputs.
 
-    Classes have their probabilities (several labels each for itself), regression has scores, and questions have their
+    Classes have their probabilities (several labels each for itself), words one object of these each, regression has
+    scores, and questions have their
     `settings.n_best` best answers, whose probabilities are a softmax over these and, where questions may have none, no
     answer. Answers of a lower probability than `FLOOR` are left out.
 
@@ -38,6 +39,8 @@ def records(
     questions = task.logits_of == "positions"
     names = ("question",) if questions else ("text", "text_pair")
     outputs = _answers(predicted, settings) if questions else _rows(predicted, task)
+    if task.per_token and not questions:
+        outputs = _words(predicted, task)
     for number, (example, values) in enumerate(zip(_columns(predicted.examples, names), outputs, strict=True)):
         if known is None or known[number]:
             yield {"id": example["id"], "split": split} | example | values
@@ -88,6 +91,23 @@ def _rows(predicted: Predicted, task: Task) -> Iterator[dict[str, Any]]:
         rows = odds / odds.sum(1, keepdims=True)
     for shares in rows:
         yield {"probabilities": {name: _short(share) for name, share in zip(task.classes, shares, strict=True)}}
+
+
+def _words(predicted: Predicted, task: Task) -> Iterator[dict[str, Any]]:
+    """A word without a token of its own, of which the model says nothing, is O."""
+    logits = predicted.logits.astype(np.float64)
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    shares = odds / odds.sum(1, keepdims=True)
+    sizes = [len(starts) for starts in predicted.examples.data.column("starts").to_pylist()]
+    places = entities.of_words(predicted.features.data.table, np.arange(len(shares)), sizes, -1)
+    silent = {name: float(name == "O") for name in task.classes}
+    for listed in places:
+        yield {
+            "probabilities": [
+                silent if place < 0 else {n: _short(p) for n, p in zip(task.classes, shares[place], strict=True)}
+                for place in listed
+            ]
+        }
 
 
 def _answers(predicted: Predicted, settings: Evaluate) -> Iterator[dict[str, Any]]:
