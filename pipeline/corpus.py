@@ -5,7 +5,7 @@ What an annotator says of the sentences lies beside them: a teacher of stored pr
 
 from __future__ import annotations
 
-from distill.data.synthetic import annotator, atlas, atlas_texts
+from distill.data.synthetic import annotator, atlas, atlas_passages, atlas_texts
 from pipeline.launch.run import run_stage
 from pipeline.stage import paths
 from pipeline.stage.definition import define
@@ -20,9 +20,11 @@ def main() -> None:
         texts = {name: sizes.pop(name) for name in ("text_train", "text_validation")}
         corpus = atlas.generate(**sizes)
         siblings = atlas_texts.generate(**texts, seed=sizes["seed"], held_out=sizes["held_out"])
+        passages = atlas_passages.generate(**texts, seed=sizes["seed"], held_out=sizes["held_out"])
         folder = stage.fresh("corpus")
         atlas.write(corpus, folder)
         atlas_texts.write(siblings, folder)
+        atlas_passages.write(passages, folder)
         annotator.write(siblings["sentences"], sizes["seed"], folder)
         stage.publish(folder, paths.CORPUS)
         for split, squad in corpus.items():
@@ -31,6 +33,8 @@ def main() -> None:
             stage.figures(
                 {split: {"articles": len(squad["data"]), "questions": len(questions), "answerable": answerable}}
             )
+        for split, groups in passages.items():
+            stage.say("passages", f"{split}: {len(groups):,} queries of {atlas_passages.PASSAGES} passages")
         for split in corpus:
             sizes = ", ".join(f"{len(rows[split]):,} {name}" for name, rows in siblings.items())
             stage.say("texts", f"{split}: {sizes}")

@@ -30,10 +30,9 @@ from distill.runtime import checkpoints, json_files
 from distill.runtime.files import write_text
 from distill.tasks import decision
 from distill.tasks.base import Predicted, Task
-from distill.training import phases
 from pipeline.launch.run import run_stage
 from pipeline.process.records import to_json
-from pipeline.stage import paths
+from pipeline.stage import paths, training
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
 from pipeline.stage.stage import Stage
@@ -185,7 +184,7 @@ def describe(
         summary=" ".join(documentation.split("\n\n")[0].split()),
         parameters=flatten(params.sections[method]),
         training=params.distill,
-        updates=phases.updates(params.distill, data.epoch_rows),
+        updates=training.updates(params.distill, data),
         data=params.data,
         meta=data.meta,
         teacher=params.teacher.model,

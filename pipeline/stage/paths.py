@@ -41,6 +41,8 @@ def params(pinned: bool = True) -> Params:
 
 def corpus_file(corpus: str, split: str) -> Path:
     """A file of the embedded corpus."""
+    if corpus == "passages":
+        return CORPUS / corpus / f"{split}.jsonl"
     return CORPUS / f"{split}.json" if corpus == "questions" else CORPUS / corpus / f"{split}.tsv"
 
 

@@ -18,8 +18,11 @@ RESERVED = (
     "macro",
     "minority",
     "mismatched",
+    "mrr",
+    "ndcg",
     "no",
     "no_answer",
+    "recall",
     "selection",
     "tuned",
 )

@@ -53,7 +53,7 @@ class Params(Section):
 
     methods: list[str]
     seeds: list[Seed]
-    task: Literal["qa", "classification", "regression"]
+    task: Literal["qa", "classification", "regression", "ranking"]
     atlas: Atlas
     data: Data
     features: Features

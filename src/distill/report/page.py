@@ -25,6 +25,7 @@ from distill.report.verdict import sentences
 
 FOLDER = Path(__file__).parent
 TASKS = {"qa": "question answering", "classification": "classification", "regression": "regression"}
+TASKS |= {"ranking": "ranking of passages"}
 #: Parameters that say what was compared; the page folds all others away.
 MATTER = ("task", "data.source", "data.embedded", "data.name", "data.subset", "data.train", "data.validation")
 MATTER += ("teacher.model.path", "student.model.path", "distill.init", "distill.epochs", "distill.max_steps")

@@ -24,6 +24,10 @@ TITLES = {
     "pearson": "Pearson",
     "spearman": "Spearman",
     "mse": "MSE",
+    "ndcg_10": "nDCG@10",
+    "mrr_10": "MRR@10",
+    "map": "MAP",
+    **{f"recall_{k}": f"recall@{k}" for k in (1, 5, 10)},
 }
 #: Trained once, before any method.
 FINE_TUNED = ("teacher", "student")

@@ -47,12 +47,15 @@ class ClassRows:
         gold: (R,), int64; outside 0…classes − 1, or where no class exists, where there is no label.
         mask: (R, classes), true where a class exists; None: all do.
         row: (R,), int64: the row of the batch that each belongs to; None: R is B, one for each row of the batch.
+        grades: (R, classes), float32: how good each class is, more is better, NaN where there is no label or no class;
+            None: none is better than another but the gold one.
     """
 
     logits: Tensor
     gold: Tensor
     mask: Tensor | None = None
     row: Tensor | None = None
+    grades: Tensor | None = None
 
     def of_rows(self, values: Tensor) -> Tensor:
         """A value for each row of the batch, (B,), as one for each row here, (R,)."""
@@ -76,8 +79,8 @@ class Task(Protocol):
     #: C, the last axis of the logits.
     channels: int
     #: What the logits are scores of: `classes` (a softmax over the C channels), `positions` (for each channel a softmax
-    #: over the tokens), `number`.
-    logits_of: Literal["classes", "positions", "number"]
+    #: over the tokens), `number`, `relevance` (a number that is compared with those of its group alone).
+    logits_of: Literal["classes", "positions", "number", "relevance"]
     #: False where the logits are no scores of classes (regression): KL and cross-entropy have no meaning there.
     has_classes: bool
     #: Ragged columns of the features (a value per token) that `editable` reads; batches hold them as (B, L), -1 padded.

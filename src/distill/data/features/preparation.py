@@ -89,11 +89,14 @@ def write_texts(
     extra_meta: dict[str, Any],
     on_batch: Report | None = None,
     readers: Mapping[str, PreTrainedTokenizerFast] | None = None,
+    grouped: bool = False,
 ) -> dict[str, Any]:
     """`write` for texts and pairs of texts (`distill.data.sources.text_sets`).
 
     Args:
         numeric: labels are numbers (regression), not numbers of classes.
+        grouped: rows are passages of queries (`distill.data.sources.passage_sets`): examples get `query`, features
+            `group` and `passage`, and each split's counts `groups`.
 
     Returns:
         As `write`, without doc_stride; each split has examples, features (as many), truncated (texts that were cut),
@@ -106,7 +109,8 @@ def write_texts(
     label = ("label", pa.float64() if numeric else pa.int64())
 
     def schema(rows: list[Row]) -> pa.Schema:
-        return pa.schema([*_TEXTS, label, *([("group", pa.string())] if rows and "group" in rows[0] else [])])
+        more = ["query"] if grouped else ["group"] if rows and "group" in rows[0] else []
+        return pa.schema([*_TEXTS, label, *((name, pa.string()) for name in more)])
 
     def encode(
         path: Path, reader: PreTrainedTokenizerFast, rows: list[Row], report: Callable[[int], None] | None
@@ -115,17 +119,18 @@ def write_texts(
 
         def passing() -> Iterator[pa.RecordBatch]:
             nonlocal cut
-            for batch, truncated in text_features.encode(rows, reader, max_length, numeric):
+            for batch, truncated in text_features.encode(rows, reader, max_length, numeric, grouped=grouped):
                 cut += truncated
                 lengths.extend(batch.column("length").to_pylist())
                 yield batch
                 if report:
                     report(len(batch))
 
-        _write_stream(path, text_features.schema(reader, numeric), passing())
+        _write_stream(path, text_features.schema(reader, numeric, grouped), passing())
         labels = np.array([row["label"] for row in rows], float if numeric else int)
         labels = labels[~np.isnan(labels) if numeric else labels != UNLABELLED]
         return {
+            **({"groups": len({row["query"] for row in rows})} if grouped else {}),
             "examples": len(rows),
             "features": len(lengths),
             "truncated": cut,

@@ -15,7 +15,7 @@ from distill.data.sources.squad_json import Row
 from distill.errors import UserError
 
 
-def schema(tokenizer: PreTrainedTokenizerFast, numeric: bool) -> pa.Schema:
+def schema(tokenizer: PreTrainedTokenizerFast, numeric: bool, grouped: bool = False) -> pa.Schema:
     """Columns of the features; single numbers are int32.
 
     No padding is stored: every list in a row has `length` entries.
@@ -23,12 +23,15 @@ def schema(tokenizer: PreTrainedTokenizerFast, numeric: bool) -> pa.Schema:
     - input_ids: list<int32>; token_type_ids: list<int8>, only if the tokenizer makes them.
     - length; example_index: the example's row.
     - labels: the class's number, int64, or for regression (`numeric`) the value, float32; -100 or NaN without a label.
+    - of passages of queries (`grouped`) group: the number of the query in its split; passage: list<int8>, 1 at the
+      passage's tokens.
     """
     columns = [("input_ids", pa.list_(pa.int32()))]
     if "token_type_ids" in tokenizer.model_input_names:
         columns.append(("token_type_ids", pa.list_(pa.int8())))
     columns += [("length", pa.int32()), ("example_index", pa.int32())]
-    return pa.schema([*columns, ("labels", pa.float32() if numeric else pa.int64())])
+    columns.append(("labels", pa.float32() if numeric else pa.int64()))
+    return pa.schema([*columns, *([("group", pa.int32()), ("passage", pa.list_(pa.int8()))] if grouped else [])])
 
 
 def encode(
@@ -37,6 +40,7 @@ def encode(
     max_length: int,
     numeric: bool,
     batch_size: int = 1000,
+    grouped: bool = False,
 ) -> Iterator[tuple[pa.RecordBatch, int]]:
     """Encodes texts into features.
 
@@ -48,6 +52,7 @@ def encode(
         max_length: most tokens in a feature, special tokens included.
         numeric: labels are numbers (regression).
         batch_size: texts per batch; bounds the memory, changes no feature.
+        grouped: rows are passages of queries (`distill.data.sources.passage_sets`).
 
     Yields:
         (one batch per `batch_size` texts in the rows' order with the columns of `schema`, how many of them were cut)
@@ -66,7 +71,8 @@ def encode(
         )
     encoder = Tokenizer.from_str(json.dumps(json.loads(tokenizer.backend_tokenizer.to_str()) | {"padding": None}))
     encoder.enable_truncation(max_length, strategy="longest_first")
-    columns = schema(tokenizer, numeric)
+    columns = schema(tokenizer, numeric, grouped)
+    groups = _groups(rows) if grouped else None
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
         texts = [(row["text"], row["text_pair"]) if pair else row["text"] for row in part]
@@ -81,6 +87,10 @@ def encode(
         }
         if "token_type_ids" in columns.names:
             arrays["token_type_ids"] = _flat(offsets, [item.type_ids for item in encodings], np.int8)
+        if grouped:
+            arrays["group"] = pa.array(groups[start : start + len(part)])
+            passages = [[number == 1 for number in item.sequence_ids] for item in encodings]
+            arrays["passage"] = _flat(offsets, passages, np.int8)
         batch = pa.RecordBatch.from_arrays([arrays[name] for name in columns.names], schema=columns)
         yield batch, sum(bool(item.overflowing) for item in encodings)
 
@@ -99,6 +109,13 @@ def _check_template(tokenizer: PreTrainedTokenizerFast, pair: bool) -> None:
             f"{where}: puts no separator between two texts, which a model cannot tell apart then: name the"
             " tokenizer of a BERT-like encoder (a tokenizer.json with a post_processor that adds it)"
         )
+
+
+def _groups(rows: list[Row]) -> np.ndarray:
+    """The number of each row's query, from 0, int32; rows of a query are neighbours."""
+    queries = [row["query"] for row in rows]
+    begins = [number > 0 and query != queries[number - 1] for number, query in enumerate(queries)]
+    return np.cumsum(begins, dtype=np.int32)
 
 
 def _flat(offsets: pa.Array, values: list[list[int]], kind: type) -> pa.Array:

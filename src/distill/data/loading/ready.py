@@ -20,6 +20,7 @@ HEADS = {
     "qa": "ForQuestionAnswering",
     "classification": "ForSequenceClassification",
     "regression": "ForSequenceClassification",
+    "ranking": "ForSequenceClassification",
 }
 
 
@@ -54,7 +55,7 @@ def check_head(config: PretrainedConfig, task: str, path: str, where: str) -> No
     models = config.architectures or []
     if models and not any(HEADS[task] in name for name in models):
         refuse(f"its config.json says {', '.join(models)}, not a model {HEADS[task]}", task, path, where)
-    if task == "regression" and models and config.num_labels != 1:
+    if task in ("regression", "ranking") and models and config.num_labels != 1:
         refuse(f"its head has {config.num_labels} outputs, not 1", task, path, where)
 
 

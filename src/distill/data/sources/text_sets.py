@@ -81,7 +81,7 @@ def load_files(
     Raises:
         UserError: anything wrong with a file, a class that training does not know, or the same file for two splits.
     """
-    _check_different(paths)
+    check_different(paths)
     read = {
         split: _rows(text_files.records(path, parameter(split)), columns, str(path), split)
         for split, path in paths.items()
@@ -255,7 +255,8 @@ def _hub_label(value: Any, names: Sequence[str] | None) -> Any:
     return names[value] if value >= 0 else None
 
 
-def _check_different(paths: Mapping[str, Path]) -> None:
+def check_different(paths: Mapping[str, Path]) -> None:
+    """Raise a UserError where two splits are the same file; the transfer set may be that of train."""
     known: dict[bytes, str] = {}
     for split, path in paths.items():
         content = path.read_bytes() if path.is_file() else None

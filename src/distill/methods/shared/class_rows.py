@@ -14,6 +14,8 @@ TWO_CLASSES = {
 
 def stated(params: Params) -> int | None:
     """Number of classes where the parameters list them; None where only the data have it, or the task has none."""
+    if params.task == "ranking":
+        return 2 if params.data.max_passages == 2 else None
     return len(params.data.labels) if params.task == "classification" and params.data.labels else None
 
 
