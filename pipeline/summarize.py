@@ -14,6 +14,7 @@ from distill.analysis import (
     disagreements,
     example_groups,
     example_table,
+    queries,
     significance,
     slices,
     summary,
@@ -140,7 +141,7 @@ def analyse(
     params: Params,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The contents of metrics/analysis.json and data/disagreements.json."""
-    rows, labels = data.examples("validation"), runs.once() | runs.compared(params)
+    rows, labels = queries.by_query(data.examples("validation")), runs.once() | runs.compared(params)
     answers = {
         name: {seed: _answers(labels[name][seed], examples) for seed, examples in seeds.items()}
         for name, seeds in tables.items()
@@ -167,6 +168,8 @@ def analyse(
         "overlap": data.meta.get("overlap", {}),
         "controls": controls.compared(params, task, tables, data.meta.get("labels", ()), groups),
     }
+    if task.logits_of == "relevance":
+        analysis["queries"] = queries.hardest(tables, rows, task.main_metric)
     if params.ensemble.members:
         analysis["ensemble"] = members.rows(params, task)
     if data.meta.get("labels"):

@@ -17,6 +17,7 @@ from distill.report import (
     formatting,
     members,
     overlap,
+    queries,
     tables,
     templates,
 )
@@ -55,6 +56,7 @@ def html(results: Results) -> str:
         training=tables.training(results),
         exports=tables.exports(results),
         slices=tables.slices(results),
+        queries=queries.hardest(results),
         classes=classes.overall(results),
         each_class=classes.each(results),
         about_classes=classes.note(results),

@@ -2,6 +2,7 @@
 
 The mean is taken of probabilities, not of logits: members of different kinds have logits of different scales, and a
 file of probabilities has none. Its logarithm stands where a model's logits do, so that a softmax gives the mean again.
+Of rankings it is the mean of scores on one level and scale (`distill.signals.relevance`).
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from distill.data.loading import groups
 from distill.data.loading.prepared import Prepared
 from distill.errors import UserError
 from distill.models.predict import layout
 from distill.runtime import json_text
 from distill.runtime.files import file_hash
+from distill.signals import relevance
 from distill.signals.cache import IDENTITY, SPREAD, WEIGHT, Array, Cache, Writer
 from distill.tasks.base import Predicted, Task
 
@@ -66,6 +69,21 @@ def combine(logits: np.ndarray, weights: np.ndarray, offsets: np.ndarray | None,
     if offsets is None:
         return Combined(mean, divergence.sum(-1))
     return Combined(mean, np.add.reduceat(divergence, offsets[:-1], axis=0).mean(-1))
+
+
+def combine_groups(scores: np.ndarray, weights: np.ndarray, bounds: np.ndarray) -> Combined:
+    """The weighted mean of members' scores for the passages of queries, `relevance.leveled`.
+
+    Args:
+        scores: (members, rows, 1), finite.
+        weights: of each member on each row, (members, rows), the same for all passages of a query, not all 0.
+        bounds: int64, (groups + 1,), where the rows of each query begin.
+
+    Returns:
+        the spread is the mean over a query's passages of the standard deviation over members, the same for all of them
+    """
+    combined = combine(relevance.leveled(scores, weights, bounds), weights, None, has_classes=False)
+    return Combined(combined.logits, relevance.of_groups(combined.spread, bounds))
 
 
 def _log_total(logits: np.ndarray, offsets: np.ndarray | None) -> np.ndarray:
@@ -126,12 +144,22 @@ def of_splits(members: Sequence[Predicted], weights: Sequence[float], task: Task
         if not np.array_equal(first.offsets, member.offsets) or first.logits.shape != member.logits.shape:
             raise ValueError(f"member {number} is of other rows than the first: {member.logits.shape}")
     each = np.repeat(np.asarray(weights, np.float64)[:, None], len(first.offsets) - 1, axis=1)
-    offsets = first.offsets if task.per_token else None
-    combined = combine(np.stack([member.logits for member in members]), each, offsets, task.has_classes)
+    stacked = np.stack([member.logits for member in members])
+    if task.logits_of == "relevance":
+        combined = combine_groups(stacked, each, groups.bounds(first.features))
+    else:
+        combined = combine(stacked, each, first.offsets if task.per_token else None, task.has_classes)
     return replace(first, logits=combined.logits.astype(np.float32))
 
 
-def write(folder: Path, members: Mapping[str, Cache], weights: Mapping[str, float], task: Task, meta: dict) -> str:
+def write(
+    folder: Path,
+    members: Mapping[str, Cache],
+    weights: Mapping[str, float],
+    task: Task,
+    meta: dict,
+    bounds: np.ndarray | None = None,
+) -> str:
     """The mean over the caches of members, as a cache with the arrays `logits` and `spread`.
 
     A member that says nothing about a row (array `weight` 0) is left out there. Where none says anything, the row's
@@ -142,6 +170,7 @@ def write(folder: Path, members: Mapping[str, Cache], weights: Mapping[str, floa
         members: caches by name, of the same features.
         weights: of each member.
         meta: further entries of meta.json.
+        bounds: of rankings, where the rows of each query begin (`data.loading.groups.bounds`).
 
     Returns:
         The content hash of the ensemble, which the cache keeps as that of its teacher.
@@ -166,8 +195,16 @@ def write(folder: Path, members: Mapping[str, Cache], weights: Mapping[str, floa
     if silent.any():
         arrays[WEIGHT] = Array(1, False)
     writer = Writer(folder, offsets, arrays)
+    ranked = None
+    if bounds is not None:
+        stacked = np.stack([cache.column("logits") for cache in caches])
+        ranked = combine_groups(stacked, np.where(silent, 1.0, present), bounds)
     for start in range(0, count, ROWS):
         rows = np.arange(start, min(start + ROWS, count))
+        if ranked is not None:
+            values = {"logits": ranked.logits[rows], SPREAD: ranked.spread[rows, None]}
+            writer.write(rows, values | ({WEIGHT: 1.0 - silent[rows, None]} if WEIGHT in arrays else {}))
+            continue
         lengths = np.diff(offsets)[rows] if task.per_token else np.ones(len(rows), np.int64)
         real = np.arange(lengths.max()) < lengths[:, None]
         read = [cache.rows("logits", rows.tolist(), int(lengths.max())) for cache in caches]

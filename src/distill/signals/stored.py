@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from distill.data.loading import groups
 from distill.data.loading.prepared import TRANSFER, Prepared
 from distill.data.sources.squad_json import show
 from distill.errors import UserError
@@ -27,7 +28,7 @@ from distill.signals.predictions import answers, classes, files
 from distill.signals.predictions.answers import Answers
 from distill.signals.predictions.rows import Row, Rows
 from distill.signals.writer import identity
-from distill.tasks.base import Predicted, Task
+from distill.tasks.base import Predicted, Task, gives_scores
 
 _BATCH = 1000
 _FIX = "add them, or set teacher.missing to labels_only: such rows then teach by their labels alone"
@@ -90,7 +91,7 @@ class Stored:
                     lost[values is not None] += values is None or values.lost > 0
                 elif values is None:
                     values, form = (
-                        classes.read_classes(record, task.classes) if task.has_classes else classes.read_score(record)
+                        classes.read_score(record) if gives_scores(task) else classes.read_classes(record, task.classes)
                     )
                 found[split].outputs[number] = values
                 found[split].known[number] = values is not None
@@ -101,7 +102,10 @@ class Stored:
                 f"{path}: {len(strange):,} rows, and none is about a row of the data, whose first id is {first}: these"
                 " are the ids or texts of other data: name another file"
             )
-        return cls(data, task, found, _lines(forms, strange, lost), rows.ids)
+        lines = _lines(forms, strange, lost)
+        if task.logits_of == "relevance" and (cut := _forget_parts(data, found)):
+            lines.append(f"{cut:,} queries have outputs for some of their passages alone: they count as missing")
+        return cls(data, task, found, lines, rows.ids)
 
     @property
     def coverage(self) -> dict[str, tuple[int, int]]:
@@ -211,6 +215,23 @@ class Stored:
 def _empty(task: Task, size: int) -> Found:
     outputs = np.full(size, None) if task.per_token else np.zeros((size, task.channels), np.float32)
     return Found(np.zeros(size, bool), outputs)
+
+
+def _forget_parts(data: Prepared, found: dict[str, Found]) -> int:
+    """Forgets the outputs of queries of which some passages have none, whose order nobody knows; returns their number.
+
+    Args:
+        found: outputs by split, which change.
+    """
+    count = 0
+    for split, outputs in found.items():
+        bounds = groups.bounds(data.features(split))
+        for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+            known = outputs.known[begin:end]
+            if known.any() and not known.all():
+                known[:], outputs.outputs[begin:end] = False, 0
+                count += 1
+    return count
 
 
 def _window(window: dict[str, Any], given: Answers | None) -> np.ndarray:

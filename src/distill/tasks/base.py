@@ -169,6 +169,11 @@ class Task(Protocol):
         """
 
 
+def gives_scores(task: Task) -> bool:
+    """Whether a row's output is a plain number, not scores of classes: files and tables then hold that number."""
+    return task.logits_of in ("number", "relevance")
+
+
 def labelled(batch: dict[str, Tensor], columns: Sequence[str]) -> Tensor:
     """True at the rows that have a label: bool, (B,).
 
