@@ -30,6 +30,9 @@ HUB_METRICS = {
     "mcc": "matthews_correlation",
     "pearson": "pearsonr",
     "spearman": "spearmanr",
+    "ndcg_10": "ndcg_at_10",
+    "mrr_10": "mrr_at_10",
+    "map": "map",
 }
 _LABELS = {"student": "the student, fine-tuned without a teacher"}
 _FORMS = {"pytorch": "PyTorch, float32", "onnx": f"`{ONNX}`, float32", "int8": f"`{INT8}`, int8"}
@@ -38,6 +41,7 @@ _INTENDED = {
     "qa": "Short answers to questions, copied out of a text given with the question; for texts like those below.",
     "classification": "Putting texts like those below into one of these classes: {labels}.",
     "regression": "A number for texts like those below, on the scale of the training labels.",
+    "ranking": "Putting passages like those below in order by how relevant they are to a query.",
 }
 
 
@@ -155,6 +159,7 @@ _TRAINING = (
 def _front_matter(facts: Facts, names: list[str]) -> str:
     qa, hub = facts.settings.task == "qa", facts.data.source == "hub"
     kind = "question-answering" if qa else "text-classification"
+    kind = "text-ranking" if facts.settings.task == "ranking" else kind
     metrics = {name: HUB_METRICS[name] for name in names if name in HUB_METRICS}
     results = None
     if hub:
@@ -189,6 +194,7 @@ def _is_hub_id(path: str | None) -> bool:
 
 def _what(facts: Facts) -> str:
     kind = {"qa": "Extractive question answering", "classification": "Classification of texts"}
+    kind |= {"ranking": "Order of passages by relevance to a query"}
     return f"{kind.get(facts.settings.task, 'A number for texts')}: {_shape(facts.config)}."
 
 
@@ -215,6 +221,8 @@ def _usage(facts: Facts) -> str:
     folder = f"data/export/{facts.method}/{facts.seed}"
     if facts.settings.task == "qa":
         return f'python -m distill.answer "a question" "a text" --model {folder}'
+    if facts.settings.task == "ranking":
+        return f'python -m distill.rank "a query" "a passage" "another passage" --model {folder}'
     second = ' "another text"' if facts.settings.pairs else ""
     return f'python -m distill.classify "a text"{second} --model {folder}'
 

@@ -67,7 +67,8 @@ def answer(model: Model, questions: Sequence[tuple[str, str]]) -> list[Answer]:
     """
     settings = model.settings
     if settings.task != "qa":
-        raise UserError(f"the model is one for {settings.task}: use `python -m distill.classify`")
+        command = "rank" if settings.task == "ranking" else "classify"
+        raise UserError(f"the model is one for {settings.task}: use `python -m distill.{command}`")
     for number, (question, context) in enumerate(questions, start=1):
         for name, text in (("question", question), ("context", context)):
             if problem := lines.text_problem(text):

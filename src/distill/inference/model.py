@@ -53,7 +53,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    task: Literal["qa", "classification", "regression"]
+    task: Literal["qa", "classification", "regression", "ranking"]
     max_length: Count
     doc_stride: Annotated[int, Field(ge=0)] | None
     n_best: Count | None
@@ -235,6 +235,8 @@ def _head(config: PretrainedConfig, path: str) -> dict[str, Any]:
             f"{path}: config.json: architectures: {name}: neither a head for questions nor one for classes: name a"
             " fine-tuned or distilled model"
         )
+    if config.num_labels == 1 and config.id2label.get(0) == "relevance":  # as `tasks.ranking` names its output
+        return {"task": "ranking", "labels": []}
     if config.num_labels == 1:
         return {"task": "regression", "labels": []}
     return {"task": "classification", "labels": [str(config.id2label[i]) for i in range(config.num_labels)]}
