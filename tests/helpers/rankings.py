@@ -35,11 +35,12 @@ def log_softmax(values: list[float]) -> list[float]:
 
 
 def rows(sizes: list[int], prefix: str = "q", labelled: bool = True) -> list[dict]:
-    """Rows of queries with so many passages, the first of which is relevant."""
+    """Rows of queries with so many passages, the first of which is relevant; another prefix: other queries."""
+    shift = 0 if prefix == "q" else 15
     return [
         {
             "id": f"{prefix}{query}/{number}",
-            "text": f"w{query} w{query + 1} w{query + 2}",
+            "text": f"w{query + shift} w{query + 1} w{query + 2}",
             "text_pair": " ".join(f"w{(query * 3 + number * k) % 30}" for k in range(1, 3 + (query + number) % 7)),
             "label": float(number == 0) if labelled else math.nan,
             "query": f"{prefix}{query}",
