@@ -21,7 +21,7 @@ ROOT = micro.ROOT
 WITHOUT_EFFECT = ("pipeline/launch", "pipeline/process", "src/distill/tracking", "src/distill/methods/registry.py")
 WITHOUT_EFFECT += ("src/distill/errors.py", "src/distill/provenance.py")
 # Loaded by name, so that no import statement shows it.
-TASKS = sorted(f"src/distill/tasks/{name}.py" for name in ("qa", "classification", "regression"))
+TASKS = sorted(f"src/distill/tasks/{name}.py" for name in ("qa", "classification", "regression", "ranking"))
 
 
 @functools.cache

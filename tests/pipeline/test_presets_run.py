@@ -71,6 +71,7 @@ COLUMNS = {
     "sentences": ("sentence", None, "label", 48),
     "pairs": ("sentence1", "sentence2", "label", 48),
     "similarity": ("sentence1", "sentence2", "score", 48),
+    "passages": ("query", "passage", "label", 64),
 }
 
 
@@ -91,7 +92,7 @@ def hub(tmp_path_factory, corpus) -> dict[str, str]:
     import transformers
 
     raw = corpus / "data/raw/atlas"
-    texts = [(raw / f"{name}/train.tsv").read_text() for name in COLUMNS if name != "questions"]
+    texts = [path.read_text() for name in COLUMNS for path in sorted(raw.glob(f"{name}/train.*"))]
     articles = json.loads((raw / "train.json").read_text())["data"]
     paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
     texts += [p["context"] for p in paragraphs] + [qa["question"] for p in paragraphs for qa in p["qas"]]
@@ -159,7 +160,8 @@ def embedded(values: dict[str, Any], hub: dict[str, str]) -> dict[str, Any]:
     kind = data["embedded"]
     if data["source"] != "embedded":
         pair = "pairs" if data["text_pair"] else "sentences"
-        kind = {"qa": "questions", "classification": pair, "regression": "similarity"}[values["task"]]
+        kinds = {"qa": "questions", "classification": pair, "regression": "similarity", "ranking": "passages"}
+        kind = kinds[values["task"]]
     names = ("data.text", "data.text_pair", "data.label", "features.max_length")
     changes = dict(zip(names, COLUMNS[kind], strict=True))
     changes |= {"data.source": "embedded", "data.embedded": kind, "data.mismatched": "data/none"}
@@ -272,7 +274,7 @@ def test_a_preset_runs_with_all_its_methods(name, small, untried, prepared, stag
         assert (shape["model_type"], shape.get("num_hidden_layers", shape.get("n_layers"))) == wanted
     stages.run(repo, "evaluate", methods[-1], seed)
     scores = json.loads((repo / f"metrics/runs/{methods[-1]}-{seed}.json").read_text())
-    usual = {"qa": "f1", "classification": "accuracy", "regression": "pearson"}[params["task"]]
+    usual = {"qa": "f1", "classification": "accuracy", "regression": "pearson", "ranking": "ndcg_10"}[params["task"]]
     assert math.isfinite(scores[params["evaluate"]["metric"] or usual])
 
 
