@@ -9,6 +9,7 @@ import pytest
 from distill.data.loading.groups import bounds
 from distill.data.loading.prepared import Prepared
 from distill.tasks import trec
+from pipeline.export import LimitedData
 from tests.helpers import micro
 
 pytestmark = pytest.mark.slow  # stages, each with a library of its own to import
@@ -23,6 +24,7 @@ PASSAGES = {
     "methods": ["ft", "kd"],
     "kd.divergence": "margin_mse",
     "distill.transfer_share": 0.5,
+    "cost.batch_sizes": [1],
     "teacher.tokenizer.vocab_size": 300,
     "teacher.tokenizer.lowercase": True,
     "data.source": "files",
@@ -58,7 +60,7 @@ def made(tmp_path_factory, stages):
         if words != ("corpus",):
             printed[words] = stages.run(repo, *words).out
     scored = (("evaluate_teacher",), ("evaluate", "student"), *(("evaluate", m, "1") for m in PASSAGES["methods"]))
-    for words in (*scored, ("summarize",)):
+    for words in (*scored, ("cost",), ("summarize",)):
         stages.run(repo, *words)
     return repo, printed
 
@@ -130,3 +132,10 @@ def test_the_report_has_slices_hardest_queries_and_disagreements(made):
     shown = json.loads((repo / "data/disagreements.json").read_text())["examples"]
     passages = set(Prepared(repo / "data/prepared").examples("validation")["text_pair"])
     assert all(set(entry["answers"].values()) | set(entry["gold"]) <= passages for entry in shown)
+
+
+@pytest.mark.parametrize(("limit", "rows"), [(20, 16), (3, 8), (None, 64)])
+def test_exported_models_are_scored_on_whole_queries(made, limit, rows):
+    repo, _ = made
+    part = LimitedData(Prepared(repo / "data/prepared"), limit)
+    assert len(part.examples("validation")) == len(part.features("validation")) == rows
