@@ -63,7 +63,7 @@ def test_what_goes_together_is_taken(changes):
         ({"methods": ["minimax_knn"]}, "methods: 'minimax_knn': task ranking: a neighbour is a pair by itself"),
         (
             {"methods": ["dist"], "dist.class_alpha": 2},
-            "dist.class_alpha: 2, but the classes of a query are its passages, and those of two queries are not the same",
+            "dist.class_alpha: 2, but the classes of a query are its passages, and those of two queries are not",
         ),
         (
             {"methods": ["kd"], "kd.standardize": True, "data.max_passages": 2},

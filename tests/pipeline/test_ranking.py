@@ -67,7 +67,7 @@ def made(tmp_path_factory, stages):
 
 def test_what_is_trained_on_is_whole_groups_cut_and_cleared(made):
     repo, printed = made
-    data = Prepared(repo / "data/prepared")
+    data = Prepared(repo / "data/prepared", repo / "data/reported")
     counts = {split: data.meta["splits"][split]["groups"] for split in data.meta["splits"]}
     assert counts == {"train": 17, "selection": 2, "validation": 8, "transfer": 10} and data.group_size == 4
     assert data.epoch_rows == 17
@@ -105,7 +105,7 @@ def test_scores_and_tables_go_by_query(made):
     assert len(table) == scores["examples"] == 8
     assert scores["ndcg_10"] == pytest.approx(np.mean([float(row["ndcg_10"]) for row in table]))
     rankings = json.loads((repo / "data/predictions/kd-1.json").read_text())
-    examples = Prepared(repo / "data/prepared").examples("validation")
+    examples = Prepared(repo / "data/prepared", repo / "data/reported").examples("validation")
     grades = dict(zip(examples["id"], examples["label"], strict=True))
     run = [
         {"query": query, "passages": [p["id"] for p in listed], "scores": [p["score"] for p in listed]}
@@ -130,12 +130,12 @@ def test_the_report_has_slices_hardest_queries_and_disagreements(made):
     page = (repo / "metrics/report.html").read_text()
     assert 'id="section-queries"' in page and hardest[0]["query"] in page and "nDCG@10" in page
     shown = json.loads((repo / "data/disagreements.json").read_text())["examples"]
-    passages = set(Prepared(repo / "data/prepared").examples("validation")["text_pair"])
+    passages = set(Prepared(repo / "data/prepared", repo / "data/reported").examples("validation")["text_pair"])
     assert all(set(entry["answers"].values()) | set(entry["gold"]) <= passages for entry in shown)
 
 
 @pytest.mark.parametrize(("limit", "rows"), [(20, 16), (3, 8), (None, 64)])
 def test_exported_models_are_scored_on_whole_queries(made, limit, rows):
     repo, _ = made
-    part = LimitedData(Prepared(repo / "data/prepared"), limit)
+    part = LimitedData(Prepared(repo / "data/prepared", repo / "data/reported"), limit)
     assert len(part.examples("validation")) == len(part.features("validation")) == rows

@@ -62,7 +62,9 @@ class Passages:
             groups = len({row["query"] for row in splits[split]})
             print(f"  {split}: {query_groups.line(counts, groups, most)}", flush=True)
             if not groups:
-                raise UserError(f"{split}: queries: none has passages that can be put in order: add passages to them")
+                raise UserError(
+                    f"{split} split: queries: none has passages that can be put in order: add passages to them"
+                )
         length = params.features.max_length
         return preparation.write_texts(folder, splits, tokenizer, length, True, meta, on_batch, readers, grouped=True)
 
