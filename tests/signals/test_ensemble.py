@@ -14,9 +14,9 @@ from distill.signals import ensemble
 from distill.signals.cache import Array, Cache, Writer
 from distill.tasks.base import Predicted
 
-CLASSES = SimpleNamespace(per_token=False, has_classes=True)
-TOKENS = SimpleNamespace(per_token=True, has_classes=True)
-NUMBERS = SimpleNamespace(per_token=False, has_classes=False)
+CLASSES = SimpleNamespace(per_token=False, has_classes=True, logits_of="classes")
+TOKENS = SimpleNamespace(per_token=True, has_classes=True, logits_of="positions")
+NUMBERS = SimpleNamespace(per_token=False, has_classes=False, logits_of="number")
 OFFSETS = np.array([0, 3, 4, 9, 14])
 ROWS = len(OFFSETS) - 1
 

@@ -99,6 +99,12 @@ def test_class_rows_are_the_groups_with_the_relevant_passage_where_there_is_one(
         TASK.class_rows(logits, {"labels": batch["labels"]})
 
 
+def test_words_of_the_passage_may_be_changed_and_those_of_the_query_not():
+    batch = {"passage": torch.tensor([[0, 0, 1, 1, 0], [0, 1, 0, -1, -1]])}
+    assert TASK.editable(batch).tolist() == [[False, False, True, True, False], [False, True, False, False, False]]
+    assert "passage" in TASK.extra_columns
+
+
 def test_noise_shuffles_the_relevance_of_whole_groups():
     features = datasets.Dataset.from_dict(
         {"labels": [1.0, 0.0, 0.0] * 10, "group": [i // 3 for i in range(30)]}
