@@ -5,7 +5,7 @@ What an annotator says of the sentences lies beside them: a teacher of stored pr
 
 from __future__ import annotations
 
-from distill.data.synthetic import annotator, atlas, atlas_entities, atlas_texts, atlas_topics
+from distill.data.synthetic import annotator, atlas, atlas_entities, atlas_passages, atlas_texts, atlas_topics
 from pipeline.launch.run import run_stage
 from pipeline.stage import paths
 from pipeline.stage.definition import define
@@ -22,11 +22,13 @@ def main() -> None:
         siblings = atlas_texts.generate(**texts, seed=sizes["seed"], held_out=sizes["held_out"])
         topics = atlas_topics.generate(**texts, seed=sizes["seed"])
         entities = atlas_entities.generate(**texts, seed=sizes["seed"])
+        passages = atlas_passages.generate(**texts, seed=sizes["seed"], held_out=sizes["held_out"])
         folder = stage.fresh("corpus")
         atlas.write(corpus, folder)
         atlas_texts.write(siblings, folder)
         atlas_topics.write(topics, folder)
         atlas_entities.write(entities, folder)
+        atlas_passages.write(passages, folder)
         annotator.write(siblings["sentences"], sizes["seed"], folder)
         stage.publish(folder, paths.CORPUS)
         for split, squad in corpus.items():
@@ -42,6 +44,8 @@ def main() -> None:
             stage.say(
                 "entities", f"{split}: {sum(len(text['entities']) for text in tagged):,} in {len(tagged):,} texts"
             )
+        for split, groups in passages.items():
+            stage.say("passages", f"{split}: {len(groups):,} queries of {atlas_passages.PASSAGES} passages")
         for split in corpus:
             sizes = ", ".join(f"{len(rows[split]):,} {name}" for name, rows in siblings.items())
             stage.say("texts", f"{split}: {sizes}")

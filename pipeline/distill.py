@@ -144,12 +144,12 @@ def train(run: Run, target: Path, curves: Path) -> None:
     source = teacher(run, method, student)
     objective = Distillation(student, method, source)
     copies, rows = None, data.epoch_rows
-    updates = phases.updates(section, rows)
+    updates = training.updates(section, data)
     if run.manifest.copies:
         copies = augmented(run)
         # As many updates as without the copies, with which an epoch is longer.
         section = section.model_copy(update={"max_steps": updates})
-    for remark in method.remarks(params, updates * section.batch_size / rows):
+    for remark in method.remarks(params, updates * training.in_units(section, data).batch_size / rows):
         run.stage.say("note", remark)
     inputs, label = (run.stage, params, data, run.task, section), f"{run.name} seed {run.seed}"
     # Without a teacher there is nothing to learn from texts without labels.

@@ -18,6 +18,7 @@ from distill.analysis import model_cost
 from distill.analysis.example_table import FIX
 from distill.config.params import Params
 from distill.config.values import flatten
+from distill.data.loading import groups
 from distill.data.loading.prepared import Prepared
 from distill.export import card, onnx, quantize, speed
 from distill.inference.cli import EXPORTS
@@ -30,10 +31,9 @@ from distill.runtime import checkpoints, json_files
 from distill.runtime.files import write_text
 from distill.tasks import decision, thresholds
 from distill.tasks.base import Predicted, Task
-from distill.training import phases
 from pipeline.launch.run import run_stage
 from pipeline.process.records import to_json
-from pipeline.stage import paths
+from pipeline.stage import paths, training
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
 from pipeline.stage.stage import Stage
@@ -99,14 +99,22 @@ class LimitedData:
     def examples(self, split: str) -> Any:
         """The first examples."""
         examples = self.data.examples(split)
-        return examples if self.limit is None else examples.select(range(min(self.limit, len(examples))))
+        return examples if self.limit is None else examples.select(range(self._count(split)))
 
     def features(self, split: str) -> Any:
         """The features of those examples: the first ones, so the table stays in one piece."""
         features = self.data.features(split)
         if self.limit is None:
             return features
-        return features.select(range(int(np.searchsorted(features.data.column("example_index"), self.limit))))
+        return features.select(range(int(np.searchsorted(features.data.column("example_index"), self._count(split)))))
+
+    def _count(self, split: str) -> int:
+        """The number of examples; of rankings whole queries, one at least."""
+        features, count = self.data.features(split), min(self.limit, len(self.data.examples(split)))
+        if groups.GROUP not in features.column_names:
+            return count
+        ends = groups.bounds(features)[1:]
+        return int(ends[max(np.searchsorted(ends, count, side="right") - 1, 0)])
 
 
 def compare(model: PreTrainedModel, folder: Path, data: LimitedData, task: Task, params: Params) -> dict[str, Any]:
@@ -162,7 +170,7 @@ def inference_settings(params: Params, data: Prepared, scores: dict[str, float])
         max_answer_length=evaluate.max_answer_length if qa else None,
         threshold=scores.get("threshold"),
         pairs=data.meta["pairs"],
-        temperature=None if params.task == "regression" else scores.get("temperature", 1.0),
+        temperature=None if params.task in ("regression", "ranking") else scores.get("temperature", 1.0),
         labels=labels,
         offsets=offsets,
         thresholds=thresholds.of_scores(scores, len(labels)) if several else None,
@@ -190,7 +198,7 @@ def describe(
         summary=" ".join(documentation.split("\n\n")[0].split()),
         parameters=flatten(params.sections[method]),
         training=params.distill,
-        updates=phases.updates(params.distill, data.epoch_rows),
+        updates=training.updates(params.distill, data),
         data=params.data,
         meta=data.meta,
         teacher=params.teacher.model,

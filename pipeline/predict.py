@@ -19,6 +19,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from distill.config.params import Params
+from distill.data.loading import groups
 from distill.data.loading.prepared import Prepared
 from distill.errors import UserError
 from distill.models import loading
@@ -29,7 +30,7 @@ from distill.signals import ensemble, states, writer
 from distill.signals.cache import SPREAD, Array, Cache, Writer, complete, link_arrays
 from distill.signals.states import Choice, Reads
 from distill.signals.stored import Stored
-from distill.tasks.base import Task
+from distill.tasks.base import Task, gives_scores
 from pipeline.launch.run import run_stage
 from pipeline.stage import artifacts, outputs, paths
 from pipeline.stage.definition import define
@@ -174,11 +175,13 @@ def from_members(stage: Stage, params: Params, data: Prepared, task: Task, folde
     """
     members = outputs.members(stage, params, data)
     meta = {"task": task.name, "precision": "fp32"}
-    words = ensemble.words_of(data.taught_features(), task)
-    hashed = ensemble.write(folder, members, params.ensemble.weight_of_each(), task, meta, words)
+    features = data.taught_features()
+    words = ensemble.words_of(features, task)
+    bounds = groups.bounds(features) if task.logits_of == "relevance" else None
+    hashed = ensemble.write(folder, members, params.ensemble.weight_of_each(), task, meta, words, bounds)
     spread = Cache.open(folder, {}).column(SPREAD)
     low, middle, high = np.quantile(spread, [0.1, 0.5, 0.9])
-    unit = "nats" if task.has_classes else "as a standard deviation"
+    unit = "as a standard deviation" if gives_scores(task) else "nats"
     stage.say("spread", f"of the members: quantiles 10%, 50%, 90%: {low:.3g}, {middle:.3g}, {high:.3g} {unit}")
     stage.record({"members": len(members), "spread": {"10%": float(low), "50%": float(middle), "90%": float(high)}})
     return hashed

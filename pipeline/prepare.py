@@ -18,7 +18,7 @@ from distill.data.kinds.registry import KINDS
 from distill.data.loading import ready
 from distill.data.loading import tokenizer as tokenizers
 from distill.data.loading.prepared import TRAINED_ON, TRANSFER
-from distill.data.sources import groups, labels, overlap, question_sets, splits, transfer
+from distill.data.sources import groups, labels, overlap, query_groups, question_sets, splits, transfer
 from distill.data.sources.squad_json import Row
 from distill.errors import UserError
 from distill.runtime.progress import bar
@@ -56,8 +56,8 @@ def main() -> None:
             if warning := splits.uneven(len(rows), len(selection), data.selection_fraction):
                 print(f"\n  WARNING: {warning}\n", flush=True)
         parts = {
-            "train": question_sets.limit(rows, data.max_train_examples, data.seed),
-            "selection": question_sets.limit(selection, data.max_selection_examples, data.seed),
+            "train": _limit(rows, data.max_train_examples, data.seed),
+            "selection": _limit(selection, data.max_selection_examples, data.seed),
         }
         if data.has_labels and kind.needs_each_class:
             splits.check_classes(parts["train"], meta["labels"])
@@ -66,12 +66,13 @@ def main() -> None:
             if not own.teacher.train:
                 ready.check(model.path, model.revision, own.teacher.labels, params.task, classes, field)
         for split in loaded:
-            parts[split] = question_sets.limit(loaded[split], data.max_validation_examples, data.seed)
+            parts[split] = _limit(loaded[split], data.max_validation_examples, data.seed)
         if data.has_transfer:
             parts[TRANSFER], meta[TRANSFER] = _transfer(stage, unlabelled, parts, params, paths)
         # All that students learn from counts as training data, and so for the vocabulary too.
         seen = [*parts["train"], *parts.get(TRANSFER, ())]
         compared = {"train": seen} | {split: rows for split, rows in parts.items() if split not in ("train", TRANSFER)}
+        compared = {split: query_groups.once(rows) for split, rows in compared.items()}
         for line in _shared(compared):
             stage.say("shared", line)
         meta["overlap"] = overlap.shares(compared)
@@ -138,10 +139,17 @@ def _transfer(
     data = params.data
     # Scored splits first: a text of theirs is counted there.
     others = {split: part for split, part in parts.items() if split != "train"} | {"train": parts["train"]}
-    left, counts = transfer.cleared(rows, others)
+    left, counts = transfer.cleared(
+        query_groups.once(rows), {split: query_groups.once(part) for split, part in others.items()}
+    )
     stage.say("transfer", transfer.line(counts, len(left)))
     transfer.check(left, parts["train"], str(paths.get(TRANSFER, data.name)), parameter(TRANSFER, data.source))
-    return question_sets.limit(left, data.max_transfer_examples, data.seed), counts
+    return _limit(query_groups.kept(rows, left), data.max_transfer_examples, data.seed), counts
+
+
+def _limit(rows: list[Row], most: int | None, seed: int) -> list[Row]:
+    """At most so many examples, or queries with all their passages, drawn by `seed`."""
+    return (query_groups if query_groups.are(rows) else question_sets).limit(rows, most, seed)
 
 
 def _carved(stage: Stage, train: list[Row], params: Params) -> tuple[list[Row], list[Row]]:
@@ -149,6 +157,12 @@ def _carved(stage: Stage, train: list[Row], params: Params) -> tuple[list[Row], 
     data = params.data
     if params.task == "qa" and splits.grouping(train) == "context":
         stage.say("split", "by contexts: the training data has fewer than two articles with a title")
+    if query_groups.are(train):
+        queries = query_groups.once(train)
+        stage.say("split", f"by queries: {len(queries):,}")
+        parts = splits.carve(queries, data.selection_fraction, data.seed)
+        rows, selection = (query_groups.kept(train, part) for part in parts)
+        return rows, selection
     if data.group is None:
         return splits.carve(train, data.selection_fraction, data.seed)
     grouped = groups.by_texts(train) if data.group == BY_TEXTS else groups.by_column(train)
@@ -163,7 +177,7 @@ def _fixes(params: Params, parts: dict[str, list[Row]]) -> dict[str, str]:
     named = [split for split in ("train", TRANSFER) if parts.get(split)]
     where = " and ".join(parameter(split) for split in named)
     fixes = {split: f"take the rows that are in both out of {where}" for split in parts}
-    if params.data.group is None and "selection" not in params.data.splits() and params.task != "qa":
+    if params.data.group is None and "selection" not in params.data.splits() and params.task not in ("qa", "ranking"):
         fixes["selection"] = f"keep related rows on one side with data.group: {BY_TEXTS}"
     return fixes
 

@@ -17,6 +17,7 @@ from distill.analysis import (
     example_groups,
     example_table,
     label_sets,
+    queries,
     significance,
     slices,
     summary,
@@ -146,7 +147,7 @@ def analyse(
     params: Params,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The contents of metrics/analysis.json and data/disagreements.json."""
-    rows, labels = data.examples("validation"), runs.once() | runs.compared(params)
+    rows, labels = queries.by_query(data.examples("validation")), runs.once() | runs.compared(params)
     answers = {
         name: {seed: _answers(labels[name][seed], examples) for seed, examples in seeds.items()}
         for name, seeds in tables.items()
@@ -183,6 +184,8 @@ def analyse(
         "models": alike,
         "commonest": constant.commonest(task.name, rows, data.meta.get("labels", ())),
     }
+    if task.logits_of == "relevance":
+        analysis["queries"] = queries.hardest(tables, rows, task.main_metric)
     if params.ensemble.members:
         analysis["ensemble"] = members.rows(params, task)
     if "scheme" in data.meta:

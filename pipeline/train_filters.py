@@ -120,7 +120,8 @@ def student_states(
     """
     features, width = data.features("train"), backbone.config.hidden_size
     wanted = Reads.of("hidden", layers)
-    updates, epoch = phases.updates(section, len(features)), math.ceil(len(features) / section.batch_size)
+    epoch = math.ceil(data.epoch_rows / training.in_units(section, data).batch_size)
+    updates = training.updates(section, data)
     if section.backbone_dropout or updates <= epoch or not launcher.shares(launcher.ONE_MACHINE):
         return None
     offsets = layout(features, per_token=True)

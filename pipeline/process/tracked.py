@@ -30,7 +30,7 @@ SCORES = View(
     "tags.stage = 'evaluate'",
     "method",
     ("method", "seed"),
-    ("em", "f1", "accuracy", "mcc", "pearson", "spearman", "micro_f1"),
+    ("em", "f1", "accuracy", "mcc", "pearson", "spearman", "micro_f1", "ndcg_10"),
 )
 _CORPUS = Path("data/raw/atlas")
 # Sections that change no result.
@@ -130,5 +130,5 @@ def _source(params: Params, split: str) -> tuple[str, str, dict[str, Any]]:
         path = Path(data.splits()[part])
         return path.parent.name or path.stem, "local", {"uri": path.as_posix()}
     folder, suffix = (_CORPUS, "json") if params.task == "qa" else (_CORPUS / data.embedded, "tsv")
-    suffix = "jsonl" if data.embedded in ("entities", "topics") else suffix
+    suffix = "jsonl" if data.embedded in ("entities", "topics", "passages") else suffix
     return f"{_CORPUS.name}/{data.embedded}", "local", {"uri": (folder / f"{part}.{suffix}").as_posix()}

@@ -46,7 +46,7 @@ def params(pinned: bool = True) -> Params:
 
 def corpus_file(corpus: str, split: str) -> Path:
     """A file of the embedded corpus."""
-    if corpus in ("entities", "topics"):
+    if corpus in ("entities", "topics", "passages"):
         return CORPUS / corpus / f"{split}.jsonl"
     return CORPUS / f"{split}.json" if corpus == "questions" else CORPUS / corpus / f"{split}.tsv"
 

@@ -9,11 +9,13 @@ import datasets
 
 from distill.config.params import Params
 from distill.config.schema import Training
+from distill.data.loading import groups
 from distill.data.loading.mixing import Mix
 from distill.data.loading.prepared import Prepared
 from distill.models.predict import predict_split
 from distill.runtime import distributed
 from distill.tasks.base import Predicted, Task
+from distill.training import phases
 from distill.training.objective import Objective
 from distill.training.run import Result, TrainingRun, write_curves
 from pipeline.process.hashes import dvc_md5
@@ -46,13 +48,14 @@ def build_run(
         weigh: adds to the rows, labelled ones first, how much the soft targets of each count.
     """
     features = data.features("train") if features is None else features
-    mix = Mix(len(features), transfer_share) if data.has_transfer and transfer_share else None
-    if mix and not mix.unlabelled_in(section.batch_size):
+    settings, noun = in_units(section, data), "rows" if data.group_size is None else "groups"
+    mix = Mix(_units(features, data), transfer_share) if data.has_transfer and transfer_share else None
+    if mix and not mix.unlabelled_in(settings.batch_size):
         mix = None
     if mix:
         features = data.with_transfer(features)
-        each, rows = mix.unlabelled_in(section.batch_size), len(features) - mix.labelled
-        stage.say("mixes", f"{each} of the {section.batch_size} rows of a batch are of the {rows:,} without labels")
+        each, units = mix.unlabelled_in(settings.batch_size), _units(features, data) - mix.labelled
+        stage.say("mixes", f"{each} of the {settings.batch_size} {noun} of a batch are of the {units:,} without labels")
     if weigh:
         features = weigh(features)
 
@@ -72,7 +75,7 @@ def build_run(
         features=features,
         pad_token_id=data.tokenizer().pad_token_id,
         labels=task.labels,
-        settings=section,
+        settings=settings,
         runtime=params.runtime,
         seed=seed,
         folder=stage.scratch,
@@ -82,6 +85,25 @@ def build_run(
         on_log=stage.run.log,
         mix=mix,
     )
+
+
+def in_units(section: Training, data: Prepared) -> Training:
+    """The section with a `batch_size` in what batches are made of: rows, or whole groups (`data.loading.groups`).
+
+    Of groups a batch has as many as it has room for at their largest, so that every update is of as many groups.
+    """
+    if data.group_size is None:
+        return section
+    return section.model_copy(update={"batch_size": section.batch_size // data.group_size})
+
+
+def updates(section: Training, data: Prepared) -> int:
+    """The number of updates that a section asks for on the data (`phases.updates`)."""
+    return phases.updates(in_units(section, data), data.epoch_rows)
+
+
+def _units(features: datasets.Dataset, data: Prepared) -> int:
+    return len(features) if data.group_size is None else len(groups.bounds(features)) - 1
 
 
 def finish(stage: Stage, result: Result, built: Path, artifact: Path, curves: Path, updates: int | None = None) -> None:

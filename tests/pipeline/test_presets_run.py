@@ -76,6 +76,7 @@ COLUMNS = {
     "similarity": ("sentence1", "sentence2", "score", 48),
     "topics": ("text", None, "labels", 96),
     "entities": ("text", None, "entities", 48),
+    "passages": ("query", "passage", "label", 64),
 }
 
 
@@ -96,7 +97,7 @@ def hub(tmp_path_factory, corpus) -> dict[str, str]:
     import transformers
 
     raw = corpus / "data/raw/atlas"
-    texts = [path.read_text() for name in COLUMNS for path in (raw / name).glob("train.*")]
+    texts = [path.read_text() for name in COLUMNS for path in sorted(raw.glob(f"{name}/train.*"))]
     articles = json.loads((raw / "train.json").read_text())["data"]
     paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
     texts += [p["context"] for p in paragraphs] + [qa["question"] for p in paragraphs for qa in p["qas"]]
@@ -164,7 +165,8 @@ def embedded(values: dict[str, Any], hub: dict[str, str]) -> dict[str, Any]:
     kind = data["embedded"]
     if data["source"] != "embedded":
         pair = "pairs" if data["text_pair"] else "sentences"
-        kind = {"qa": "questions", "classification": pair, "regression": "similarity"}[values["task"]]
+        kinds = {"qa": "questions", "classification": pair, "regression": "similarity", "ranking": "passages"}
+        kind = kinds[values["task"]]
     names = ("data.text", "data.text_pair", "data.label", "features.max_length")
     changes = dict(zip(names, COLUMNS[kind], strict=True))
     changes |= {"data.source": "embedded", "data.embedded": kind, "data.mismatched": "data/none"}
@@ -279,7 +281,7 @@ def test_a_preset_runs_with_all_its_methods(name, small, untried, prepared, stag
     scores = json.loads((repo / f"metrics/runs/{methods[-1]}-{seed}.json").read_text())
     usual = {
         **{"qa": "f1", "classification": "accuracy", "regression": "pearson"},
-        **{"multi_label": "micro_f1", "token_classification": "f1"},
+        **{"multi_label": "micro_f1", "token_classification": "f1", "ranking": "ndcg_10"},
     }[params["task"]]
     assert math.isfinite(scores[params["evaluate"]["metric"] or usual])
 

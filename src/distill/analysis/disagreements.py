@@ -82,7 +82,8 @@ def describe(
     """Examples as a page shows them: id, texts, gold answers, each model's answer, and which models are right.
 
     Args:
-        rows: numbers of the examples. examples: the validation split (`datasets.Dataset`).
+        rows: numbers of the examples. examples: the validation split (`datasets.Dataset`); of rankings by query
+            (`queries.by_query`), whose answers are ids of passages.
         tables: model → table, see `find`. answers: model → its answer to every example.
     """
     rows, shown = list(rows), []
@@ -90,14 +91,19 @@ def describe(
         shown_as = label_sets.shown if label_sets.are(next(iter(tables.values()))) else (lambda answer: answer)
         names = ("question", "context") if "question" in example else ("text", "text_pair")
         values = next(iter(tables.values())).iloc[row]
+        said = {name: shown_as(by_row[row]) for name, by_row in answers.items()}
+        gold = shown_as(values["gold"]) if "gold" in values else list(dict.fromkeys(example["answers"]["text"]))
+        if "passages" in example:  # ids of passages, whose texts say more
+            texts = dict(zip(example["names"], example["passages"], strict=True))
+            said = {name: texts[passage] for name, passage in said.items()}
+            grades = zip(example["passages"], example["relevance"], strict=True)
+            gold = [text for text, grade in grades if grade > 0]
         shown.append(
             {
                 "id": example["id"],
                 "text": {name: example[name] for name in names if example[name] is not None},
-                "gold": shown_as(values["gold"])
-                if "gold" in values
-                else list(dict.fromkeys(example["answers"]["text"])),
-                "answers": {name: shown_as(by_row[row]) for name, by_row in answers.items()},
+                "gold": gold,
+                "answers": said,
                 "right": [name for name, table in tables.items() if "correct" in table and table["correct"].iloc[row]],
             }
         )

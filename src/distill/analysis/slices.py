@@ -15,6 +15,8 @@ _OTHER_FORMS = {"whom": "who", "whose": "who"}
 _WORD = re.compile(rf"\b({'|'.join([*QUESTION_WORDS, *_OTHER_FORMS])})\b")
 # Upper bounds, included, of the groups by words of the first gold answer.
 _ANSWER_WORDS = (1, 2, 4, 8)
+# Upper bounds, included, of the groups by number of relevant passages.
+_RELEVANT = (0, 1, 2, 4)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def of(task: str, examples: Any, meta: dict[str, Any]) -> list[Slice]:
     """The groupings of a task; none for a task that this file does not know.
 
     Args:
-        examples: the validation split (`datasets.Dataset`).
+        examples: the validation split (`datasets.Dataset`); of rankings by query (`queries.by_query`).
         meta: the prepared data's meta.json.
     """
     known: dict[str, Callable[[Any, dict[str, Any]], list[Slice]]] = {
@@ -45,6 +47,7 @@ def of(task: str, examples: Any, meta: dict[str, Any]) -> list[Slice]:
         "regression": _of_numbers,
         "multi_label": _of_label_sets,
         "token_classification": _of_words,
+        "ranking": _of_queries,
     }
     return known[task](examples, meta) if task in known else []
 
@@ -91,6 +94,16 @@ def _of_numbers(examples: Any, meta: dict[str, Any]) -> list[Slice]:
     gold = np.asarray(examples.data.column("label"), np.float64)
     edges = np.unique(np.quantile(gold, [0, 1 / 3, 2 / 3, 1]))
     return [Slice("gold", "Gold value (thirds, in the labels' unit)", between(gold, edges)), _text_length(examples)]
+
+
+def _of_queries(examples: Any, meta: dict[str, Any]) -> list[Slice]:
+    passages = np.array([len(grades) for grades in examples["relevance"]])
+    relevant = np.array([sum(grade > 0 for grade in grades) for grades in examples["relevance"]])
+    return [
+        Slice("passages", "Passages of the query", quarters(passages)),
+        Slice("relevant", "Relevant passages of the query", up_to(relevant, _RELEVANT)),
+        Slice("query_length", "Length of the query (words)", quarters(word_counts(examples["text"]))),
+    ]
 
 
 def _text_length(examples: Any) -> Slice:

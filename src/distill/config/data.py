@@ -28,7 +28,7 @@ class Data(Section):
     """Where examples come from, which columns of texts are read, and how the selection split is carved out of train."""
 
     source: Literal["embedded", "files", "hub"]
-    embedded: Literal["questions", "sentences", "pairs", "similarity", "topics", "entities"]
+    embedded: Literal["questions", "sentences", "pairs", "similarity", "topics", "entities", "passages"]
     train: str
     validation: str
     mismatched: str
@@ -54,6 +54,7 @@ class Data(Section):
     group: str | None
     selection_fraction: Annotated[float, Field(gt=0, lt=1)]
     max_train_context: Count | None
+    max_passages: Annotated[int, Field(ge=2)]
     max_train_examples: Count | None
     max_transfer_examples: Count | None
     max_selection_examples: Count | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from distill.config import metric_names
+from distill.config import metric_names, ranking_checks
 from distill.config.data import BY_TEXTS, COLUMN, NO_FILE, parameter
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 #: The embedded corpora of each task.
 EMBEDDED = {"qa": ("questions",), "classification": ("sentences", "pairs"), "regression": ("similarity",)}
-EMBEDDED |= {"multi_label": ("topics",), "token_classification": ("entities",)}
+EMBEDDED |= {"multi_label": ("topics",), "token_classification": ("entities",), "ranking": ("passages",)}
 
 
 def check(params: Params) -> None:
@@ -32,6 +32,8 @@ def check(params: Params) -> None:
     (_check_questions if task == "qa" else _check_texts)(params)
     if task == "token_classification":
         _check_words(params)
+    if task == "ranking":
+        ranking_checks.check(params)
 
 
 def _check_further_splits(params: Params) -> None:
@@ -180,9 +182,7 @@ def _check_texts(params: Params) -> None:
             f"data: two of text, text_pair, label and id name the column {twice[0]!r}: name each column once"
         )
     if data.labels is not None:
-        if task == "regression":
-            raise ValueError(
-                f"data.labels is {data.labels} but task is 'regression', which has no classes: set it to null"
-            )
+        if task in ("regression", "ranking"):
+            raise ValueError(f"data.labels is {data.labels} but task is {task!r}, which has no classes: set it to null")
         if len(data.labels) < 2 or len(set(data.labels)) != len(data.labels):
             raise ValueError(f"data.labels is {data.labels}: give two classes or more, each once, or null")

@@ -53,7 +53,7 @@ class Params(Section):
 
     methods: list[str]
     seeds: list[Seed]
-    task: Literal["qa", "classification", "regression", "multi_label", "token_classification"]
+    task: Literal["qa", "classification", "regression", "multi_label", "token_classification", "ranking"]
     atlas: Atlas
     data: Data
     features: Features

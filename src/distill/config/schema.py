@@ -67,7 +67,7 @@ class Section(BaseModel):
 
 
 class Atlas(Section):
-    """Size of the embedded corpus and of its siblings for other tasks (`text_…`: each of the three)."""
+    """Size of the embedded corpus and of its siblings for other tasks (`text_…`: each of them; of passages, pairs)."""
 
     train_questions: Count
     validation_questions: Count

@@ -31,6 +31,9 @@ HUB_METRICS = {
     "micro_f1": "f1",
     "pearson": "pearsonr",
     "spearman": "spearmanr",
+    "ndcg_10": "ndcg_at_10",
+    "mrr_10": "mrr_at_10",
+    "map": "map",
 }
 #: Tasks that read long texts in overlapping windows.
 _WINDOWED = ("qa", "token_classification")
@@ -43,6 +46,7 @@ _INTENDED = {
     "multi_label": "Giving texts like those below any number of these classes, or none: {labels}.",
     "regression": "A number for texts like those below, on the scale of the training labels.",
     "token_classification": "Finding entities in texts like those below, by a tag for each word: {labels}.",
+    "ranking": "Putting passages like those below in order by how relevant they are to a query.",
 }
 
 
@@ -160,7 +164,7 @@ _TRAINING = (
 def _front_matter(facts: Facts, names: list[str]) -> str:
     qa, hub = facts.settings.task == "qa", facts.data.source == "hub"
     kind = "question-answering" if qa else "text-classification"
-    kind = "token-classification" if facts.settings.task == "token_classification" else kind
+    kind = {"token_classification": "token-classification", "ranking": "text-ranking"}.get(facts.settings.task, kind)
     metrics = {name: HUB_METRICS[name] for name in names if name in HUB_METRICS}
     results = None
     if hub:
@@ -196,7 +200,7 @@ def _is_hub_id(path: str | None) -> bool:
 def _what(facts: Facts) -> str:
     kind = {"qa": "Extractive question answering", "classification": "Classification of texts"}
     kind |= {"multi_label": "Classification of texts, with several labels each"}
-    kind |= {"token_classification": "Entities of texts"}
+    kind |= {"token_classification": "Entities of texts", "ranking": "Order of passages by relevance to a query"}
     return f"{kind.get(facts.settings.task, 'A number for texts')}: {_shape(facts.config)}."
 
 
@@ -225,6 +229,8 @@ def _usage(facts: Facts) -> str:
         return f'python -m distill.answer "a question" "a text" --model {folder}'
     if facts.settings.task == "token_classification":
         return f'python -m distill.tag "a text" --model {folder}'
+    if facts.settings.task == "ranking":
+        return f'python -m distill.rank "a query" "a passage" "another passage" --model {folder}'
     second = ' "another text"' if facts.settings.pairs else ""
     return f'python -m distill.classify "a text"{second} --model {folder}'
 

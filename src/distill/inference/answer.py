@@ -67,7 +67,7 @@ def answer(model: Model, questions: Sequence[tuple[str, str]]) -> list[Answer]:
     """
     settings = model.settings
     if settings.task != "qa":
-        command = "tag" if settings.task == "token_classification" else "classify"
+        command = {"token_classification": "tag", "ranking": "rank"}.get(settings.task, "classify")
         raise UserError(f"the model is one for {settings.task}: use `python -m distill.{command}`")
     for number, (question, context) in enumerate(questions, start=1):
         for name, text in (("question", question), ("context", context)):

@@ -46,6 +46,8 @@ def classify(model: Model, texts: Sequence[tuple[str, str | None]], tuned: bool 
         raise UserError("the model is one for questions: use `python -m distill.answer`")
     if settings.task == "token_classification":
         raise UserError("the model is one for the words of a text: use `python -m distill.tag`")
+    if settings.task == "ranking":
+        raise UserError("the model is one that ranks passages: use `python -m distill.rank`")
     if tuned and settings.offsets is None and settings.thresholds is None:
         raise UserError(
             "--tuned: the model has no tuned decision: name an exported folder of a classifier, or leave it"

@@ -1,4 +1,4 @@
-"""What the commands `distill.answer`, `distill.classify` and `distill.tag` share: options, which model, errors."""
+"""What the commands `distill.answer`, `classify`, `tag` and `rank` share: options, which model, errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXPORTS = Path("data/export")
 
 
 def parser(command: str, description: str) -> argparse.ArgumentParser:
-    """A parser with the options that both commands have."""
+    """A parser with the options that all commands have."""
     built = argparse.ArgumentParser(prog=f"python -m {command}", description=description)
     where = f"an exported folder, a transformers checkpoint or a hub id (default: the only one below {EXPORTS})"
     built.add_argument("--model", help=where)

@@ -12,8 +12,9 @@ import os
 import reprlib
 import select
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, TextIO
 
 from distill.errors import UserError
@@ -26,7 +27,7 @@ _LINES = 64
 # Seconds without input after which what has come is answered: whoever sends one line and waits is not kept waiting.
 _PAUSE = 0.05
 # How an error of a question or a text that was asked alone begins: the line's number says more.
-_ALONE = ("question 1: ", 'question "1": ', "text 1: ")
+_ALONE = ("question 1: ", 'question "1": ', "text 1: ", "query 1: ")
 
 
 @dataclass
@@ -46,8 +47,16 @@ class Line:
     problem: str | None = None
 
 
+#: Name of a field that is no text → function that raises a UserError where its value cannot be read.
+Checks = Mapping[str, Callable[[Any], None]]
+
+
 def answer(
-    stream: TextIO, required: Sequence[str], optional: Sequence[str], ask: Callable[[Rows], list[dict[str, Any]]]
+    stream: TextIO,
+    required: Sequence[str],
+    optional: Sequence[str],
+    ask: Callable[[Rows], list[dict[str, Any]]],
+    further: Checks = MappingProxyType({}),
 ) -> None:
     """Prints an object for each line of a stream, with the line's id where it has one.
 
@@ -57,13 +66,14 @@ def answer(
         optional: names of fields that an object may have besides `id`; texts or null.
         ask: function from rows to as many objects. It raises a UserError where it cannot answer one of them; each is
             then asked alone.
+        further: checks of the fields that every object has besides and that are no texts, by name.
 
     Raises:
         UserError: lines were refused; raised after the last line.
     """
     total, refused = 0, []
     for block in blocks(stream):
-        lines = [parse(number, line, required, optional) for number, line in block]
+        lines = [parse(number, line, required, optional, further) for number, line in block]
         good = [line for line in lines if line.problem is None]
         results = iter(_ask(good, ask))
         for line in lines:
@@ -110,16 +120,18 @@ def blocks(stream: TextIO, size: int = _LINES, pause: float = _PAUSE) -> Iterato
         yield lines
 
 
-def parse(number: int, line: bytes, required: Sequence[str], optional: Sequence[str]) -> Line:
+def parse(
+    number: int, line: bytes, required: Sequence[str], optional: Sequence[str], further: Checks = MappingProxyType({})
+) -> Line:
     """A line as an object, or what is wrong with it. Arguments as for `answer`."""
     parsed = Line(number)
     try:
         row = json_text.parse(line.decode("utf-8-sig" if number == 1 else "utf-8"))
         if not isinstance(row, dict):
-            raise UserError(f"no JSON object: give one object a line, with {', '.join(required)}")
+            raise UserError(f"no JSON object: give one object a line, with {', '.join((*required, *further))}")
         if "id" in row:
             parsed.identifier = {"id": _handed_on(row["id"])}
-        _check(row, required, optional)
+        _check(row, required, optional, further)
         parsed.row = row
     except UnicodeDecodeError as error:
         parsed.problem = f"byte {error.start + 1}: not UTF-8 ({error.reason}): save the input as UTF-8"
@@ -141,7 +153,7 @@ def text_problem(text: str) -> str | None:
     return None
 
 
-def _check(row: dict[str, Any], required: Sequence[str], optional: Sequence[str]) -> None:
+def _check(row: dict[str, Any], required: Sequence[str], optional: Sequence[str], further: Checks) -> None:
     for name in (*required, *optional):
         value = row.get(name)
         if value is None and name in optional:
@@ -150,7 +162,9 @@ def _check(row: dict[str, Any], required: Sequence[str], optional: Sequence[str]
             raise UserError(f"{name}: {reprlib.repr(value)}: give a text")
         if problem := text_problem(value):
             raise UserError(f"{name}: {problem}: give a text")
-    known = (*required, *optional, "id")
+    for name, check in further.items():
+        check(row.get(name))
+    known = (*required, *optional, *further, "id")
     if strange := [name for name in row if name not in known]:
         raise UserError(f"{strange[0][:60]}: unknown field: known are {', '.join(known)}")
 

@@ -56,7 +56,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    task: Literal["qa", "classification", "regression", "multi_label", "token_classification"]
+    task: Literal["qa", "classification", "regression", "multi_label", "token_classification", "ranking"]
     max_length: Count
     doc_stride: Annotated[int, Field(ge=0)] | None
     n_best: Count | None
@@ -245,6 +245,8 @@ def _head(config: PretrainedConfig, path: str) -> dict[str, Any]:
             f"{path}: config.json: architectures: {name}: neither a head for questions nor one for classes: name a"
             " fine-tuned or distilled model"
         )
+    if config.num_labels == 1 and config.id2label.get(0) == "relevance":  # as `tasks.ranking` names its output
+        return {"task": "ranking", "labels": []}
     if config.num_labels == 1:
         return {"task": "regression", "labels": []}
     several = config.problem_type == "multi_label_classification"

@@ -32,6 +32,12 @@ from distill.methods.shared import class_rows
 from distill.models.forward import Outputs
 from distill.tasks.base import ClassRows
 
+#: Tasks whose rows have no classes in common → why.
+_NO_CLASSES = {
+    "qa": "the classes of a question are its tokens, and those of two windows are not the same",
+    "ranking": "the classes of a query are its passages, and those of two queries are not the same",
+}
+
 
 class Config(Section):
     """Section `dist`."""
@@ -54,11 +60,11 @@ class CorrelationDistillation(Method):
     def check(cls, params: Params) -> None:
         """No weight of a term that means nothing for the classes."""
         super().check(params)
-        _check_weights(params.sections["dist"], params.task == "qa", class_rows.stated(params))
+        _check_weights(params.sections["dist"], _NO_CLASSES.get(params.task), class_rows.stated(params))
 
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)
-        _check_weights(config, setup.task.logits_of == "positions", class_rows.counted(setup.task))
+        _check_weights(config, _NO_CLASSES.get(setup.task.name), class_rows.counted(setup.task))
         self.used = [name for name in ("row", "class") if getattr(config, f"{name}_alpha").value]
 
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
@@ -89,17 +95,16 @@ class CorrelationDistillation(Method):
         return {"task": self.config.task_weight} | {name: getattr(self.config, f"{name}_alpha") for name in self.used}
 
 
-def _check_weights(config: Config, positions: bool, classes: int | None) -> None:
+def _check_weights(config: Config, other_classes: str | None, classes: int | None) -> None:
     """Raise a UserError where a term has a weight and no meaning, or no term has a weight.
 
     Args:
-        positions: whether the classes are tokens.
+        other_classes: why each row has classes of its own; None: all have the same.
         classes: their number, where it is known and the same for all rows.
     """
-    if positions and config.class_alpha.value:
+    if other_classes and config.class_alpha.value:
         raise UserError(
-            f"params.yaml: dist.class_alpha: {config.class_alpha.value:g}, but the classes of a question are its"
-            " tokens, and those of two windows are not the same: set it to 0"
+            f"params.yaml: dist.class_alpha: {config.class_alpha.value:g}, but {other_classes}: set it to 0"
         )
     if classes == 2 and config.row_alpha.value:
         raise UserError(

@@ -8,10 +8,15 @@
     tv       T · total variation: ½ Σ |p_t − p_s|
     mse      (z_s − z_t)², mean over classes, without T (Kim et al. 2021, arXiv 2105.08919)
 
+and, for rankings alone, over the pairs of a query's passages of which one is more relevant (without labels, all pairs):
+
+    margin_mse  ((s⁺ − s⁻) − (t⁺ − t⁻))², without T (Hofstätter et al. 2020, arXiv 2010.02666)
+    pairwise    T² · KL of σ((t⁺ − t⁻)/T) from σ((s⁺ − s⁻)/T): RankNet with soft targets
+
 `standardize` takes z-scores of each row's logits on both sides (Sun et al. 2024, arXiv 2403.01427). `decoupled` splits
 the forward divergence: `decoupled_alpha` · KL(gold class against the rest) + `decoupled_beta` · KL(the rest, given that
 it is not the gold class) (Zhao et al. 2022, arXiv 2203.08679; α 1, β 8 on CIFAR). Formulas and reductions stand in
-`distill.losses.divergences`.
+`distill.losses.divergences` and `distill.losses.pairs`.
 
 TED's scripts take task 1, kl_alpha 10 on SQuAD v2, T = 2; DistilBERT 0.5 and 0.5, T = 2.
 """
@@ -26,7 +31,7 @@ from torch import Tensor
 from distill.config.params import Params
 from distill.config.schema import Section
 from distill.errors import UserError
-from distill.losses import divergences
+from distill.losses import divergences, pairs
 from distill.losses.terms import TEACHER_WEIGHT, soft_rows, weighted_mean
 from distill.losses.weights import ScheduledWeight, Weight
 from distill.methods.base import Setup
@@ -41,6 +46,8 @@ _ROWS = {
     "js": divergences.jensen_shannon_rows,
     "tv": divergences.total_variation_rows,
 }
+#: Divergences between the passages of a query.
+_OF_PAIRS = ("margin_mse", "pairwise")
 
 
 class Config(Section):
@@ -49,7 +56,7 @@ class Config(Section):
     task_weight: Weight
     kl_alpha: Weight
     temperature: Annotated[float, Field(gt=0)]
-    divergence: Literal["forward", "reverse", "js", "tv", "mse"]
+    divergence: Literal["forward", "reverse", "js", "tv", "mse", "margin_mse", "pairwise"]
     standardize: bool
     decoupled: bool
     decoupled_alpha: Annotated[float, Field(ge=0)]
@@ -81,6 +88,7 @@ class LogitDistillation(SoftTargets):
         """Divergences need classes, two of the options three of them, and decoupling a label for each row."""
         super().check(params)
         config = params.sections["kd"]
+        _check_groups(config, params.task)
         _check_classes(config, params.task != "regression", class_rows.stated(params))
         if config.decoupled and params.data.has_transfer:
             raise UserError(
@@ -90,18 +98,22 @@ class LogitDistillation(SoftTargets):
 
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)
+        _check_groups(config, setup.task.name)
         _check_classes(config, setup.task.has_classes, class_rows.counted(setup.task))
         self.term = "kl" if config.divergence in ("forward", "reverse") else config.divergence
 
     def terms(self, batch: dict[str, Tensor], student: Outputs, teacher: Outputs | None) -> dict[str, Tensor]:
-        """`task`, and the divergence: `kl`, `js`, `tv` or `mse`, mean over rows (questions: of start and end)."""
+        """`task`, and the divergence, mean over rows (questions: of start and end; rankings: over queries).
+
+        It is called `kl`, or `js`, `tv`, `mse`, `margin_mse` or `pairwise`.
+        """
         if self.config.plain:
             return super().terms(batch, student, teacher)
         task = self.task.loss(student.logits, batch)
         if self.config.divergence == "mse" and not self.config.standardize:
             return {"task": task, self.term: self.task.logit_mse(student.logits, teacher.logits, batch)}
-        pairs = zip(*(self.task.class_rows(side.logits, batch) for side in (student, teacher)), strict=True)
-        means = [self._mean(own, other, batch) for own, other in pairs]
+        sides = zip(*(self.task.class_rows(side.logits, batch) for side in (student, teacher)), strict=True)
+        means = [self._mean(own, other, batch) for own, other in sides]
         return {"task": task, self.term: sum(means) / len(means)}
 
     def _mean(self, student: ClassRows, teacher: ClassRows, batch: dict[str, Tensor]) -> Tensor:
@@ -115,6 +127,11 @@ class LogitDistillation(SoftTargets):
             rows = divergences.decoupled_rows(own, other, student.gold, config.temperature, *weights, mask)
             weight = student.of_rows(batch[TEACHER_WEIGHT]) if TEACHER_WEIGHT in batch else 1.0
             return weighted_mean(rows, {TEACHER_WEIGHT: weight * known.float()})
+        if config.divergence in _OF_PAIRS:
+            further = () if config.divergence == "margin_mse" else (config.temperature,)
+            rows, known = getattr(pairs, config.divergence)(own, other, student.grades, mask, *further)
+            weight = student.of_rows(batch[TEACHER_WEIGHT]) if TEACHER_WEIGHT in batch else 1.0
+            return weighted_mean(rows, {TEACHER_WEIGHT: weight * known.float()})
         if config.divergence == "mse":
             return weighted_mean(divergences.squared_rows(own, other, mask), batch, student.row)
         return weighted_mean(_ROWS[config.divergence](own, other, config.temperature, mask), batch, student.row)
@@ -122,6 +139,15 @@ class LogitDistillation(SoftTargets):
     def weights(self) -> dict[str, ScheduledWeight]:
         """`task_weight` and `kl_alpha`."""
         return {"task": self.config.task_weight, self.term: self.config.kl_alpha}
+
+
+def _check_groups(config: Config, task: str) -> None:
+    """Raise a UserError where pairs of passages are compared, and there are none."""
+    if config.divergence in _OF_PAIRS and task != "ranking":
+        raise UserError(
+            f"params.yaml: kd.divergence: {config.divergence!r} compares the passages of a query, and task {task} has"
+            " none: set it to forward"
+        )
 
 
 def _check_classes(config: Config, has_classes: bool, classes: int | None) -> None:

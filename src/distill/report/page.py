@@ -18,6 +18,7 @@ from distill.report import (
     formatting,
     members,
     overlap,
+    queries,
     snapshots,
     subject,
     tables,
@@ -29,6 +30,7 @@ from distill.report.verdict import sentences
 FOLDER = Path(__file__).parent
 TASKS = {"qa": "question answering", "classification": "classification", "regression": "regression"}
 TASKS |= {"multi_label": "several labels per text", "token_classification": "token classification"}
+TASKS |= {"ranking": "ranking of passages"}
 #: Parameters that say what was compared; the page folds all others away.
 MATTER = ("task", "data.source", "data.embedded", "data.name", "data.subset", "data.train", "data.validation")
 MATTER += ("teacher.model.path", "student.model.path", "distill.init", "distill.epochs", "distill.max_steps")
@@ -60,6 +62,7 @@ def html(results: Results) -> str:
         training=tables.training(results),
         exports=tables.exports(results),
         slices=tables.slices(results),
+        queries=queries.hardest(results),
         classes=classes.overall(results),
         each_class=classes.each(results),
         about_classes=classes.note(results),

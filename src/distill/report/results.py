@@ -31,6 +31,10 @@ TITLES = {
     "spearman": "Spearman",
     "mse": "MSE",
     "default_f1": "F1, default mode",
+    "ndcg_10": "nDCG@10",
+    "mrr_10": "MRR@10",
+    "map": "MAP",
+    **{f"recall_{k}": f"recall@{k}" for k in (1, 5, 10)},
 }
 #: Trained once, before any method.
 FINE_TUNED = ("teacher", "student")

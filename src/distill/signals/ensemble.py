@@ -2,6 +2,7 @@
 
 The mean is taken of probabilities, not of logits: members of different kinds have logits of different scales, and a
 file of probabilities has none. Its logarithm stands where a model's logits do, so that a softmax gives the mean again.
+Of rankings it is the mean of scores on one level and scale (`distill.signals.relevance`).
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from distill.data.loading import groups
 from distill.data.loading.prepared import Prepared
 from distill.errors import UserError
 from distill.models.predict import layout
 from distill.runtime import json_text
 from distill.runtime.files import file_hash
+from distill.signals import relevance
 from distill.signals.cache import IDENTITY, SPREAD, WEIGHT, Array, Cache, Writer
 from distill.tasks.base import Predicted, Task, label_column
 
@@ -94,6 +97,21 @@ def combine_labels(logits: np.ndarray, weights: np.ndarray) -> Combined:
     return Combined((mean[:, 1] - mean[:, 0]).reshape(rows, classes), spread.reshape(rows, classes).mean(1))
 
 
+def combine_groups(scores: np.ndarray, weights: np.ndarray, bounds: np.ndarray) -> Combined:
+    """The weighted mean of members' scores for the passages of queries, `relevance.leveled`.
+
+    Args:
+        scores: (members, rows, 1), finite.
+        weights: of each member on each row, (members, rows), the same for all passages of a query, not all 0.
+        bounds: int64, (groups + 1,), where the rows of each query begin.
+
+    Returns:
+        the spread is the mean over a query's passages of the standard deviation over members, the same for all of them
+    """
+    combined = combine(relevance.leveled(scores, weights, bounds), weights, None, has_classes=False)
+    return Combined(combined.logits, relevance.of_groups(combined.spread, bounds))
+
+
 def _combined(
     logits: np.ndarray, weights: np.ndarray, offsets: np.ndarray | None, task: Task, words: np.ndarray | None
 ) -> Combined:
@@ -160,9 +178,12 @@ def of_splits(members: Sequence[Predicted], weights: Sequence[float], task: Task
         if not np.array_equal(first.offsets, member.offsets) or first.logits.shape != member.logits.shape:
             raise ValueError(f"member {number} is of other rows than the first: {member.logits.shape}")
     each = np.repeat(np.asarray(weights, np.float64)[:, None], len(first.offsets) - 1, axis=1)
-    offsets = first.offsets if task.per_token else None
-    words = words_of(first.features, task)
-    combined = _combined(np.stack([member.logits for member in members]), each, offsets, task, words)
+    stacked = np.stack([member.logits for member in members])
+    if task.logits_of == "relevance":
+        combined = combine_groups(stacked, each, groups.bounds(first.features))
+    else:
+        offsets = first.offsets if task.per_token else None
+        combined = _combined(stacked, each, offsets, task, words_of(first.features, task))
     return replace(first, logits=combined.logits.astype(np.float32))
 
 
@@ -180,6 +201,7 @@ def write(
     task: Task,
     meta: dict,
     words: np.ndarray | None = None,
+    bounds: np.ndarray | None = None,
 ) -> str:
     """The mean over the caches of members, as a cache with the arrays `logits` and `spread`.
 
@@ -192,6 +214,7 @@ def write(
         weights: of each member.
         meta: further entries of meta.json.
         words: of the features that the caches are of (`words_of`).
+        bounds: of rankings, where the rows of each query begin (`data.loading.groups.bounds`).
 
     Returns:
         The content hash of the ensemble, which the cache keeps as that of its teacher.
@@ -216,16 +239,24 @@ def write(
     if silent.any():
         arrays[WEIGHT] = Array(1, False)
     writer = Writer(folder, offsets, arrays)
+    ranked = None
+    if bounds is not None:
+        stacked = np.stack([cache.column("logits") for cache in caches])
+        ranked = combine_groups(stacked, np.where(silent, 1.0, present), bounds)
     for start in range(0, count, ROWS):
         rows = np.arange(start, min(start + ROWS, count))
+        if ranked is not None:
+            values = {"logits": ranked.logits[rows], SPREAD: ranked.spread[rows, None]}
+            writer.write(rows, values | ({WEIGHT: 1.0 - silent[rows, None]} if WEIGHT in arrays else {}))
+            continue
         lengths = np.diff(offsets)[rows] if task.per_token else np.ones(len(rows), np.int64)
         real = np.arange(lengths.max()) < lengths[:, None]
         read = [cache.rows("logits", rows.tolist(), int(lengths.max())) for cache in caches]
         stacked = np.stack([values[real] if task.per_token else values for values in read])
-        bounds = np.concatenate([[0], np.cumsum(lengths)]) if task.per_token else None
+        ends = np.concatenate([[0], np.cumsum(lengths)]) if task.per_token else None
         shares = np.where(silent[rows], 1.0, present[:, rows])
         counted = None if words is None else words[offsets[rows[0]] : offsets[rows[-1] + 1]]
-        combined = _combined(stacked, shares, bounds, task, counted)
+        combined = _combined(stacked, shares, ends, task, counted)
         logits = combined.logits
         if task.per_token:
             logits = np.zeros((*real.shape, logits.shape[-1]))

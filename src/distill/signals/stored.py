@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from distill.data.loading import groups
 from distill.data.loading.prepared import TRANSFER, Prepared
 from distill.data.sources.squad_json import show
 from distill.errors import UserError
@@ -27,7 +28,7 @@ from distill.signals.predictions import answers, classes, files, label_sets, wor
 from distill.signals.predictions.answers import Answers
 from distill.signals.predictions.rows import Row, Rows
 from distill.signals.writer import identity
-from distill.tasks.base import Predicted, Task
+from distill.tasks.base import Predicted, Task, gives_scores
 
 _BATCH = 1000
 _FIX = "add them, or set teacher.missing to labels_only: such rows then teach by their labels alone"
@@ -109,13 +110,10 @@ class Stored:
                 f"{path}: {len(strange):,} rows, and none is about a row of the data, whose first id is {first}: these"
                 " are the ids or texts of other data: name another file"
             )
-        return cls(
-            data,
-            task,
-            found,
-            _lines(forms, strange, lost, "the splits read here" if unopened else "the data"),
-            rows.ids,
-        )
+        lines = _lines(forms, strange, lost, "the splits read here" if unopened else "the data")
+        if task.logits_of == "relevance" and (cut := _forget_parts(data, found)):
+            lines.append(f"{cut:,} queries have outputs for some of their passages alone: they count as missing")
+        return cls(data, task, found, lines, rows.ids)
 
     @property
     def coverage(self) -> dict[str, tuple[int, int]]:
@@ -228,7 +226,7 @@ class Stored:
 
 def _of_row(record: files.Record, task: Task) -> tuple[np.ndarray, str]:
     """The logits that a record gives its row, float32 (C,), and the form."""
-    if not task.has_classes:
+    if gives_scores(task):
         return classes.read_score(record)
     read = label_sets.read_labels if task.logits_of == "labels" else classes.read_classes
     return read(record, task.classes)
@@ -237,6 +235,23 @@ def _of_row(record: files.Record, task: Task) -> tuple[np.ndarray, str]:
 def _empty(task: Task, size: int) -> Found:
     outputs = np.full(size, None) if task.per_token else np.zeros((size, task.channels), np.float32)
     return Found(np.zeros(size, bool), outputs)
+
+
+def _forget_parts(data: Prepared, found: dict[str, Found]) -> int:
+    """Forgets the outputs of queries of which some passages have none, whose order nobody knows; returns their number.
+
+    Args:
+        found: outputs by split, which change.
+    """
+    count = 0
+    for split, outputs in found.items():
+        bounds = groups.bounds(data.features(split))
+        for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+            known = outputs.known[begin:end]
+            if known.any() and not known.all():
+                known[:], outputs.outputs[begin:end] = False, 0
+                count += 1
+    return count
 
 
 def _window(window: dict[str, Any], given: Answers | None) -> np.ndarray:

@@ -48,12 +48,15 @@ class ClassRows:
         gold: (R,), int64; outside 0…classes − 1, or where no class exists, where there is no label.
         mask: (R, classes), true where a class exists; None: all do.
         row: (R,), int64: the row of the batch that each belongs to; None: R is B, one for each row of the batch.
+        grades: (R, classes), float32: how good each class is, more is better, NaN where there is no label or no class;
+            None: none is better than another but the gold one.
     """
 
     logits: Tensor
     gold: Tensor
     mask: Tensor | None = None
     row: Tensor | None = None
+    grades: Tensor | None = None
 
     def of_rows(self, values: Tensor) -> Tensor:
         """A value for each row of the batch, (B,), as one for each row here, (R,)."""
@@ -77,8 +80,9 @@ class Task(Protocol):
     #: C, the last axis of the logits.
     channels: int
     #: What the logits are scores of: `classes` (a softmax over the C channels), `positions` (for each channel a softmax
-    #: over the tokens), `labels` (a sigmoid of each of the C channels), `number`.
-    logits_of: Literal["classes", "positions", "labels", "number"]
+    #: over the tokens), `labels` (a sigmoid of each of the C channels), `number`, `relevance` (a number that is
+    #: compared with those of its group alone).
+    logits_of: Literal["classes", "positions", "labels", "number", "relevance"]
     #: False where the logits are no scores of classes (regression): KL and cross-entropy have no meaning there.
     has_classes: bool
     #: Ragged columns of the features (a value per token) that `editable` reads; batches hold them as (B, L), -1 padded.
@@ -166,6 +170,11 @@ class Task(Protocol):
             further: further splits (`evaluation.Predicted`) by name, such as "mismatched"; their scores are named
                 `mismatched_…`.
         """
+
+
+def gives_scores(task: Task) -> bool:
+    """Whether a row's output is a plain number, not scores of classes: files and tables then hold that number."""
+    return task.logits_of in ("number", "relevance")
 
 
 def labelled(batch: dict[str, Tensor], columns: Sequence[str]) -> Tensor:

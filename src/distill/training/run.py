@@ -13,6 +13,7 @@ import datasets
 
 from distill.config.machine import Runtime
 from distill.config.schema import Training
+from distill.data.loading import groups
 from distill.data.loading.mixing import Mix
 from distill.runtime import csv_files, json_text
 from distill.training.objective import Objective
@@ -29,7 +30,7 @@ class TrainingRun:
             with labels.
         pad_token_id: id of the padding token.
         labels: names of the label columns, which batches have too.
-        settings: hyper-parameters, a section of params.yaml.
+        settings: hyper-parameters, a section of params.yaml; `batch_size` counts groups where there are some.
         runtime: section `runtime` of params.yaml.
         seed: seed of dropout and of the order of the rows.
         folder: scratch for checkpoints; for this training only.
@@ -37,7 +38,7 @@ class TrainingRun:
         main_metric: the score by which the best weights are chosen.
         evaluate: scores the objective's present weights on the selection split; None: they are not scored.
         on_log: called with (values, step) at every log entry.
-        mix: how batches are mixed of rows with and without labels; None: all rows are alike.
+        mix: how batches are mixed of rows (groups) with and without labels; None: all are alike.
         snapshots: number of times that the weights are kept on the way (`training.snapshots`).
     """
 
@@ -57,15 +58,22 @@ class TrainingRun:
     snapshots: int = 0
 
     @property
+    def grouped(self) -> bool:
+        """Whether batches are made of whole groups (`data.loading.groups`)."""
+        return groups.GROUP in self.labels
+
+    @property
     def epoch_rows(self) -> int:
-        """The rows that an epoch is counted in."""
-        return self.mix.epoch(len(self.features)) if self.mix else len(self.features)
+        """The rows, or groups, that an epoch is counted in."""
+        count = len(groups.bounds(self.features)) - 1 if self.grouped else len(self.features)
+        return self.mix.epoch(count) if self.mix else count
 
     def with_labels_alone(self) -> Self:
         """The same training on the labelled rows only."""
         if self.mix is None:
             return self
-        return replace(self, features=self.features.select(range(self.mix.labelled)), mix=None)
+        rows = int(groups.bounds(self.features)[self.mix.labelled]) if self.grouped else self.mix.labelled
+        return replace(self, features=self.features.select(range(rows)), mix=None)
 
     def part(self, folder: Path, updates: int, **changes: Any) -> Self:
         """A training that follows earlier ones of a sequence.

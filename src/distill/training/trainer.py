@@ -20,7 +20,8 @@ import torch
 from torch import nn
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
-from distill.data.loading.batches import Collator, Rows, padding
+from distill.data.loading.batches import Collator, Rows
+from distill.data.loading.groups import GroupedRows
 from distill.data.loading.mixing import sampler
 from distill.errors import UserError
 from distill.losses.terms import TEACHER_WEIGHT
@@ -111,7 +112,8 @@ def train(run: TrainingRun) -> Result:
     resume = distributed.from_first(lambda: _begin_from(run))
     extra = tuple(objective.columns)
     numbers = (*run.labels, TEACHER_WEIGHT)
-    rows = Rows(run.features, ("input_ids", "token_type_ids", *numbers, *extra))
+    kind = GroupedRows if run.grouped else Rows
+    rows = kind(run.features, ("input_ids", "token_type_ids", *numbers, *extra))
     hooks = _Hooks(run)
     done = int(resume.name.split("-")[-1]) if resume else 0
     began, before = time.monotonic(), objective.passes()
@@ -153,10 +155,10 @@ def train(run: TrainingRun) -> Result:
         load_weights(objective, best[1])
         scores = best[0]["scores"]
     steps = trainer.state.global_step
-    examples = (steps - done) * settings.batch_size
+    examples = (steps - done) * settings.batch_size * rows.rows_each
     parts = settings.gradient_accumulation
     order = list(sampler(rows.lengths, settings.batch_size, settings.group_by_length, seed, run.mix, parts))
-    padded = padding(order, rows.lengths, settings.batch_size // parts).share
+    padded = rows.padding(order, settings.batch_size // parts).share
     speed, counts = examples / seconds if seconds else 0.0, objective.passes()
     # Processes have as many rows, but of the labelled ones in a mixed batch one has another number than another.
     shares = distributed.mean([float(count - before[name]) for name, count in counts.items()])

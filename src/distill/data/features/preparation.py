@@ -91,6 +91,7 @@ def write_texts(
     on_batch: Report | None = None,
     readers: Mapping[str, PreTrainedTokenizerFast] | None = None,
     classes: int | None = None,
+    grouped: bool = False,
 ) -> dict[str, Any]:
     """`write` for texts and pairs of texts (`distill.data.sources.text_sets`).
 
@@ -98,6 +99,8 @@ def write_texts(
         numeric: labels are numbers (regression), not numbers of classes.
         classes: number of classes of which a row may have several (`distill.data.sources.label_sets`); None: a row has
             one label.
+        grouped: rows are passages of queries (`distill.data.sources.passage_sets`): examples get `query`, features
+            `group` and `passage`, and each split's counts `groups`.
 
     Returns:
         As `write`, without doc_stride; each split has examples, features (as many), truncated (texts that were cut),
@@ -112,7 +115,8 @@ def write_texts(
     label = ("label", single if classes is None else pa.list_(single))
 
     def schema(rows: list[Row]) -> pa.Schema:
-        return pa.schema([*_TEXTS, label, *([("group", pa.string())] if rows and "group" in rows[0] else [])])
+        more = ["query"] if grouped else ["group"] if rows and "group" in rows[0] else []
+        return pa.schema([*_TEXTS, label, *((name, pa.string()) for name in more)])
 
     def encode(
         path: Path, reader: PreTrainedTokenizerFast, rows: list[Row], report: Callable[[int], None] | None
@@ -121,15 +125,17 @@ def write_texts(
 
         def passing() -> Iterator[pa.RecordBatch]:
             nonlocal cut
-            for batch, truncated in text_features.encode(rows, reader, max_length, numeric, classes=classes):
+            encoded = text_features.encode(rows, reader, max_length, numeric, classes=classes, grouped=grouped)
+            for batch, truncated in encoded:
                 cut += truncated
                 lengths.extend(batch.column("length").to_pylist())
                 yield batch
                 if report:
                     report(len(batch))
 
-        _write_stream(path, text_features.schema(reader, numeric, classes), passing())
+        _write_stream(path, text_features.schema(reader, numeric, classes, grouped), passing())
         return {
+            **({"groups": len({row["query"] for row in rows})} if grouped else {}),
             "examples": len(rows),
             "features": len(lengths),
             "truncated": cut,

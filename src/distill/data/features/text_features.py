@@ -15,7 +15,9 @@ from distill.data.sources.squad_json import Row
 from distill.errors import UserError
 
 
-def schema(tokenizer: PreTrainedTokenizerFast, numeric: bool, classes: int | None = None) -> pa.Schema:
+def schema(
+    tokenizer: PreTrainedTokenizerFast, numeric: bool, classes: int | None = None, grouped: bool = False
+) -> pa.Schema:
     """Columns of the features; single numbers are int32.
 
     No padding is stored: every list in a row has `length` entries.
@@ -25,13 +27,16 @@ def schema(tokenizer: PreTrainedTokenizerFast, numeric: bool, classes: int | Non
     - labels: the class's number, int64, or for regression (`numeric`) the value, float32; -100 or NaN without a label.
       With `classes`, of which a row may have several: as many float32, 1 for each class that it has, else 0; all NaN
       without a label.
+    - of passages of queries (`grouped`) group: the number of the query in its split; passage: list<int8>, 1 at the
+      passage's tokens.
     """
     columns = [("input_ids", pa.list_(pa.int32()))]
     if "token_type_ids" in tokenizer.model_input_names:
         columns.append(("token_type_ids", pa.list_(pa.int8())))
     columns += [("length", pa.int32()), ("example_index", pa.int32())]
     single = pa.float32() if numeric else pa.int64()
-    return pa.schema([*columns, ("labels", single if classes is None else pa.list_(pa.float32(), classes))])
+    columns.append(("labels", single if classes is None else pa.list_(pa.float32(), classes)))
+    return pa.schema([*columns, *([("group", pa.int32()), ("passage", pa.list_(pa.int8()))] if grouped else [])])
 
 
 def encode(
@@ -41,6 +46,7 @@ def encode(
     numeric: bool,
     batch_size: int = 1000,
     classes: int | None = None,
+    grouped: bool = False,
 ) -> Iterator[tuple[pa.RecordBatch, int]]:
     """Encodes texts into features.
 
@@ -53,6 +59,7 @@ def encode(
         numeric: labels are numbers (regression).
         batch_size: texts per batch; bounds the memory, changes no feature.
         classes: number of classes of which a row may have several; None: a row has one label.
+        grouped: rows are passages of queries (`distill.data.sources.passage_sets`).
 
     Yields:
         (one batch per `batch_size` texts in the rows' order with the columns of `schema`, how many of them were cut)
@@ -71,7 +78,8 @@ def encode(
         )
     encoder = Tokenizer.from_str(json.dumps(json.loads(tokenizer.backend_tokenizer.to_str()) | {"padding": None}))
     encoder.enable_truncation(max_length, strategy="longest_first")
-    columns = schema(tokenizer, numeric, classes)
+    columns = schema(tokenizer, numeric, classes, grouped)
+    groups = _groups(rows) if grouped else None
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
         texts = [(row["text"], row["text_pair"]) if pair else row["text"] for row in part]
@@ -86,6 +94,10 @@ def encode(
         }
         if "token_type_ids" in columns.names:
             arrays["token_type_ids"] = _flat(offsets, [item.type_ids for item in encodings], np.int8)
+        if grouped:
+            arrays["group"] = pa.array(groups[start : start + len(part)])
+            passages = [[number == 1 for number in item.sequence_ids] for item in encodings]
+            arrays["passage"] = _flat(offsets, passages, np.int8)
         batch = pa.RecordBatch.from_arrays([arrays[name] for name in columns.names], schema=columns)
         yield batch, sum(bool(item.overflowing) for item in encodings)
 
@@ -113,6 +125,13 @@ def _labels(rows: list[Row], kind: pa.DataType, classes: int | None) -> pa.Array
     for target, row in zip(values, rows, strict=True):
         target[slice(None) if row["label"] is None else row["label"]] = np.nan if row["label"] is None else 1.0
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), type=kind)
+
+
+def _groups(rows: list[Row]) -> np.ndarray:
+    """The number of each row's query, from 0, int32; rows of a query are neighbours."""
+    queries = [row["query"] for row in rows]
+    begins = [number > 0 and query != queries[number - 1] for number, query in enumerate(queries)]
+    return np.cumsum(begins, dtype=np.int32)
 
 
 def _flat(offsets: pa.Array, values: list[list[int]], kind: type) -> pa.Array:

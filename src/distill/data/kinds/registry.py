@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distill.data.kinds import label_sets, questions, texts, words
+from distill.data.kinds import label_sets, passages, questions, texts, words
 from distill.data.kinds.base import Kind
 
 KINDS: dict[str, Kind] = {
@@ -11,4 +11,5 @@ KINDS: dict[str, Kind] = {
     "regression": texts.KIND,
     "multi_label": label_sets.KIND,
     "token_classification": words.KIND,
+    "ranking": passages.KIND,
 }

@@ -68,6 +68,15 @@ class Rows(torch.utils.data.Dataset):
         self.features = features.select_columns(keep)
         self.lengths = np.asarray(features.data.column("length"))
 
+    @property
+    def rows_each(self) -> float:
+        """Rows of an item: 1."""
+        return 1.0
+
+    def padding(self, order: Sequence[int] | np.ndarray, batch_size: int) -> Padding:
+        """`padding` of these rows."""
+        return padding(order, self.lengths, batch_size)
+
     def __len__(self) -> int:
         return len(self.lengths)
 

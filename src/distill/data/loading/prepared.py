@@ -168,8 +168,13 @@ class Prepared:
 
     @property
     def epoch_rows(self) -> int:
-        """The features that an epoch is counted in: those of the main split."""
-        return self._sizes[self.main_split]["features"]
+        """The features that an epoch is counted in: those of the main split; groups, where batches hold whole ones."""
+        return self.meta["splits"][self.main_split].get("groups", self._sizes[self.main_split]["features"])
+
+    @property
+    def group_size(self) -> int | None:
+        """Most features of a group in what is trained on (`data.loading.groups`); None: there are no groups."""
+        return self.meta.get("max_passages")
 
     def taught_features(self) -> "datasets.Dataset":
         """The features that the teacher's outputs are of, in the order of the caches.

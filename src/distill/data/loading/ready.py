@@ -22,6 +22,7 @@ HEADS = {
     "regression": "ForSequenceClassification",
     "multi_label": "ForSequenceClassification",
     "token_classification": "ForTokenClassification",
+    "ranking": "ForSequenceClassification",
 }
 
 
@@ -58,7 +59,7 @@ def check_head(config: PretrainedConfig, task: str, path: str, where: str) -> No
         refuse(f"its config.json says {', '.join(models)}, not a model {HEADS[task]}", task, path, where)
     if task == "multi_label" and models and config.problem_type not in (None, "multi_label_classification"):
         refuse(f"its config.json says problem_type {config.problem_type}", task, path, where)
-    if task == "regression" and models and config.num_labels != 1:
+    if task in ("regression", "ranking") and models and config.num_labels != 1:
         refuse(f"its head has {config.num_labels} outputs, not 1", task, path, where)
 
 

@@ -35,12 +35,7 @@ def records(path: Path, field: str) -> Iterator[Record]:
         UserError: no such file, another suffix, not UTF-8, a NUL byte, no header, a column named twice, a row of too
             many or too few values, malformed JSON, or no rows.
     """
-    if not path.is_file():
-        problem = "is a folder" if path.is_dir() else "does not exist"
-        fail(str(path), "file", problem, f"check {field}")
-    if path.suffix.lower() not in SUFFIXES:
-        fail(str(path), "file", f"has the suffix {show(path.suffix)}", f"name a file with {', '.join(SUFFIXES)}")
-    content = _decoded(path)
+    content = _content(path, field)
     parsed = (_json_lines if "json" in path.suffix.lower() else _table)(content, path)
     empty = True
     for record in parsed:
@@ -48,6 +43,25 @@ def records(path: Path, field: str) -> Iterator[Record]:
         empty = False
     if empty:
         fail(str(path), "file", "has no rows", "add examples")
+
+
+def tsv(path: Path, field: str) -> Iterator[tuple[int, list[str]]]:
+    """Reads a TSV without a header: numbers of lines, from 1, and values; arguments and errors as of `records`."""
+    empty = True
+    for line in _tsv(_content(path, field)):
+        yield line
+        empty = False
+    if empty:
+        fail(str(path), "file", "has no rows", "add examples")
+
+
+def _content(path: Path, field: str) -> str:
+    if not path.is_file():
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        fail(str(path), "file", problem, f"check {field}")
+    if path.suffix.lower() not in SUFFIXES:
+        fail(str(path), "file", f"has the suffix {show(path.suffix)}", f"name a file with {', '.join(SUFFIXES)}")
+    return _decoded(path)
 
 
 def _decoded(path: Path) -> str:

@@ -25,6 +25,7 @@ class CandidateTargets(SoftTargets):
     """
 
     artifacts = ("candidates",)
+    unfit = {"ranking": "a neighbour is a pair by itself, and a score means something among the passages of one query"}
     #: The method's section, and the field of it that says how many candidates of a row are trained on.
     section: ClassVar[str]
     count: ClassVar[str]

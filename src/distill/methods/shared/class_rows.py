@@ -19,6 +19,8 @@ def stated(params: Params) -> int | None:
     """
     if params.task == "multi_label":
         return 2
+    if params.task == "ranking":
+        return 2 if params.data.max_passages == 2 else None
     lists = params.task in ("classification", "token_classification") and params.data.labels
     return len(params.data.labels) if lists else None
 

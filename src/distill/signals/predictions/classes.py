@@ -83,7 +83,7 @@ def read_score(record: Record) -> tuple[np.ndarray, str]:
         UserError: there is no finite number.
     """
     if SCORE not in record.values:
-        record.fail(SCORE, f"is missing from {columns_of(record)}", "task regression needs the teacher's number")
+        record.fail(SCORE, f"is missing from {columns_of(record)}", "the task needs the teacher's number")
     value = record.number(record.values[SCORE], SCORE)
     if abs(value) > _LARGEST:
         record.fail(SCORE, f"is {value:g}", "it must fit into float32")

@@ -15,6 +15,8 @@ Row = tuple[str, int]
 ID, SPLIT = "id", "split"
 #: Carved out of each other where their ids differ: rows of one were rows of the other under another seed.
 CARVED = ("train", "selection")
+#: Columns of the texts of a ranking → their names in records.
+NAMES_OF_PAIRS = {"text": "query", "text_pair": "passage"}
 
 
 class Rows:
@@ -26,13 +28,15 @@ class Rows:
         unopened: names of further splits, of which nothing is known here but that there are such.
 
     Attributes:
-        texts: columns that together are a row's text: text and text_pair, or question and context.
+        texts: columns that together are a row's text, by their names in records: text and text_pair, question and
+            context, or query and passage.
         size: number of examples by split.
     """
 
     def __init__(self, data: Prepared, splits: Iterable[str], unopened: Collection[str] = ()):
         meta, self.unopened = data.meta, unopened
-        self.texts = ("question", "context") if meta["task"] == "qa" else ("text", "text_pair")[: 1 + meta["pairs"]]
+        columns = ("question", "context") if meta["task"] == "qa" else ("text", "text_pair")[: 1 + meta["pairs"]]
+        self.texts = tuple(NAMES_OF_PAIRS.values()) if meta["task"] == "ranking" else columns
         self.splits, self.strip_html = tuple(splits), meta.get("strip_html", False)
         self.size: dict[str, int] = {}
         self._by_id: dict[str, list[Row]] = defaultdict(list)
@@ -41,7 +45,8 @@ class Rows:
         self.ids: dict[str, list[str]] = {}
         for split in self.splits:
             examples = data.examples(split)
-            table = {name: examples.data.column(name).to_pylist() for name in (ID, *self.texts)}
+            columns_of = dict(zip((ID, *self.texts), (ID, *columns), strict=True))
+            table = {name: examples.data.column(column).to_pylist() for name, column in columns_of.items()}
             self.ids[split], self.size[split] = table[ID], len(examples)
             for number, key in enumerate(table[ID]):
                 text = tuple(self._cleaned(table[name][number]) for name in self.texts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from distill.config.scoring import Evaluate
 from distill.data.sources.squad_json import show
 from distill.errors import UserError
 from distill.signals.log_probabilities import FLOOR
+from distill.signals.predictions.rows import NAMES_OF_PAIRS
 from distill.tasks import entities, spans
-from distill.tasks.base import Predicted, Task
+from distill.tasks.base import Predicted, Task, gives_scores
 
 SUFFIXES = (".jsonl", ".parquet")
 #: Digits that keep a float32 as it is.
@@ -37,7 +38,9 @@ def records(
         known: bool, (examples,): examples whose outputs there are; None: all.
     """
     questions = task.logits_of == "positions"
-    names = ("question",) if questions else ("text", "text_pair")
+    names = {"question": "question"} if questions else {"text": "text", "text_pair": "text_pair"}
+    if task.logits_of == "relevance":
+        names = NAMES_OF_PAIRS
     outputs = _answers(predicted, settings) if questions else _rows(predicted, task)
     if task.per_token and not questions:
         outputs = _words(predicted, task)
@@ -72,16 +75,20 @@ def check_suffix(path: Path) -> None:
         raise UserError(f"{path}: has the suffix {show(path.suffix)}: name a file with {' or '.join(SUFFIXES)}")
 
 
-def _columns(examples: Any, names: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    """Id and texts of each example, without a text that there is not."""
+def _columns(examples: Any, names: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Id and texts of each example, without a text that there is not.
+
+    Args:
+        names: column of the examples → its name in the record.
+    """
     columns = [examples.data.column(name).to_pylist() for name in ("id", *names)]
     for values in zip(*columns, strict=True):
-        yield {name: value for name, value in zip(("id", *names), values, strict=True) if value is not None}
+        yield {name: value for name, value in zip(("id", *names.values()), values, strict=True) if value is not None}
 
 
 def _rows(predicted: Predicted, task: Task) -> Iterator[dict[str, Any]]:
     logits = predicted.logits.astype(np.float64)
-    if not task.has_classes:
+    if gives_scores(task):
         yield from ({"score": _short(value)} for value in logits[:, 0])
         return
     if task.logits_of == "labels":
