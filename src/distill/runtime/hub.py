@@ -1,12 +1,8 @@
-"""Commits of the Hugging Face hub: which one a branch stands for today; whether what came of it is whole; what failed.
-
-What is remembered between runs lies in the part of the hub's cache for other libraries (HF_ASSETS_CACHE).
-"""
+"""Commits of the Hugging Face hub: which one a branch stands for today; and reading one, or saying what failed."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +10,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from distill.errors import UserError
-from distill.runtime import hub_errors
+from distill.runtime import hub_errors, hub_files
 
 #: A whole commit of the hub.
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -54,8 +50,7 @@ def commit(name: str, revision: str | None, kind: Kind, field: str) -> str:
         raise UserError(
             f"{where}: no such folder here, not downloaded before, and the hub cannot be asked ({what}): {fix}"
         ) from None
-    with contextlib.suppress(OSError):  # a cache that cannot be written: offline, it is not known then
-        _record(name, kind, revision).write_text(sha, encoding="ascii")
+    hub_files.note(_asked(name, kind, revision) / sha, sha)
     return sha
 
 
@@ -94,13 +89,12 @@ def downloaded(name: str, revision: str | None, kind: str) -> str | None:
     The hub's libraries note it where they download a branch. Stages download the commit, and `commit` notes which
     branch that was.
     """
-    folder = _folder(name, kind)
+    folder = hub_files.folder(name, kind)
+    asked = [file for file in _asked(name, kind, revision).glob("*") if (folder / "snapshots" / file.name).is_dir()]
     dated = []
-    for file in (folder / "refs" / (revision or "main"), _record(name, kind, revision)):
-        with contextlib.suppress(OSError, ValueError):
-            text = file.read_text(encoding="ascii").strip()
-            by_library = file.is_relative_to(folder)
-            if COMMIT.fullmatch(text) and (by_library or (folder / "snapshots" / text).is_dir()):
+    for file in (folder / "refs" / (revision or "main"), *asked):
+        with contextlib.suppress(OSError, ValueError):  # the library has noted none, or something else
+            if COMMIT.fullmatch(text := file.read_text(encoding="ascii").strip()):
                 dated.append((file.stat().st_mtime, text))
     return max(dated)[1] if dated else None
 
@@ -113,7 +107,7 @@ def reading(name: str, revision: str | None, kind: Kind, field: str = "") -> Ite
         field: Parameter that names it, for errors; empty: no parameter does.
 
     Raises:
-        UserError: The hub did not give it, or what it gave is damaged (`verify`). Other errors pass.
+        UserError: The hub did not give it, or what it gave is damaged (`hub_files.verify`). Other errors pass.
     """
     if Path(name).exists():
         yield
@@ -125,88 +119,19 @@ def reading(name: str, revision: str | None, kind: Kind, field: str = "") -> Ite
     except Exception as error:
         verify(name, revision, kind, field)
         if trouble := explain(error, name, revision, kind):
-            raise UserError(f"{_place(name, revision, field)}: {trouble.what}: {trouble.fix}") from error
+            raise UserError(f"{hub_files.place(name, revision, field)}: {trouble.what}: {trouble.fix}") from error
         raise
     verify(name, revision, kind, field)
 
 
 def verify(name: str, revision: str | None, kind: Kind, field: str = "") -> None:
-    """Compare the downloaded files of a revision with their hashes; remove those that differ.
-
-    The hub's client looks at the size of a download, not at its content, and never again. Its cache names each file by
-    its hash: sha256 of a large one, that of a Git blob of another. A file is hashed once, and again when its time or
-    size changes. Where the cache has no links (Windows), the hashes are not known, and nothing is compared.
-
-    Raises:
-        UserError: A file is damaged. It is removed, so that the next run downloads it again.
-    """
+    """`hub_files.verify` of the commit that a revision is, or was when it was downloaded; nothing for a folder here."""
     if Path(name).exists():
         return
-    commit_ = revision if revision and COMMIT.fullmatch(revision) else downloaded(name, revision, kind)
-    snapshot = _folder(name, kind) / "snapshots" / (commit_ or "none")
-    damaged = []
-    for link in sorted(path for path in snapshot.rglob("*") if path.is_symlink() and path.is_file()):
-        if not _whole(blob := link.resolve(), name, kind):
-            blob.unlink()
-            link.unlink()
-            damaged.append(link.relative_to(snapshot).as_posix())
-    if damaged:
-        raise UserError(
-            f"{_place(name, revision, field)}: {', '.join(damaged)} came damaged from the hub (its hash is another):"
-            " removed; run the same command again, which downloads it anew"
-        )
+    known = revision if revision and COMMIT.fullmatch(revision) else downloaded(name, revision, kind)
+    hub_files.verify(name, known, kind, field)
 
 
-def _whole(blob: Path, name: str, kind: str) -> bool:
-    """Whether a file of the cache has the hash that is its name; True where its name is none."""
-    if not re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", blob.name):
-        return True
-    status = blob.stat()
-    state = f"{status.st_size} {status.st_mtime_ns}"
-    mark = _assets(name, kind, "verified") / blob.name
-    with contextlib.suppress(OSError):
-        if mark.read_text(encoding="ascii") == state:
-            return True
-    if len(blob.name) == 64:
-        hashes = {_hash(blob, "sha256")}
-    else:  # the plain sha1 is what some mirrors give
-        hashes = {_hash(blob, "sha1", b"blob %d\0" % status.st_size), _hash(blob, "sha1")}
-    if blob.name not in hashes:
-        return False
-    with contextlib.suppress(OSError):  # a cache that cannot be written: it is hashed each time
-        mark.write_text(state, encoding="ascii")
-    return True
-
-
-def _hash(file: Path, method: str, before: bytes = b"") -> str:
-    digest = hashlib.new(method, before)
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _place(name: str, revision: str | None, field: str) -> str:
-    at = f" (revision {revision})" if revision else ""
-    return f"params.yaml: {field}: {name!r}{at}" if field else f"{name!r}{at}"
-
-
-def _folder(name: str, kind: str) -> Path:
-    """The folder of a repository in the hub's cache."""
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type=kind)
-
-
-def _assets(name: str, kind: str, what: str) -> Path:
-    """A folder of this project for a repository, made where it can be."""
-    from huggingface_hub import cached_assets_path, constants
-
-    place = Path(constants.HF_ASSETS_CACHE)
-    return cached_assets_path("distill", f"{kind}s/{name}", what, assets_dir=place)
-
-
-def _record(name: str, kind: str, revision: str | None) -> Path:
-    """The file that says which commit a branch was when the hub was last asked."""
-    return _assets(name, kind, "refs") / quote(revision or "main", safe="")
+def _asked(name: str, kind: str, revision: str | None) -> Path:
+    """A folder with a file for each commit that a revision was when the hub was asked, as old as the answer."""
+    return hub_files.note_of(name, kind, "refs", quote(revision or "main", safe=""))
