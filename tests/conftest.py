@@ -37,6 +37,7 @@ LONGEST = (
     "test_onnx",
     "test_wild_files",
     "test_inputs",
+    "test_hub",
     "test_summarize",
     "test_sweep",
 )

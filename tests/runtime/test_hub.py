@@ -146,6 +146,22 @@ def test_files_that_are_not_what_their_name_says_are_removed_and_the_others_hash
     hub.verify("user/model", COMMIT, "model")
 
 
+def test_a_file_that_lies_in_a_store_for_all_repositories_goes_by_its_name_in_the_repository(answer, tmp_path):
+    content = b"weights"
+    blob, link = downloaded(tmp_path, b"", hashlib.sha256(content).hexdigest())
+    stored = tmp_path / ("0" * 64)  # named by another hash, Xet's
+    stored.write_bytes(content)
+    blob.unlink()
+    blob.symlink_to(stored)
+    hub.verify("user/model", COMMIT, "model")
+    assert link.read_bytes() == content
+    stored.write_bytes(b"weighty")
+    os.utime(stored, ns=(1, 1))
+    with pytest.raises(UserError, match="came damaged"):
+        hub.verify("user/model", COMMIT, "model")
+    assert not (stored.exists() or blob.is_symlink() or link.is_symlink())
+
+
 def test_folders_of_this_machine_are_never_compared_or_asked_about(tmp_path):
     with pytest.raises(OSError, match="mine"), hub.reading(str(tmp_path), None, "model"):
         raise OSError("mine")
