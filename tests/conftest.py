@@ -12,6 +12,8 @@ import pytest
 # Where `evaluate` copies the scripts of metrics that it loads: not into the home of who runs the tests.
 _MODULES = tempfile.TemporaryDirectory(prefix="metrics-")
 os.environ["HF_MODULES_CACHE"] = _MODULES.name
+# Nor what is remembered of downloads.
+os.environ["HF_ASSETS_CACHE"] = os.path.join(_MODULES.name, "assets")
 # Before anything imports torch: its threads would fight over the cores with the other test processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -35,6 +37,7 @@ LONGEST = (
     "test_onnx",
     "test_wild_files",
     "test_inputs",
+    "test_hub",
     "test_summarize",
     "test_sweep",
 )

@@ -23,6 +23,7 @@ from distill.errors import UserError, reason
 from distill.models import class_order
 from distill.models.forward import reads_token_types
 from distill.models.shape import FAMILY_FIELDS, check_sizes
+from distill.runtime import hub
 from distill.runtime.checkpoints import CHECKSUMS, check_index, seal, tensor_hash
 from distill.tasks.base import Task
 
@@ -258,8 +259,11 @@ def configuration(
 @contextlib.contextmanager
 def _readable(path: str, revision: str | None, where: str) -> Iterator[None]:
     try:
-        yield
-    except Exception as error:  # damaged files, pickles with code, network trouble: each has exceptions of its own
+        with hub.reading(path, revision, "model", f"{where}.model.path" if where else ""):
+            yield
+    except UserError:
+        raise
+    except Exception as error:  # damaged files, pickles with code: each has exceptions of its own
         field = f"params.yaml: {where}.model.path: " if where else ""
         fix = "name a transformers checkpoint that is here, or can be downloaded" if where else f"`dvc checkout {path}`"
         raise UserError(f"{field}cannot load {path!r} (revision {revision}): {reason(error)}: {fix}") from error

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
 from distill.data.loading.template import with_token_types
 from distill.errors import UserError
+from distill.runtime import hub
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -83,9 +84,11 @@ def load(path: str, revision: str | None = None, where: str = "features.tokenize
     """
     field = f"{where}.path = {path} (revision {revision or 'default'})"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision or "main", trust_remote_code=False)
-    except Exception as error:
-        # Broken files surface as KeyError, TypeError or a bare Exception from Rust, network trouble as several others.
+        with hub.reading(path, revision, "model", f"{where}.path"):
+            tokenizer = AutoTokenizer.from_pretrained(path, revision=revision or "main", trust_remote_code=False)
+    except UserError:
+        raise
+    except Exception as error:  # broken files surface as KeyError, TypeError or a bare Exception from Rust
         reason = (str(error).splitlines() or [""])[0].rstrip(".")
         raise UserError(
             f"{field}: cannot be loaded ({type(error).__name__}: {reason}); "

@@ -6,6 +6,7 @@ rows of another folder of that name, or of older files, come back silently (data
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.data.sources.squad_json import fail, show
+from distill.errors import UserError
+from distill.runtime import hub
 from distill.runtime.hub import COMMIT
 
 if TYPE_CHECKING:
@@ -40,29 +43,47 @@ def opened(name: str, subset: str | None, revision: str | None) -> Iterator[Call
     import datasets  # takes seconds to import, and only this source needs it
 
     def load(split: str, cache: str | None) -> datasets.Dataset:
+        fix = (
+            "check data.name, data.subset, data.revision, the split's name (data.train_split, data.validation_split)"
+            " and the network, or set data.source to files"
+        )
         try:
             builder = datasets.load_dataset_builder(name, subset, revision=revision, cache_dir=cache)
             problem = _other_version(builder, revision)
             if not problem:
                 builder.download_and_prepare()
+                with _removed_if_damaged(builder):
+                    hub.verify(name, revision, "dataset", "data.name")
                 return builder.as_dataset(split=split)
+            trouble = hub.explain(LookupError(problem), name, revision, "dataset")
+        except UserError:
+            raise
         except Exception as error:
             # A missing data set, a bad revision, a broken file and a dead network each raise another library's
             # exception.
+            hub.verify(name, revision, "dataset", "data.name")
+            trouble = hub.explain(error, name, revision, "dataset")
             problem = f"cannot be loaded ({_reason(error)})"
-        fail(
-            place(name, revision, split),
-            "data.name",
-            problem,
-            "check data.name, data.subset, data.revision, the split's name (data.train_split, data.validation_split)"
-            " and the network, or set data.source to files",
-        )
+        if trouble:
+            problem = f"cannot be loaded ({trouble.what})"
+            fix = f"{trouble.fix}, or check data.name, data.revision and the network"
+        fail(place(name, revision, split), "data.name", problem, fix)
 
     if not Path(name).is_dir():
         yield lambda split: load(split, None)
         return
     with _folder_in(Path(datasets.config.HF_DATASETS_CACHE)) as cache:
         yield lambda split: load(split, cache)
+
+
+@contextmanager
+def _removed_if_damaged(builder: datasets.DatasetBuilder) -> Iterator[None]:
+    """Removes the rows that `datasets` has made of damaged files, and would take again without the files."""
+    try:
+        yield
+    except UserError:
+        shutil.rmtree(builder.cache_dir, ignore_errors=True)
+        raise
 
 
 def _folder_in(cache: Path) -> tempfile.TemporaryDirectory:
