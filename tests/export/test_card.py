@@ -36,6 +36,7 @@ DATA = {
     "text": "text",
     "text_pair": None,
     "label": "label",
+    "label_separator": "|",
     "labels": None,
     "id": None,
     "strip_html": False,
@@ -173,11 +174,13 @@ def test_a_run_without_int8_or_commit():
     ("task", "labels", "words", "metrics"),
     [
         ("classification", ["no", "yes"], "one of these classes: `no`, `yes`", ["accuracy", "matthews_correlation"]),
+        ("multi_label", ["no", "yes"], "any number of these classes, or none: `no`, `yes`", ["f1"]),
         ("regression", [], "on the scale of the training labels", ["pearsonr", "spearmanr"]),
     ],
 )
 def test_texts(task, labels, words, metrics):
     names = ("accuracy", "mcc") if labels else ("pearson", "spearman")
+    names = ("micro_f1", "macro_f1") if task == "multi_label" else names
     scores = dict.fromkeys(names, 50.5)
     other = dict.fromkeys(("doc_stride", "n_best", "max_answer_length", "threshold"))
     settings = Settings.model_validate(QA | other | {"task": task, "labels": labels})
