@@ -42,6 +42,7 @@ DATA = {
     "strip_html": False,
     "group": None,
     "selection_fraction": 0.05,
+    "max_passages": 8,
     "max_train_context": None,
     "max_train_examples": None,
     "max_selection_examples": None,
@@ -192,6 +193,20 @@ def test_texts(task, labels, words, metrics):
     assert data.pipeline_tag == "text-classification" and data.metrics == metrics
     assert words in text and "distill.classify" in text and "`logits`, float32 (batch, classes)" in text
     assert "question" not in re.sub(r"---.*?---", "", text, count=1, flags=re.DOTALL)
+
+
+def test_a_model_that_ranks_says_how_it_is_asked():
+    other = dict.fromkeys(("doc_stride", "n_best", "max_answer_length", "threshold", "temperature"))
+    settings = Settings.model_validate(QA | other | {"task": "ranking", "labels": []})
+    scores = {"ndcg_10": 61.5, "mrr_10": 50.5}
+    exported = facts().exported | {"scores": dict.fromkeys(FORMS, scores)}
+    splits = {name: {"examples": 70, "features": 70, "groups": 9} for name in ("train", "selection", "validation")}
+    runs = {"ted-3": scores}
+    made = facts(settings=settings, shown=tuple(scores), exported=exported, runs=runs, meta={"splits": splits})
+    text = card.render(made)
+    data = ModelCard(text).data
+    assert data.pipeline_tag == "text-ranking" and data.metrics == ["ndcg_at_10", "mrr_at_10"]
+    assert 'python -m distill.rank "a query" "a passage"' in text and "nDCG@10" in text and "61.50" in text
 
 
 def test_what_data_and_checkpoints_say_is_no_markup():
