@@ -154,6 +154,7 @@ VERB = Verb(
     fields={"question": Field("the question"), "context": Field("the text that may hold the answer")},
     result=Result,
     ask=_ask,
+    defaults=_DEFAULTS,
     columns=_columns,
     cells=lambda result: result | {"answer": result["text"]},
 )

@@ -127,6 +127,7 @@ VERB = Verb(
     },
     result=Result,
     ask=_ask,
+    defaults=_DEFAULTS,
     columns=_columns,
     cells=_cells,
 )

@@ -53,6 +53,7 @@ class Verb:
     fields: Mapping[str, Field]
     result: type[BaseModel]
     ask: Callable[[Model, Rows], Rows]
+    defaults: Mapping[str, Any]
     columns: Callable[[Settings], dict[str, pa.DataType]]
     cells: Callable[[dict[str, Any]], dict[str, Any]]
 

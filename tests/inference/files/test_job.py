@@ -140,7 +140,7 @@ def test_memory_does_not_grow_with_the_file(model, tmp_path, read, written):
         return [{"words": len(row["text"].split())} for row in rows]
 
     verb = Verb(
-        "count", "", ("classification",), {"text": Field("")}, Settings, ask, lambda _: {"words": pa.int64()}, dict
+        "count", "", ("classification",), {"text": Field("")}, Settings, ask, {}, lambda _: {"words": pa.int64()}, dict
     )
     peaks = []
     for rows in (3_000, 12_000):

@@ -1,0 +1,101 @@
+"""Real server processes on loopback: under load, at shutdown, and where they cannot start."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+import pytest
+
+from benchmarks.serve import alike, ask_all, post, server
+from distill.errors import UserError
+from distill.inference import answer, classify, verbs
+from distill.inference.serving import command
+from tests.helpers import exported, micro
+
+
+@pytest.fixture(autouse=True)
+def sources(monkeypatch):
+    for name, value in micro.environment(PYTHONPATH=str(micro.ROOT / "src")).items():
+        monkeypatch.setenv(name, value)
+
+
+def test_two_hundred_clients_get_what_the_function_says(tmp_path):
+    folder = exported.classifier(tmp_path / "export", ["bad", "fair", "good"])
+    model = verbs.load_model(folder)
+    rows = [[{"text": f"w{client % 35} w{turn} " * (1 + client % 9)} for turn in range(2)] for client in range(200)]
+    expected = classify.classify(model, [(row["text"], None) for of_client in rows for row in of_client])
+    with server(folder) as (_, address):
+        results = ask_all(address, "/classify", [[{"rows": [row]} for row in of_client] for of_client in rows])
+    told = [answer for of_client in results for answer in of_client]
+    assert len(told) == 400 and {status for _, status, _ in told} == {200}
+    assert all(alike(content["results"], [right]) for (_, _, content), right in zip(told, expected, strict=True))
+    assert len({result["confidence"] for result in expected}) > 100  # so that exchanged answers would be seen
+
+
+def test_what_was_accepted_is_answered_after_sigterm(tmp_path):
+    folder = exported.answerer(tmp_path / "export")
+    rows = [{"id": i, "question": f"w{i}?", "context": f"w{i} w9 w{i + 3} " * (1 + 5 * i)} for i in range(5)]
+    results = {}
+    with server(folder, "--wait", "1500") as (process, address):
+
+        def client(row):
+            results[row["id"]] = post(address, "/answer", {"rows": [row]})
+
+        threads = [threading.Thread(target=client, args=(row,)) for row in rows]
+        for thread in threads:
+            thread.start()
+        until = time.monotonic() + 30
+        while json.load(urllib.request.urlopen(f"{address}/health"))["waiting"] < 5 and time.monotonic() < until:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join(30)
+        assert process.wait(30) == 0
+    model = verbs.load_model(folder)
+    for row in rows:
+        (expected,) = answer.VERB.ask(model, [row])
+        status, content = results[row["id"]]
+        assert status == 200 and alike(content["results"], [{"id": row["id"]} | expected])
+
+
+def test_a_busy_port_and_a_wrong_folder_are_said_in_a_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # SIGTERM stays that of the tests
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        with pytest.raises(
+            UserError, match=rf"--host 127.0.0.1 --port {port}: cannot listen \(Address already in use\)"
+        ):
+            command.main([str(tmp_path), "--port", str(port)])
+    with pytest.raises(UserError, match="cannot be loaded"):
+        command.main([str(tmp_path / "nowhere"), "--port", "0"])
+    with pytest.raises(UserError, match="--port 99999: cannot listen"):
+        command.main([str(tmp_path), "--port", "99999"])
+    with pytest.raises(UserError, match="--queue: 10: less than --max-texts 256"):
+        command.main([str(tmp_path), "--queue", "10"])
+    with pytest.raises(UserError, match="--batch: 0: give 1 or more"):
+        command.main([str(tmp_path), "--batch", "0"])
+
+
+SLIM = """
+import sys
+from distill.inference import classify, verbs
+from distill.inference.serving import command
+from distill import serve
+classify.main(["--input", sys.argv[2], "--output", sys.argv[3], "--model", sys.argv[1]])
+print(" ".join(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+
+def test_serving_and_files_import_no_training_stack(tmp_path):
+    folder = exported.classifier(tmp_path / "export", ["no", "yes"])
+    (tmp_path / "in.csv").write_text("text\nw1\n")
+    words = [folder, str(tmp_path / "in.csv"), str(tmp_path / "out.parquet")]
+    done = subprocess.run([sys.executable, "-c", SLIM, *words], capture_output=True, text=True, cwd=micro.ROOT)
+    imported = set(done.stdout.split())
+    assert "onnxruntime" in imported and (tmp_path / "out.parquet").is_file(), done.stderr
+    assert not imported & {"torch", "dvc", "mlflow", "datasets", "accelerate", "evaluate", "sklearn", "pandas", "onnx"}
