@@ -73,8 +73,10 @@ def test_a_busy_port_and_a_wrong_folder_are_said_in_a_line(tmp_path, monkeypatch
             command.main([str(tmp_path), "--port", str(port)])
     with pytest.raises(UserError, match="cannot be loaded"):
         command.main([str(tmp_path / "nowhere"), "--port", "0"])
-    with pytest.raises(UserError, match="--port 99999: cannot listen"):
+    with pytest.raises(UserError, match="--port: 99999: give 0 to 65535"):
         command.main([str(tmp_path), "--port", "99999"])
+    with pytest.raises(UserError, match=r"--host no\.such\.host\.invalid --port 8000: cannot listen"):
+        command.main([str(tmp_path), "--host", "no.such.host.invalid"])
     with pytest.raises(UserError, match="--queue: 10: less than --max-texts 256"):
         command.main([str(tmp_path), "--queue", "10"])
     with pytest.raises(UserError, match="--batch: 0: give 1 or more"):

@@ -70,6 +70,8 @@ def _limits(options: argparse.Namespace) -> Limits:
     for name in ("max_bytes", "max_texts", "max_characters", "queue", "batch"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name.replace('_', '-')}: {getattr(options, name)}: give 1 or more")
+    if not 0 <= options.port < 1 << 16:  # getaddrinfo would take the last 16 bits
+        raise UserError(f"--port: {options.port}: give 0 to 65535")
     if not 0 <= options.wait <= 10_000:
         raise UserError(f"--wait: {options.wait}: give 0 to 10000 milliseconds")
     if options.queue < options.max_texts:
