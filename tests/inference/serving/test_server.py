@@ -3,8 +3,6 @@
 import json
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -81,23 +79,3 @@ def test_a_busy_port_and_a_wrong_folder_are_said_in_a_line(tmp_path, monkeypatch
         command.main([str(tmp_path), "--queue", "10"])
     with pytest.raises(UserError, match="--batch: 0: give 1 or more"):
         command.main([str(tmp_path), "--batch", "0"])
-
-
-SLIM = """
-import sys
-from distill.inference import classify, verbs
-from distill.inference.serving import command
-from distill import serve
-classify.main(["--input", sys.argv[2], "--output", sys.argv[3], "--model", sys.argv[1]])
-print(" ".join(sorted({name.partition(".")[0] for name in sys.modules})))
-"""
-
-
-def test_serving_and_files_import_no_training_stack(tmp_path):
-    folder = exported.classifier(tmp_path / "export", ["no", "yes"])
-    (tmp_path / "in.csv").write_text("text\nw1\n")
-    words = [folder, str(tmp_path / "in.csv"), str(tmp_path / "out.parquet")]
-    done = subprocess.run([sys.executable, "-c", SLIM, *words], capture_output=True, text=True, cwd=micro.ROOT)
-    imported = set(done.stdout.split())
-    assert "onnxruntime" in imported and (tmp_path / "out.parquet").is_file(), done.stderr
-    assert not imported & {"torch", "dvc", "mlflow", "datasets", "accelerate", "evaluate", "sklearn", "pandas", "onnx"}
