@@ -95,7 +95,7 @@ def alike(left: Any, right: Any) -> bool:
         return left.keys() == right.keys() and all(alike(left[name], right[name]) for name in left)
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(map(alike, left, right))
-    if isinstance(left, float) or isinstance(right, float):
+    if isinstance(left, float) and isinstance(right, float):
         return math.isclose(left, right, abs_tol=1e-4)
     return left == right
 
@@ -139,7 +139,7 @@ def main(argv: list[str] | None = None) -> None:
     wrong = sum(not alike(content["results"][0], right) for (_, _, content), right in zip(flat, expected, strict=True))
     p50, p99 = np.percentile([1000 * latency for latency, _, _ in flat], [50, 99])
     print(f"{len(flat):,} requests of {options.clients} clients: {len(flat) / seconds:,.0f} a second")
-    print(f"p50 {p50:.0f} ms, p99 {p99:.0f} ms; lost 0, other than the function's {wrong}")
+    print(f"p50 {p50:,.0f} ms, p99 {p99:,.0f} ms; lost 0, other than the function's {wrong}")
     if wrong:
         raise UserError(f"{wrong} of {len(flat)} answers differ from the function's")
 

@@ -1,6 +1,7 @@
 """Real server processes on loopback: under load, at shutdown, and where they cannot start."""
 
 import json
+import re
 import signal
 import socket
 import threading
@@ -9,9 +10,9 @@ import urllib.request
 
 import pytest
 
-from benchmarks.serve import alike, ask_all, post, server
+from benchmarks import serve
 from distill.errors import UserError
-from distill.inference import answer, classify, verbs
+from distill.inference import answer, verbs
 from distill.inference.serving import command
 from tests.helpers import exported, micro
 
@@ -22,27 +23,38 @@ def sources(monkeypatch):
         monkeypatch.setenv(name, value)
 
 
-def test_two_hundred_clients_get_what_the_function_says(tmp_path):
+def test_two_hundred_clients_get_what_the_function_says(tmp_path, capsys):
     folder = exported.classifier(tmp_path / "export", ["bad", "fair", "good"])
-    model = verbs.load_model(folder)
-    rows = [[{"text": f"w{client % 35} w{turn} " * (1 + client % 9)} for turn in range(2)] for client in range(200)]
-    expected = classify.classify(model, [(row["text"], None) for of_client in rows for row in of_client])
-    with server(folder) as (_, address):
-        results = ask_all(address, "/classify", [[{"rows": [row]} for row in of_client] for of_client in rows])
-    told = [answer for of_client in results for answer in of_client]
-    assert len(told) == 400 and {status for _, status, _ in told} == {200}
-    assert all(alike(content["results"], [right]) for (_, _, content), right in zip(told, expected, strict=True))
-    assert len({result["confidence"] for result in expected}) > 100  # so that exchanged answers would be seen
+    serve.main([folder, "--clients", "200", "--requests", "2", "--words", "9"])
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("400 requests of 200 clients: ")
+    assert re.fullmatch(r"p50 [\d,]+ ms, p99 [\d,]+ ms; lost 0, other than the function's 0", second)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "same"),
+    [
+        ({"a": [1.0, "x"], "b": None}, {"a": [1.00005, "x"], "b": None}, True),
+        ({"a": [1.0, "x"]}, {"a": [1.001, "x"]}, False),
+        ({"a": [1.0, "x"]}, {"a": [1.0, "y"]}, False),
+        ({"a": [1.0]}, {"a": [1.0, 2.0]}, False),
+        ({"a": 1.0}, {"b": 1.0}, False),
+        ({"a": 1.0}, {"a": None}, False),
+        ({"error": "x"}, {"label": "x"}, False),
+    ],
+)
+def test_the_benchmark_tells_answers_apart(left, right, same):
+    assert serve.alike(left, right) is same
 
 
 def test_what_was_accepted_is_answered_after_sigterm(tmp_path):
     folder = exported.answerer(tmp_path / "export")
     rows = [{"id": i, "question": f"w{i}?", "context": f"w{i} w9 w{i + 3} " * (1 + 5 * i)} for i in range(5)]
     results = {}
-    with server(folder, "--wait", "1500") as (process, address):
+    with serve.server(folder, "--wait", "1500") as (process, address):
 
         def client(row):
-            results[row["id"]] = post(address, "/answer", {"rows": [row]})
+            results[row["id"]] = serve.post(address, "/answer", {"rows": [row]})
 
         threads = [threading.Thread(target=client, args=(row,)) for row in rows]
         for thread in threads:
@@ -58,7 +70,7 @@ def test_what_was_accepted_is_answered_after_sigterm(tmp_path):
     for row in rows:
         (expected,) = answer.VERB.ask(model, [row])
         status, content = results[row["id"]]
-        assert status == 200 and alike(content["results"], [{"id": row["id"]} | expected])
+        assert status == 200 and serve.alike(content["results"], [{"id": row["id"]} | expected])
 
 
 def test_a_busy_port_and_a_wrong_folder_are_said_in_a_line(tmp_path, monkeypatch):
