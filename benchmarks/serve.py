@@ -27,6 +27,7 @@ import numpy as np
 
 from distill.errors import UserError
 from distill.inference import verbs
+from pipeline.process import command
 
 Body = dict[str, Any]
 
@@ -35,7 +36,7 @@ Body = dict[str, Any]
 def server(model: str, *options: str) -> Iterator[tuple[subprocess.Popen, str]]:
     """A server process, and its address; it is ended afterwards."""
     command = [sys.executable, "-m", "distill.serve", model, "--port", "0", *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8")
     try:
         line = process.stdout.readline()
         if " serving at " not in line:
@@ -145,7 +146,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(command.run(main))

@@ -18,6 +18,7 @@ import yaml
 from distill.errors import UserError
 from distill.inference import loadable
 from distill.tracking import registry, store
+from pipeline.process import command
 from pipeline.process.hashes import dvc_md5
 from pipeline.stage import paths
 
@@ -111,7 +112,4 @@ def _is_made_from(exported: Path, student: Path, md5: str) -> bool:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(command.run(main))
