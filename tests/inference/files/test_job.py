@@ -143,10 +143,10 @@ def test_memory_does_not_grow_with_the_file(model, tmp_path, read, written):
         "count", "", ("classification",), {"text": Field("")}, Settings, ask, {}, lambda _: {"words": pa.int64()}, dict
     )
     peaks = []
-    for rows in (3_000, 12_000):
+    for rows in (1_500, 4_500):
         path = given(tmp_path / f"{rows}{read}", [f"w{i} w2" for i in range(rows)])
         tracemalloc.start()
-        job.run(Source(path, verb, {}), model, {}, tmp_path / f"out{written}", part_rows=1_000)
+        job.run(Source(path, verb, {}), model, {}, tmp_path / f"out{written}", part_rows=500)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert len(table(tmp_path / f"out{written}")) == rows

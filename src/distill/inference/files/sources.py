@@ -165,7 +165,7 @@ class Source:
                     continue
                 number += 1
                 try:
-                    values = json_text.parse(line.decode())
+                    values = json_text.parse(line.rstrip(b"\r\n").decode())
                     if not isinstance(values, dict):
                         raise UserError("no JSON object")
                     yield self._record(number, values)
