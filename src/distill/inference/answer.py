@@ -9,17 +9,21 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pydantic import BaseModel
 from scipy.special import softmax
 
 from distill.data.features import question_features
 from distill.errors import UserError
 from distill.inference import cli, lines
-from distill.inference.model import Model, load
+from distill.inference.files import command as files
+from distill.inference.model import Model, Settings, load
+from distill.inference.verb import Field, Verb
 from distill.tasks import spans as answers
 
 # Settings for checkpoints, which hold none: those of transformers' own examples for SQuAD.
@@ -118,27 +122,69 @@ def _lines(result: Answer, shown: int) -> list[str]:
     return shown_lines
 
 
+class Result(BaseModel):
+    """An answer: its text, its place in the context, and the candidates. See `Answer`."""
+
+    text: str
+    start: int | None
+    end: int | None
+    confidence: float
+    null_odds: float
+    candidates: list[Candidate]
+
+
+def _ask(model: Model, rows: lines.Rows, shown: int = 1) -> lines.Rows:
+    results = answer(model, [(row["question"], row["context"]) for row in rows])
+    return [_described(result, shown) for result in results]
+
+
+def _columns(settings: Settings) -> dict[str, pa.DataType]:
+    return {
+        "answer": pa.string(),
+        "start": pa.int64(),
+        "end": pa.int64(),
+        "confidence": pa.float64(),
+        "null_odds": pa.float64(),
+    }
+
+
+VERB = Verb(
+    name="answer",
+    summary="Answer a question from a text.",
+    tasks=("qa",),
+    fields={"question": Field("the question"), "context": Field("the text that may hold the answer")},
+    result=Result,
+    ask=_ask,
+    defaults=_DEFAULTS,
+    columns=_columns,
+    cells=lambda result: result | {"answer": result["text"]},
+)
+
+
 def main(words: Sequence[str]) -> None:
     """Run the command."""
-    parser = cli.parser("distill.answer", "Answer a question from a text.")
-    parser.add_argument("question", help='or - to read lines of JSON from stdin: {"question": …, "context": …}')
+    parser = cli.parser("distill.answer", VERB.summary)
+    stdin = 'or - to read lines of JSON from stdin: {"question": …, "context": …}'
+    parser.add_argument("question", nargs="?", help=stdin)
     parser.add_argument("context", nargs="?")
     parser.add_argument("--n-best", type=int, default=1, metavar="N", help="show that many candidates (default: 1)")
     parser.add_argument("--threshold", type=float, metavar="T", help="on the null odds, in place of the model's own")
     parser.add_argument("--always", action="store_true", help="never say that there is no answer")
+    files.add_options(parser)
     options = parser.parse_args(words)
-    if (options.question == "-") == (options.context is not None):
+    from_file = files.wanted(parser, options, options.question)
+    if not from_file and (options.question == "-") == (options.context is not None):
         parser.error("give a question and its context, or - alone")
     if options.n_best < 1:
         parser.error("--n-best: give 1 or more")
-    model = load(cli.model_path(options.model), options.int8, _overrides(options), _DEFAULTS)
+    path, overrides = cli.model_path(options.model), _overrides(options)
+    model = load(path, options.int8, overrides, _DEFAULTS)
+    ask = partial(_ask, shown=options.n_best)
+    if from_file:
+        files.run(replace(VERB, ask=ask), model, path, options, overrides)
+        return
     if options.question == "-":
-
-        def ask(rows: lines.Rows) -> lines.Rows:
-            results = answer(model, [(row["question"], row["context"]) for row in rows])
-            return [_described(result, options.n_best) for result in results]
-
-        lines.answer(sys.stdin, ("question", "context"), (), ask)
+        lines.answer(sys.stdin, ("question", "context"), (), partial(ask, model))
         return
     (result,) = answer(model, [(options.question, options.context)])
     if options.json:

@@ -8,20 +8,28 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pydantic import BaseModel
 from scipy.special import expit, softmax
 
 from distill.data.features import text_features
 from distill.errors import UserError
 from distill.inference import cli, lines
-from distill.inference.model import Model, load
+from distill.inference.files import command as files
+from distill.inference.model import Model, Settings, load
+from distill.inference.verb import Field, Verb
 from distill.tasks import thresholds
 
 # Settings for checkpoints, which hold none; whether they take one text or two stays unknown.
 _DEFAULTS = {"temperature": 1.0}
+
+# Classes up to which a table has a column for the probability of each.
+_CLASS_COLUMNS = 50
 
 
 def classify(model: Model, texts: Sequence[tuple[str, str | None]], tuned: bool = False) -> list[dict[str, Any]]:
@@ -106,26 +114,75 @@ def _lines(result: dict[str, Any]) -> list[str]:
     return [said, *(f"{share:.3f}  {name}" for name, share in shares)]
 
 
+class Result(BaseModel):
+    """A class, or several, with the probabilities of all; or, in regression, a number."""
+
+    label: str | None = None
+    labels: list[str] | None = None
+    confidence: float | None = None
+    probabilities: dict[str, float] | None = None
+    value: float | None = None
+
+
+def _ask(model: Model, rows: lines.Rows, tuned: bool = False) -> lines.Rows:
+    return classify(model, [(row["text"], row.get("text_pair")) for row in rows], tuned)
+
+
+def _columns(settings: Settings) -> dict[str, pa.DataType]:
+    if settings.task == "regression":
+        return {"value": pa.float64()}
+    classes = {f"probability.{name}": pa.float64() for name in settings.labels}
+    said = {"label": pa.string(), "confidence": pa.float64()}
+    said = {"labels": pa.string()} if settings.task == "multi_label" else said
+    return said | (classes if len(classes) <= _CLASS_COLUMNS else {})
+
+
+def _cells(result: dict[str, Any]) -> dict[str, Any]:
+    classes = {f"probability.{name}": share for name, share in result.get("probabilities", {}).items()}
+    if "labels" in result:
+        result = {"labels": json.dumps(result["labels"], ensure_ascii=False)}
+    return result | (classes if len(classes) <= _CLASS_COLUMNS else {})
+
+
+VERB = Verb(
+    name="classify",
+    summary="Classify a text, or a pair of texts; or give its number.",
+    tasks=("classification", "multi_label", "regression"),
+    fields={
+        "text": Field("the text, or the first of a pair"),
+        "text_pair": Field("the second text of a pair", required=False),
+    },
+    result=Result,
+    ask=_ask,
+    defaults=_DEFAULTS,
+    columns=_columns,
+    cells=_cells,
+)
+
+
 def main(words: Sequence[str]) -> None:
     """Run the command."""
-    parser = cli.parser("distill.classify", "Classify a text, or a pair of texts; or give its number.")
-    parser.add_argument("text", help='or - to read lines of JSON from stdin: {"text": …, "text_pair": …}')
+    parser = cli.parser("distill.classify", VERB.summary)
+    parser.add_argument("text", nargs="?", help='or - to read lines of JSON from stdin: {"text": …, "text_pair": …}')
     parser.add_argument("text_pair", nargs="?")
     parser.add_argument(
         "--tuned",
         action="store_true",
         help="the class, or classes, by the decision that was tuned on the selection split",
     )
+    files.add_options(parser)
     options = parser.parse_args(words)
     if options.text == "-" and options.text_pair is not None:
         parser.error("give a text or two, or - alone")
-    model = load(cli.model_path(options.model), options.int8, defaults=_DEFAULTS)
+    from_file = files.wanted(parser, options, options.text)
+    path = cli.model_path(options.model)
+    model = load(path, options.int8, defaults=_DEFAULTS)
+    ask = partial(_ask, tuned=options.tuned)
+    if from_file:
+        files.run(replace(VERB, ask=ask), model, path, options, {"tuned": options.tuned})
+        return
     if options.text == "-":
-
-        def ask(rows: lines.Rows) -> lines.Rows:
-            return classify(model, [(row["text"], row.get("text_pair")) for row in rows], options.tuned)
-
-        lines.answer(sys.stdin, ("text",), ("text_pair",), ask)
+        lines.answer(sys.stdin, ("text",), ("text_pair",), partial(ask, model))
         return
     (result,) = classify(model, [(options.text, options.text_pair)], options.tuned)
     print(json.dumps(result, ensure_ascii=False, indent=2) if options.json else "\n".join(_lines(result)))

@@ -65,7 +65,7 @@ def answer(
         required: names of fields that every object has; their values are texts.
         optional: names of fields that an object may have besides `id`; texts or null.
         ask: function from rows to as many objects. It raises a UserError where it cannot answer one of them; each is
-            then asked alone.
+            then asked alone, in the end.
         further: checks of the fields that every object has besides and that are no texts, by name.
 
     Raises:
@@ -75,11 +75,11 @@ def answer(
     for block in blocks(stream):
         lines = [parse(number, line, required, optional, further) for number, line in block]
         good = [line for line in lines if line.problem is None]
-        results = iter(_ask(good, ask))
+        results = iter(ask_each([line.row for line in good], ask))
         for line in lines:
-            if line.problem is None:
-                content = next(results)
-            else:
+            content = next(results) if line.problem is None else UserError(line.problem)
+            if isinstance(content, UserError):
+                line.problem = str(content)
                 refused.append(f"line {line.number}: {line.problem}")
                 content = {"error": refused[-1]}
             print(_printable(line.identifier | content), flush=True)
@@ -136,7 +136,7 @@ def parse(
     except UnicodeDecodeError as error:
         parsed.problem = f"byte {error.start + 1}: not UTF-8 ({error.reason}): save the input as UTF-8"
     except json_text.JsonError as error:
-        parsed.problem = f"no JSON ({error}): give one object a line"
+        parsed.problem = f"no JSON ({error}): give one object a line, or a CSV by --input"
     except UserError as error:
         parsed.problem = str(error)
     return parsed
@@ -178,18 +178,25 @@ def _handed_on(identifier: Any) -> Any:
     return identifier
 
 
-def _ask(lines: list[Line], ask: Callable[[Rows], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The answers of the lines that can be answered; the others get their problem."""
+def ask_each(rows: Rows, ask: Callable[[Rows], Rows]) -> list[dict[str, Any] | UserError]:
+    """The results of rows; of those that cannot be answered, the error.
+
+    Args:
+        ask: function from rows to as many results, which raises a UserError where it cannot answer one of them: then
+            it is asked for each half, until the row is alone.
+    """
+    if not rows:
+        return []
     try:
-        return ask([line.row for line in lines]) if lines else []
+        return list(ask(rows))
     except UserError as error:
-        if len(lines) > 1:
-            return [answer for line in lines for answer in _ask([line], ask)]
+        if len(rows) > 1:
+            middle = len(rows) // 2
+            return ask_each(rows[:middle], ask) + ask_each(rows[middle:], ask)
         problem = str(error)
         for beginning in _ALONE:
             problem = problem.removeprefix(beginning)
-        lines[0].problem = problem
-        return []
+        return [UserError(problem)]
 
 
 def _printable(content: dict[str, Any]) -> str:

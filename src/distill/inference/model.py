@@ -207,6 +207,12 @@ def load(
     return _load_checkpoint(path, overrides or {}, defaults or {})
 
 
+def task_of(path: str) -> str:
+    """The task of a model, without loading it. Arguments and errors as for `load`."""
+    settings = Path(path) / SETTINGS
+    return str(_read(settings).get("task")) if settings.is_file() else _head(_configuration(path), path)["task"]
+
+
 def _load_checkpoint(path: str, overrides: Mapping[str, Any], defaults: Mapping[str, Any]) -> Model:
     config, tokenizer = _configuration(path), _tokenizer(path)
 

@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pydantic import BaseModel
 
 from distill.data.features import text_features
 from distill.errors import UserError
 from distill.inference import cli, lines
 from distill.inference.model import Model, load
+from distill.inference.verb import Field, Verb
 
 # A checkpoint with one output: whether it was trained to rank or to give numbers cannot be seen in others' models.
 _TASKS = ("ranking", "regression")
@@ -63,9 +65,40 @@ def rank(model: Model, groups: Sequence[tuple[str, Sequence[str]]]) -> list[list
     return found
 
 
+class Ranked(BaseModel):
+    """A passage: its number as given, from 0, its score, and its text."""
+
+    index: int
+    score: float
+    passage: str
+
+
+class Result(BaseModel):
+    """The passages of a query, best first."""
+
+    passages: list[Ranked]
+
+
+def _ask(model: Model, rows: lines.Rows) -> lines.Rows:
+    return [{"passages": ranked} for ranked in rank(model, [(row["query"], row["passages"]) for row in rows])]
+
+
+VERB = Verb(
+    name="rank",
+    summary="Put passages in order by how relevant they are to a query.",
+    tasks=("ranking",),
+    fields={"query": Field("the query"), "passages": Field("its passages", list[str])},
+    result=Result,
+    ask=_ask,
+    defaults={},
+    columns=lambda settings: {"passages": pa.string()},
+    cells=lambda result: {"passages": json.dumps(result["passages"], ensure_ascii=False)},
+)
+
+
 def main(words: Sequence[str]) -> None:
     """Run the command."""
-    parser = cli.parser("distill.rank", "Put passages in order by how relevant they are to a query.")
+    parser = cli.parser("distill.rank", VERB.summary)
     parser.add_argument("query", help='or - to read lines of JSON from stdin: {"query": …, "passages": ["…", …]}')
     parser.add_argument("passages", nargs="*", metavar="passage")
     options = parser.parse_args(words)
@@ -75,8 +108,7 @@ def main(words: Sequence[str]) -> None:
     if options.query == "-":
 
         def ask(rows: lines.Rows) -> lines.Rows:
-            ranked = rank(model, [(row["query"], row["passages"]) for row in rows])
-            return [{"passages": passages} for passages in ranked]
+            return _ask(model, rows)
 
         lines.answer(sys.stdin, ("query",), (), ask, {"passages": _check_passages})
         return

@@ -14,13 +14,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pydantic import BaseModel
 from scipy.special import softmax
 
 from distill.data.features import word_features
 from distill.data.sources import pre_tokens, tag_schemes
 from distill.errors import UserError
 from distill.inference import cli, lines
+from distill.inference.files import command as files
 from distill.inference.model import Model, load
+from distill.inference.verb import Field, Verb
 from distill.tasks import entities
 
 # Settings for checkpoints, which hold none.
@@ -81,12 +84,47 @@ def _lines(result: dict[str, Any]) -> list[str]:
     return found or ["(no entity)"]
 
 
+class Entity(BaseModel):
+    """An entity: characters from `start` to before `end`."""
+
+    start: int
+    end: int
+    label: str
+    text: str
+    confidence: float
+
+
+class Result(BaseModel):
+    """The entities of a text, in order."""
+
+    entities: list[Entity]
+
+
+VERB = Verb(
+    name="tag",
+    summary="Find the entities of a text.",
+    tasks=("token_classification",),
+    fields={"text": Field("the text")},
+    result=Result,
+    ask=lambda model, rows: tag(model, [row["text"] for row in rows]),
+    defaults=_DEFAULTS,
+    columns=lambda settings: {"entities": pa.string()},
+    cells=lambda result: {"entities": json.dumps(result["entities"], ensure_ascii=False)},
+)
+
+
 def main(words: Sequence[str]) -> None:
     """Run the command."""
-    parser = cli.parser("distill.tag", "Find the entities of a text.")
-    parser.add_argument("text", help='or - to read lines of JSON from stdin: {"text": …}')
+    parser = cli.parser("distill.tag", VERB.summary)
+    parser.add_argument("text", nargs="?", help='or - to read lines of JSON from stdin: {"text": …}')
+    files.add_options(parser)
     options = parser.parse_args(words)
-    model = load(cli.model_path(options.model), options.int8, defaults=_DEFAULTS)
+    from_file = files.wanted(parser, options, options.text)
+    path = cli.model_path(options.model)
+    model = load(path, options.int8, defaults=_DEFAULTS)
+    if from_file:
+        files.run(VERB, model, path, options, {})
+        return
     if options.text == "-":
         lines.answer(sys.stdin, ("text",), (), lambda rows: tag(model, [row["text"] for row in rows]))
         return

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,16 +45,19 @@ def _cell(value: Any, exact: bool) -> Any:
     return escape(value)
 
 
-def write_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], path: Path) -> None:
+def write_rows(columns: Sequence[str] | None, rows: Iterable[Sequence[Any]], path: Path, exact: bool = False) -> None:
     """Write a table, for people, plots and spreadsheets; the same rows give the same bytes.
 
     Args:
+        columns: names of the columns; None: the file continues another one, and has no header.
         rows: cells in the order of the columns; None is an empty cell.
+        exact: as in `write_frame`.
     """
+    quoting = csv.QUOTE_NONNUMERIC if exact else csv.QUOTE_MINIMAL
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        for row in (columns, *rows):
-            writer.writerow([_cell(value, exact=False) for value in row])
+        writer = csv.writer(file, lineterminator="\n", quoting=quoting)
+        for row in chain([] if columns is None else [columns], rows):
+            writer.writerow([_cell(value, exact) for value in row])
 
 
 def write_frame(frame: pd.DataFrame, path: Path, exact: bool = False) -> None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 ALIAS = "champion"
 # Tags of a version by which it is found again, and compared.
 MD5, SCORE, JUDGED_ON = "dvc.md5", "score", "judged_on"
+# Tag of a version that has the files themselves, and of what kind: `python -m pipeline.commands.register`.
+FLAVOUR = "flavour"
 
 
 def register(client: "MlflowClient", champion: Champion, origin: Mapping[str, str]) -> str:
@@ -36,7 +38,9 @@ def register(client: "MlflowClient", champion: Champion, origin: Mapping[str, st
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     versions = client.search_model_versions(f"name = '{name}'")
-    version = next((version for version in versions if version.tags.get(MD5) == champion.md5), None)
+    same = [version for version in versions if version.tags.get(MD5) == champion.md5]
+    # Of several the latest: it has the files, where a person has registered them.
+    version = max(same, key=lambda version: int(version.version), default=None)
     version = version or _create(client, champion, origin)
     holder = _holder(client, name)
     if holder is None or not _is_better(holder, champion):
