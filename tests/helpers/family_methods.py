@@ -22,6 +22,7 @@ from distill.methods import registry
 from distill.methods.base import Distillation, Method, Setup
 from distill.methods.shared.filters import FilterBank
 from distill.models import architecture, loading
+from distill.models.forward import Outputs
 from distill.signals.teacher import OnlineTeacher
 from distill.tasks.base import Task
 from distill.training.objective import Progress
@@ -58,6 +59,8 @@ def params(task: str, method: str) -> Params:
     """
     changes = {"methods": [method], "augment": _values(task)["augment"] | {"methods": []}}
     compare = _values(task)["compare"] | {"baseline": method}
+    if "snapshots" in registry.load(method).artifacts:
+        changes["teacher"] = _values(task)["teacher"] | {"snapshots": 2}
     return parameters.parse(_values(task) | changes | {"compare": compare}, micro.ROOT / "params.yaml")
 
 
@@ -139,6 +142,8 @@ class Pair:
         needs = method.needs
         further = {need: need in needs for need in ("attention", "qkv")}
         teacher = OnlineTeacher(self.teacher, self.task, bool(needs & {"hidden", "cls"}), "fp32", **further)
+        if "snapshots" in kind.artifacts:
+            teacher = _Snapshots(teacher)
         objective = Distillation(self.student, method, teacher if needs else None).eval()
         self.student.zero_grad()
         moved: set[str] = set()
@@ -154,6 +159,8 @@ class Pair:
                     assert np.isfinite(value) and abs(value - padded) <= _ROUNDING * abs(value) + 1e-6, where
                 narrow["loss"].backward()
                 moved |= {name for name, p in objective.named_parameters() if p.grad is not None and p.grad.any()}
+        if name == "rw_kd" and not moved:
+            return  # its weights of three rows may all be 0
         layers = {int(match[1]) for name in moved if name.startswith("student.") and (match := _LAYER.search(name))}
         every = {int(match[1]) for name, _ in self.student.named_parameters() if (match := _LAYER.search(f".{name}"))}
         assert {min(every), max(every)} <= layers, f"{self.family}: {name}: gradients in layers {layers} of {every}"
@@ -164,7 +171,7 @@ class Pair:
 
     def _setup(self, kind: type[Method]) -> Setup:
         config = self.student.config
-        setup = Setup(self.task, config, self.teacher.config, 0, self.tokenizer)
+        setup = Setup(self.task, config, self.teacher.config, 0, self.tokenizer, features=self._rows())
         if "filters" in kind.artifacts:
             layers = list(range(1, config.num_hidden_layers + 1))
             setup.student_filters, setup.teacher_filters = (
@@ -176,20 +183,39 @@ class Pair:
             setup.candidates = self._candidates()
         return setup
 
-    def _candidates(self) -> Candidates:
-        """The batch's own rows, each a neighbour of all."""
-        lengths = self.batch["attention_mask"].sum(1).tolist()
-        width = self.batch["input_ids"].shape[1]
-        columns = [name for name in ("input_ids", "token_type_ids", *self.task.labels) if name in self.batch]
+    def _rows(self) -> datasets.Dataset:
+        """The batch's rows as features."""
+        width, lengths = self.batch["input_ids"].shape[1], self.batch["attention_mask"].sum(1).tolist()
+        names = [name for name in ("input_ids", "token_type_ids", *self.task.labels) if name in self.batch]
         rows = [
-            {"length": n} | {name: _of_row(self.batch[name][i], n, width) for name in columns}
+            {"length": n} | {name: _of_row(self.batch[name][i], n, width) for name in names}
             for i, n in enumerate(lengths)
         ]
-        offsets = np.cumsum([0, *(lengths if self.task.per_token else [1] * len(rows))])
+        return datasets.Dataset.from_list(rows)
+
+    def _candidates(self) -> Candidates:
+        """The batch's own rows, each a neighbour of all."""
+        rows = self._rows()
+        offsets = np.cumsum([0, *(rows["length"] if self.task.per_token else [1] * len(rows))])
         logits = np.random.default_rng(0).normal(size=(offsets[-1], self.task.channels)).astype(np.float32)
         places = np.array([np.arange(8) % len(rows)] * len(rows), np.int32)
         memory = Memory(logits, offsets, self.task.per_token)
-        return Candidates(datasets.Dataset.from_list(rows), memory, places, self.task, 0)
+        return Candidates(rows, memory, places, self.task, 0)
+
+
+class _Snapshots:
+    """A teacher whose one checkpoint is itself."""
+
+    provides = frozenset({"logits"})
+
+    def __init__(self, teacher: OnlineTeacher):
+        self.teacher = teacher
+
+    def __len__(self) -> int:
+        return 1
+
+    def of(self, number: int, batch: dict[str, Tensor]) -> Outputs:
+        return self.teacher(batch)
 
 
 def _of_row(value: Tensor, length: int, width: int) -> Any:

@@ -202,6 +202,7 @@ def test_more_padding_changes_neither_value_nor_gradient_and_makes_no_nan(length
     terms, gradient = results(width)
     wider, wider_gradient = results(width + more)
     assert terms.isfinite().all() and wider_gradient.isfinite().all()
-    torch.testing.assert_close(wider, terms, rtol=1e-5, atol=1e-6)
+    # T² is up to 400 times the rounding of a small divergence.
+    torch.testing.assert_close(wider, terms, rtol=5e-5, atol=1e-6)
     torch.testing.assert_close(wider_gradient[:, :width], gradient, rtol=1e-4, atol=1e-6)
     assert not wider_gradient[:, width:].any()

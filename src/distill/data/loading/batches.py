@@ -46,7 +46,8 @@ class Collator:
                 padded[real] = np.concatenate([np.asarray(row[name]) for row in rows])
                 batch[name] = torch.from_numpy(padded)
         for name in (*self.labels, "index"):
-            if name in rows[0] and isinstance(rows[0][name], list):
+            # Numbers of classes are labels of tokens; 0.0 and 1.0 say which of several classes a row has.
+            if name in rows[0] and isinstance(rows[0][name], list) and isinstance(rows[0][name][0], int):
                 padded = np.full((len(rows), width), UNLABELLED, np.int64)
                 padded[real] = np.concatenate([np.asarray(row[name]) for row in rows])
                 batch[name] = torch.from_numpy(padded)
