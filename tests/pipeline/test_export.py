@@ -25,6 +25,13 @@ TEXTS = {
     "data.text": "sentence",
     "methods": ["ft", "kd"],
 }
+EXPORTED = (
+    ("distill", "kd", "1"),
+    ("evaluate_teacher",),
+    ("evaluate", "student"),
+    ("evaluate", "kd", "1"),
+    ("export", "kd", "1"),
+)
 
 
 def change(repo, values: dict) -> None:
@@ -37,9 +44,7 @@ def questions(base, stages, tmp_path_factory):
     """A distilled and exported student for questions."""
     repo = shutil.copytree(base, tmp_path_factory.mktemp("questions") / "repo")
     change(repo, FAST)
-    for words in (("distill", "kd", "1"), ("evaluate_teacher",), ("evaluate", "student"), ("evaluate", "kd", "1")):
-        stages.run(repo, *words)
-    stages.run(repo, "export", "kd", "1")
+    stages.run_all(repo, EXPORTED)
     return repo
 
 
@@ -48,15 +53,7 @@ def texts(stages, tmp_path_factory):
     """One for texts."""
     repo = micro.repo(tmp_path_factory.mktemp("texts") / "repo", TEXTS)
     change(repo, FAST)
-    for words in (
-        *micro.BASE,
-        ("distill", "kd", "1"),
-        ("evaluate_teacher",),
-        ("evaluate", "student"),
-        ("evaluate", "kd", "1"),
-        ("export", "kd", "1"),
-    ):
-        stages.run(repo, *words)
+    stages.run_all(repo, (*micro.BASE, *EXPORTED))
     return repo
 
 

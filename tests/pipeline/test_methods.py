@@ -109,8 +109,7 @@ def ready(base, stages, tmp_path_factory) -> Path:
     """What every method needs has been made."""
     repo = shutil.copytree(base, tmp_path_factory.mktemp("methods") / "repo")
     (repo / "params.yaml").write_text(micro.params(SETTINGS))
-    for words in STAGES:
-        stages.run(repo, *words)
+    stages.run_all(repo, STAGES)
     return repo
 
 
@@ -210,8 +209,7 @@ def test_copies_give_no_method_more_updates_and_those_of_other_data_are_refused(
     settings = SETTINGS | {"distill.max_steps": None, "distill.epochs": 0.5}
     settings |= {"methods": ["ft", "kd"], "augment.methods": ["kd"]}
     (repo / "params.yaml").write_text(micro.params(settings))
-    for words in (("plan",), ("augment",), ("signals",), ("distill", "ft", "1"), ("distill", "kd", "1")):
-        stages.run(repo, *words)
+    stages.run_all(repo, (("plan",), ("augment",), ("signals",), ("distill", "ft", "1"), ("distill", "kd", "1")))
     records = [json.loads((repo / f"data/runs/distill-{name}-1.json").read_text()) for name in ("ft", "kd")]
     assert records[0]["updates"] == records[1]["updates"] > 10
 

@@ -80,8 +80,7 @@ def corpus(tmp_path_factory, stages) -> Path:
     folder = micro.repo(
         tmp_path_factory.mktemp("presets") / "repo", {"atlas.text_train": 160, "atlas.text_validation": 24}
     )
-    for name in ("inputs", "corpus"):
-        stages.run(folder, name)
+    stages.run_all(folder, (("inputs",), ("corpus",)))
     return folder
 
 
@@ -246,22 +245,19 @@ def test_a_preset_runs_with_all_its_methods(name, small, untried, prepared, stag
     (repo / "params.yaml").write_text(text)
     params = yaml.safe_load(text)
     seed = str(params["seeds"][0])
-    for words in (("inputs",), ("plan",)):
-        stages.run(repo, *words)
+    stages.run_all(repo, (("inputs",), ("plan",)))
     if not (methods := untried[name]):
         return
     if methods != params["methods"]:
         copies = [name for name in params["augment"]["methods"] if name in methods]
         changes = {("methods",): methods, ("augment", "methods"): copies}
         (repo / "params.yaml").write_text(params_file.replace(text, changes))
-        for words in (("inputs",), ("plan",)):
-            stages.run(repo, *words)
+        stages.run_all(repo, (("inputs",), ("plan",)))
     members = [
         (f"{stage}_member", member) for member in params["ensemble"]["members"] for stage in ("finetune", "predict")
     ]
     trained = (("finetune", "teacher"), ("finetune", "student"))
-    for words in (*trained, *members, ("predict",), *micro.OPTIONAL, ("signals",)):
-        stages.run(repo, *words)
+    stages.run_all(repo, (*trained, *members, ("predict",), *micro.OPTIONAL, ("signals",)))
     wanted = expected(name)
     for method in methods:
         stages.run(repo, "distill", method, seed)

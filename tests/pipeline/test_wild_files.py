@@ -77,10 +77,8 @@ def whole(base, stages, tmp_path_factory) -> Path:
     changes = {("methods",): ["kd"], ("export", "methods"): ["kd"], ("data", "source"): "files"}
     changes |= {("data", split): f"data/raw/mine/{split}.json" for split in ("train", "validation")}
     (repo / "params.yaml").write_text(params_file.replace((repo / "params.yaml").read_text(), changes))
-    for words in ("inputs", "plan", "signals", "distill kd 1", "evaluate_teacher", "evaluate student"):
-        stages.run(repo, *words.split())
-    for words in ("evaluate kd 1", "cost", "summarize"):
-        stages.run(repo, *words.split())
+    made = ("inputs", "plan", "signals", "distill kd 1", "evaluate_teacher", "evaluate student", "evaluate kd 1")
+    stages.run_all(repo, [tuple(words.split()) for words in (*made, "cost", "summarize")])
     return repo
 
 
