@@ -102,7 +102,7 @@ SETTINGS = {
     "adv.generator_steps": 2,
     "combined.student_steps": 10,
     "combined.generator_steps": 2,
-    "runtime.checkpoint_steps": 5,
+    "runtime.checkpoint_steps": 4,
 }
 
 
