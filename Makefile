@@ -64,9 +64,7 @@ preset: env ## apply presets/NAME.yaml to params.yaml: make preset NAME=... (wit
 	@$(BIN)/python -m pipeline.commands.preset $(or $(NAME),--list)
 
 ui: env ## browse the runs of mlflow.db (PORT=5000)
-	@$(BIN)/python -m pipeline.commands.send_runs || true
-	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui \
-	  --backend-store-uri sqlite:///mlflow.db --port $(or $(PORT),5000) --workers 1
+	@$(BIN)/python -m pipeline.commands.ui --port $(or $(PORT),5000)
 
 bench: env $(PEERS)/.installed ## measure speed against other toolkits (OPTIONS='--quick': a smoke run; benchmarks/README.md)
 	@$(BIN)/python -m benchmarks.bench --peers $(PEERS)/bin/python $(OPTIONS)

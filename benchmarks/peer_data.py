@@ -17,7 +17,7 @@ def export(project: Path, target: Path) -> None:
     """Write the project's training features to one NumPy archive: tokens in a row, `offsets`, and the labels."""
     from distill.data.loading.prepared import Prepared
 
-    data = Prepared(project / "data/prepared")
+    data = Prepared(project / "data/prepared", project / "data/reported")
     table = data.features("train").data
     columns = {name: table.column(name).combine_chunks().flatten().to_numpy() for name in NAMES}
     columns |= {name: table.column(name).to_numpy() for name in LABELS}

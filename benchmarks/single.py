@@ -135,7 +135,7 @@ def postprocess(folder: Path | None, tokenizer: str | None, quick: bool) -> Goal
     with tempfile.TemporaryDirectory() as scratch:
         made = _squad_project(Path(scratch), folder, tokenizer, quick, short=True)
         project.run(made, "prepare")
-        data, params = Prepared(made / "data/prepared"), parameters.load(made / "params.yaml")
+        data, params = Prepared(made / "data/prepared", made / "data/reported"), parameters.load(made / "params.yaml")
         task = load_task(params.task, params.evaluate.metric, ())
         offsets = data.ragged("validation").offsets
         logits = np.random.default_rng(0).standard_normal((int(offsets[-1]), 2), np.float32)

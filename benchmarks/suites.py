@@ -166,7 +166,7 @@ def run(plan: Plan, folder: Path, peers_python: Path | None) -> Suite:
     from distill.data.loading.mixing import Mix
     from distill.data.loading.prepared import Prepared
 
-    prepared = Prepared(base / "data/prepared")
+    prepared = Prepared(base / "data/prepared", base / "data/reported")
     found = prepared.ragged("train").lengths
     seed = lengths.representative_seed(found, plan.batch_size, plan.warm_up, plan.updates, plan.rounds)
     mixed_seed = seed

@@ -32,7 +32,7 @@ def main() -> None:
     section, file = params.cost, paths.METRICS / "cost.json"
     folders = {role: paths.model(role) for role in ROLES if artifacts.is_checkpoint(paths.model(role))}
     with Stage(define("cost"), params, tags={"pipeline": "cost"}) as stage:
-        data, task = open_data(params)
+        data, task = open_data(params, reported=True)
         readers = {role: data.read_by(role) for role in folders}
         lengths = {role: float(own.ragged("validation").lengths.mean()) for role, own in readers.items()}
         # Models that read other tokens cannot be timed on the same batches.

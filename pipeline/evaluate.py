@@ -43,7 +43,7 @@ def main(*words: str) -> None:
         label, folder = paths.label(name, number), paths.distilled(name, number)
         tags = {"method": name, "seed": number}
     with Stage(define("evaluate", *words), params, tags=tags) as stage:
-        data, task = open_data(params)
+        data, task = open_data(params, reported=True)
         extra = extra_metrics.load(params.evaluate.extra)
         report = of_checkpoint(stage, folder, data, task, params, extra)
         write(stage, report, label, folder, params, data, task)

@@ -18,7 +18,7 @@ def main(name: str) -> None:
     params = params.as_member(paths.member_of(name, params))
     tags = {"method": "finetune", "role": "teacher", "member": name}
     with Stage(define("evaluate_member", name), params, tags=tags) as stage:
-        data, task = open_data(params)
+        data, task = open_data(params, reported=True)
         folder, extra = paths.MEMBERS / name, extra_metrics.load(params.evaluate.extra)
         stage.read(folder)
         report = of_members(stage, {name: 1.0}, data, task, params, extra)

@@ -24,7 +24,7 @@ def main() -> None:
     """As `pipeline.evaluate`; stored outputs that do not cover the scored splits have no score."""
     params, folder = paths.params(), paths.model("teacher")
     with Stage(define("evaluate_teacher"), params, tags={"method": "finetune", "role": "teacher"}) as stage:
-        data, task = open_data(params)
+        data, task = open_data(params, reported=True)
         extra = extra_metrics.load(params.evaluate.extra)
         if params.teacher.source == "model":
             report = of_checkpoint(stage, folder, data.read_by("teacher"), task, params, extra)

@@ -52,7 +52,7 @@ def main(name: str, seed: str) -> None:
     metrics = paths.METRICS / "export" / f"{label}.json"
     with Stage(define("export", name, seed), params, tags={"method": name, "seed": number}) as stage:
         runs = scores(label)
-        data, task = open_data(params)
+        data, task = open_data(params, reported=True)
         checkpoints.load_check(source)
         model = freeze(loading.from_pretrained(str(source), task))  # exported and compared on the CPU
         stage.read(source)

@@ -20,6 +20,7 @@ from distill.errors import UserError
 from distill.methods import requirements
 from distill.runtime import hub
 from distill.runtime.files import tree_hash
+from distill.tasks.registry import load_task
 from pipeline.launch.run import run_stage
 from pipeline.stage import definition, origins, paths
 from pipeline.stage.stage import Stage
@@ -27,6 +28,7 @@ from pipeline.stage.stage import Stage
 
 def main() -> None:
     params = paths.params(pinned=False)
+    load_task(params.task, params.evaluate.metric)  # refuses a score that the task does not have
     listed = references.references(params)
     local = {reference.field: reference.name for reference in listed if reference.path} | references.files(params)
     refuse_outputs(local)

@@ -25,7 +25,7 @@ def main(name: str) -> None:
     reader = model_tokenizers.reader_of(params, paths.member_of(name, params))
     params = params.as_member(name)
     with Stage(define("predict_member", name), params, tags={"role": "teacher", "member": name}) as stage:
-        data, task = open_data(params)
+        data, task = open_data(params, reported=True)
         if params.teacher.source == "model":
             folder = paths.member(name)
             model = predict.read_model(stage, folder, task)

@@ -13,10 +13,11 @@ from distill.config import ensemble, model_tokenizers
 from distill.config.data import BY_TEXTS, parameter
 from distill.config.params import Params
 from distill.config.schema import Student, Teacher
+from distill.data.features import preparation
 from distill.data.kinds.registry import KINDS
 from distill.data.loading import ready
 from distill.data.loading import tokenizer as tokenizers
-from distill.data.loading.prepared import TRANSFER
+from distill.data.loading.prepared import TRAINED_ON, TRANSFER
 from distill.data.sources import groups, labels, overlap, question_sets, splits, transfer
 from distill.data.sources.squad_json import Row
 from distill.errors import UserError
@@ -52,6 +53,8 @@ def main() -> None:
             rows, selection = train, loaded.pop("selection")
         else:
             rows, selection = _carved(stage, train, params)
+            if warning := splits.uneven(len(rows), len(selection), data.selection_fraction):
+                print(f"\n  WARNING: {warning}\n", flush=True)
         parts = {
             "train": question_sets.limit(rows, data.max_train_examples, data.seed),
             "selection": question_sets.limit(selection, data.max_selection_examples, data.seed),
@@ -96,7 +99,10 @@ def main() -> None:
         except UserError as error:  # an error of one example begins with the name of its split
             source = data.name or paths.get(str(error).split()[0], paths.get("train"))
             raise UserError(f"{source}: {error}") from error
-        stage.publish(stage.scratch / "prepared", common.PREPARED)
+        apart, reported = stage.fresh("reported"), [split for split in parts if split not in TRAINED_ON]
+        preparation.set_apart(folder, apart, reported, ("overlap", TRANSFER))
+        stage.publish(folder, common.PREPARED)
+        stage.publish(apart, common.REPORTED)
         hidden = ("extra_windows", "windowed_questions", "labels", "readers")
         rows = dict(written["splits"])
         for split, counts in written["splits"].items():

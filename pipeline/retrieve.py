@@ -31,7 +31,7 @@ def main() -> None:
     """
     params = paths.params()
     with Stage(define("retrieve"), params, tags={"role": "teacher"}) as stage:
-        data, task = open_data(params)
+        data, task = open_data(params, reported=True)
         checkpoints.load_check(paths.model("teacher"))
         model = loading.from_pretrained(str(paths.model("teacher")), task)
         stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")

@@ -11,6 +11,7 @@ from distill.analysis import (
     answer_scores,
     breakdown,
     class_scores,
+    constant,
     disagreements,
     example_groups,
     example_table,
@@ -43,7 +44,7 @@ def main() -> None:
     """Methods and seeds come from params.yaml, never from the files in metrics/."""
     params = paths.params()
     with Stage(define("summarize"), params, tags={"pipeline": "summary"}) as stage:
-        data, task = open_data(params)
+        data, task = open_data(params, reported=True)
         labels = runs.once() | runs.compared(params)
         tables = runs.read_tables(labels, task)
         scores = read_scores(labels, tables, task)
@@ -108,6 +109,9 @@ def summarized(
             further = baseline != params.compare.baseline
             comparison = significance.compare(scored, methods, baseline, None if further or not teacher else "teacher")
             summary.add_comparison(table, comparison, task.main_metric, further)
+        if teacher:
+            to_teacher = {name: scored.to_single(name, "teacher") for name in methods}
+            summary.add_teacher(table, to_teacher, task.main_metric)
     return table
 
 
@@ -166,6 +170,10 @@ def analyse(
         "disagreements": {"models": models, "counts": counts},
         "overlap": data.meta.get("overlap", {}),
         "controls": controls.compared(params, task, tables, data.meta.get("labels", ()), groups),
+    }
+    analysis["constant"] = {
+        "models": constant.models(answers),
+        "commonest": constant.commonest(task.name, rows, data.meta.get("labels", ())),
     }
     if params.ensemble.members:
         analysis["ensemble"] = members.rows(params, task)

@@ -22,6 +22,7 @@ from distill.errors import UserError
 from distill.report import formatting
 from distill.report.results import title
 from distill.tasks.base import Task
+from pipeline.process import command
 from pipeline.stage import paths
 from pipeline.stage.inputs import open_data
 from pipeline.summary import runs
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         params = paths.params()
         check(names, params)
-        data, task = open_data(params)
+        data, task = open_data(params, reported=True)
         tables = runs.read_tables(runs.compared(params), task)
         if names:
             found = pair(names[0], names[1], runs.scored(tables, params.methods, task, data, params), params)
@@ -93,4 +94,4 @@ def lines(found: Mapping[tuple[str, str], Difference], task: Task, params: Param
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.run(main))

@@ -23,6 +23,7 @@ from distill.experiments import params_file
 from distill.runtime import json_files
 from distill.runtime.files import write_text
 from distill.tasks.registry import load_task
+from pipeline.process import command
 from pipeline.stage import paths
 from pipeline.summary import contents
 from pipeline.summary.runs import baselines
@@ -95,4 +96,4 @@ def planned(params: Params, method: str, count: int | None = None) -> dict[str, 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.run(main))

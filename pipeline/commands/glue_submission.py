@@ -17,6 +17,7 @@ from distill.errors import UserError
 from distill.inference import glue_submission
 from distill.inference.glue_tasks import FILES, TASKS, File
 from distill.inference.model import load
+from pipeline.process import command
 
 
 def main(words: Sequence[str]) -> None:
@@ -119,7 +120,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(command.run(main, sys.argv[1:]))

@@ -19,6 +19,7 @@ from distill import parameters
 from distill.config import reading
 from distill.errors import UserError
 from distill.experiments import presets
+from pipeline.process import command
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -86,4 +87,4 @@ def _write(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.run(main))

@@ -15,6 +15,7 @@ from distill.errors import UserError
 from distill.report import page
 from distill.runtime import json_files
 from distill.runtime.files import write_text
+from pipeline.process import command
 from pipeline.stage import paths
 from pipeline.summary import contents
 from pipeline.summary.reporting import DISAGREEMENTS, gather
@@ -45,7 +46,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(command.run(main))

@@ -18,7 +18,6 @@ import numpy as np
 
 from distill.config.params import Params
 from distill.data.loading.prepared import Prepared
-from distill.errors import UserError
 from distill.models import loading
 from distill.models.forward import default_device, freeze
 from distill.models.predict import layout
@@ -28,6 +27,7 @@ from distill.signals.cache import WEIGHT, Cache
 from distill.signals.predictions import saving
 from distill.signals.stored import Stored
 from distill.tasks.base import Predicted, Task
+from pipeline.process import command
 from pipeline.stage import artifacts, outputs, paths
 from pipeline.stage.inputs import open_data
 from pipeline.stage.scoring import of_split
@@ -44,7 +44,7 @@ def main(words: Sequence[str]) -> None:
     path = _parser().parse_args(words).file
     saving.check_suffix(path)
     params = paths.params()
-    data, task = open_data(params)
+    data, task = open_data(params, reported=True)
     counts: dict[str, int] = {}
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -120,7 +120,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(command.run(main, sys.argv[1:]))

@@ -11,6 +11,7 @@ from pathlib import Path
 from distill.errors import UserError
 from distill.tracking import late, store
 from distill.tracking.spool import FOLDER
+from pipeline.process import command
 
 
 def main(root: Path) -> None:
@@ -31,7 +32,4 @@ def main(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(Path.cwd())
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(command.run(main, Path.cwd()))

@@ -17,6 +17,7 @@ from distill.errors import UserError
 from distill.experiments import sweeps
 from distill.experiments.sweeps import Sweep
 from pipeline.commands import experiments
+from pipeline.process import command as process_command
 
 FOLDER = Path("metrics/sweeps")
 
@@ -114,4 +115,4 @@ def apply(sweep: Sweep) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(process_command.run(main))

@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from distill.errors import UserError
 from distill.runtime import json_files
+from pipeline.process import command
 from pipeline.process.records import read_record
 from pipeline.summary import contents
 
@@ -95,7 +95,4 @@ def tables(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        print(tables(Path(sys.argv[1] if len(sys.argv) > 1 else ".")))
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(command.run(lambda: print(tables(Path(sys.argv[1] if len(sys.argv) > 1 else ".")))))

@@ -20,6 +20,7 @@ from distill.experiments import search, sweeps
 from distill.experiments.search import Known, Space
 from distill.experiments.sweeps import Point, Run, Sweep
 from pipeline.commands import experiments, sweep
+from pipeline.process import command
 
 _FAILURES = 3  # in a row: the values are not the cause
 
@@ -156,4 +157,4 @@ class Tuning:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.run(main))

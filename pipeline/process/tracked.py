@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +56,14 @@ def curve_name(name: str) -> str:
     return f"selection/{name.removeprefix('selection_')}" if scored else f"train/{name}"
 
 
-def details(name: str, tags: Mapping[str, Any], params: Params, prepared: Path | None) -> Details:
+def details(name: str, tags: Mapping[str, Any], params: Params, prepared: Sequence[Path]) -> Details:
     """Parameters, tags and data sets of a stage's run, besides the stage's own parameters and tags.
 
     Args:
         name: name of the stage.
         tags: tags of the stage: `method`, `role`, `seed`, as far as they apply.
         params: all parameters.
-        prepared: folder of the prepared data; None where the stage reads none.
+        prepared: folders of the prepared data that the stage reads.
     """
     kind = kind_of(name)
     method = tags.get("method")
@@ -79,7 +79,7 @@ def details(name: str, tags: Mapping[str, Any], params: Params, prepared: Path |
     if kind == "evaluate":
         made_with = dict(pick(params, names))
         made_with |= {key: tags[key] for key in ("seed",) if key in tags}
-    datasets = tuple(_datasets(params, _SPLITS.get(kind, {}), prepared)) if prepared else ()
+    datasets = tuple(found for folder in prepared for found in _datasets(params, _SPLITS.get(kind, {}), folder))
     return Details(made_with, more, datasets, parent(params), SCORES)
 
 

@@ -16,10 +16,14 @@ from pipeline.stage.stage import Stage
 SCORED = ["evaluate.metric", "evaluate.n_best", "evaluate.max_answer_length"]
 
 
-def open_data(params: Params) -> tuple[Prepared, Task]:
-    """The prepared data, and the task with the data's classes; torch computes with `runtime.threads` from here on."""
+def open_data(params: Params, reported: bool = False) -> tuple[Prepared, Task]:
+    """The prepared data, and the task with the data's classes; torch computes with `runtime.threads` from here on.
+
+    Args:
+        reported: whether the splits that scores are reported on are opened, too.
+    """
     acceleration.use_threads(params.runtime)
-    data = Prepared(paths.PREPARED)
+    data = Prepared(paths.PREPARED, paths.REPORTED if reported else None)
     return data, load_task(params.task, params.evaluate.metric, data.meta.get("labels", ()))
 
 

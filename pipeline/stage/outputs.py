@@ -24,7 +24,8 @@ def read_stored(stage: Stage, params: Params, data: Prepared, task: Task) -> Sto
         UserError: the files cannot be read, or do not fit the data.
     """
     path = Path(params.teacher.predictions)
-    stored = Stored.read(path, data, task)
+    unopened = [split for split in params.data.splits() if split not in data.meta["splits"]]
+    stored = Stored.read(path, data, task, unopened)
     stage.read(path, ", ".join(f"{split} {known:,} of {size:,}" for split, (known, size) in stored.coverage.items()))
     for line in stored.lines:
         stage.say("found", line)

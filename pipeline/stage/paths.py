@@ -12,6 +12,8 @@ from pipeline.stage import origins
 PARAMS = Path("params.yaml")
 CORPUS = Path("data/raw/atlas")
 PREPARED = Path("data/prepared")
+# The splits that scores are reported on.
+REPORTED = Path("data/reported")
 PREDICTIONS = Path("data/teacher")
 #: The outputs of an ensemble's members, a folder each.
 MEMBERS = Path("data/members")

@@ -79,7 +79,7 @@ class Stage:
         self.resumed = False
         self._definition = definition
         self._params = params
-        self._prepared = paths.PREPARED if paths.PREPARED in definition.deps else None
+        self._prepared = [folder for folder in (paths.PREPARED, paths.REPORTED) if folder in definition.deps]
         self._values = definition.values(params) if params else {}
         self._experiment = params.tracking.experiment if params and tracked else None
         self._tags, self._wait_seconds = dict(tags or {}), wait_seconds

@@ -37,6 +37,7 @@ OUTPUTS = [HTML, MARKDOWN, *TABLES.values()]
 DISAGREEMENTS = Path("data/disagreements.json")
 # Paths that a result depends on besides the data.
 _CODE = ("params.yaml", "dvc.yaml", "pipeline", "src")
+_DATA = (paths.PREPARED, paths.REPORTED)
 
 
 def write(
@@ -173,21 +174,21 @@ def _about(params: Params) -> dict[str, str]:
         "commit": provenance.commit() or "",
         "changes": ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else ""),
         "experiment": os.environ.get("DVC_EXP_NAME", ""),
-        "data": f"md5 {md5} (data/prepared)" if (md5 := _data_md5()) else "",
+        "data": ", ".join(f"md5 {md5} ({folder})" for folder in _DATA if (md5 := _data_md5(folder))),
         "versions": ", ".join(sorted(versions)),
         "machine": "; ".join(sorted({record["device"] for record in records if "device" in record})),
     }
     return {name: value for name, value in facts.items() if value}
 
 
-def _data_md5() -> str:
-    """The prepared data's md5 as DVC knows it: from dvc.lock, else from the files."""
+def _data_md5(folder: Path) -> str:
+    """The md5 of a folder of prepared data as DVC knows it: from dvc.lock, else from the files."""
     try:
         stages = yaml.load(Path("dvc.lock").read_text(encoding="utf-8"), definition.LOADER)["stages"]
-        (md5,) = (out["md5"] for out in stages["prepare"]["outs"] if out["path"] == paths.PREPARED.as_posix())
+        (md5,) = (out["md5"] for out in stages["prepare"]["outs"] if out["path"] == folder.as_posix())
         return str(md5)
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):  # not there, in conflict, or of another DVC
-        return dvc_md5(paths.PREPARED) if paths.PREPARED.is_dir() else ""
+        return dvc_md5(folder) if folder.is_dir() else ""
 
 
 def _git(*words: str) -> str:

@@ -330,3 +330,19 @@ def test_grouped_intervals_cover_where_examples_of_a_paragraph_go_together(group
         found = differences(score, [("ft", 1), ("kd", 1)], "ft", settings, groups if grouped else None)["kd"]
         covered.append(found.low <= 0 <= found.high)
     assert 0.91 <= np.mean(covered) <= 0.97 if grouped else np.mean(covered) < 0.85
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_interval_to_a_single_model_covers_the_true_difference_as_often_as_it_says(seeds):
+    """Four points below a teacher that is the same each time; examples and seeds are drawn anew."""
+    generator, covered = np.random.default_rng(28), []
+    settings = SETTINGS.model_copy(update={"resamples": 300})
+    runs = [*(("kd", seed) for seed in range(seeds)), ("teacher", None)]
+    for _ in range(250):
+        hard = generator.normal(70, 15, 150)
+        students = hard - 4 + generator.normal(0, 1.0, (seeds, 1)) * (seeds > 1) + generator.normal(0, 6, (seeds, 150))
+        scored = Scored(Mean(np.concatenate([students, hard[None]])), runs, settings)
+        found = scored.to_single("kd", "teacher")
+        assert found.p is None and found.value == pytest.approx(students.mean() - hard.mean())
+        covered.append(found.low <= -4 <= found.high)
+    assert 0.91 <= np.mean(covered) <= 0.995

@@ -33,7 +33,7 @@ def bare(stages, tmp_path_factory):
     for kind, settings in SETTINGS.items():
         repo = made[kind] = micro.repo(tmp_path_factory.mktemp(kind) / "repo", settings)
         stages.run_all(repo, (("inputs",), ("corpus",), ("prepare",), ("plan",)))
-        tokenizer = Prepared(repo / "data/prepared").tokenizer()
+        tokenizer = Prepared(repo / "data/prepared", repo / "data/reported").tokenizer()
         shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
         torch.manual_seed(4)
         config = AutoConfig.for_model("bert", vocab_size=len(tokenizer), **shape)
@@ -66,7 +66,7 @@ def contents(repo):
 @pytest.mark.parametrize("kind", list(SETTINGS))
 def test_the_originals_come_first_then_each_ones_copies(made, kind):
     repo = made[kind][0]
-    data = Prepared(repo / "data/prepared")
+    data = Prepared(repo / "data/prepared", repo / "data/reported")
     own = data.features("train").to_list()
     rows = datasets.Dataset.from_file(str(repo / "data/augmented/features.arrow")).to_list()
     assert len(own) > 100 and len(rows) == 4 * len(own)
@@ -88,7 +88,7 @@ def test_the_originals_come_first_then_each_ones_copies(made, kind):
 def test_only_training_texts_are_copied(made):
     """No text of the selection or validation split is among the rows, copied or not."""
     repo = made["sentences"][0]
-    data = Prepared(repo / "data/prepared")
+    data = Prepared(repo / "data/prepared", repo / "data/reported")
     rows = datasets.Dataset.from_file(str(repo / "data/augmented/features.arrow"))
     assert set(rows["example_index"]) == set(range(len(data.examples("train"))))
 

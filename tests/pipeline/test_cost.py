@@ -38,7 +38,7 @@ def test_the_file_has_every_figure_of_both_models(measured):
     assert list(found) == ["machine", "threads", "precision", "length", "models"]
     assert (found["threads"], found["precision"]) == (1, "fp32") and found["machine"]
     assert set(found["models"]) == {"teacher", "student"}
-    rows = len(Prepared(repo / "data" / "prepared").features("validation"))
+    rows = len(Prepared(repo / "data/prepared", repo / "data/reported").features("validation"))
     for figures in found["models"].values():
         assert set(figures) == FIGURES and min(figures.values()) > 0
         assert figures["latency_ms_p10"] <= figures["latency_ms"] <= figures["latency_ms_p90"]
@@ -49,7 +49,7 @@ def test_the_file_has_every_figure_of_both_models(measured):
 def test_counts_are_those_of_the_checkpoints(measured):
     repo, _ = measured
     found = json.loads((repo / "metrics" / "cost.json").read_text())
-    lengths = Prepared(repo / "data" / "prepared").ragged("validation").lengths
+    lengths = Prepared(repo / "data/prepared", repo / "data/reported").ragged("validation").lengths
     assert found["length"] == round(float(lengths.mean()), 2)
     for role, figures in found["models"].items():
         folder = repo / "data" / "models" / role

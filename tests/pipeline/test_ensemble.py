@@ -117,7 +117,7 @@ def test_ensemble_and_members_are_scored(ran):
 def test_what_the_ensemble_says_is_saved_for_all_splits(ran, tmp_path, monkeypatch):
     monkeypatch.chdir(ran)
     save_predictions.main([str(tmp_path / "outputs.jsonl")])
-    data, task = open_data(paths.params())
+    data, task = open_data(paths.params(), reported=True)
     stored = Stored.read(tmp_path / "outputs.jsonl", data, task)
     assert not stored.uncovered() and all(known == size for known, size in stored.coverage.values())
     saved = softmax(stored.logits("train")[0].astype(np.float64), axis=-1)

@@ -72,7 +72,7 @@ def test_answers_are_those_of_evaluate(questions, folder):
     given = {name: section["evaluate"][name] for name in ("n_best", "max_answer_length")}
     given |= {name: section["features"][name] for name in ("max_length", "doc_stride")}
     model = load(str(questions / folder), overrides={"threshold": 0.0}, defaults=answer._DEFAULTS | given)
-    examples = Prepared(questions / "data/prepared").examples("validation")
+    examples = Prepared(questions / "data/prepared", questions / "data/reported").examples("validation")
     found = answer.answer(model, list(zip(examples["question"], examples["context"], strict=True)))
     predictions, odds = (read(questions, f"data/predictions/kd-1{name}.json") for name in ("", ".null_odds"))
     assert [one.text for one in found] == [predictions[key] for key in examples["id"]]
@@ -82,7 +82,7 @@ def test_answers_are_those_of_evaluate(questions, folder):
 @pytest.mark.parametrize("folder", ["data/export/kd/1", "data/models/distill/kd/1"])
 def test_classes_are_those_of_evaluate(texts, folder):
     model = load(str(texts / folder), overrides={"temperature": 1.0}, defaults={"max_length": 128})
-    examples = Prepared(texts / "data/prepared").examples("validation")
+    examples = Prepared(texts / "data/prepared", texts / "data/reported").examples("validation")
     found = classify.classify(model, [(first, None) for first in examples["text"]])
     predictions = read(texts, "data/predictions/kd-1.json")
     for key, one in zip(examples["id"], found, strict=True):
@@ -120,7 +120,7 @@ def test_figures_folder_and_card_belong_together(kind, request):
 
 
 def test_the_default_model_is_the_only_export(questions):
-    examples = Prepared(questions / "data/prepared").examples("validation")
+    examples = Prepared(questions / "data/prepared", questions / "data/reported").examples("validation")
     env = {"PYTHONPATH": str(questions / "src")}
     words = ("python", "-m", "distill.answer", examples[0]["question"], examples[0]["context"], "--json", "--int8")
     told = json.loads(micro.run(questions, *words, env=env).stdout)

@@ -141,7 +141,8 @@ def test_the_evaluation_scores_the_last_and_the_ensemble_of_all(family, stages, 
     stages.run(repo, "evaluate", "born_again", "1")
     scores = json.loads((repo / "metrics/runs/born_again-1.json").read_text())
     folders = [repo / "data/models/student", made(repo) / "1", made(repo) / "2", student(repo)]
-    data, settings = Prepared(repo / "data/prepared"), parameters.load(repo / "params.yaml").evaluate
+    data = Prepared(repo / "data/prepared", repo / "data/reported")
+    settings = parameters.load(repo / "params.yaml").evaluate
     split = {part: [over(folder, data, part) for folder in folders] for part in ("selection", "validation")}
     together = {
         part: replace(runs[0], logits=np.mean([run.logits for run in runs], axis=0)) for part, runs in split.items()

@@ -205,3 +205,14 @@ def test_no_command_of_the_file_runs_what_params_say(tmp_path):
     words = {tuple(definition.plain(command[4:])) for command in commands}
     assert words == {(method, seed) for method in EVIL for seed in EVIL}
     assert {command[3] for command in commands} == {"distill", "evaluate"} and {len(c) for c in commands} == {8}
+
+
+def test_no_training_depends_on_the_data_that_scores_are_reported_on(resolved):
+    """But stage retrieve, which leaves their texts out."""
+    readers = {
+        name.split("@")[0]
+        for name, stage in resolved.items()
+        if "data/reported" in {dep.def_path for dep in stage.deps}
+    }
+    scoring = {"evaluate", "cost", "summarize", "export"}
+    assert {name for name in readers if not name.startswith("evaluate_")} == scoring | {"retrieve"}

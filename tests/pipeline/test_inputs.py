@@ -99,6 +99,16 @@ def test_own_files_among_outputs_are_refused_before_dvc_deletes_them(folder, sta
     assert not (folder / "data/inputs").exists()
 
 
+def test_a_score_that_the_task_does_not_have_is_refused_before_anything_runs(folder, stages):
+    (folder / "params.yaml").write_text(micro.params({"evaluate.metric": "accuracy"}))
+    done = stages.run(folder, "inputs", check=False)
+    assert (done.code, done.err) == (
+        2,
+        "error: params.yaml: evaluate.metric: 'accuracy': task qa is judged by one of f1, em: choose one, or null for"
+        " the first\n",
+    )
+
+
 def test_the_corpus_may_be_read_as_files(folder, stages):
     files = {f"data__{split}": f"data/raw/atlas/{split}.json" for split in ("train", "validation")}
     stages.run(folder, "corpus", setup="", check=False)

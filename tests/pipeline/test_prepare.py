@@ -1,9 +1,13 @@
 """What stage prepare says about the data: classes, rows that stand in two splits, how questions were split."""
 
 import json
+import shutil
 
 import pytest
 
+from distill.data.loading.prepared import Prepared
+from distill.errors import UserError
+from distill.runtime.files import tree_hash
 from tests.helpers import micro
 
 CONTEXTS = [f"The town number {i} lies on the river {i}." for i in range(12)]
@@ -38,7 +42,7 @@ def prepare(tmp_path, stages):
             (repo / name).write_text(content)
         stages.run(repo, "inputs")
         out = stages.run(repo, "prepare").out
-        return out, json.loads((repo / "data" / "prepared" / "meta.json").read_text())
+        return out, Prepared(repo / "data/prepared", repo / "data/reported").meta
 
     return run
 
@@ -108,3 +112,24 @@ def test_a_selection_file_and_extra_files_are_further_splits_with_their_groups(p
     assert meta["overlap"]["validation"] == {"compared": 20, "part": 0.0, "related": 0.0, "groups": 0.0}
     assert list(meta["overlap"]) == ["selection", "validation", "news"]
     assert "WARNING" not in out
+
+
+def test_other_data_to_report_on_changes_nothing_that_trainings_read(base, stages, tmp_path):
+    repo = shutil.copytree(base, tmp_path / "repo")
+    before = {name: tree_hash(repo / "data" / name) for name in ("prepared", "reported")}
+    (repo / "params.yaml").write_text(micro.params({"data.max_validation_examples": 20}))
+    stages.run(repo, "prepare")
+    after = {name: tree_hash(repo / "data" / name) for name in before}
+    assert after["prepared"] == before["prepared"] and after["reported"] != before["reported"]
+    data = Prepared(repo / "data/prepared", repo / "data/reported")
+    assert len(data.examples("validation")) == 20 and data.scored_splits == ["selection", "validation"]
+
+
+def test_reported_splits_of_another_preparation_are_refused(base, stages, tmp_path):
+    repo = shutil.copytree(base, tmp_path / "repo")
+    (repo / "params.yaml").write_text(micro.params({"features.tokenizer.vocab_size": 500}))
+    stages.run(repo, "prepare")
+    with pytest.raises(
+        UserError, match=r"data/reported/meta.json: is of another preparation than .*; run dvc repro prepare"
+    ):
+        Prepared(repo / "data/prepared", base / "data/reported")

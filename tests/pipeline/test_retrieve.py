@@ -63,7 +63,7 @@ def contents(repo):
 
 
 def opened(repo, kind):
-    data = Prepared(repo / "data/prepared")
+    data = Prepared(repo / "data/prepared", repo / "data/reported")
     task = load_task("qa" if kind == "qa" else "classification", labels=data.meta.get("labels", ()))
     identity = {"data": tree_hash(repo / "data/prepared/train/features.arrow")}
     return data, task, Candidates.load(repo / "data/candidates", identity, task, data.tokenizer().pad_token_id)
@@ -143,7 +143,7 @@ def _parts(tokenizer, keys):
 
 
 def test_texts_of_selection_and_validation_are_left_out_of_a_file_too(repo, stages):
-    data = Prepared(repo / "data/prepared")
+    data = Prepared(repo / "data/prepared", repo / "data/reported")
     (seen, _), *_ = _texts(data, "validation")
     mine = ["who built the mill of Penhaven", "when was the mill of Penhaven built", "what is the mill of Penhaven"]
     (repo / "data/pool.txt").write_text("\n".join([seen.upper(), *mine, mine[0], "where is it"]) + "\n")

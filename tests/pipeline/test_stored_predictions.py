@@ -192,7 +192,8 @@ def test_the_annotator_of_the_embedded_sentences_teaches_and_is_scored(repo, sta
     assert preset["predictions"] == paths.ANNOTATOR.as_posix()
     (repo / "params.yaml").write_text(micro.params(SETTINGS | changes))
     done = stages.run(repo, "inputs"), stages.run(repo, "predict"), stages.run(repo, "evaluate_teacher")
-    assert "rows have no outputs" not in done[1].out and "300 rows with label" in done[1].out
+    assert "rows have no outputs" not in done[1].out and "240 rows with label" in done[1].out
+    assert "300 rows with label" in done[2].out
     assert 75 < read(repo, "metrics/runs/teacher.json")["accuracy"] < 100
 
 

@@ -95,7 +95,7 @@ def test_nothing_but_checkpoints_and_logits_is_published(chain):
 
 def test_the_logits_are_those_of_the_last_assistant(chain):
     repo = chain[0]
-    data = Prepared(repo / "data/prepared")
+    data = Prepared(repo / "data/prepared", repo / "data/reported")
     identity = {
         "data": tree_hash(repo / "data/prepared/train/features.arrow"),
         "tokenizer": data.meta["tokenizer"]["fingerprint"],

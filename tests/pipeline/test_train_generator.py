@@ -65,7 +65,7 @@ def losses(repo):
 def test_a_plain_masked_lm_checkpoint_with_the_data_s_vocabulary(made):
     folder = made[0] / "data/models/generator"
     model = AutoModelForMaskedLM.from_pretrained(folder)
-    tokenizer = Prepared(made[0] / "data/prepared").tokenizer()
+    tokenizer = Prepared(made[0] / "data/prepared", made[0] / "data/reported").tokenizer()
     assert model.config.vocab_size == len(tokenizer) and (folder / "tokenizer.json").is_file()
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
     assert {path.name for path in folder.iterdir()} == {
@@ -86,7 +86,7 @@ def test_its_loss_falls_and_the_record_says_what_it_cost(made):
 def test_the_published_weights_are_those_of_the_last_update(made):
     """Its loss on the training texts is that of the end of the curve, not that of the start."""
     repo = made[0]
-    data = Prepared(repo / "data/prepared")
+    data = Prepared(repo / "data/prepared", repo / "data/reported")
     module = masked_lm.MaskedLanguageModelling(masked_lm.load(repo / "data/models/generator"), data.tokenizer(), 0.15)
     rows, found = data.features("train")[:64], []
     width = max(len(ids) for ids in rows["input_ids"])
@@ -137,7 +137,7 @@ def test_nothing_is_trained_where_no_method_needs_it(repo, stages):
 
 def checkpoint(repo, kind=AutoModelForMaskedLM, tokenizer=None):
     """A checkpoint from elsewhere: random weights on the data's tokenizer."""
-    tokenizer = tokenizer or Prepared(repo / "data/prepared").tokenizer()
+    tokenizer = tokenizer or Prepared(repo / "data/prepared", repo / "data/reported").tokenizer()
     fields = {"vocab_size": len(tokenizer), "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     torch.manual_seed(4)
     shape = loading.AutoConfig.for_model("bert", **fields, intermediate_size=16, max_position_embeddings=128)

@@ -85,7 +85,7 @@ def texts(tmp_path_factory, stages, vocabulary):
 
 def test_texts_of_other_splits_are_left_out_and_counted(texts):
     repo, out = texts
-    prepared = Prepared(repo / "data" / "prepared")
+    prepared = Prepared(repo / "data/prepared", repo / "data/reported")
     said = out["prepare",]
     assert 'the labels in column "label" are not read: data/raw/more.tsv is the transfer set' in said
     selection = len(prepared.examples("selection"))
@@ -100,7 +100,7 @@ def test_texts_of_other_splits_are_left_out_and_counted(texts):
 
 def test_the_teacher_predicts_both_and_students_learn_from_both(texts):
     repo, out = texts
-    prepared = Prepared(repo / "data" / "prepared")
+    prepared = Prepared(repo / "data/prepared", repo / "data/reported")
     rows = len(prepared.features("train"))
     assert prepared.epoch_rows == rows and len(prepared.taught_features()) == rows + 65
     logits = json.loads((repo / "data" / "teacher" / "meta.json").read_text())
@@ -140,7 +140,7 @@ def test_questions_need_no_answers(tmp_path, stages):
     named |= {"data.transfer": "data/raw/more.json", "data.source": "files", "features.tokenizer.vocab_size": 200}
     repo = repo_of(tmp_path / "repo", files, named | {"methods": ["kd", "mate"]})
     stages.run_all(repo, (*micro.BASE, ("distill", "kd", "1"), ("distill", "mate", "1")))
-    prepared = Prepared(repo / "data" / "prepared")
+    prepared = Prepared(repo / "data/prepared", repo / "data/reported")
     assert prepared.examples("transfer")["id"] == more and prepared.meta["transfer"]["removed"]["validation"] == 1
     features = prepared.features("transfer")
     for column in ("start_positions", "end_positions"):
@@ -176,7 +176,7 @@ def test_no_row_needs_a_label(texts, stages, tmp_path):
     learned = ("kd", "knn", "hidden", "takd", "mate")
     students = (("distill", name, "1") for name in learned)
     out = stages.run_all(repo, (*micro.BASE, *students, ("evaluate", "kd", "1")))
-    prepared = Prepared(repo / "data" / "prepared")
+    prepared = Prepared(repo / "data/prepared", repo / "data/reported")
     assert prepared.meta["labels"] == ["0", "1"] and len(prepared.features("train")) == 0 and not prepared.has_labels
     assert len(prepared.taught_features()) == prepared.epoch_rows == 80
     assert "as it is (no row has a label to train on: data.train is data/none)" in out["finetune", "student"]

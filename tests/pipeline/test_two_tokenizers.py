@@ -74,7 +74,7 @@ def made(request):
 @pytest.mark.slow
 def test_each_model_is_saved_with_the_tokenizer_that_it_reads_by(made):
     task, repo, printed = made
-    data = Prepared(repo / "data/prepared")
+    data = Prepared(repo / "data/prepared", repo / "data/reported")
     own = {role: data.read_by(role).tokenizer() for role in ("teacher", "student")}
     assert len(own["teacher"]) == 250 != len(own["student"]) and not own["teacher"].do_lower_case
     for folder, role in {
@@ -93,8 +93,8 @@ def test_each_model_is_saved_with_the_tokenizer_that_it_reads_by(made):
 def test_the_cache_has_what_the_teacher_says_of_its_own_tokens_under_the_students_rows(made):
     task, repo, printed = made
     data, kind = (
-        Prepared(repo / "data/prepared"),
-        load_task(task, labels=Prepared(repo / "data/prepared").meta["labels"]),
+        Prepared(repo / "data/prepared", repo / "data/reported"),
+        load_task(task, labels=Prepared(repo / "data/prepared", repo / "data/reported").meta["labels"]),
     )
     own = data.read_by("teacher")
     model = loading.from_pretrained(str(repo / "data/models/teacher"), kind).eval()
@@ -112,7 +112,7 @@ def test_the_cache_has_what_the_teacher_says_of_its_own_tokens_under_the_student
 @pytest.mark.slow
 def test_states_of_the_first_token_are_the_teachers(texts, windows):
     _, repo, _ = texts
-    data = Prepared(repo / "data/prepared")
+    data = Prepared(repo / "data/prepared", repo / "data/reported")
     kind = load_task("classification", labels=data.meta["labels"])
     model = loading.from_pretrained(str(repo / "data/models/teacher"), kind).eval()
     row = data.read_by("teacher").features("train")[3]
@@ -127,7 +127,7 @@ def test_states_of_the_first_token_are_the_teachers(texts, windows):
 @pytest.mark.slow
 def test_the_teacher_is_scored_and_measured_on_its_own_tokens(made):
     task, repo, printed = made
-    data = Prepared(repo / "data/prepared")
+    data = Prepared(repo / "data/prepared", repo / "data/reported")
     scores = json.loads((repo / "metrics/runs/teacher.json").read_text())
     kind = load_task(task, labels=data.meta["labels"])
     model = loading.from_pretrained(str(repo / "data/models/teacher"), kind).eval()

@@ -112,3 +112,29 @@ def test_unknown_cost_is_not_spoken_of():
     results = made_up.results(cost={}, training={})
     _, (picked, _) = sentences(results)
     assert "was picked among" in picked
+
+
+def test_a_student_in_place_of_the_teacher():
+    rows = {"ted": {"f1_vs_teacher": -2.5, "f1_vs_teacher_low": -4.0, "f1_vs_teacher_high": -1.0}}
+    results = changed(decided(kd="cannot tell", ted="better"), teacher={"f1": 92.0}, **rows)
+    text = sentences(results)[1][0]
+    assert text == (
+        "In place of the teacher (92.00 F1), ted is 2.50 points below it (95% interval [−4.00, −1.00]), at 4.00× its"
+        " throughput and 4.00× its speed for one row at a time."
+    )
+    assert "throughput" not in sentences(replace(results, cost={}))[1][0]
+
+
+@pytest.mark.parametrize(("answer", "words"), [("neg", "the answer 'neg'"), ("", "no answer")])
+def test_a_constant_teacher_is_told_before_all_else(answer, words):
+    results = decided(kd="better", ted="better")
+    results = replace(results, analysis=results.analysis | {"constant": {"models": {"teacher": answer, "kd": answer}}})
+    first, second = (text for text, _ in sentences(results)[:2])
+    assert first.startswith(f"The teacher gives {words} to every example, so it has nothing to teach: ")
+    assert "means nothing. So do kd. Train it longer" in first and second.startswith("ted wins")
+
+
+def test_constant_students_are_named():
+    results = decided(kd="cannot tell", ted="cannot tell")
+    results = replace(results, analysis=results.analysis | {"constant": {"models": {"kd": "neg", "ft": ""}}})
+    assert sentences(results)[0][0] == "The same answer to every example: kd (the answer 'neg') and ft (no answer)."

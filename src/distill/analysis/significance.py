@@ -170,6 +170,21 @@ class Scored:
         p = min(1.0, 2 * (1 + int(smaller)) / (1 + len(spread)))
         return Difference(value, float(low), float(high), None if parts is None else p, parts)
 
+    def to_single(self, method: str, single: str) -> Difference:
+        """A method's mean over its seeds against a model that is run once, such as the teacher.
+
+        The seeds' part is the method's own, with one degree of freedom less than it has seeds; with one seed the
+        interval is over examples only. There is no verdict on it, and no p.
+        """
+        rows, base_rows = self._rows(method, self.seeds[method]), self._rows(single, [None])
+        value, spread = self._values(rows, base_rows)
+        if (count := len(rows)) > 1:
+            error = float(self._whole[rows].std(ddof=1) / np.sqrt(count))
+            spread = value + self._kept(rows, base_rows, spread) * (spread - value) + error * self._student(count - 1)
+        tail = (1 - self.settings.confidence) / 2
+        low, high = np.quantile(spread, [tail, 1 - tail])
+        return Difference(value, float(low), float(high), None)
+
     def gap(self, method: str, baseline: str, teacher: str, noise: SeedNoise | None) -> tuple[float, float] | None:
         """The interval of 100 (method − baseline) / (teacher − baseline); None where that of the gap has 0 in it.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distill.analysis.significance import Comparison, gap_closed
+from distill.analysis.significance import Comparison, Difference, gap_closed
 from distill.runtime import csv_files
 
 
@@ -70,6 +71,17 @@ def add_comparison(
         }
 
 
+def add_teacher(table: dict[str, dict[str, Any]], differences: Mapping[str, Difference], metric: str) -> None:
+    """Put each model's difference to the teacher into its row: `<metric>_vs_teacher`, `…_low` and `…_high`.
+
+    Args:
+        differences: results of `Scored.to_single` by model.
+    """
+    for name, item in differences.items():
+        beginning = f"{metric}_vs_teacher"
+        table[name] |= {beginning: item.value, f"{beginning}_low": item.low, f"{beginning}_high": item.high}
+
+
 def write_csv(table: dict[str, dict[str, Any]], metric: str, path: Path) -> None:
     """The table for a spreadsheet: a row per model, a column per score; `score` repeats the main one."""
     scores = dict.fromkeys(key for row in table.values() for key in row if key != "seeds")
@@ -82,11 +94,12 @@ def write_csv(table: dict[str, dict[str, Any]], metric: str, path: Path) -> None
 
 
 def weaker_teacher(table: dict[str, dict[str, Any]], metric: str) -> str | None:
-    """A warning where the teacher scores below the fine-tuned student, else None."""
+    """A warning where the teacher does not score above the fine-tuned student, else None."""
     teacher, student = (table.get(role, {}).get(metric) for role in ("teacher", "student"))
-    if teacher is None or student is None or teacher >= student:
+    if teacher is None or student is None or teacher > student:
         return None
+    how = "worse" if teacher < student else "no better"
     return (
-        f"the teacher ({metric} {teacher:.2f}) is worse than the fine-tuned student ({student:.2f}): this is defective"
+        f"the teacher ({metric} {teacher:.2f}) is {how} than the fine-tuned student ({student:.2f}): this is defective"
         " distillation; train the teacher longer, or with a lower learning rate, unless that is what you are after"
     )

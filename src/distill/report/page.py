@@ -111,6 +111,12 @@ def notes(results: Results) -> list[str]:
             f"Gap closed: share of the difference between teacher and {results.baseline}, with its interval; none where"
             " that difference may be 0."
         )
+    if common := results.analysis.get("constant", {}).get("commonest"):
+        answer = repr(common["answer"]) if common["answer"] else "no answer"
+        lines.append(
+            f"One answer for all: {answer} is right on {formatting.number(common['share'])}% of the examples. A model"
+            " is worth what it has above that."
+        )
     if results.chosen:
         lines.append(
             f"{results.chosen} stands in the foreground because it has the highest {title(results.metric)} on the"

@@ -14,11 +14,12 @@ def sentences(results: Results) -> list[tuple[str, str]]:
     The featured method is the one with the highest score on the selection split. The reported split only says whether
     it is better than the baseline: a method that is picked from many by its reported score looks better than it is.
     """
-    lines = [_decision(results), *_cost(results)]
+    lines = [*_constant(results), _decision(results), *_to_teacher(results), *_cost(results)]
+    decision = len(_constant(results))
     if equal := controls.sentence(results, results.chosen):
-        lines.insert(1, (equal, ""))
+        lines.insert(decision + 1, (equal, ""))
     if fresh := comparisons.confirmation(results):
-        lines.insert(1, (fresh, ""))
+        lines.insert(decision + 1, (fresh, ""))
     if comparisons.picked(results)[0]:
         lines.append(comparisons.picked(results))
     teacher, base = results.score("teacher"), results.score(results.baseline)
@@ -38,6 +39,48 @@ def sentences(results: Results) -> list[tuple[str, str]]:
             )
         )
     return lines
+
+
+def _constant(results: Results) -> list[tuple[str, str]]:
+    """Models that answer everything alike: no gap to them, and no gain over them, means anything."""
+    same = results.analysis.get("constant", {}).get("models", {})
+    if not same:
+        return []
+    if "teacher" in same:
+        lead = f"The teacher gives {_answer(same['teacher'])} to every example, so it has nothing to teach"
+        others = [name for name in same if name != "teacher"]
+        text = f"{lead}: whatever is better or closes a gap below means nothing."
+        text += f" So do {formatting.listed(others)}." if others else ""
+        return [(f"{text} Train it longer, with another learning rate, or on more data.", "")]
+    answers = [f"{name} ({_answer(answer)})" for name, answer in same.items()]
+    return [(f"The same answer to every example: {formatting.listed(answers)}.", "")]
+
+
+def _answer(text: str) -> str:
+    return f"the answer {text!r}" if text else "no answer"
+
+
+def _to_teacher(results: Results) -> list[tuple[str, str]]:
+    """What a student loses against the teacher, the one that stands in the foreground, and what it saves."""
+    name = results.chosen or (results.baseline if results.baseline in results.summary else None)
+    row = results.summary.get(name, {}) if name else {}
+    beginning = f"{results.metric}_vs_teacher"
+    if row.get(beginning) is None:
+        return []
+    side = "below" if row[beginning] < 0 else "above"
+    span = formatting.interval(row[f"{beginning}_low"], row[f"{beginning}_high"])
+    text = (
+        f"In place of the teacher ({formatting.number(results.score('teacher'))} {title(results.metric)}), {name} is"
+        f" {formatting.number(abs(row[beginning]))} points {side} it ({results.confidence * 100:g}% interval {span})"
+    )
+    models = results.cost.get("models", {})
+    teacher, student = models.get("teacher", {}), models.get("student", {})
+    speed = formatting.ratio(student.get("throughput"), teacher.get("throughput"))
+    latency = formatting.ratio(teacher.get("latency_ms"), student.get("latency_ms"))
+    if speed is not None:
+        text += f", at {formatting.times(speed)} its throughput"
+        text += f" and {formatting.times(latency)} its speed for one row at a time" if latency is not None else ""
+    return [(f"{text}.", "")]
 
 
 def _decision(results: Results) -> tuple[str, str]:

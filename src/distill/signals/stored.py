@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,14 +59,17 @@ class Stored:
         self._ids = ids
 
     @classmethod
-    def read(cls, path: Path, data: Prepared, task: Task) -> Stored:
+    def read(cls, path: Path, data: Prepared, task: Task, unopened: Collection[str] = ()) -> Stored:
         """Read a file, or a folder of files, and join it with the data.
+
+        Args:
+            unopened: names of splits that `data` has not opened; what the file says of them is not read.
 
         Raises:
             UserError: a file cannot be read, a value is wrong, two rows are about the same example, or none is about
                 any: one line with file, row, field, value and fix.
         """
-        rows = Rows(data, data.meta["splits"])
+        rows = Rows(data, data.meta["splits"], unopened)
         found = {split: _empty(task, size) for split, size in rows.size.items()}
         context = {split: data.examples(split)["context"] for split in rows.splits} if task.per_token else {}
         place: dict[Row, str] = {}
@@ -74,6 +77,8 @@ class Stored:
         strange: list[str] = []
         lost: Counter[bool] = Counter()
         for record in files.records(path):
+            if rows.is_elsewhere(record):
+                continue
             about = rows.of(record)
             at = f"{record.file}, {record.at}"
             if not about:
@@ -101,7 +106,13 @@ class Stored:
                 f"{path}: {len(strange):,} rows, and none is about a row of the data, whose first id is {first}: these"
                 " are the ids or texts of other data: name another file"
             )
-        return cls(data, task, found, _lines(forms, strange, lost), rows.ids)
+        return cls(
+            data,
+            task,
+            found,
+            _lines(forms, strange, lost, "the splits read here" if unopened else "the data"),
+            rows.ids,
+        )
 
     @property
     def coverage(self) -> dict[str, tuple[int, int]]:
@@ -233,10 +244,10 @@ def _padded(logits: np.ndarray, lengths: np.ndarray, task: Task) -> np.ndarray:
     return batch
 
 
-def _lines(forms: Counter[str], strange: list[str], lost: Counter[bool]) -> list[str]:
+def _lines(forms: Counter[str], strange: list[str], lost: Counter[bool], where: str) -> list[str]:
     lines = [f"{count:,} rows with {form}" for form, count in forms.items()]
     if strange:
-        lines.append(f"{len(strange):,} rows are about no row of the data and are left out, such as {strange[0]}")
+        lines.append(f"{len(strange):,} rows are about no row of {where} and are left out, such as {strange[0]}")
     if lost[False]:
         lines.append(f"{lost[False]:,} questions have no answer that occurs in their context: they count as missing")
     if lost[True]:

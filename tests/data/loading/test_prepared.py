@@ -260,9 +260,15 @@ def test_missing_or_exchanged_tokenizer(copied):
     content = json.loads(path.read_text())
     content["normalizer"]["lowercase"] = False
     path.write_text(json.dumps(content))
-    refused(path, "sha256", lambda: Prepared(copied).tokenizer())
+    refused(path.parent, "blake2b", lambda: Prepared(copied).tokenizer())
     path.unlink()
     refused(path, "does not exist", lambda: Prepared(copied).tokenizer())
+
+
+def test_a_flipped_bit_in_a_file_beside_the_tokenizer_is_refused(copied):
+    path = copied / "tokenizer" / "tokenizer_config.json"
+    bits.flip(path)
+    refused(path.parent, "blake2b", lambda: Prepared(copied).tokenizer())
 
 
 @pytest.mark.parametrize("split", SPLITS)

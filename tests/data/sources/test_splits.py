@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.data.sources.question_sets import limit
-from distill.data.sources.splits import carve, check_classes, grouping
+from distill.data.sources.splits import carve, check_classes, grouping, uneven
 from distill.errors import UserError
 
 
@@ -176,3 +176,16 @@ def test_limit_draws_equal_texts_together_and_smaller_within_larger():
     assert len(drawn) == 40 and len({row["text"] for row in drawn}) == 20
     assert ids(drawn) < ids(limit(rows, 80, seed=1)) and ids(drawn) != ids(limit(rows, 40, seed=2))
     assert [row for row in rows if row["id"] in ids(drawn)] == drawn
+
+
+@pytest.mark.parametrize(("train", "selection", "warned"), [(146, 54, True), (190, 10, False), (181, 19, False)])
+def test_a_selection_split_of_another_size_than_asked_for_is_warned_of(train, selection, warned):
+    """Of 200 rows 10 were asked for."""
+    message = uneven(train, selection, 0.05)
+    assert bool(message) == warned
+    if warned:
+        assert "0.05 of 200 rows is 10, and the selection split has 54, which leaves 146 to train on" in message
+
+
+def test_a_single_row_is_near_enough_to_none():
+    assert uneven(9, 1, 0.01) is None and uneven(199, 4, 0.05) is not None

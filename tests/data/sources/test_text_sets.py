@@ -65,6 +65,22 @@ def test_a_value_of_csv_may_hold_line_breaks_and_places_stay_right(tmp_path):
     refused(path, 'line 4, column "sentence"', "is empty")
 
 
+@pytest.mark.parametrize(
+    ("name", "mark", "fix"),
+    [
+        ("a.csv", ";", "separate the columns by commas"),
+        ("a.csv", "\t", "by commas, or name the file .tsv"),
+        ("a.csv", "|", "by commas"),
+        ("a.tsv", ",", "by tabs"),
+        ("a.tsv", ";", "by tabs"),
+    ],
+)
+def test_another_separator_is_named(tmp_path, name, mark, fix):
+    path = save(tmp_path, f"sentence{mark}label\na{mark}1\nb{mark}0\n", name)
+    shown = mark.replace("\t", "\\t")
+    refused(path, "line 1", f'has one column, "sentence{shown}label": its separator seems to be "{shown}"', fix)
+
+
 def test_classes_are_sorted_as_numbers_where_they_are_numbers_or_as_given(tmp_path):
     path = save(tmp_path, "sentence\tlabel\na\t10\nb\t9\n")
     assert load(path)[1] == ("9", "10")

@@ -21,7 +21,7 @@ def test_a_question_keeps_its_best_answers_and_no_answer(base, tmp_path, monkeyp
     monkeypatch.chdir(base)
     save_predictions.main([str(tmp_path / "outputs.jsonl")])
     rows = [json.loads(line) for line in (tmp_path / "outputs.jsonl").read_text().splitlines()]
-    data, task = open_data(paths.params())
+    data, task = open_data(paths.params(), reported=True)
     sizes = {split: len(data.examples(split)) for split in data.meta["splits"]}
     listed = ", ".join(f"{size:,} {split}" for split, size in sizes.items())
     assert f"{tmp_path}/outputs.jsonl: {listed} rows" in capsys.readouterr().out

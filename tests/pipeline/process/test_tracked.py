@@ -42,22 +42,22 @@ def change(here: Path, **overrides) -> None:
 
 def test_an_evaluation_carries_what_its_model_was_made_with(here):
     params = parameters.load(paths.PARAMS)
-    found = tracked.details("evaluate@ted-1", {"method": "ted", "seed": 1}, paths.params(), paths.PREPARED)
+    found = tracked.details("evaluate@ted-1", {"method": "ted", "seed": 1}, paths.params(), [paths.PREPARED])
     assert found.params == {**pick(params, ["distill", "ted"]), "seed": 1}
     assert found.tags == {"stage": "evaluate", "task": "qa", "split": "validation", "role": "student"}
-    teacher = tracked.details("evaluate_teacher", {"method": "finetune", "role": "teacher"}, paths.params(), None)
+    teacher = tracked.details("evaluate_teacher", {"method": "finetune", "role": "teacher"}, paths.params(), [])
     assert teacher.params == pick(params, ["teacher"]) and teacher.datasets == ()
 
 
 def test_a_training_carries_nothing_more_than_its_own_parameters(here):
-    found = tracked.details("distill@ted-1", {"method": "ted", "seed": 1}, paths.params(), paths.PREPARED)
+    found = tracked.details("distill@ted-1", {"method": "ted", "seed": 1}, paths.params(), [paths.PREPARED])
     assert found.params == {}
     assert (found.tags["stage"], found.tags["split"]) == ("distill", "train")
 
 
 def test_datasets_are_the_splits_that_a_stage_reads(here):
     def read(name):
-        details = tracked.details(name, {"role": "teacher"}, paths.params(), paths.PREPARED)
+        details = tracked.details(name, {"role": "teacher"}, paths.params(), [paths.PREPARED])
         return {used.name: used for used in details.datasets}
 
     training, evaluation = read("finetune_teacher"), read("evaluate_teacher")
@@ -89,7 +89,7 @@ def test_a_transfer_set_is_training_data_of_teacher_and_students(here):
             ("distill@kd-1", ["selection", "train", "transfer"]),
             ("predict_teacher", ["train", "transfer"]),
         ]:
-            found = tracked.details(stage, {}, paths.params(), paths.PREPARED).datasets
+            found = tracked.details(stage, {}, paths.params(), [paths.PREPARED]).datasets
             contexts = {one.name.rpartition("/")[2]: one.context for one in found}
             assert sorted(contexts) == [split for split in expected if rows or split != "train"]
             assert contexts["transfer"] == "training"
@@ -100,10 +100,10 @@ def test_a_transfer_set_is_training_data_of_teacher_and_students(here):
 
 def test_the_source_of_a_dataset_is_where_the_parameters_say(here):
     change(here, data__source="files", data__train="data/raw/mine/train.json")
-    (train, _) = tracked.details("finetune_teacher", {}, paths.params(), paths.PREPARED).datasets
+    (train, _) = tracked.details("finetune_teacher", {}, paths.params(), [paths.PREPARED]).datasets
     assert (train.name, train.source) == ("mine/train", {"uri": "data/raw/mine/train.json"})
     change(here, data__source="hub", data__name="rajpurkar/squad_v2", data__revision="abc")
-    (_, selection) = tracked.details("finetune_teacher", {}, paths.params(), paths.PREPARED).datasets
+    (_, selection) = tracked.details("finetune_teacher", {}, paths.params(), [paths.PREPARED]).datasets
     assert (selection.name, selection.source_type) == ("rajpurkar/squad_v2/selection", "hugging_face")
     expected = {"path": "rajpurkar/squad_v2", "config_name": None, "revision": "abc", "split": "train"}
     assert selection.source == expected  # it is carved out of the training split
@@ -118,7 +118,7 @@ def test_a_selection_split_of_ones_own_and_further_splits_have_their_own_sources
            data__extra={"news": "test"})  # fmt: skip
 
     def used(stage):
-        found = tracked.details(stage, {"role": "teacher"}, paths.params(), paths.PREPARED).datasets
+        found = tracked.details(stage, {"role": "teacher"}, paths.params(), [paths.PREPARED]).datasets
         return {one.name.rpartition("/")[2]: (one.context, one.source["split"]) for one in found}
 
     assert used("evaluate_teacher") == {

@@ -1,9 +1,8 @@
 """Writes prepared data: Arrow streams without metadata, so that the same data gives the same bytes."""
 
-import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,12 @@ from transformers import PreTrainedTokenizerFast
 
 from distill.data.features import question_features, text_features
 from distill.data.loading import template
+from distill.data.loading.prepared import fingerprints
 from distill.data.loading.tokenizer import fingerprint
 from distill.data.sources.labels import UNLABELLED
 from distill.data.sources.squad_json import Row
 from distill.errors import UserError
-from distill.runtime.files import file_hash, publish, write_text
+from distill.runtime.files import file_hash, publish, tree_hash, write_text
 
 _STRINGS = ("id", "title", "context", "question")
 _ANSWERS = pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(pa.int32()))])
@@ -54,7 +54,7 @@ def write(
 
     Returns:
         What meta.json holds: `extra_meta`, max_length, doc_stride, tokenizer (vocab_size, fingerprint,
-        sha256 of tokenizer.json) and splits, each with examples, answerable, articles (those with a title), features,
+        blake2b of its files) and splits, each with examples, answerable, articles (those with a title), features,
         extra_windows (features beyond one a question), windowed_questions (those with several),
         answers_in_no_window (cut by the edge of every window, or dropped by the tokenizer; their
         features are labelled as unanswerable), tokens_mean and tokens_max (of a feature), blake2b (content hashes of
@@ -138,6 +138,28 @@ def write_texts(
     return _write(Path(folder), splits, tokenizer, meta, schema, encode, on_batch, readers or {})
 
 
+def set_apart(folder: Path, target: Path, splits: Sequence[str], described: Sequence[str]) -> None:
+    """Moves splits of a written folder into a folder of their own, with a meta.json of their own.
+
+    Args:
+        folder: folder that `write` wrote; it keeps the tokenizers.
+        target: empty folder.
+        splits: names of the splits to move.
+        described: entries of meta.json that are about them and move with them.
+    """
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    apart = {name: meta.pop(name) for name in described if name in meta}
+    apart |= {"tokenizers": fingerprints(meta), "splits": {split: meta["splits"].pop(split) for split in splits}}
+    for split in splits:
+        (folder / split).rename(target / split)
+    for place, content in ((folder, meta), (target, apart)):
+        write_text(place / "meta.json", _json(content))
+
+
+def _json(meta: dict[str, Any]) -> str:
+    return json.dumps(meta, indent=2, ensure_ascii=False) + "\n"
+
+
 def _write(
     folder: Path,
     splits: dict[str, list[Row]],
@@ -179,7 +201,7 @@ def _write(
                     raise UserError(f"{split} split, in the {role}'s tokens: {error}") from error
                 entry = counts | {"blake2b": file_hash(path)}
                 meta["splits"][split].setdefault("readers", {})[role] = entry
-        write_text(building / "meta.json", json.dumps(meta, indent=2, ensure_ascii=False) + "\n")
+        write_text(building / "meta.json", _json(meta))
         publish(building, folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -195,7 +217,7 @@ def _save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> dict[st
     return {
         "vocab_size": len(tokenizer),
         "fingerprint": fingerprint(tokenizer),
-        "sha256": hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest(),
+        "blake2b": tree_hash(folder),
     }
 
 

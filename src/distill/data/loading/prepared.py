@@ -1,6 +1,6 @@
 """The prepared data on disk: examples and features as memory-mapped Arrow files, tokenizer, counts.
 
-    <folder>/meta.json
+    <folder>/meta.json                 task, tokenizers, and the splits of this folder
     <folder>/tokenizer/                the student's
     <folder>/teacher_tokenizer/        the teacher's, where it has another one
     <folder>/<split>/examples.arrow    rows in the Hugging Face SQuAD schema, or texts: id, text, text_pair, label
@@ -8,6 +8,9 @@
     <folder>/<split>/features.arrow    columns of `distill.data.features.question_features.schema`, or of
     `text_features.schema`, in the student's tokens
     <folder>/<split>/teacher_features.arrow    the same in the teacher's, where it has another tokenizer
+
+Splits that trainings read (train, selection, transfer) stand in one folder, splits that scores are reported on
+(validation and further ones) in another, without tokenizers: new data to report on is no new data to train on.
 
 `distill.data.features.preparation` writes them. Reading is a module of its own, so that a change to the writer
 alone retrains nothing.
@@ -26,7 +29,7 @@ from distill.data.loading.tokenizer import load as load_tokenizer
 from distill.errors import UserError
 from distill.runtime import json_text
 from distill.runtime.checkpoints import restore
-from distill.runtime.files import file_hash
+from distill.runtime.files import file_hash, tree_hash
 
 if TYPE_CHECKING:
     import datasets
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 
 #: The split of texts without labels that students learn from.
 TRANSFER = "transfer"
+#: The splits that trainings read; scores are reported on all others.
+TRAINED_ON = ("train", "selection", TRANSFER)
 
 
 class Ragged(NamedTuple):
@@ -53,35 +58,43 @@ class Prepared:
 
     Args:
         folder: folder that `preparation.write` wrote.
+        reported: folder of the splits that `preparation.set_apart` took out of it; None: they are not opened.
 
     Raises:
-        UserError: the folder or meta.json is missing or damaged.
+        UserError: a folder or meta.json is missing or damaged, or the folders are of different preparations.
 
     A split's file is compared with its stored hash when it is opened for the first time: a flipped bit would make
     another model, silently.
     """
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path, reported: str | Path | None = None):
         self.folder = Path(folder)
         self._hashes: dict[Path, str] = {}
         self._replaced: dict[str, datasets.Dataset] = {}
         self._reader = ""
-        path = self.folder / "meta.json"
+        self._folders: dict[str, Path] = {}
+        self._sizes: dict[str, dict[str, int]] = {}
+        self._stored: dict[Path, str] = {}
+        self.meta = self._read(self.folder)
+        if reported is not None:
+            meta = self._read(Path(reported))
+            if meta.get("tokenizers") != fingerprints(self.meta):
+                self._fail(Path(reported) / "meta.json", f"is of another preparation than {self.folder} (tokenizers)")
+            self.meta = self.meta | meta | {"splits": self.meta["splits"] | meta["splits"]}
+
+    def _read(self, folder: Path) -> dict[str, Any]:
+        """What a folder's meta.json holds, whose splits are known from here on."""
+        path = folder / "meta.json"
         try:
-            self.meta: dict[str, Any] = json_text.parse(path.read_text(encoding="utf-8"))
-            self._sizes = {
-                split: {"examples": counts["examples"], "features": counts["features"]}
-                for split, counts in self.meta["splits"].items()
-            }
-            self._stored = {
-                self.folder / split / f"{name}.arrow": counts["blake2b"][name]
-                for split, counts in self.meta["splits"].items()
-                for name in ("examples", "features")
-            } | {
-                self.folder / split / f"{role}_features.arrow": entry["blake2b"]
-                for split, counts in self.meta["splits"].items()
-                for role, entry in counts.get("readers", {}).items()
-            }
+            meta: dict[str, Any] = json_text.parse(path.read_text(encoding="utf-8"))
+            for split, counts in meta["splits"].items():
+                self._folders[split] = folder / split
+                self._sizes[split] = {"examples": counts["examples"], "features": counts["features"]}
+                for name in ("examples", "features"):
+                    self._stored[folder / split / f"{name}.arrow"] = counts["blake2b"][name]
+                for role, entry in counts.get("readers", {}).items():
+                    self._stored[folder / split / f"{role}_features.arrow"] = entry["blake2b"]
+            return meta
         except FileNotFoundError:
             self._fail(path, "does not exist")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -113,12 +126,12 @@ class Prepared:
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """Loads the tokenizer that made the features."""
-        path = self.folder / f"{self._reader}tokenizer" / "tokenizer.json"
-        if not path.is_file():
-            self._fail(path, "does not exist")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != self.meta["tokenizer"]["sha256"]:
-            self._fail(path, "is not the file that the features were made with (sha256)")
-        return load_tokenizer(str(path.parent))
+        folder = self.folder / f"{self._reader}tokenizer"
+        if not (folder / "tokenizer.json").is_file():
+            self._fail(folder / "tokenizer.json", "does not exist")
+        if tree_hash(folder) != self.meta["tokenizer"]["blake2b"]:
+            self._fail(folder, "does not have the files that the features were made with (blake2b)")
+        return load_tokenizer(str(folder))
 
     def examples(self, split: str) -> "datasets.Dataset":
         """Opens a split's examples, memory-mapped; row i is what `example_index` i means."""
@@ -204,9 +217,11 @@ class Prepared:
         import datasets  # takes seconds to import
 
         file = f"{self._reader}{name}" if name == "features" else name
-        path = self.folder / split / f"{file}.arrow"
         if split not in self._sizes:
-            self._fail(path, f"is not among the splits {', '.join(self._sizes)} of meta.json")
+            self._fail(
+                self.folder / split / f"{file}.arrow", f"is not among the splits {', '.join(self._sizes)} of meta.json"
+            )
+        path = self._folders[split] / f"{file}.arrow"
         try:
             dataset = datasets.Dataset.from_file(str(path))
         except FileNotFoundError:
@@ -219,7 +234,7 @@ class Prepared:
             self._fail(path, f"is cut off: {len(dataset)} rows instead of {expected}")
         if self._hash(path) != self._stored[path]:
             raise UserError(
-                f"{path}: damaged: it does not have the content that was written (blake2b); {restore(self.folder)}"
+                f"{path}: damaged: it does not have the content that was written (blake2b); {restore(path.parents[1])}"
             )
         return dataset
 
@@ -231,3 +246,9 @@ class Prepared:
 
     def _fail(self, path: Path, problem: str) -> NoReturn:
         raise UserError(f"{path}: {problem}; run dvc repro prepare")
+
+
+def fingerprints(meta: dict[str, Any]) -> dict[str, str]:
+    """The fingerprint of each tokenizer that meta.json of the prepared data names, by role."""
+    readers = {"student": meta["tokenizer"], **meta.get("readers", {})}
+    return {role: entry["fingerprint"] for role, entry in readers.items()}

@@ -68,6 +68,25 @@ def carve(
     return train, selection
 
 
+def uneven(train: int, selection: int, fraction: float) -> str | None:
+    """A warning where the selection split has less than half, or more than twice, the rows that were asked for.
+
+    Whole articles, and texts that occur several times, stay on one side: of few there may be no better split.
+
+    Args:
+        train, selection: rows of the two parts.
+        fraction: data.selection_fraction.
+    """
+    wanted = fraction * (train + selection)
+    if selection / 2 <= max(wanted, 1) and selection >= wanted / 2:
+        return None
+    return (
+        f"data.selection_fraction {fraction:g} of {train + selection:,} rows is {wanted:,.0f}, and the selection split"
+        f" has {selection:,}, which leaves {train:,} to train on: rows that belong together stay on one side; change"
+        " data.selection_fraction, or name a selection split of your own"
+    )
+
+
 def check_classes(rows: list[Row], classes: Sequence[str]) -> None:
     """Raise a UserError where a class has no row in the training part `rows`: no model could learn it."""
     present = {row["label"] for row in rows} if classes else set()

@@ -17,6 +17,8 @@ from distill.runtime import json_text
 
 Record = tuple[str, dict[str, Any]]
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json")
+# What separates columns in files that this project reads otherwise.
+_SEPARATORS = ("\t", ";", "|", ",")
 
 
 def records(path: Path, field: str) -> Iterator[Record]:
@@ -70,6 +72,10 @@ def _table(content: str, path: Path) -> Iterator[Record]:
     _, header = next(rows, (1, []))
     if not any(name.strip() for name in header):
         fail(str(path), "line 1", "has no column names", "begin the file with a header")
+    if len(header) == 1 and (other := next((mark for mark in _SEPARATORS if mark in header[0]), None)):
+        used = "tabs" if path.suffix.lower() == ".tsv" else "commas"
+        fix = f"separate the columns by {used}" + (", or name the file .tsv" if other == "\t" else "")
+        fail(str(path), "line 1", f"has one column, {show(header[0])}: its separator seems to be {show(other)}", fix)
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         fail(str(path), "line 1", f"names column {show(twice[0])} twice", "name each column once")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from distill.data.loading.prepared import Prepared
 from distill.data.sources import text_sets
@@ -23,14 +23,15 @@ class Rows:
     Args:
         data: prepared data.
         splits: names of its splits.
+        unopened: names of further splits, of which nothing is known here but that there are such.
 
     Attributes:
         texts: columns that together are a row's text: text and text_pair, or question and context.
         size: number of examples by split.
     """
 
-    def __init__(self, data: Prepared, splits: Iterable[str]):
-        meta = data.meta
+    def __init__(self, data: Prepared, splits: Iterable[str], unopened: Collection[str] = ()):
+        meta, self.unopened = data.meta, unopened
         self.texts = ("question", "context") if meta["task"] == "qa" else ("text", "text_pair")[: 1 + meta["pairs"]]
         self.splits, self.strip_html = tuple(splits), meta.get("strip_html", False)
         self.size: dict[str, int] = {}
@@ -49,6 +50,10 @@ class Rows:
                 self._text[split, number] = text
         carved = [set(self.ids[split]) for split in CARVED if split in self.splits]
         self._share_ids = len(carved) == 2 and carved[0].isdisjoint(carved[1])
+
+    def is_elsewhere(self, record: Record) -> bool:
+        """Whether a record says that it is about a split that is not opened."""
+        return record.values.get(SPLIT) in self.unopened
 
     def of(self, record: Record) -> list[Row]:
         """The rows that a record is about; none where the data has no such row.
@@ -92,7 +97,7 @@ class Rows:
         if named is None:
             return self.splits
         if named not in self.splits:
-            record.fail(SPLIT, f"is {show(named)}", f"the data has {', '.join(self.splits)}")
+            record.fail(SPLIT, f"is {show(named)}", f"the data has {', '.join((*self.splits, *self.unopened))}")
         return CARVED if self._share_ids and named in CARVED else (named,)
 
     def _text_of(self, record: Record) -> dict[str, str] | None:

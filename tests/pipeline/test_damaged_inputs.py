@@ -1,0 +1,161 @@
+"""A damaged input of any stage: refused in one line, or the same result. `DAMAGED_INPUTS=200` tries more of them.
+
+A stage may trust what it reads only as far as it can check it. What a person writes (own data, params.yaml) has no hash
+to be checked by: another text is another input. Scores and records that people read are text files in Git; DVC knows
+their hashes, and makes them again.
+"""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from distill.runtime.files import file_hash
+from pipeline.stage import definition
+from tests.helpers import micro
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+COUNT = int(os.environ.get("DAMAGED_INPUTS", "12"))
+SEED = int(os.environ.get("DAMAGED_SEED", "1"))
+STUDENTS = ("ft", "kd", "ted", "mate", "minimax_knn", "takd")
+SETTINGS = {
+    "methods": list(STUDENTS),
+    "augment.methods": ["kd"],
+    "augment.copies": 1,
+    "retrieve.candidates": 3,
+    "export.methods": ["kd"],
+    "generator.max_steps": 4,
+    "assistant.max_steps": 4,
+}
+# Not signals: it links what students read into a folder of each, and their own stages open it.
+COMMANDS = (
+    *((name,) for name in ("prepare", "plan", "predict")),
+    *((name, role) for name in ("finetune", "train_filters") for role in ("teacher", "student")),
+    *((name,) for name in ("train_assistants", "train_generator", "retrieve", "augment")),
+    *(("distill", method, "1") for method in STUDENTS),
+    ("evaluate_teacher",),
+    ("evaluate", "student"),
+    *(("evaluate", method, "1") for method in STUDENTS),
+    ("cost",),
+    ("export", "kd", "1"),
+    ("summarize",),
+)
+#: Files that a person writes, or whose content DVC alone can vouch for.
+NOT_CHECKED = ("data/raw/", "data/none", "metrics/", "data/runs/", "data/inputs/", "data/plan/", "data/samples/")
+
+
+class Damage(NamedTuple):
+    """A stage, one of the files that it reads, and what happens to the file."""
+
+    command: tuple[str, ...]
+    file: str
+    kind: str
+    seed: int
+
+
+def flipped(content: bytes, draw: random.Random) -> bytes:
+    """With one bit turned over."""
+    place = draw.randrange(len(content))
+    return content[:place] + bytes([content[place] ^ 1 << draw.randrange(8)]) + content[place + 1 :]
+
+
+KINDS = {
+    "gone": lambda content, draw: None,
+    "empty": lambda content, draw: b"",
+    "cut": lambda content, draw: content[: draw.randrange(len(content))],
+    "longer": lambda content, draw: content + content[-16:],
+    "zeros": lambda content, draw: bytes(len(content)),
+    "flipped": flipped,
+    "markers": lambda content, draw: b"<<<<<<< HEAD\n" + content + b"=======\n>>>>>>> other\n",
+    "page": lambda content, draw: b"<html><body>502 Bad Gateway</body></html>\n",
+}
+
+
+def read_by(repo: Path, command: tuple[str, ...]) -> list[str]:
+    """The files of data that a stage declares, which have some content."""
+    files = []
+    for dep in definition.define(*command).deps:
+        if dep.parts[0] in ("data", "metrics"):
+            path = repo / dep
+            files += [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return [file.relative_to(repo).as_posix() for file in files if file.stat().st_size]
+
+
+def written_by(repo: Path, command: tuple[str, ...]) -> dict[str, str]:
+    """Hashes of a stage's outputs, without those that say how long it took."""
+    hashes = {}
+    for out in definition.define(*command).outs:
+        if out.parts[:2] == ("data", "runs") or out.name == "cost.json":
+            continue
+        path = repo / out
+        for file in [path] if path.is_file() else sorted(path.rglob("*")):
+            if file.is_file():
+                hashes[file.relative_to(repo).as_posix()] = file_hash(file)
+    return hashes
+
+
+@pytest.fixture(scope="module")
+def whole(stages, tmp_path_factory) -> Path:
+    """A repository in which every stage has run."""
+    repo = micro.repo(tmp_path_factory.mktemp("damaged") / "repo", SETTINGS)
+    stages.run_all(repo, (*micro.BASE, *COMMANDS[COMMANDS.index(("distill", "ft", "1")) :]))
+    return repo
+
+
+def drawn(repo: Path, count: int, seed: int) -> list[Damage]:
+    """Damages of a fixed seed: first a stage, then one of its files, then what happens to that."""
+    draw = random.Random(seed)
+    files = {command: read_by(repo, command) for command in COMMANDS}
+    commands = [command for command in COMMANDS if files[command]]
+    return [
+        Damage(command := draw.choice(commands), draw.choice(files[command]), draw.choice(sorted(KINDS)), number)
+        for number in range(count)
+    ]
+
+
+@contextlib.contextmanager
+def as_it_was(repo: Path) -> Iterator[None]:
+    """At the end, data and metrics stand as they stood before."""
+    kept = repo.with_name("kept")
+    for name in ("data", "metrics"):
+        shutil.copytree(repo / name, kept / name)
+    try:
+        yield
+    finally:
+        for name in ("data", "metrics"):
+            shutil.rmtree(repo / name)
+            shutil.move(kept / name, repo / name)
+
+
+def test_it_is_refused_in_one_line_or_changes_nothing(whole, stages, monkeypatch):
+    monkeypatch.chdir(whole)
+    outcomes, wrong = {}, []
+    for damage in drawn(whole, COUNT, SEED):
+        expected, path = written_by(whole, damage.command), whole / damage.file
+        content, draw = path.read_bytes(), random.Random(damage.seed)
+        with as_it_was(whole):
+            path.unlink()
+            if (damaged := KINDS[damage.kind](content, draw)) is not None:
+                path.write_bytes(damaged)
+            done = stages.run(whole, *damage.command, check=False)
+            lines = [line for line in done.err.splitlines() if line.startswith("error: ")]
+            same = written_by(whole, damage.command) == expected
+        outcome = "refused" if done.code == 2 else "the same" if same else "another"
+        if done.code not in (0, 2) or "Traceback" in done.err or len(lines) != (done.code == 2):
+            wrong.append((damage, "crash", done.err[-2000:]))
+        elif outcome == "another" and not damage.file.startswith(NOT_CHECKED):
+            wrong.append((damage, "another result", done.out[-500:]))
+        elif outcome == "refused" and not same:
+            wrong.append((damage, "refused, and yet it wrote", done.err))
+        outcomes.setdefault(outcome, []).append(damage)
+    print(json.dumps({outcome: len(damages) for outcome, damages in outcomes.items()}))
+    for damage in outcomes.get("another", ()):
+        print("another:", damage)
+    assert not wrong, "\n\n".join(f"{damage}\n{what}\n{text}" for damage, what, text in wrong)
