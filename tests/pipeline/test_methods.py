@@ -102,7 +102,6 @@ SETTINGS = {
     "adv.generator_steps": 2,
     "combined.student_steps": 10,
     "combined.generator_steps": 2,
-    "runtime.checkpoint_steps": 4,
 }
 
 
@@ -117,6 +116,8 @@ def ready(base, stages, tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("method", registry.available())
 def test_it_trains_and_a_kill_changes_nothing(ready, stages, method):
+    checkpoints = {"runtime.checkpoint_steps": 2 if has_parts(method) else 5}
+    (ready / "params.yaml").write_text(micro.params(SETTINGS | checkpoints))
     done = stages.run(ready, "distill", method, "1")
     student, curves = ready / "data/models/distill" / method / "1", ready / "metrics/curves" / f"{method}-1.csv"
     sample = ready / f"data/samples/{method}-1.json"
@@ -155,8 +156,7 @@ def test_a_kill_after_a_level_of_annealing_changes_nothing(ready, stages, tmp_pa
     """Of 12 updates of phase 1 the first 4 have τ = 3, the next 4 τ = 2, the last 4 τ = 1; a checkpoint every 2."""
     repo, words = shutil.copytree(ready, tmp_path / "repo"), ("distill", "annealing", "1")
     changes = {"annealing.tau_max": 3, "annealing.phase1_share": 0.75, "annealing.evaluations": 1}
-    changes |= {"distill.max_steps": 16, "runtime.checkpoint_steps": 2}
-    (repo / "params.yaml").write_text(micro.params(SETTINGS | changes))
+    (repo / "params.yaml").write_text(micro.params(SETTINGS | changes | {"distill.max_steps": 16}))
     done = stages.run(repo, *words)
     student, curves = repo / "data/models/distill/annealing/1", repo / "metrics/curves/annealing-1.csv"
     expected = content(student) | {"curves": curves.read_bytes()}
