@@ -103,7 +103,7 @@ def _run(program: Connection) -> None:
     _have_parents_of(psutil.Process(number))
     asked = environment["PYTHONPATH"].split(os.pathsep) if environment.get("PYTHONPATH") else []
     home = next((place for place in (folder, *asked) if Path(place, "pipeline").is_dir()), folder)
-    same = CODE.items() <= _code(Path(home)).items()  # files that are new there are imported from there
+    same = _code(Path(home)) == CODE
     for name, library in list(sys.modules.items()):
         package = name.split(".")[0]
         runs = name == what and not hasattr(library, "__path__")  # it is imported as __main__
