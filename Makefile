@@ -14,10 +14,10 @@ export DO_NOT_TRACK ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env repro test fmt preset ui bench clean
+.PHONY: help env repro test test-all fmt preset ui bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 env: $(STAMP) ## make .venv with the versions of constraints.txt (redone when they change; PYTHON=... picks one)
 
@@ -44,11 +44,17 @@ repro: env ## run the pipeline; stages whose inputs have not changed are skipped
 	@$(BIN)/python -m pipeline.process.mend
 	@$(BIN)/dvc repro
 
-test: env ## lint, check the format, run the tests (in as many processes as there are cores: WORKERS=...)
+# One process more than there are cores, because tests also wait: for servers, queues and time limits.
+WORKERS = $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+
+test: env ## lint, check the format, run the tests (WORKERS=...: in so many processes)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@PYTHONPATH=src:. $(BIN)/lint-imports --no-logo --no-cache
-	@$(BIN)/python -m pytest -n $(or $(WORKERS),logical) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(PICKED)
+
+test-all: ## the same with the exhaustive tests (docs/tests.md)
+	@$(MAKE) --no-print-directory test PICKED="-m ''"
 
 fmt: env ## format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix .

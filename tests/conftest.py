@@ -30,6 +30,7 @@ LONGEST = (
     "test_processes",
     "test_methods",
     "test_states",
+    "test_damaged_inputs",
     "test_run",
     "test_new_method",
     "test_families",

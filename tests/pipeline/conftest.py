@@ -22,8 +22,7 @@ def stages(tmp_path_factory) -> Iterator[forked.Server]:
 def base(tmp_path_factory, stages) -> Path:
     """A micro repository with everything that distillation needs; not to be changed."""
     folder = micro.repo(tmp_path_factory.mktemp("base") / "repo")
-    for words in micro.BASE:
-        stages.run(folder, *words)
+    stages.run_all(folder, micro.BASE)
     return folder
 
 

@@ -32,8 +32,7 @@ def bare(stages, tmp_path_factory):
     made = {}
     for kind, settings in SETTINGS.items():
         repo = made[kind] = micro.repo(tmp_path_factory.mktemp(kind) / "repo", settings)
-        for words in (("inputs",), ("corpus",), ("prepare",), ("plan",)):
-            stages.run(repo, *words)
+        stages.run_all(repo, (("inputs",), ("corpus",), ("prepare",), ("plan",)))
         tokenizer = Prepared(repo / "data/prepared", repo / "data/reported").tokenizer()
         shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
         torch.manual_seed(4)

@@ -14,9 +14,7 @@ def timed(repo, stages):
     """A repository with a student of ft and one of kd, whose records say how long they took."""
     changes = {"controls.methods": ["kd"], "controls.times": ["own", "total"]}
     (repo / "params.yaml").write_text(micro.params(changes))
-    stages.run(repo, "inputs")
-    for method in ("ft", "kd"):
-        stages.run(repo, "distill", method, "1")
+    stages.run_all(repo, (("inputs",), ("distill", "ft", "1"), ("distill", "kd", "1")))
     note(repo, "distill-ft-1", train_seconds=10.0)
     note(repo, "distill-kd-1", train_seconds=25.0)
     note(repo, "finetune_teacher", seconds=40.0)

@@ -105,8 +105,7 @@ def written_by(repo: Path, command: tuple[str, ...]) -> dict[str, str]:
 def whole(stages, tmp_path_factory) -> Path:
     """A repository in which every stage has run."""
     repo = micro.repo(tmp_path_factory.mktemp("damaged") / "repo", SETTINGS)
-    for words in (*micro.BASE, *COMMANDS[COMMANDS.index(("distill", "ft", "1")) :]):
-        stages.run(repo, *words)
+    stages.run_all(repo, (*micro.BASE, *COMMANDS[COMMANDS.index(("distill", "ft", "1")) :]))
     return repo
 
 

@@ -60,21 +60,14 @@ def ran(tmp_path_factory, stages) -> Path:
     repo = micro.repo(tmp_path_factory.mktemp("ensemble") / "repo", SETTINGS)
     (repo / FILE).parent.mkdir(exist_ok=True)
     (repo / FILE).write_text("")
-    stages.run(repo, "inputs")
-    stages.run(repo, "corpus")
+    stages.run_all(repo, (("inputs",), ("corpus",)))
     write_file(repo)
-    for words in (("inputs",), ("prepare",), *BEFORE):
-        stages.run(repo, *words)
-    for script in ("finetune_member", "predict_member", "evaluate_member"):
-        for name in MEMBERS:
-            stages.run(repo, script, name)
-    for words in (("predict",), *micro.OPTIONAL, ("signals",), ("distill", "ft", "1"), ("distill", "kd", "1")):
-        stages.run(repo, *words)
-    stages.run(repo, "evaluate_teacher")
-    for words in (("student",), ("ft", "1"), ("kd", "1")):
-        stages.run(repo, "evaluate", *words)
-    for words in (("cost",), ("summarize",)):
-        stages.run(repo, *words)
+    scripts = ("finetune_member", "predict_member", "evaluate_member")
+    members = [(script, name) for script in scripts for name in MEMBERS]
+    students = (("distill", "ft", "1"), ("distill", "kd", "1"))
+    scored = (("evaluate", "student"), ("evaluate", "ft", "1"), ("evaluate", "kd", "1"))
+    taught = (("inputs",), ("prepare",), *BEFORE, *members, ("predict",), *micro.OPTIONAL, ("signals",))
+    stages.run_all(repo, (*taught, *students, ("evaluate_teacher",), *scored, ("cost",), ("summarize",)))
     return repo
 
 
@@ -93,8 +86,7 @@ def test_a_member_is_the_teacher_that_its_section_describes(ran, tmp_path, stage
     repo = shutil.copytree(ran, tmp_path / "repo")
     alone = {"teacher.source": "model", "ensemble.members": [], "ensemble.weights": {}, "distill.spread_weight": 0.0}
     (repo / "params.yaml").write_text(micro.params(SETTINGS | alone))
-    for words in (("inputs",), ("finetune", "teacher")):
-        stages.run(repo, *words)
+    stages.run_all(repo, (("inputs",), ("finetune", "teacher")))
     models = [(repo / f"data/models/{place}/model.safetensors").read_bytes() for place in ("teacher", "members/one")]
     assert models[0] == models[1]
     assert [path.name for path in (repo / "data/inputs/members").iterdir()] == [".gitkeep"]
@@ -152,8 +144,7 @@ def test_each_member_has_stages_of_its_own(ran, monkeypatch):
 def test_rows_that_a_member_lacks_are_those_of_the_others(ran, tmp_path, stages):
     repo = shutil.copytree(ran, tmp_path / "repo")
     write_file(repo, left_out=5)
-    for words in (("inputs",), ("predict_member", "annotator"), ("predict",)):
-        stages.run(repo, *words)
+    stages.run_all(repo, (("inputs",), ("predict_member", "annotator"), ("predict",)))
     weight = array(repo, "data/members/annotator/logits/weight")[:, 0]
     missing = weight == 0
     assert 0 < missing.sum() <= 5

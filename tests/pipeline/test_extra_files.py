@@ -35,10 +35,8 @@ def repo(stages, tmp_path_factory):
     (folder / "data/raw/atlas").mkdir()  # stage corpus makes it, and nothing here reads it
     for (split, path), rows in zip(FILES.items(), (60, 20, 6, 8), strict=True):
         (folder / path).write_text(table(split, rows))
-    for words in (("inputs",), ("prepare",), ("finetune", "teacher"), ("finetune", "student"), ("plan",), ("cost",)):
-        stages.run(folder, *words)
-    stages.run(folder, "evaluate_teacher")
-    stages.run(folder, "evaluate", "student")
+    trained = (("inputs",), ("prepare",), ("finetune", "teacher"), ("finetune", "student"), ("plan",), ("cost",))
+    stages.run_all(folder, (*trained, ("evaluate_teacher",), ("evaluate", "student")))
     return folder
 
 

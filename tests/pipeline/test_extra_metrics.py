@@ -27,10 +27,8 @@ def scored(stages, tmp_path_factory):
     empty += (("retrieve",), ("augment",))
     students = (("distill", "ft", "1"), ("distill", "ft", "2"))
     models = (("student",), ("ft", "1"), ("ft", "2"))
-    for words in (*micro.TAUGHT, *empty, ("signals",), *students, *(("evaluate", *model) for model in models)):
-        stages.run(repo, *words)
-    for words in ("evaluate_teacher", "cost", "summarize"):
-        stages.run(repo, words)
+    scored = (*(("evaluate", *model) for model in models), ("evaluate_teacher",), ("cost",), ("summarize",))
+    stages.run_all(repo, (*micro.TAUGHT, *empty, ("signals",), *students, *scored))
     return repo
 
 

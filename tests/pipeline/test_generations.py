@@ -42,8 +42,7 @@ def begin(base, stages, folder, settings):
     """A repository in which born_again has its signals."""
     repo = shutil.copytree(base, folder / "repo")
     (repo / "params.yaml").write_text(micro.params(settings))
-    for words in (("inputs",), ("plan",), ("signals",)):
-        stages.run(repo, *words)
+    stages.run_all(repo, (("inputs",), ("plan",), ("signals",)))
     return repo
 
 

@@ -7,6 +7,7 @@ import time
 
 import psutil
 import pytest
+from dvc.dependency.param import dpath
 from dvc.utils.serialize import _yaml
 
 from tests.helpers import micro, quick_dvc
@@ -127,9 +128,21 @@ def test_dvc_writes_its_lock_file_as_without_our_help(tmp_path, monkeypatch):
 
     expected = texts()
     assert len(set(expected)) > 8
+    for text in expected:
+        assert quick_dvc.parse(text, "dvc.lock") == _yaml.parse_yaml(text, "dvc.lock")
     monkeypatch.setattr(_yaml, "parse_yaml_for_update", quick_dvc.parse_for_update)
     monkeypatch.setattr(_yaml, "_dump", quick_dvc.dump)
     assert texts() == expected
+
+
+def test_a_parameter_is_the_one_that_dpath_finds():
+    tree = {"a": {"b": {"c": 1}, "d": [10, 20]}, "e": None}
+    for name in ("a", "a.b.c", "a.d", "a.d.1", "e", "a.*.c"):
+        assert quick_dvc.look_up(tree, name, ".") == dpath.get(tree, name, separator=".")
+    for name in ("x", "a.x", "e.x"):
+        for get in (quick_dvc.look_up, dpath.get):
+            with pytest.raises(KeyError):
+                get(tree, name, ".")
 
 
 def test_dvc_gets_values_of_its_own_from_a_text_that_it_has_read(tmp_path):

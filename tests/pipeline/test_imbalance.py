@@ -25,8 +25,7 @@ SETTINGS = {
 def trained(stages, tmp_path_factory):
     """A repository with a teacher, and what its training printed."""
     repo = micro.repo(tmp_path_factory.mktemp("imbalance") / "repo", SETTINGS)
-    for words in (("inputs",), ("corpus",), ("prepare",)):
-        stages.run(repo, *words)
+    stages.run_all(repo, (("inputs",), ("corpus",), ("prepare",)))
     return repo, stages.run(repo, "finetune", "teacher").out
 
 

@@ -26,8 +26,7 @@ READY = SENTENCES | {
 def made(stages, tmp_path_factory):
     """A repository with a checkpoint of this task, whose rows stand in the opposite order; and the classes."""
     repo = micro.repo(tmp_path_factory.mktemp("ready") / "repo", SENTENCES)
-    for words in (("inputs",), ("corpus",), ("prepare",), ("finetune", "teacher")):
-        stages.run(repo, *words)
+    stages.run_all(repo, (("inputs",), ("corpus",), ("prepare",), ("finetune", "teacher")))
     classes = Prepared(repo / "data/prepared").meta["labels"]
     shutil.copytree(repo / "data/models/teacher", repo / "checkpoint")
     path = repo / "checkpoint/config.json"
@@ -35,8 +34,7 @@ def made(stages, tmp_path_factory):
     names = dict(enumerate(reversed(classes)))
     path.write_text(json.dumps(content | {"id2label": names, "label2id": {v: k for k, v in names.items()}}))
     (repo / "params.yaml").write_text(micro.params(READY))
-    for words in (("inputs",), ("prepare",)):
-        stages.run(repo, *words)
+    stages.run_all(repo, (("inputs",), ("prepare",)))
     return repo, classes
 
 

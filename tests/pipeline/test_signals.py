@@ -62,8 +62,7 @@ def test_the_manifest_names_the_teacher_and_says_whether_it_runs_along(repo, sta
     weights = tree_hash(repo / "data/models/teacher/model.safetensors")
     for running in (False, True):
         (repo / "params.yaml").write_text(micro.params({"lwd.mask": not running}))
-        for words in (("plan",), ("signals",)):
-            stages.run(repo, *words)
+        stages.run_all(repo, (("plan",), ("signals",)))
         manifest = json.loads((repo / "data/signals/lwd/signals.json").read_text())
         assert (manifest["taught_by"], manifest["model"], manifest["copies"]) == ("teacher", running, False)
         assert manifest["weights"] == weights and "deberta.embeddings.word_embeddings.weight" in manifest["tensors"]

@@ -28,10 +28,8 @@ NOT_LOADED = "the teacher itself is not loaded"
 def ready(base, stages, tmp_path_factory):
     repo = shutil.copytree(base, tmp_path_factory.mktemp("states") / "repo")
     (repo / "params.yaml").write_text(micro.params(SETTINGS))
-    for words in ("finetune teacher", "finetune student", "inputs", "plan", "predict"):
-        stages.run(repo, *words.split())
-    for words in (*micro.OPTIONAL, ("signals",)):
-        stages.run(repo, *words)
+    trained = (("finetune", "teacher"), ("finetune", "student"))
+    stages.run_all(repo, (*trained, ("inputs",), ("plan",), ("predict",), *micro.OPTIONAL, ("signals",)))
     return repo
 
 
@@ -163,8 +161,7 @@ def test_filters_run_the_teacher_where_kept_states_would_be_others(cached, stage
 def test_an_average_over_padding_takes_a_running_teacher(cached, stages, tmp_path, method):
     repo = shutil.copytree(cached, tmp_path / "repo")
     (repo / "params.yaml").write_text(micro.params(SETTINGS | {f"{method}.mask": False}))
-    for words in (("inputs",), ("plan",), ("signals",)):
-        stages.run(repo, *words)
+    stages.run_all(repo, (("inputs",), ("plan",), ("signals",)))
     assert "runs along" in stages.run(repo, "distill", method, "1").out
 
 
@@ -179,8 +176,7 @@ def test_a_method_depends_on_its_own_states_alone(cached, stages, tmp_path):
     before = {name: tree_hash(repo / "data/signals" / name) for name in CACHED}
     filters, logits = tree_hash(repo / "data/filter_states"), (repo / "data/teacher/logits/00000.npy").read_bytes()
     (repo / "params.yaml").write_text(micro.params(SETTINGS | {"methods": ["pkd", "ted"], "pkd.layer_map": "last"}))
-    for words in (("inputs",), ("plan",), ("predict",), ("signals",)):
-        stages.run(repo, *words)
+    stages.run_all(repo, (("inputs",), ("plan",), ("predict",), ("signals",)))
     assert {path.name for path in (repo / "data/signals").iterdir()} == {"pkd", "ted"}
     assert tree_hash(repo / "data/signals/ted") == before["ted"] and tree_hash(repo / "data/filter_states") == filters
     assert tree_hash(repo / "data/signals/pkd") != before["pkd"]

@@ -59,15 +59,10 @@ def ran(tmp_path_factory, stages) -> Path:
     repo = micro.repo(tmp_path_factory.mktemp("stored") / "repo", SETTINGS)
     (repo / FILE).parent.mkdir(exist_ok=True)
     (repo / FILE).write_text("")
-    for words in (("inputs",), ("corpus",), ("prepare",)):
-        stages.run(repo, *words)
+    stages.run_all(repo, (("inputs",), ("corpus",), ("prepare",)))
     write(repo, ("train", "validation"))
-    for words in (*BEFORE, ("distill", "ft", "1"), ("distill", "kd", "1")):
-        stages.run(repo, *words)
-    for words in SCORED:
-        stages.run(repo, *words)
-    for words in (("cost",), ("summarize",)):
-        stages.run(repo, *words)
+    students = (("distill", "ft", "1"), ("distill", "kd", "1"))
+    stages.run_all(repo, (*BEFORE, *students, *SCORED, ("cost",), ("summarize",)))
     return repo
 
 
@@ -175,8 +170,7 @@ def test_a_student_of_the_saved_outputs_is_the_student_of_the_model(ran, stages,
     repo = shutil.copytree(ran, tmp_path / "repo")
     for settings in (by_model, SETTINGS):
         (repo / "params.yaml").write_text(micro.params(settings | {"methods": ["kd"]}))
-        for words in (("finetune", "teacher"), ("plan",), ("predict",), ("signals",), ("distill", "kd", "1")):
-            stages.run(repo, *words)
+        stages.run_all(repo, (("finetune", "teacher"), ("plan",), ("predict",), ("signals",), ("distill", "kd", "1")))
         students.append(load_file(repo / "data/models/distill/kd/1/model.safetensors"))
         stages.run(repo, "evaluate_teacher")
         students.append(read(repo, "metrics/runs/teacher.json"))
@@ -208,7 +202,6 @@ def test_an_assistant_with_a_start_of_its_own_learns_from_the_outputs(repo, stag
     model = yaml.safe_load(text)["student"]["model"]
     link = {"model": model, "init": "random", "layers": "uniform", "num_layers": None}
     (repo / "params.yaml").write_text(micro.params(SETTINGS | {"methods": ["takd"], "assistant.chain": [link]}))
-    for words in (("inputs",), ("plan",), ("train_assistants",), ("signals",), ("distill", "takd", "1")):
-        stages.run(repo, *words)
+    stages.run_all(repo, (("inputs",), ("plan",), ("train_assistants",), ("signals",), ("distill", "takd", "1")))
     assert {path.name for path in (repo / "data/signals/takd").iterdir()} == {"signals.json", "assistant"}
     assert (repo / "data/models/distill/takd/1/model.safetensors").is_file()

@@ -28,32 +28,29 @@ MODELS = ["teacher", "student", "ft", "kd"]
 LABELS = ["teacher", "student", "ft-1", "ft-2", "kd-1", "kd-2"]
 
 
-def finish(repo, stages):
-    """Distil, evaluate and summarize ft and kd with two seeds."""
-    for words in [("distill", method, seed) for method in ("ft", "kd") for seed in ("1", "2")]:
-        stages.run(repo, *words)
-    stages.run(repo, "evaluate_teacher")
-    for words in [("student",), ("ft", "1"), ("ft", "2"), ("kd", "1"), ("kd", "2")]:
-        stages.run(repo, "evaluate", *words)
-    stages.run(repo, "cost")
-    return stages.run(repo, "summarize")
+# ft and kd with two seeds.
+STUDENTS = (("ft", "1"), ("ft", "2"), ("kd", "1"), ("kd", "2"))
+FINISH = (
+    *(("distill", *student) for student in STUDENTS),
+    ("evaluate_teacher",),
+    ("evaluate", "student"),
+    *(("evaluate", *student) for student in STUDENTS),
+    ("cost",),
+    ("summarize",),
+)
 
 
 @pytest.fixture(scope="module")
 def questions(base, stages, tmp_path_factory):
     repo = shutil.copytree(base, tmp_path_factory.mktemp("questions") / "repo")
     (repo / "params.yaml").write_text(micro.params(METHODS | COMPARE))
-    for words in (("plan",), ("signals",)):
-        stages.run(repo, *words)
-    finish(repo, stages)
+    stages.run_all(repo, (("plan",), ("signals",), *FINISH))
     return repo
 
 
 def texts(kind, stages, tmp_path_factory):
     repo = micro.repo(tmp_path_factory.mktemp("texts") / "repo", METHODS | COMPARE | kind)
-    for words in micro.BASE:
-        stages.run(repo, *words)
-    finish(repo, stages)
+    stages.run_all(repo, (*micro.BASE, *FINISH))
     return repo
 
 

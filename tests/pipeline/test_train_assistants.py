@@ -159,14 +159,15 @@ def test_killed_anywhere_it_goes_on_and_ends_with_the_same_bytes(chain, stages, 
     assert record["resumed"] and record["updates"] == 24
 
 
-@pytest.mark.parametrize("step", range(1, 16, 2))
-def test_killed_before_each_step_of_handing_over(chain, stages, tmp_path, step):
+def test_killed_before_each_step_of_handing_over(chain, stages, tmp_path):
     repo = shutil.copytree(chain[0], tmp_path / "repo")
     expected = contents(repo)
-    done = stages.run(repo, "train_assistants", kill_at=step, outside=f"{repo}/.scratch", check=False)
-    if done.code:
+    for step in range(1, 100, 2):
+        done = stages.run(repo, "train_assistants", kill_at=step, outside=f"{repo}/.scratch", check=False)
+        if done.code == 0:
+            break
         assert done.code == -signal.SIGKILL, done.err
-        stages.run(repo, "train_assistants")
+    assert step > 5
     assert contents(repo) == expected and not (repo / ".scratch").exists()
 
 

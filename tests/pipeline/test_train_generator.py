@@ -28,8 +28,7 @@ SETTINGS = NEEDED | {"generator.max_steps": 40, "generator.learning_rate": 0.01,
 def bare(stages, tmp_path_factory):
     """A repository with prepared data, and a method listed that needs a generator; not to be changed."""
     repo = micro.repo(tmp_path_factory.mktemp("generator") / "repo", SETTINGS)
-    for words in (("inputs",), ("corpus",), ("prepare",), ("plan",)):
-        stages.run(repo, *words)
+    stages.run_all(repo, (("inputs",), ("corpus",), ("prepare",), ("plan",)))
     return repo
 
 

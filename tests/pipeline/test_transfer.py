@@ -80,8 +80,7 @@ def texts(tmp_path_factory, stages, vocabulary):
     }
     settings = TEXTS | FILES | vocabulary | variants | {"methods": list(names), "data.transfer": "data/raw/more.tsv"}
     repo = repo_of(tmp_path_factory.mktemp("transfer") / "repo", files, settings)
-    out = {words: stages.run(repo, *words).out for words in micro.BASE}
-    return repo, out | {name: stages.run(repo, "distill", name, "1").out for name in names}
+    return repo, stages.run_all(repo, (*micro.BASE, *(("distill", name, "1") for name in names)))
 
 
 def test_texts_of_other_splits_are_left_out_and_counted(texts):
@@ -113,13 +112,14 @@ def test_the_teacher_predicts_both_and_students_learn_from_both(texts):
         assert record["updates"] == updates, name
         assert record["labelled_rows"] == (2 * rows if labelled is None else labelled * updates), name
         assert record.get("unlabelled_rows", 0) == unlabelled * updates, name
-        assert ("4 of the 8 rows of a batch are of the 65 without labels" in out[name]) == bool(unlabelled)
+        assert ("4 of the 8 rows of a batch are of the 65 without labels" in out["distill", name, "1"]) == bool(
+            unlabelled
+        )
 
 
 def test_without_its_share_a_student_is_the_one_of_a_run_without_a_transfer_set(texts, vocabulary, stages, tmp_path):
     plain = repo_of(tmp_path / "repo", LABELLED, TEXTS | FILES | vocabulary | {"methods": ["kd", "knn"]})
-    for words in (*micro.BASE, ("distill", "kd", "1"), ("distill", "knn", "1")):
-        stages.run(plain, *words)
+    stages.run_all(plain, (*micro.BASE, ("distill", "kd", "1"), ("distill", "knn", "1")))
     names = {"teacher": "teacher", "student": "student", "distill/kd/1": "distill/alone/1"}
     for name, other in (names | {"distill/knn/1": "distill/alone_knn/1"}).items():
         folders = plain / "data" / "models" / name, texts[0] / "data" / "models" / other
@@ -139,8 +139,7 @@ def test_questions_need_no_answers(tmp_path, stages):
     named = {f"data.{split}": f"data/raw/{split}.json" for split in ("train", "validation")}
     named |= {"data.transfer": "data/raw/more.json", "data.source": "files", "features.tokenizer.vocab_size": 200}
     repo = repo_of(tmp_path / "repo", files, named | {"methods": ["kd", "mate"]})
-    for words in (*micro.BASE, ("distill", "kd", "1"), ("distill", "mate", "1")):
-        stages.run(repo, *words)
+    stages.run_all(repo, (*micro.BASE, ("distill", "kd", "1"), ("distill", "mate", "1")))
     prepared = Prepared(repo / "data/prepared", repo / "data/reported")
     assert prepared.examples("transfer")["id"] == more and prepared.meta["transfer"]["removed"]["validation"] == 1
     features = prepared.features("transfer")
@@ -174,14 +173,14 @@ def test_no_row_needs_a_label(texts, stages, tmp_path):
     methods = {"methods": ["kd", "knn", "hidden", "takd", "mate"], "features.tokenizer.path": str(teacher)}
     methods |= {"retrieve.candidates": 8, "generator.train": True, "generator.max_steps": 2}
     repo = repo_of(tmp_path / "repo", files, TEXTS | FILES | named | ready | methods)
-    out = {words: stages.run(repo, *words).out for words in micro.BASE}
+    learned = ("kd", "knn", "hidden", "takd", "mate")
+    students = (("distill", name, "1") for name in learned)
+    out = stages.run_all(repo, (*micro.BASE, *students, ("evaluate", "kd", "1")))
     prepared = Prepared(repo / "data/prepared", repo / "data/reported")
     assert prepared.meta["labels"] == ["0", "1"] and len(prepared.features("train")) == 0 and not prepared.has_labels
     assert len(prepared.taught_features()) == prepared.epoch_rows == 80
     assert "as it is (no row has a label to train on: data.train is data/none)" in out["finetune", "student"]
-    for name in ("kd", "knn", "hidden", "takd", "mate"):
-        said = stages.run(repo, "distill", name, "1").out
+    for name in learned:
         record = json.loads((repo / "data" / "runs" / f"distill-{name}-1.json").read_text())
         assert record["updates"] == 2 * 10 and record["labelled_rows"] == 0 and record["unlabelled_rows"] == 160
-        assert "8 of the 8 rows of a batch are of the 80 without labels" in said
-    stages.run(repo, "evaluate", "kd", "1")
+        assert "8 of the 8 rows of a batch are of the 80 without labels" in out["distill", name, "1"]

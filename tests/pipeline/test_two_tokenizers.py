@@ -51,11 +51,9 @@ def run_all(task, folder, stages):
     """(task, repository, printed lines by stage): all up to the signals, each method's student, scores and cost."""
     methods = METHODS[task]
     changes = SMALL | (TEXTS if task == "classification" else QUESTIONS) | {"methods": methods}
-    repo, printed = micro.repo(folder / "repo", changes), {}
+    repo = micro.repo(folder / "repo", changes)
     last = (("evaluate_teacher",), ("evaluate", methods[-1], "1"), ("cost",))
-    for words in (*micro.BASE, *(("distill", name, "1") for name in methods[1:]), *last):
-        printed[words] = stages.run(repo, *words).out
-    return task, repo, printed
+    return task, repo, stages.run_all(repo, (*micro.BASE, *(("distill", name, "1") for name in methods[1:]), *last))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distill.experiments import params_file
@@ -77,24 +77,16 @@ def whole(base, stages, tmp_path_factory) -> Path:
     changes = {("methods",): ["kd"], ("export", "methods"): ["kd"], ("data", "source"): "files"}
     changes |= {("data", split): f"data/raw/mine/{split}.json" for split in ("train", "validation")}
     (repo / "params.yaml").write_text(params_file.replace((repo / "params.yaml").read_text(), changes))
-    for words in ("inputs", "plan", "signals", "distill kd 1", "evaluate_teacher", "evaluate student"):
-        stages.run(repo, *words.split())
-    for words in ("evaluate kd 1", "cost", "summarize"):
-        stages.run(repo, *words.split())
+    made = ("inputs", "plan", "signals", "distill kd 1", "evaluate_teacher", "evaluate student", "evaluate kd 1")
+    stages.run_all(repo, [tuple(words.split()) for words in (*made, "cost", "summarize")])
     return repo
 
 
-@pytest.mark.parametrize("command", STAGES)
-def test_a_stage_reads_what_is_damaged_or_refuses_it_in_one_line(whole, stages, command):
-    files = STAGES[command]
+@pytest.fixture
+def reads_or_refuses(whole, stages):
+    """Damages a file, runs a stage, and mends the file."""
 
-    @given(st.sampled_from(files), st.sampled_from(sorted(DAMAGES)), WILD_JSON)
-    @settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @example(files[0], "markers", None)
-    @example(files[0], "deep", None)
-    @example(files[-1], "digits", None)
-    @example(files[-1], "latin", None)
-    def refuses(file, damage, wild):
+    def check(command, file, damage, wild):
         path = whole / file
         content = path.read_bytes()
         shutil.copy(path, whole / "kept")
@@ -110,5 +102,32 @@ def test_a_stage_reads_what_is_damaged_or_refuses_it_in_one_line(whole, stages, 
             path.unlink(missing_ok=True)
             shutil.move(whole / "kept", path)
 
-    refuses()
+    return check
+
+
+# Values in place of one of a file's, or of all of them.
+WILD = (None, -(2**70), float("nan"), "\ud800", [], {"x": {}})
+
+
+@pytest.mark.parametrize("command", STAGES)
+def test_a_stage_reads_what_is_damaged_or_refuses_it_in_one_line(reads_or_refuses, whole, stages, command):
+    """Every damage to one of its files, and a wild value to each."""
+    files = STAGES[command]
+    for file, damage in ((files[0], "markers"), (files[0], "deep"), (files[-1], "digits"), (files[-1], "latin")):
+        reads_or_refuses(command, file, damage, None)
+    for n, damage in enumerate(("gone", "empty", "cut", "zeros", "other")):
+        reads_or_refuses(command, files[n % len(files)], damage, WILD[n])
+    for n, file in enumerate(files):
+        reads_or_refuses(command, file, "value", WILD[n])
     stages.run(whole, *command.split())
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("command", STAGES)
+def test_a_stage_reads_any_damage_or_refuses_it_in_one_line(reads_or_refuses, command):
+    @given(st.sampled_from(STAGES[command]), st.sampled_from(sorted(DAMAGES)), WILD_JSON)
+    @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    def check(file, damage, wild):
+        reads_or_refuses(command, file, damage, wild)
+
+    check()

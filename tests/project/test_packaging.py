@@ -29,7 +29,7 @@ def pins() -> dict[str, Requirement]:
 def rules() -> dict[str, str]:
     """Name and help text of the Makefile's targets, `.PHONY`'s included."""
     text = (ROOT / "Makefile").read_text()
-    found = dict(re.findall(r"^([a-z]+):[^=\n]*?(?:## (.*))?$", text, flags=re.MULTILINE))
+    found = dict(re.findall(r"^([a-z][a-z-]*):[^=\n]*?(?:## (.*))?$", text, flags=re.MULTILINE))
     phony = re.search(r"^\.PHONY: (.*)$", text, flags=re.MULTILINE)[1].split()
     return dict.fromkeys(phony, "") | found
 

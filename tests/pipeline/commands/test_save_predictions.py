@@ -46,8 +46,9 @@ def test_students_learn_from_the_saved_answers(repo, stages, monkeypatch):
     save_predictions.main(["outputs.parquet"])
     stored = {"teacher.source": "predictions", "teacher.predictions": "outputs.parquet", "methods": ["ft", "kd"]}
     (repo / "params.yaml").write_text(micro.params(stored))
-    for words in (("inputs",), ("finetune", "teacher"), ("plan",), ("predict",), ("signals",), ("distill", "kd", "1")):
-        stages.run(repo, *words)
+    stages.run_all(
+        repo, (("inputs",), ("finetune", "teacher"), ("plan",), ("predict",), ("signals",), ("distill", "kd", "1"))
+    )
     by_file = np.concatenate([np.load(file) for file in sorted(Path("data/teacher/logits").glob("*.npy"))])
     assert by_file.shape == by_model.shape and np.isfinite(by_file).all() and by_file.max() <= 0
     assert {path.name for path in Path("data/signals/kd").iterdir()} == {"signals.json", "logits"}

@@ -87,6 +87,9 @@ class Prepared:
         path = folder / "meta.json"
         try:
             meta: dict[str, Any] = json_text.parse(path.read_text(encoding="utf-8"))
+            for name in ("max_length", "doc_stride"):
+                if not isinstance(meta.get(name, 0), int):
+                    raise ValueError(f"{name}: {meta[name]!r}")
             for split, counts in meta["splits"].items():
                 self._folders[split] = folder / split
                 self._sizes[split] = {"examples": counts["examples"], "features": counts["features"]}
