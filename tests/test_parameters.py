@@ -47,7 +47,7 @@ def message_of(text, changes):
 
 
 def test_the_projects_own_file_is_read(root):
-    params = load(root / "params.yaml")
+    params = load(root / "tests/params.yaml")
     assert params.methods == ["ft", "kd", "lwd", "ted"] and params.augment.methods == []
     assert set(params.sections) == set(registry.available())
 
@@ -306,7 +306,7 @@ def issubclass_of(annotation, schema):
 
 def test_every_training_has_its_own_epochs_and_learning_rate_in_the_file(root):
     """So that `-S student.learning_rate=…` is possible without a plus, and trains no other model."""
-    raw = yaml.safe_load((root / "params.yaml").read_text())
+    raw = yaml.safe_load((root / "tests/params.yaml").read_text())
     for name in SECTIONS:
         assert {"epochs", "learning_rate"} <= raw[name].keys()
 

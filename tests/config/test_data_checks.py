@@ -19,7 +19,7 @@ HUB = {"data.source": "hub", "data.name": "nyu-mll/glue"}
 
 def read(changes):
     """The project's parameters with dotted names changed, no methods."""
-    raw = yaml.safe_load((micro.ROOT / "params.yaml").read_text())
+    raw = yaml.safe_load((micro.ROOT / "tests/params.yaml").read_text())
     raw["methods"] = []
     for name, value in changes.items():
         *parents, leaf = name.split(".")

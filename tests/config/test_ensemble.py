@@ -16,7 +16,7 @@ TWO = {
 
 @pytest.fixture
 def load(root):
-    return lambda changes={}: parameters.load(root / "params.yaml", TWO | changes)
+    return lambda changes={}: parameters.load(root / "tests/params.yaml", TWO | changes)
 
 
 def test_a_member_is_section_teacher_but_for_its_changes(load):

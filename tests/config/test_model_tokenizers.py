@@ -97,7 +97,7 @@ TWO = {"teacher.source": "ensemble", "ensemble.members": ["first", "second"], "t
 
 
 def ensemble(root, overrides):
-    return parameters.load(root / "params.yaml", overrides)
+    return parameters.load(root / "tests/params.yaml", overrides)
 
 
 def test_members_read_the_students_tokens_or_the_teachers_or_their_own(root):

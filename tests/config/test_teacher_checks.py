@@ -7,7 +7,9 @@ from distill.errors import UserError
 
 
 def load(root, **changes):
-    return parameters.load(root / "params.yaml", {"methods": []} | {f"teacher.{k}": v for k, v in changes.items()})
+    return parameters.load(
+        root / "tests/params.yaml", {"methods": []} | {f"teacher.{k}": v for k, v in changes.items()}
+    )
 
 
 def test_stored_predictions_need_a_file(root):
@@ -42,4 +44,4 @@ def test_a_member_of_an_ensemble_keeps_no_snapshots(root):
     changes = {"second.teacher": {"seed": 2}, "third.teacher": {"seed": 3, "snapshots": 1}}
     values = {"methods": [], "teacher.source": "ensemble", "ensemble.members": ["second", "third"]} | changes
     with pytest.raises(UserError, match="third.teacher.snapshots: 1, but students learn from an ensemble's mean"):
-        parameters.load(root / "params.yaml", values)
+        parameters.load(root / "tests/params.yaml", values)

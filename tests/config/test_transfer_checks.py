@@ -29,7 +29,7 @@ NO_LABELS = (
 
 def listed(name, changes, variant=None):
     """Parameters that list one method, or a variant of it."""
-    raw = yaml.safe_load((micro.ROOT / "params.yaml").read_text())
+    raw = yaml.safe_load((micro.ROOT / "tests/params.yaml").read_text())
     for field, value in changes.items():
         *parents, leaf = field.split(".")
         node = raw

@@ -12,7 +12,7 @@ LIGHT = {"methods": ["ft", "ted", "light"], "light.method": "ted", "light.mse_al
 @pytest.fixture
 def load(root):
     return lambda **changes: parameters.load(
-        root / "params.yaml", LIGHT | {k.replace("__", "."): v for k, v in changes.items()}
+        root / "tests/params.yaml", LIGHT | {k.replace("__", "."): v for k, v in changes.items()}
     )
 
 
@@ -94,7 +94,7 @@ EARLY = {"methods": ["kd", "early"], "early.method": "kd", "early.teacher_snapsh
 
 
 def test_a_variant_may_have_a_checkpoint_of_the_teacher_as_its_teacher(root):
-    params = parameters.load(root / "params.yaml", EARLY)
+    params = parameters.load(root / "tests/params.yaml", EARLY)
     assert params.snapshot_of("early") == 2 and params.snapshot_of("kd") is None
     assert params.sections["early"] == params.sections["kd"]  # and yet they are not the same
 
@@ -112,4 +112,4 @@ def test_a_variant_may_have_a_checkpoint_of_the_teacher_as_its_teacher(root):
 )
 def test_a_checkpoint_that_is_not_there_or_not_asked_is_refused(root, changes, said):
     with pytest.raises(UserError, match=said):
-        parameters.load(root / "params.yaml", EARLY | changes)
+        parameters.load(root / "tests/params.yaml", EARLY | changes)

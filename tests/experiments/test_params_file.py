@@ -88,7 +88,7 @@ def test_replace_refuses_a_path_that_is_not_there(values, removed):
 @pytest.mark.parametrize("name", ["", *presets.names()])
 def test_dvc_changes_the_one_line_of_an_override(name, root, tmp_path):
     """Also after a preset: what `make preset` writes is what DVC writes."""
-    text = (root / "params.yaml").read_text(encoding="utf-8")
+    text = (root / "tests/params.yaml").read_text(encoding="utf-8")
     before = presets.merge(text, presets.load(name)) if name else text
     path = tmp_path / "params.yaml"
     path.write_text(before, encoding="utf-8")
@@ -100,7 +100,7 @@ def test_dvc_changes_the_one_line_of_an_override(name, root, tmp_path):
 
 @pytest.mark.parametrize("name", presets.names())
 def test_no_comment_is_lost_with_a_preset(name, root):
-    text = (root / "params.yaml").read_text(encoding="utf-8")
+    text = (root / "tests/params.yaml").read_text(encoding="utf-8")
     merged = presets.merge(text, presets.load(name))
 
     def comments(content):
@@ -113,7 +113,7 @@ def test_no_comment_is_lost_with_a_preset(name, root):
 
 @pytest.mark.parametrize("override", ["pkd.layer_map=[1]", "seeds=[1,2]", "methods=[]", "cost.batch_sizes=[]"])
 def test_dvc_keeps_every_comment_where_a_list_comes_or_changes(override, root, tmp_path):
-    text = (root / "params.yaml").read_text(encoding="utf-8")
+    text = (root / "tests/params.yaml").read_text(encoding="utf-8")
     path = tmp_path / "params.yaml"
     path.write_text(text, encoding="utf-8")
     apply_overrides(path, [override])

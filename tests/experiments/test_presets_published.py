@@ -21,7 +21,7 @@ from tests.experiments.test_presets import through_dvc
 
 @pytest.mark.parametrize("name", presets.names())
 def test_every_preset_of_the_project_gives_valid_parameters(name, root, tmp_path):
-    text = (root / "params.yaml").read_text(encoding="utf-8")
+    text = (root / "tests/params.yaml").read_text(encoding="utf-8")
     values = presets.load(name)
     merged = reading.parse(presets.merge(text, values), name)
     parameters.parse(copy.deepcopy(merged), Path(name))
@@ -33,7 +33,7 @@ def test_every_preset_of_the_project_gives_valid_parameters(name, root, tmp_path
 @pytest.mark.parametrize("name", presets.names())
 def test_a_preset_can_follow_an_export_of_other_methods_and_seeds(name, root):
     text = params_file.replace(
-        (root / "params.yaml").read_text(encoding="utf-8"),
+        (root / "tests/params.yaml").read_text(encoding="utf-8"),
         {("seeds",): [1, 2], ("export", "methods"): ["ted", "kd"], ("export", "seeds"): [2]},
     )
     parameters.parse(reading.parse(presets.merge(text, presets.load(name)), name), Path(name))
@@ -41,7 +41,9 @@ def test_a_preset_can_follow_an_export_of_other_methods_and_seeds(name, root):
 
 def merged_with(root, name):
     return parameters.parse(
-        reading.parse(presets.merge((root / "params.yaml").read_text(encoding="utf-8"), presets.load(name)), name),
+        reading.parse(
+            presets.merge((root / "tests/params.yaml").read_text(encoding="utf-8"), presets.load(name)), name
+        ),
         Path(name),
     )
 
@@ -208,7 +210,7 @@ def test_the_models_of_every_preset_can_be_paired(name, root, planned):
 @pytest.mark.parametrize("name", presets.names())
 def test_what_a_preset_offers_on_the_command_line_is_accepted(name, root, planned, tmp_path):
     source = (root / f"presets/{name}.yaml").read_text(encoding="utf-8")
-    text = presets.merge((root / "params.yaml").read_text(encoding="utf-8"), presets.load(name))
+    text = presets.merge((root / "tests/params.yaml").read_text(encoding="utf-8"), presets.load(name))
     offered = commands(source)
     assert sum(map(len, offered)) == len(re.findall(r"-S '?[\w.]+=", source))  # none is overlooked
     for overrides in offered:
@@ -319,7 +321,7 @@ def test_the_tables_of_bert_roberta_and_distilbert_have_the_published_settings(r
 
 
 def test_reverse_and_defective_are_configurations_of_kd(root):
-    usual = parameters.load(root / "params.yaml")
+    usual = parameters.load(root / "tests/params.yaml")
     reverse, defective = (merged_with(root, f"{name}-kd") for name in ("reverse", "defective"))
     assert reverse.teacher.model.config == usual.student.model.config
     assert reverse.student.model.config == usual.teacher.model.config

@@ -40,7 +40,7 @@ _LAYER = re.compile(r"\.(\d+)\.")
 @functools.cache
 def _values(task: str) -> dict[str, Any]:
     """params.yaml for a task: as it is, or with the preset of the embedded corpus that changes least of it."""
-    text = (micro.ROOT / "params.yaml").read_text(encoding="utf-8")
+    text = (micro.ROOT / "tests/params.yaml").read_text(encoding="utf-8")
     usual = reading.parse(text, "params.yaml")
     if usual["task"] == task:
         return usual
@@ -61,7 +61,7 @@ def params(task: str, method: str) -> Params:
     compare = _values(task)["compare"] | {"baseline": method}
     if "snapshots" in registry.load(method).artifacts:
         changes["teacher"] = _values(task)["teacher"] | {"snapshots": 2}
-    return parameters.parse(_values(task) | changes | {"compare": compare}, micro.ROOT / "params.yaml")
+    return parameters.parse(_values(task) | changes | {"compare": compare}, micro.ROOT / "tests/params.yaml")
 
 
 @functools.cache

@@ -12,6 +12,8 @@ from typing import Any
 from distill.experiments import params_file
 
 ROOT = Path(__file__).resolve().parents[2]
+#: params.yaml as the project ships it. The user's own may say anything, and is read by no test.
+PARAMS = ROOT / "tests/params.yaml"
 
 # What a run needs: code, parameters and configuration, none of the data.
 COPIED = (
@@ -98,7 +100,7 @@ def params(overrides: dict[str, Any] | None = None) -> str:
 @functools.cache  # a tenth of a second each, and tests ask for the same ones
 def _params(changes: str) -> str:
     values = {tuple(name.split(".")): value for name, value in json.loads(changes).items()}
-    return params_file.replace((ROOT / "params.yaml").read_text(encoding="utf-8"), values)
+    return params_file.replace(PARAMS.read_text(encoding="utf-8"), values)
 
 
 def repo(folder: Path, overrides: dict[str, Any] | None = None) -> Path:

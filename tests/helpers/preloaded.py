@@ -79,7 +79,7 @@ def rehearse() -> None:
     from tests.helpers import tiny
 
     importlib.metadata.version("torch")
-    parameters.load(micro.ROOT / "params.yaml")
+    parameters.load(micro.ROOT / "tests/params.yaml")
     with tempfile.TemporaryDirectory() as folder:
         tiny.tokenizer().save_pretrained(folder)
         AutoTokenizer.from_pretrained(folder)

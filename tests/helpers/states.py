@@ -199,7 +199,7 @@ def load(name, depths, **changes):
     }
     listed = {"methods": [name]}
     own = {f"{name}.{field}": value for field, value in changes.items()}
-    return config.load(micro.ROOT / "params.yaml", stated | listed | own)
+    return config.load(micro.ROOT / "tests/params.yaml", stated | listed | own)
 
 
 class Killed(BaseException):

@@ -104,7 +104,7 @@ def load(method: str, task: str, **changes: Any) -> Params:
     """params.yaml with one method, and a tokenizer for the teacher alone."""
     overrides = {"methods": [method], "teacher.tokenizer.vocab_size": 1000, "teacher.snapshots": 2}
     overrides |= TASKS[task] | changes
-    params = parameters.load(ROOT / "params.yaml", overrides)
+    params = parameters.load(ROOT / "tests/params.yaml", overrides)
     link = params.assistant.chain[0].model_copy(update=_LINK | {"model": params.student.model})
     return params.model_copy(update={"assistant": params.assistant.model_copy(update={"chain": [link]})})
 

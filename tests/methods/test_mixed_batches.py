@@ -60,7 +60,7 @@ def objective_of(name, task, root):
     kind = registry.load(name)
     if kind.taught_by == "generation":  # a student of the same shape
         teacher = models(task)[0]
-    values = yaml.safe_load((root / "params.yaml").read_text())[name] | CHANGES.get(name, {})
+    values = yaml.safe_load((root / "tests/params.yaml").read_text())[name] | CHANGES.get(name, {})
     built = masked.task(task)
     setup = Setup(built, student.config, teacher.config, 0, tiny.tokenizer())
     setup.student_filters, setup.teacher_filters = bank([1, 2]), bank([2, 4])

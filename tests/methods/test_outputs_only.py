@@ -29,7 +29,7 @@ REASONS = {
 
 
 def load(root, **changes):
-    return parameters.load(root / "params.yaml", STORED | {"methods": ["ft"]} | changes)
+    return parameters.load(root / "tests/params.yaml", STORED | {"methods": ["ft"]} | changes)
 
 
 def test_every_method_is_taken_or_has_its_reason(root):
@@ -72,4 +72,4 @@ def test_an_assistant_with_a_start_of_its_own_is_taken(root):
 
 def test_a_model_is_never_refused(root):
     changes = {"methods": registry.available(), "teacher.snapshots": 2}
-    outputs_only.check(parameters.load(root / "params.yaml", changes))
+    outputs_only.check(parameters.load(root / "tests/params.yaml", changes))

@@ -35,7 +35,7 @@ ALWAYS = {
 
 
 def load(root, methods, **changes):
-    return parameters.load(root / "params.yaml", {"methods": list(methods), "teacher.snapshots": 2} | changes)
+    return parameters.load(root / "tests/params.yaml", {"methods": list(methods), "teacher.snapshots": 2} | changes)
 
 
 def asked(params):

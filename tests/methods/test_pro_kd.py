@@ -125,13 +125,13 @@ def test_a_killed_run_goes_on_with_the_checkpoint_whose_turn_it_was(tmp_path):
 )
 def test_a_teacher_without_checkpoints_of_its_training_is_refused(root, changes, said):
     with pytest.raises(UserError, match=said):
-        parameters.load(root / "params.yaml", {"methods": ["pro_kd"]} | changes)
+        parameters.load(root / "tests/params.yaml", {"methods": ["pro_kd"]} | changes)
 
 
 def test_the_checkpoints_logits_are_made_where_a_listed_name_learns_from_them(root):
     changes = {"teacher.snapshots": 2, "early.method": "kd", "early.teacher_snapshot": 1}
     for methods, needed in ((["kd"], False), (["pro_kd"], True), (["kd", "early"], True)):
-        params = parameters.load(root / "params.yaml", changes | {"methods": methods})
+        params = parameters.load(root / "tests/params.yaml", changes | {"methods": methods})
         assert requirements.needed(params)["snapshots"] is needed
     counts = {"student": 2, "teacher": 4}
     asked = {name: requirements.request(name, params, counts) for name in ("kd", "early", "pro_kd")}

@@ -13,7 +13,7 @@ COUNTS = {"student": 2, "teacher": 4}
 def params(root):
     names = registry.available()
     changes = {"methods": names, "augment.methods": ["rkd", "pkd"], "teacher.snapshots": 2}
-    return parameters.load(root / "params.yaml", changes)
+    return parameters.load(root / "tests/params.yaml", changes)
 
 
 def ask(name, params):
@@ -53,7 +53,7 @@ def test_who_runs_the_teacher_along_says_why(params, name, reason):
 
 
 def test_without_the_mask_the_states_of_padding_are_needed(root):
-    params = parameters.load(root / "params.yaml", {"methods": ["lwd"], "lwd.mask": False})
+    params = parameters.load(root / "tests/params.yaml", {"methods": ["lwd"], "lwd.mask": False})
     request = ask("lwd", params)
     assert request.model and not request.states and request.why.endswith("the states of padding too")
 
@@ -68,7 +68,7 @@ def test_what_decides_is_the_method_the_start_and_the_fields_of_layers(params):
 def test_a_variant_asks_for_what_its_own_settings_need(root):
     changes = {"methods": ["lwd", "low", "bare"], "low.method": "lwd", "low.layer_map": [1, 2], "bare.method": "lwd"}
     changes |= {"bare.mask": False, "bare.distill.init": "teacher_layers"}
-    params = parameters.load(root / "params.yaml", changes)
+    params = parameters.load(root / "tests/params.yaml", changes)
     assert ask("low", params).states == Reads(hidden=(1, 2)) and not ask("low", params).model
     assert ask("bare", params).model and not ask("bare", params).states
     assert requirements.deciding("low", params)["layer_map"] == [1, 2]
@@ -82,7 +82,7 @@ def test_a_variant_asks_for_what_its_own_settings_need(root):
 
 def test_artifacts_are_needed_where_a_listed_method_says_so(root):
     def needed(methods, copies=()):
-        params = parameters.load(root / "params.yaml", {"methods": methods, "augment.methods": list(copies)})
+        params = parameters.load(root / "tests/params.yaml", {"methods": methods, "augment.methods": list(copies)})
         return {name for name, needed in requirements.needed(params).items() if needed}
 
     assert needed(["ft", "kd", "lwd"]) == set()

@@ -174,6 +174,6 @@ def test_what_it_cannot_work_with_is_refused(root):
     with pytest.raises(UserError, match="rw_kd holds training rows out"):
         RW_KD(RW_KD.Config(**VALUES), Setup(masked.task("classification"), student.config, None, 0, tiny.tokenizer()))
     with pytest.raises(UserError, match="'disentangled_flash' has no forward-mode derivative"):
-        parameters.load(root / "params.yaml", {"methods": ["rw_kd"], "runtime.attention": "disentangled_flash"})
+        parameters.load(root / "tests/params.yaml", {"methods": ["rw_kd"], "runtime.attention": "disentangled_flash"})
     with pytest.raises(UserError, match="'rw_kd': task ranking: a passage has no loss of its own"):
         RW_KD.check_task("ranking")

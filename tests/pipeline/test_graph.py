@@ -164,7 +164,7 @@ def test_there_is_one_matrix_of_students_and_one_of_scores(resolved):
 
 
 def test_parameters_that_stages_declare_are_in_the_file(resolved):
-    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    raw = yaml.safe_load((ROOT / "tests/params.yaml").read_text())
     names = {key for stage in resolved.values() for dep in stage.deps for key in getattr(dep, "params", [])}
     for name in names:
         value = raw

@@ -134,7 +134,7 @@ def test_stages_in_commands_exist(page):
 @every()
 def test_parameters_in_commands_exist(page):
     """`-S key` changes what params.yaml has, `-S +key` adds what a section inherits from `training`; `++` both."""
-    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values = yaml.safe_load((ROOT / "tests/params.yaml").read_text())
     for command in commands(page):
         for plus, key in re.findall(r"-S '?(\+*)([\w.]+)=", command):
             section, _, leaf = key.partition(".")
@@ -157,7 +157,7 @@ def test_settings_can_be_put_into_the_parameters(page, tmp_path):
     assert blocks
     for block in blocks:
         # Files and tokenizers are not looked at before stage `prepare`.
-        merged = presets.merge((ROOT / "params.yaml").read_text(), yaml.safe_load(block))
+        merged = presets.merge((ROOT / "tests/params.yaml").read_text(), yaml.safe_load(block))
         parameters.parse(reading.parse(merged, tmp_path / "params.yaml"), tmp_path / "params.yaml")
 
 

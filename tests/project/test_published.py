@@ -26,12 +26,12 @@ def cells(presets_of_cell):
 @pytest.fixture(scope="module")
 def params(root):
     """Parameters with presets, applied in turn to the project's file."""
-    text, made = (root / "params.yaml").read_text(encoding="utf-8"), {}
+    text, made = (root / "tests/params.yaml").read_text(encoding="utf-8"), {}
 
     def parsed(names):
         if names not in made:
             merged = presets.merge(text, presets.load_all(names))
-            made[names] = parameters.parse(reading.parse(merged, "params.yaml"), root / "params.yaml")
+            made[names] = parameters.parse(reading.parse(merged, "params.yaml"), root / "tests/params.yaml")
         return made[names]
 
     return parsed

@@ -90,7 +90,8 @@ def test_cached_and_online_train_alike(features, teacher, cached):
     for signals in (cached, OnlineTeacher(teacher, TASK, hidden=False, precision="fp32")):
         student = tiny.model("bert", layers=1, seed=1)
         method = KD(
-            parameters.load(micro.ROOT / "params.yaml").sections["kd"], Setup(TASK, student.config, teacher.config)
+            parameters.load(micro.ROOT / "tests/params.yaml").sections["kd"],
+            Setup(TASK, student.config, teacher.config),
         )
         objective = Distillation(student, method, signals).train()
         optimizer = torch.optim.SGD(objective.parameters(), 1e-3)

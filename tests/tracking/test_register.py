@@ -26,7 +26,7 @@ def repository(tmp_path, database, monkeypatch):
     """A student, its export, dvc.lock that ties them, and an empty registry."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(database, tmp_path)
-    shutil.copy(micro.ROOT / "params.yaml", tmp_path)
+    shutil.copy(micro.ROOT / "tests/params.yaml", tmp_path)
     STUDENT.mkdir(parents=True)
     (STUDENT / "config.json").write_text("{}")
     exported.classifier(EXPORT, ["no", "yes"])

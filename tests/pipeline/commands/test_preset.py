@@ -16,7 +16,7 @@ PRESET = "# description: a faster teacher\nteacher: {learning_rate: 3e-5}\nseeds
 @pytest.fixture
 def files(root, tmp_path, monkeypatch):
     """A folder with the project's params.yaml and a preset; the current folder."""
-    shutil.copy(root / "params.yaml", tmp_path)
+    shutil.copy(root / "tests/params.yaml", tmp_path)
     (tmp_path / "fast.yaml").write_text(PRESET)
     monkeypatch.chdir(tmp_path)
     return tmp_path

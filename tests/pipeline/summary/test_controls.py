@@ -18,7 +18,7 @@ SEEDS = [1, 2, 3]
 @pytest.fixture
 def params(root):
     changes = {"seeds": SEEDS, "methods": ["ft", "kd", "ted"], "controls.methods": ["kd", "ted"]}
-    return parameters.load(root / "params.yaml", changes)
+    return parameters.load(root / "tests/params.yaml", changes)
 
 
 def scores(level, seed):
@@ -55,7 +55,7 @@ def test_a_row_for_each_method_and_time(params, tables, tmp_path):
 
 
 def test_without_controls_nothing_is_read(root):
-    assert controls.compared(parameters.load(root / "params.yaml"), load_task("qa"), {}) == []
+    assert controls.compared(parameters.load(root / "tests/params.yaml"), load_task("qa"), {}) == []
 
 
 def test_a_control_that_was_not_scored_is_named(params, tables, tmp_path):

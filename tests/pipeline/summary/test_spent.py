@@ -14,7 +14,7 @@ from pipeline.summary import spent
 @pytest.fixture(scope="module")
 def params(root):
     changes = {"methods": registry.available(), "augment.methods": ["rkd"], "teacher.snapshots": 2}
-    return parameters.load(root / "params.yaml", changes)
+    return parameters.load(root / "tests/params.yaml", changes)
 
 
 @pytest.mark.parametrize("name", registry.available())
@@ -37,7 +37,7 @@ def test_a_method_is_taught_with_what_its_class_asks_for(params):
 
 
 def test_a_teacher_that_is_no_model_has_no_training(root, tmp_path, monkeypatch):
-    params = parameters.load(root / "params.yaml", {"methods": []})
+    params = parameters.load(root / "tests/params.yaml", {"methods": []})
     monkeypatch.chdir(tmp_path)
     record_file("finetune_teacher").parent.mkdir(parents=True)
     for needed, runs, seconds in ((True, 1, 7.0), (False, 0, None)):
@@ -47,7 +47,7 @@ def test_a_teacher_that_is_no_model_has_no_training(root, tmp_path, monkeypatch)
 
 
 def test_records_of_methods_and_seeds_that_are_no_longer_listed_do_not_count(root, tmp_path, monkeypatch):
-    params = parameters.load(root / "params.yaml", {"methods": ["kd"], "seeds": [2]})
+    params = parameters.load(root / "tests/params.yaml", {"methods": ["kd"], "seeds": [2]})
     listed = ["finetune_teacher", "predict_teacher", "distill@kd-2", "evaluate@kd-2", "cost"]
     others = ["distill@kd-1", "distill@ft-2", "evaluate@pkd-2", "export@kd-2"]
     monkeypatch.chdir(tmp_path)
