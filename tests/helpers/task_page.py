@@ -30,18 +30,17 @@ def refusal(task: str, method: str) -> str:
 def table() -> str:
     """The table and its notes."""
     tasks = task_names()
-    notes: list[str] = []
+    notes: dict[str, list[str]] = {}  # reason → "`method`, `task`" of all that it holds for
     lines = [f"| method | {' | '.join(f'`{task}`' for task in tasks)} |", "|---|" + "---|" * len(tasks)]
     for method in registry.available():
         cells = []
         for task in tasks:
-            reason = refusal(task, method)
-            note = f"`{method}`, `{task}`: {reason}."
-            if reason and note not in notes:
-                notes.append(note)
-            cells.append(f"no ({notes.index(note) + 1})" if reason else "yes")
+            if reason := refusal(task, method):
+                notes.setdefault(reason, []).append(f"`{method}`, `{task}`")
+            cells.append(f"no ({list(notes).index(reason) + 1})" if reason else "yes")
         lines.append(f"| [`{method}`](methods/{method}.md) | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", *(f"{number}. {note}" for number, note in enumerate(notes, start=1)), ""])
+    listed = (f"{n}. {'; '.join(names)}: {reason}." for n, (reason, names) in enumerate(notes.items(), start=1))
+    return "\n".join([*lines, "", *listed, ""])
 
 
 def shown() -> str:

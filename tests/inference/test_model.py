@@ -31,6 +31,8 @@ SETTINGS = {
     "temperature": 1.5,
     "labels": [],
     "offsets": None,
+    "thresholds": None,
+    "scheme": None,
 }
 
 

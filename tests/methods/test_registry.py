@@ -73,8 +73,16 @@ def test_an_unknown_method_is_an_error_that_lists_the_known():
 
 
 def test_tasks():
-    assert task_names() == ["classification", "qa", "regression"]
+    assert task_names() == [
+        "classification",
+        "multi_label",
+        "qa",
+        "ranking",
+        "regression",
+        "token_classification",
+    ]
+    classes = {"classification": ["a", "b"], "multi_label": ["a", "b"], "token_classification": ["O", "B-a"]}
     for name in task_names():
-        task = load_task(name, labels=["a", "b"] if name == "classification" else [])
+        task = load_task(name, labels=classes.get(name, []))
         assert task.name == name and task.main_metric in task.shown
     assert load_task("classification", "f1", ["a", "b"]).main_metric == "f1"

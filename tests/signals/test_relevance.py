@@ -106,7 +106,7 @@ def test_an_ensemble_is_written_by_queries_and_leaves_out_who_says_nothing(tmp_p
         caches[name] = Cache.open(complete(tmp_path / name), identity)
     meta = {"task": "ranking", "precision": "fp32"}
     weights = {"one": 1.0, "two": 2.0, "three": 1.0}
-    teacher = ensemble.write(tmp_path / "all", caches, weights, TASK, meta, bounds)
+    teacher = ensemble.write(tmp_path / "all", caches, weights, TASK, meta, bounds=bounds)
     identity = {"data": "a" * 32, "tokenizer": "b" * 32, "teacher": teacher}
     cache = Cache.open(complete(tmp_path / "all"), identity)
     found = cache.column("logits")[:, 0]

@@ -24,7 +24,6 @@ from distill.inference import cli, lines
 from distill.inference.files import command as files
 from distill.inference.model import Model, load
 from distill.inference.verb import Field, Verb
-from distill.tasks import entities
 
 # Settings for checkpoints, which hold none.
 _DEFAULTS = {"temperature": 1.0, "doc_stride": 128}
@@ -41,6 +40,8 @@ def tag(model: Model, texts: Sequence[str]) -> list[dict[str, Any]]:
     Raises:
         UserError: a text is empty or no Unicode, the model gives no tags, or it is broken: a logit is not finite.
     """
+    from distill.tasks import entities  # needs seqeval, which no other command does
+
     settings = model.settings
     if settings.task != "token_classification":
         command = "answer" if settings.task == "qa" else "classify"
@@ -71,7 +72,7 @@ def tag(model: Model, texts: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _described(row: dict[str, Any], entity: entities.Entity, sure: Sequence[float]) -> dict[str, Any]:
+def _described(row: dict[str, Any], entity: Any, sure: Sequence[float]) -> dict[str, Any]:
     start, end = row["starts"][entity.start], row["ends"][entity.end - 1]
     confidence = round(float(min(sure[entity.start : entity.end])), 6)
     return {"start": start, "end": end, "label": entity.kind, "text": row["text"][start:end], "confidence": confidence}

@@ -119,6 +119,6 @@ def test_health_and_the_fields_in_openapi(app):
     row = described["components"]["schemas"]["ClassifyRow"]["properties"]
     assert row["text"]["maxLength"] == 50 and row["text"]["description"] == "the text, or the first of a pair"
     assert set(row) == {"id", "text", "text_pair"}
-    assert {"label", "confidence", "probabilities", "value", "id"} == set(
+    assert {"label", "labels", "confidence", "probabilities", "value", "id"} == set(
         described["components"]["schemas"]["ClassifyResult"]["properties"]
     )

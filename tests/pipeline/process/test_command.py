@@ -68,6 +68,7 @@ def test_ctrl_c_ends_the_pages_of_mlflow_without_a_word_of_theirs(root, tmp_path
         [sys.executable, "-m", "pipeline.commands.ui", "--port", "5099"],
         **{"cwd": tmp_path, "env": environment, "text": True, "start_new_session": True},
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )
     assert "'--port', '5099'" in process.stdout.readline()
     time.sleep(0.1)

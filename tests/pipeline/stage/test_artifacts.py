@@ -53,7 +53,8 @@ def test_a_stage_that_nobody_needs_imports_no_library_that_takes_its_time(repo, 
 
 
 def test_it_depends_on_the_file_that_says_so_and_every_artifact_has_its_stages(root):
-    assert set(artifacts.MADE_BY) == set(artifacts.FOLDERS) == set(ARTIFACTS)
+    """Snapshots of the teacher are kept and read by stages that run in any case."""
+    assert set(artifacts.MADE_BY) == set(ARTIFACTS) - {"snapshots"} and set(artifacts.FOLDERS) == set(ARTIFACTS)
     stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
     for artifact, names in artifacts.MADE_BY.items():
         for name in names:

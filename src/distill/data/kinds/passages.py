@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,11 @@ class Passages:
     noun = "pairs of query and passage"
     files = "JSON lines, TSV or CSV"
     texts = ("text", "text_pair")
+    needs_each_class = False
+
+    def classes_of(self, row: Row) -> Sequence[int]:
+        """None: a passage has a relevance."""
+        return []
 
     def load(
         self, params: Params, paths: Mapping[str, Path], names: Mapping[str, str]
