@@ -44,7 +44,8 @@ def by_texts(rows: Sequence[Row]) -> list[Group]:
     count, earlier = len(sequences.sequences), {}
     left, right = [], []
     for i, (key, own) in enumerate(zip(keys, numbers, strict=True)):
-        same = own if all(sequences.sequences[number] for number in own) else key
+        texts = [text for text in key if text]
+        same = tuple(number if sequences.sequences[number] else text for number, text in zip(own, texts, strict=True))
         left.append(count + i)
         right.append(count + earlier.setdefault(same, i))
         for number in own:
