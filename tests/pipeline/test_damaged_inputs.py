@@ -89,14 +89,14 @@ def read_by(repo: Path, command: tuple[str, ...]) -> list[str]:
 
 
 def written_by(repo: Path, command: tuple[str, ...]) -> dict[str, str]:
-    """Hashes of a stage's outputs, without those that say how long it took."""
+    """Hashes of a stage's outputs, without those that say how long something took: records, costs, speeds, the card."""
     hashes = {}
     for out in definition.define(*command).outs:
-        if out.parts[:2] == ("data", "runs") or out.name == "cost.json":
+        if out.parts[:2] in (("data", "runs"), ("metrics", "export")) or out.name == "cost.json":
             continue
         path = repo / out
         for file in [path] if path.is_file() else sorted(path.rglob("*")):
-            if file.is_file():
+            if file.is_file() and file.name != "README.md":
                 hashes[file.relative_to(repo).as_posix()] = file_hash(file)
     return hashes
 
