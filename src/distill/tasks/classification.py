@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,12 +29,13 @@ from distill.tasks.base import (
     label_column,
 )
 from distill.tasks.heads import FirstTokenHead, report_scores
+from distill.tasks.named_classes import NamedClasses
 
 #: Most probabilities of a row in the predictions file, the likeliest: it grows with the rows, not with the classes.
 MOST_PROBABILITIES = 100
 
 
-class Classification:
+class Classification(NamedClasses):
     """Single sentences and pairs, two classes or more. Logits are (B, C), labels int64 (B,).
 
     Args:
@@ -57,20 +57,10 @@ class Classification:
 
     def __init__(self, metric: str | None = None, labels: Sequence[str] = ()):
         self.main_metric = choose_metric(self.name, metric, ("accuracy", "f1", "mcc", "macro_f1"))
-        self.classes = tuple(labels)
-        if len(self.classes) == 1:
-            raise ValueError(f"classification needs two classes or more, not {list(self.classes)}")
-        self.channels = len(self.classes)
+        super().__init__(labels)
         # With more than two classes f1 is the macro F1.
         macro = ("macro_f1",) if self.channels <= 2 or self.main_metric == "macro_f1" else ()
         self.shown = ("accuracy", "f1", "mcc", *macro, "minority_recall", "mismatched_accuracy")
-        self._weights: tuple[float, ...] | None = None
-
-    def weighted(self, weights: Sequence[float]) -> Self:
-        """The task with a loss in which a row weighs as much as its class: above 0, in the classes' order."""
-        other = copy.copy(self)
-        other._weights = tuple(weights)
-        return other
 
     def auto_class(self) -> Any:
         """`AutoModelForSequenceClassification`."""
@@ -79,13 +69,8 @@ class Classification:
         return AutoModelForSequenceClassification
 
     def model_fields(self) -> dict[str, Any]:
-        """Number and names of the classes."""
-        return {
-            "num_labels": self.channels,
-            "id2label": dict(enumerate(self.classes)),
-            "label2id": {name: i for i, name in enumerate(self.classes)},
-            "problem_type": "single_label_classification",
-        }
+        """Number and names of the classes, and the kind of problem."""
+        return super().model_fields() | {"problem_type": "single_label_classification"}
 
     def logits(self, outputs: Any) -> Tensor:
         """(B, C)."""

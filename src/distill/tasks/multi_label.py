@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,12 +25,13 @@ from distill.tasks.base import (
     label_column,
 )
 from distill.tasks.heads import FirstTokenHead
+from distill.tasks.named_classes import NamedClasses
 
 #: Most probabilities of a row in the predictions file, the likeliest: it grows with the rows, not with the classes.
 MOST_PROBABILITIES = 100
 
 
-class MultiLabel:
+class MultiLabel(NamedClasses):
     """Single texts and pairs, two classes or more, each of which is true of a row or not, whatever the others are.
 
     Logits are (B, C), the log-odds of each class. Labels are float32, (B, C), 1 or 0; NaN in rows without a label.
@@ -57,17 +57,7 @@ class MultiLabel:
     def __init__(self, metric: str | None = None, labels: Sequence[str] = ()):
         allowed = ("micro_f1", "macro_f1", "example_f1", "subset_accuracy")
         self.main_metric = choose_metric(self.name, metric, allowed)
-        self.classes = tuple(labels)
-        if len(self.classes) == 1:
-            raise ValueError(f"multi_label needs two classes or more, not {list(self.classes)}")
-        self.channels = len(self.classes)
-        self._weights: tuple[float, ...] | None = None
-
-    def weighted(self, weights: Sequence[float]) -> Self:
-        """The task with a loss in which a class that is true weighs so much: above 0, in the classes' order."""
-        other = copy.copy(self)
-        other._weights = tuple(weights)
-        return other
+        super().__init__(labels)
 
     def auto_class(self) -> Any:
         """`AutoModelForSequenceClassification`."""
@@ -76,13 +66,8 @@ class MultiLabel:
         return AutoModelForSequenceClassification
 
     def model_fields(self) -> dict[str, Any]:
-        """Number and names of the classes."""
-        return {
-            "num_labels": self.channels,
-            "id2label": dict(enumerate(self.classes)),
-            "label2id": {name: i for i, name in enumerate(self.classes)},
-            "problem_type": "multi_label_classification",
-        }
+        """Number and names of the classes, and the kind of problem."""
+        return super().model_fields() | {"problem_type": "multi_label_classification"}
 
     def logits(self, outputs: Any) -> Tensor:
         """(B, C)."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,12 +23,13 @@ from distill.tasks.base import (
     label_column,
 )
 from distill.tasks.heads import report_scores
+from distill.tasks.named_classes import NamedClasses
 
 #: Labels below it stand at tokens that stand for no word; -1 at those of words that nobody has tagged.
 _LEAST = -1
 
 
-class TokenClassification:
+class TokenClassification(NamedClasses):
     """Tags of words. Logits are (B, L, C), labels int64 (B, L): see `data.features.word_features`.
 
     Only the tokens that stand for a word of their window count: a word is learnt once, however many windows it is in.
@@ -53,31 +53,13 @@ class TokenClassification:
 
     def __init__(self, metric: str | None = None, labels: Sequence[str] = ()):
         self.main_metric = choose_metric(self.name, metric, ("f1", "precision", "recall", "accuracy"))
-        self.classes = tuple(labels)
-        if len(self.classes) == 1:
-            raise ValueError(f"token classification needs two classes or more, not {list(self.classes)}")
-        self.channels = len(self.classes)
-        self._weights: tuple[float, ...] | None = None
-
-    def weighted(self, weights: Sequence[float]) -> Self:
-        """The task with a loss in which a word weighs as much as its tag: above 0, in the classes' order."""
-        other = copy.copy(self)
-        other._weights = tuple(weights)
-        return other
+        super().__init__(labels)
 
     def auto_class(self) -> Any:
         """`AutoModelForTokenClassification`."""
         from transformers import AutoModelForTokenClassification
 
         return AutoModelForTokenClassification
-
-    def model_fields(self) -> dict[str, Any]:
-        """Number and names of the tags."""
-        return {
-            "num_labels": self.channels,
-            "id2label": dict(enumerate(self.classes)),
-            "label2id": {name: i for i, name in enumerate(self.classes)},
-        }
 
     def logits(self, outputs: Any) -> Tensor:
         """(B, L, C)."""
