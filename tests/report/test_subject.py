@@ -20,8 +20,8 @@ def said(**settings):
 
 def test_data_rows_and_models():
     assert said() == (
-        "Data: data/raw/mine/train.tsv and dev.tsv (8,000 to train on, 1,000 to select on, 2,693 to report on, 90 of"
-        " mismatched rows). Teacher: org/large. Student: org/small."
+        "Data: data/raw/mine/train.tsv and dev.tsv (rows: 8,000 to train on, 1,000 to select on, 2,693 to report on, 90"
+        " of mismatched). Teacher: org/large. Student: org/small."
     )
 
 

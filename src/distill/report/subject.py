@@ -17,12 +17,12 @@ _SPLITS = {
 
 
 def sentence(results: Results) -> str:
-    """Data: reviews.tsv (8,000 rows to train on, …). Teacher: …. Student: …. Empty where the settings are not known."""
+    """Data: reviews.tsv (rows: 8,000 to train on, …). Teacher: …. Student: …. Empty where the settings are not known."""
     if not results.settings:
         return ""
     rows = results.analysis.get("rows", {})
     counts = ", ".join(f"{count:,} {_SPLITS.get(split, f'of {split}')}" for split, count in rows.items() if count)
-    data = f"Data: {_data(results)}" + (f" ({counts} rows)" if counts else "")
+    data = f"Data: {_data(results)}" + (f" (rows: {counts})" if counts else "")
     if results.settings.get("teacher.source") in (None, "model"):
         teacher = _model(results, "teacher")
     elif results.settings["teacher.source"] == "predictions":
