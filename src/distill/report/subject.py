@@ -17,7 +17,7 @@ _SPLITS = {
 
 
 def sentence(results: Results) -> str:
-    """Data: reviews.tsv (rows: 8,000 to train on, …). Teacher: …. Student: …. Empty where the settings are not known."""
+    """Data: reviews.tsv (rows: 8,000 to train on, …). Teacher: …. Student: …. Empty where no settings are known."""
     if not results.settings:
         return ""
     rows = results.analysis.get("rows", {})
