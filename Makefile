@@ -54,7 +54,7 @@ test: env ## lint, check the format, run the tests (WORKERS=...: in so many proc
 	@$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(PICKED)
 
 test-all: ## the same with the exhaustive tests (docs/tests.md)
-	@$(MAKE) --no-print-directory test PICKED="-m ''"
+	@$(MAKE) --no-print-directory test PICKED="-m '' --hypothesis-profile=default"
 
 fmt: env ## format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix .
