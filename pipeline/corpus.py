@@ -5,7 +5,15 @@ What an annotator says of the sentences lies beside them: a teacher of stored pr
 
 from __future__ import annotations
 
-from distill.data.synthetic import annotator, atlas, atlas_entities, atlas_passages, atlas_texts, atlas_topics
+from distill.data.synthetic import (
+    annotator,
+    atlas,
+    atlas_entities,
+    atlas_passages,
+    atlas_texts,
+    atlas_topics,
+    json_rows,
+)
 from pipeline.launch.run import run_stage
 from pipeline.stage import paths
 from pipeline.stage.definition import define
@@ -26,9 +34,9 @@ def main() -> None:
         folder = stage.fresh("corpus")
         atlas.write(corpus, folder)
         atlas_texts.write(siblings, folder)
-        atlas_topics.write(topics, folder)
-        atlas_entities.write(entities, folder)
-        atlas_passages.write(passages, folder)
+        json_rows.write(topics, folder, "topics")
+        json_rows.write(entities, folder, "entities")
+        json_rows.write(passages, folder, "passages")
         annotator.write(siblings["sentences"], sizes["seed"], folder)
         stage.publish(folder, paths.CORPUS)
         for split, squad in corpus.items():

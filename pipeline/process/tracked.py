@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from distill.config.data import embedded_file
 from distill.config.params import Params
 from distill.config.values import pick, sections
 from distill.runtime import json_text
@@ -129,6 +130,5 @@ def _source(params: Params, split: str) -> tuple[str, str, dict[str, Any]]:
     if data.source == "files":
         path = Path(data.splits()[part])
         return path.parent.name or path.stem, "local", {"uri": path.as_posix()}
-    folder, suffix = (_CORPUS, "json") if params.task == "qa" else (_CORPUS / data.embedded, "tsv")
-    suffix = "jsonl" if data.embedded in ("entities", "topics", "passages") else suffix
-    return f"{_CORPUS.name}/{data.embedded}", "local", {"uri": (folder / f"{part}.{suffix}").as_posix()}
+    file = _CORPUS / embedded_file(data.embedded, part)
+    return f"{_CORPUS.name}/{data.embedded}", "local", {"uri": file.as_posix()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from distill import parameters
+from distill.config.data import embedded_file
 from distill.config.params import Params
 from distill.errors import UserError
 from pipeline.stage import origins
@@ -46,9 +47,7 @@ def params(pinned: bool = True) -> Params:
 
 def corpus_file(corpus: str, split: str) -> Path:
     """A file of the embedded corpus."""
-    if corpus in ("entities", "topics", "passages"):
-        return CORPUS / corpus / f"{split}.jsonl"
-    return CORPUS / f"{split}.json" if corpus == "questions" else CORPUS / corpus / f"{split}.tsv"
+    return CORPUS / embedded_file(corpus, split)
 
 
 def member_of(name: str, checked: Params) -> str:

@@ -9,7 +9,7 @@ from distill.data.features import preparation
 from distill.data.loading import tokenizer as tokenizers
 from distill.data.loading.prepared import Prepared
 from distill.data.sources import tagged_texts
-from distill.data.synthetic import atlas_entities
+from distill.data.synthetic import atlas_entities, json_rows
 
 TAGS = ("O", "B-X", "I-X")
 SETTINGS = Evaluate(batch_size=8, precision="fp32", metric=None, n_best=5, max_answer_length=6, extra=[])
@@ -37,12 +37,12 @@ def prepared(folder: Path, texts: int = 40, length: int = 20, stride: int = 6, t
     made = atlas_entities.generate(texts + transfer, 8, 1)
     unlabelled = made["train"][texts:]
     made["train"] = made["train"][:texts]
-    paths = atlas_entities.write(made, folder)
+    paths = json_rows.write(made, folder, "entities")
     columns = tagged_texts.Columns("text", "entities", "id", None)
     tagged = tagged_texts.load_files(dict(zip(made, paths, strict=True)), columns, None)
     rows = tagged.rows | {"selection": tagged.rows["validation"][:4]}
     if transfer:
-        (path,) = atlas_entities.write({"more": unlabelled}, folder)
+        (path,) = json_rows.write({"more": unlabelled}, folder, "entities")
         read = tagged_texts.load_files({"train": paths[0], "transfer": path}, columns, None)
         rows["transfer"] = read.rows["transfer"]
     seen = [row["text"] for row in rows["train"]]

@@ -9,7 +9,7 @@ from scipy.special import softmax
 
 from distill.data.loading.prepared import Prepared
 from distill.data.sources import tagged_texts
-from distill.data.synthetic import atlas_entities
+from distill.data.synthetic import atlas_entities, json_rows
 from distill.signals.cache import Cache
 from distill.tasks import entities
 from pipeline.commands import save_predictions
@@ -45,7 +45,7 @@ def made(folder: Path) -> dict[str, list]:
     """The embedded corpus, read, and written as files of other kinds into a repository; its rows by split."""
     texts = atlas_entities.generate(100, 20, 3)
     columns = tagged_texts.Columns("text", "entities", "id", None)
-    paths = dict(zip(texts, atlas_entities.write(texts, folder / "corpus"), strict=True))
+    paths = dict(zip(texts, json_rows.write(texts, folder / "corpus", "entities"), strict=True))
     tagged = tagged_texts.load_files(paths, columns, None)
     rows = {"train": tagged.rows["train"][:70], "transfer": tagged.rows["train"][70:]}
     rows["validation"] = tagged.rows["validation"]

@@ -24,6 +24,18 @@ def parameter(split: str, source: str = "files") -> str:
     return f"data.{split}_split" if source == "hub" else f"data.{split}"
 
 
+def embedded_file(corpus: str, split: str) -> str:
+    """A file of the embedded corpus, relative to its folder: of the questions, or of one of their siblings.
+
+    Args:
+        corpus: a value of data.embedded.
+        split: train or validation.
+    """
+    if corpus == "questions":
+        return f"{split}.json"
+    return f"{corpus}/{split}.{'jsonl' if corpus in ('entities', 'topics', 'passages') else 'tsv'}"
+
+
 class Data(Section):
     """Where examples come from, which columns of texts are read, and how the selection split is carved out of train."""
 

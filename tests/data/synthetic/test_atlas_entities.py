@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill.data.synthetic import atlas_entities
+from distill.data.synthetic import atlas_entities, json_rows
 from distill.data.synthetic.relations import TOWNS, VALUES
 from distill.errors import UserError
 
@@ -35,8 +35,8 @@ def test_splits_share_no_town_and_a_split_repeats_no_text(corpus):
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_other_texts(corpus, tmp_path):
-    paths = atlas_entities.write(corpus, tmp_path / "a")
-    again = atlas_entities.write(atlas_entities.generate(120, 60, 7), tmp_path / "b")
+    paths = json_rows.write(corpus, tmp_path / "a", "entities")
+    again = json_rows.write(atlas_entities.generate(120, 60, 7), tmp_path / "b", "entities")
     assert [path.name for path in paths] == ["train.jsonl", "validation.jsonl"]
     assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
     assert atlas_entities.generate(120, 60, 8) != corpus

@@ -6,7 +6,7 @@ import pytest
 
 from distill.data.sources.passage_sets import load_files
 from distill.data.sources.text_sets import Columns
-from distill.data.synthetic import atlas_passages
+from distill.data.synthetic import atlas_passages, json_rows
 from distill.data.synthetic.atlas_passages import PASSAGES
 from distill.data.synthetic.relations import RELATIONS, TOWNS
 from distill.errors import UserError
@@ -71,9 +71,9 @@ def test_splits_share_no_town_and_validation_has_wordings_of_its_own(made):
 
 
 def test_the_same_seed_gives_the_same_file_which_is_read_as_groups(made, tmp_path):
-    paths = atlas_passages.write(made, tmp_path / "a")
-    again = atlas_passages.write(atlas_passages.generate(**ARGUMENTS), tmp_path / "b")
-    other = atlas_passages.write(atlas_passages.generate(**ARGUMENTS | {"seed": 8}), tmp_path / "c")
+    paths = json_rows.write(made, tmp_path / "a", "passages")
+    again = json_rows.write(atlas_passages.generate(**ARGUMENTS), tmp_path / "b", "passages")
+    other = json_rows.write(atlas_passages.generate(**ARGUMENTS | {"seed": 8}), tmp_path / "c", "passages")
     first, second, third = ([path.read_bytes() for path in listed] for listed in (paths, again, other))
     assert first == second != third
     columns = Columns("query", "passage", "label", None, True, False)

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from distill.data.synthetic import atlas_topics
+from distill.data.synthetic import atlas_topics, json_rows
 from distill.data.synthetic.relations import RELATIONS, TOWNS
 from distill.errors import UserError
 
@@ -57,7 +57,7 @@ def test_no_text_occurs_twice_and_no_town_in_both_splits(corpus):
 
 
 def test_the_bytes_are_the_same_everywhere(corpus, tmp_path):
-    paths = atlas_topics.write(corpus, tmp_path)
+    paths = json_rows.write(corpus, tmp_path, "topics")
     assert [path.name for path in paths] == ["train.jsonl", "validation.jsonl"]
     assert json.loads(paths[1].read_text().splitlines()[0]).keys() == {"id", "text", "labels"}
     assert hashlib.md5(paths[0].read_bytes()).hexdigest() == "85d782d85f633f92d926a7d6d144ad30"

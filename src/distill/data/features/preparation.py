@@ -26,6 +26,7 @@ _EXAMPLES = pa.schema([*((name, pa.string()) for name in _STRINGS), ("answers", 
 _TEXTS = [(name, pa.string()) for name in ("id", "text", "text_pair")]
 _WORDS = [(name, pa.list_(pa.int32())) for name in ("starts", "ends", "tags")]
 
+#: Called with a split's name and the number of examples just encoded.
 Report = Callable[[str, int], None]
 #: Function from (file, tokenizer, rows, receiver of the number of examples just encoded) to the counts of a split.
 _Encode = Callable[[Path, PreTrainedTokenizerFast, list[Row], Callable[[int], None] | None], dict[str, Any]]

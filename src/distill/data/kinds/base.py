@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from transformers import PreTrainedTokenizerFast
 
 from distill.config.params import Params
+from distill.data.features.preparation import Report
 from distill.data.sources.squad_json import Row
-
-#: Called with a split's name and the number of examples just encoded.
-Report = Callable[[str, int], None]
 
 
 class Kind(Protocol):

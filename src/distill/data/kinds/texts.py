@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from distill.config.params import Params
 from distill.data.features import preparation
-from distill.data.kinds.base import Report
+from distill.data.features.preparation import Report
 from distill.data.sources import text_sets
 from distill.data.sources.squad_json import Row
 

@@ -11,8 +11,6 @@ everywhere.
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -66,17 +64,6 @@ def generate(text_train: int, text_validation: int, seed: int) -> dict[str, list
             for number, (text, entities) in enumerate(texts.items())
         ]
     return found
-
-
-def write(splits: dict[str, list[Text]], folder: Path) -> list[Path]:
-    """Write `<folder>/entities/<split>.jsonl` (UTF-8, a text a line) and return the paths."""
-    (folder / "entities").mkdir(parents=True, exist_ok=True)
-    paths = []
-    for split, texts in splits.items():
-        path = folder / "entities" / f"{split}.jsonl"
-        path.write_bytes("".join(json.dumps(text, ensure_ascii=False) + "\n" for text in texts).encode())
-        paths.append(path)
-    return paths
 
 
 def _text(towns: list[str], draw: Random, kind: str | None) -> tuple[str, list[dict[str, Any]]]:

@@ -10,8 +10,6 @@ everywhere.
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -57,18 +55,6 @@ def generate(text_train: int, text_validation: int, seed: int, held_out: float) 
             {"id": f"passages-{split}-{number:05d}"} | writer.group(town) for number, town in enumerate(asked)
         ]
     return found
-
-
-def write(splits: dict[str, list[Group]], folder: Path) -> list[Path]:
-    """Write `<folder>/passages/<split>.jsonl` (UTF-8, a question a line) and return the paths."""
-    (folder / "passages").mkdir(parents=True, exist_ok=True)
-    paths = []
-    for split, groups in splits.items():
-        path = folder / "passages" / f"{split}.jsonl"
-        lines = "".join(json.dumps(group, ensure_ascii=False) + "\n" for group in groups)
-        path.write_bytes(lines.encode())
-        paths.append(path)
-    return paths
 
 
 class _Writer:

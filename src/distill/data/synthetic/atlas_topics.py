@@ -10,8 +10,6 @@ everywhere.
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from random import Random
 
 from distill.data.synthetic.relations import FILLERS, RELATIONS, TOWNS, VALUES
@@ -69,17 +67,6 @@ def generate(text_train: int, text_validation: int, seed: int) -> dict[str, list
             for number, (text, topics) in enumerate(rows.items())
         ]
     return corpus
-
-
-def write(corpus: dict[str, list[Row]], folder: Path) -> list[Path]:
-    """Write ``<folder>/topics/<split>.jsonl`` (UTF-8) and return the paths."""
-    (folder / "topics").mkdir(parents=True, exist_ok=True)
-    paths = []
-    for split, rows in corpus.items():
-        path = folder / "topics" / f"{split}.jsonl"
-        path.write_bytes("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
-        paths.append(path)
-    return paths
 
 
 def _drawn(draw: Random, count: int) -> list[str]:
