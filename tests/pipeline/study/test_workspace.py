@@ -17,7 +17,7 @@ from pipeline.summary import contents
 from tests.helpers import micro
 
 PLAN = {
-    "seeds": {"tuning": [11], "screening": [1, 2], "further": [3], "confirmation": [101, 102]},
+    "seeds": {"tuning": [11], "screening": [1, 2], "further": [], "confirmation": [101, 102]},
     "tasks": {"tiny": {"presets": ["tiny.yaml"]}},
     "baseline": "ft",
     "also": "kd",
@@ -48,6 +48,7 @@ def _workspace(folder: Path) -> Workspace:
 
 
 @pytest.mark.exhaustive
+@pytest.mark.timeout(1800)
 def test_a_study_runs_from_tuning_to_tables(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     space = _workspace(tmp_path)
     with pytest.raises(UserError, match="run phase tune of tiny first"):
