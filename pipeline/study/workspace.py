@@ -175,7 +175,7 @@ def _texts(values: Any) -> list[str]:
 
 
 def _git(folder: Path, *words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise UserError(f"{folder}: git {words[0]}: {done.stderr.strip()}")
     return done.stdout
