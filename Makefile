@@ -42,7 +42,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 repro: env ## run the pipeline; stages whose inputs have not changed are skipped
 	@$(BIN)/python -m pipeline.process.mend
-	@$(BIN)/dvc repro
+	@$(BIN)/python -m pipeline.commands.quick_dvc repro
 
 # One process more than there are cores, because tests also wait: for servers, queues and time limits.
 WORKERS = $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))

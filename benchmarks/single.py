@@ -1,6 +1,6 @@
-"""Single figures with a goal: padding, memory of cached kd, preparation and post-processing of SQuAD v2.0.
+"""Single figures with a goal: padding, memory of cached kd, start-up, preparation and post-processing of SQuAD v2.0.
 
-    python -m benchmarks.single <padding | memory | prepare | postprocess> [--squad-folder DIR] [--quick]
+    python -m benchmarks.single <padding | memory | startup | prepare | postprocess> [--squad-folder DIR] [--quick]
 
 prints one figure as JSON; `make bench` runs them all and puts them into the results file.
 """
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from benchmarks import lengths, project, rounds
+from benchmarks import lengths, project, rounds, startup
 from benchmarks.report import Goal
 
 BATCH = 16
@@ -184,12 +184,13 @@ def _held(pid: int) -> int:
 
 def run(name: str, folder: Path | None, tokenizer: str | None, quick: bool) -> Goal:
     """The figure of this name."""
-    if name in ("padding", "memory"):
-        return {"padding": padding, "memory": memory}[name](quick)
+    alone = {"padding": padding, "memory": memory, "startup": startup.measure}
+    if name in alone:
+        return alone[name](quick)
     return {"prepare": prepare, "postprocess": postprocess}[name](folder, tokenizer, quick)
 
 
-NAMES = ("padding", "memory", "prepare", "postprocess")
+NAMES = ("padding", "memory", "startup", "prepare", "postprocess")
 
 
 def main() -> None:

@@ -10,11 +10,10 @@ import functools
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import datasets
 import torch
-from transformers import PretrainedConfig, PreTrainedModel
 
 from distill.augmentation import masked_lm, samples
 from distill.augmentation.candidates import Candidates
@@ -30,6 +29,7 @@ from distill.models import loading
 from distill.models.forward import autocast, in_eval
 from distill.models.initialization import initial_student
 from distill.models.predict import forward_of
+from distill.models.shape import num_layers
 from distill.runtime import checkpoints, json_text
 from distill.runtime.files import link_tree
 from distill.signals import row_weights
@@ -46,6 +46,9 @@ from pipeline.stage import artifacts, paths, training
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data, with_class_weights, with_label_noise
 from pipeline.stage.stage import Stage
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 STUDENT = paths.model("student")
 
@@ -256,7 +259,7 @@ def teacher(run: Run, method: Method, student: PreTrainedModel) -> Teacher | Non
         if method.needs == {"logits"}:
             stage.read(signals / "logits", "the teacher's logits; the teacher itself is not loaded")
             return CachedTeacher(logits)
-        depth = loading.num_layers(student.config), loading.num_layers(teacher_config(run))
+        depth = num_layers(student.config), num_layers(teacher_config(run))
         reads = method.reads(run.params, *depth)
         if reads and (signals / "states").is_dir():
             states = CachedStates(Cache.open(signals / "states", run.identity, "signals"), reads)

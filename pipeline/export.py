@@ -7,11 +7,10 @@ import inspect
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
 from distill import provenance
 from distill.analysis import model_cost
@@ -37,6 +36,9 @@ from pipeline.stage import paths, training
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
 from pipeline.stage.stage import Stage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 #: Models whose scores the card shows beside the student's own.
 ROLES = ("teacher", "student")

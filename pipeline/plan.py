@@ -15,8 +15,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from transformers import PretrainedConfig
-
 from distill.config import ensemble, model_tokenizers
 from distill.config.params import Params
 from distill.config.schema import Model
@@ -24,7 +22,7 @@ from distill.errors import UserError
 from distill.methods import outputs_only, own_tokens, registry, requirements
 from distill.methods.shared.filters import selected_layers
 from distill.models import layer_maps
-from distill.models.shape import FAMILY_FIELDS
+from distill.models.shape import FAMILY_FIELDS, num_layers
 from distill.signals.manifest import Request
 from distill.signals.states import KINDS, Reads
 from pipeline.launch.run import run_stage
@@ -33,6 +31,8 @@ from pipeline.stage.definition import define
 from pipeline.stage.stage import Stage
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
     from distill.models.architecture import Use
 
 
@@ -282,10 +282,8 @@ def number_of(params: Params, role: str, what: str) -> int | None:
                 "params.yaml: student.num_layers: null: say how many of the teacher's layers the student takes"
             )
         role = "teacher"  # copied with the layers
-    from distill.models import loading
-
     config = configuration_of(getattr(params, role).model, role)
-    return loading.num_layers(config) if what == "layers" else getattr(config, "num_attention_heads", None)
+    return num_layers(config) if what == "layers" else getattr(config, "num_attention_heads", None)
 
 
 if __name__ == "__main__":

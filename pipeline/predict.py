@@ -14,9 +14,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from transformers import PreTrainedModel
 
 from distill.config.params import Params
 from distill.data.loading import groups
@@ -36,6 +36,9 @@ from pipeline.stage import artifacts, outputs, paths
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
 from pipeline.stage.stage import Stage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def main() -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from transformers import PreTrainedTokenizerFast
 
 from distill.config import ensemble, model_tokenizers
 from distill.config.data import BY_TEXTS, parameter
@@ -26,6 +25,9 @@ from pipeline.launch.run import run_stage
 from pipeline.stage import paths as common
 from pipeline.stage.definition import define
 from pipeline.stage.stage import Stage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
 def main() -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distill.analysis import (
     answer_scores,
@@ -35,6 +33,9 @@ from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data
 from pipeline.stage.stage import Stage
 from pipeline.summary import champion, contents, controls, members, reporting, runs, snapshots, spent
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SUMMARY, CSV = paths.METRICS / "summary.json", paths.METRICS / "summary.csv"
 ANALYSIS, TRAINING = paths.METRICS / "analysis.json", paths.METRICS / "training.json"

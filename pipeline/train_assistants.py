@@ -9,9 +9,9 @@ import functools
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedModel
 
 from distill.config.params import Params
 from distill.data.loading import tokenizer as tokenizers
@@ -34,6 +34,9 @@ from pipeline.stage import artifacts, paths, training
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data, with_class_weights
 from pipeline.stage.stage import Stage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 METHOD = "takd"
 

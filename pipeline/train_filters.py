@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedModel
 
 from distill.config.params import Params
 from distill.config.schema import Filters, Predict
@@ -15,6 +15,7 @@ from distill.methods.shared.filters import FilterBank, FilterTraining, check_cou
 from distill.models import loading
 from distill.models.initialization import initial_student
 from distill.models.predict import layout
+from distill.models.shape import num_layers
 from distill.runtime import checkpoints, distributed
 from distill.signals import states, writer
 from distill.signals.cache import Cache
@@ -28,6 +29,9 @@ from pipeline.stage import paths, training
 from pipeline.stage.definition import define
 from pipeline.stage.inputs import open_data, with_class_weights, with_label_noise
 from pipeline.stage.stage import Stage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def main(role: str) -> None:
@@ -58,9 +62,9 @@ def main(role: str) -> None:
                 paths.model("teacher"),
                 paths.model("student"),
             )
-        layers = selected_layers(loading.num_layers(backbone.config), section.filter_interval, role)
+        layers = selected_layers(num_layers(backbone.config), section.filter_interval, role)
         if role == "student":
-            teacher = loading.num_layers(loading.configuration(str(paths.model("teacher")), None))
+            teacher = num_layers(loading.configuration(str(paths.model("teacher")), None))
             check_counts(selected_layers(teacher, params.teacher_filters.filter_interval, "teacher"), layers)
         torch.manual_seed(section.seed)
         bank = FilterBank(

@@ -7,10 +7,13 @@ import os
 
 import psutil
 
+#: The program, and the module that runs it with less reading.
+_NAMES = {"dvc", "pipeline.commands.quick_dvc"}
+
 
 def is_dvc(process: psutil.Process) -> bool:
-    """Whether a process is the program `dvc`, also as a script or a module of Python."""
+    """Whether a process is the program `dvc`, also as a script or a module of Python, or in `quick_dvc`."""
     with contextlib.suppress(psutil.Error):
         words = [os.path.basename(word) for word in process.cmdline()[:3]]
-        return process.name() == "dvc" or "dvc" in words
+        return process.name() == "dvc" or not _NAMES.isdisjoint(words)
     return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING
 
 from distill.config.params import Params
 from distill.data.loading.prepared import Prepared
@@ -10,6 +10,9 @@ from distill.models import acceleration
 from distill.models.forward import default_device
 from distill.models.predict import forward_of, predict_split
 from distill.tasks.base import Predicted, Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def of_split(model: PreTrainedModel, data: Prepared, task: Task, params: Params, split: str) -> Predicted:

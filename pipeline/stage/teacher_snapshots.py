@@ -6,9 +6,7 @@ a listed name learns from them.
 
 from __future__ import annotations
 
-from typing import Any
-
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from distill.models import loading
 from distill.training import snapshots
@@ -16,6 +14,9 @@ from distill.training.run import Result, TrainingRun
 from distill.training.weights import load_weights
 from pipeline.stage import artifacts, paths
 from pipeline.stage.stage import Stage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def publish(

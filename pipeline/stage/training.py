@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-
-import datasets
+from typing import TYPE_CHECKING
 
 from distill.config.params import Params
 from distill.config.schema import Training
@@ -20,6 +19,9 @@ from distill.training.objective import Objective
 from distill.training.run import Result, TrainingRun, write_curves
 from pipeline.process.hashes import dvc_md5
 from pipeline.stage.stage import Stage
+
+if TYPE_CHECKING:
+    import datasets
 
 
 def build_run(

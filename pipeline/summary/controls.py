@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from distill.analysis import bootstrap, example_table, significance
 from distill.config.comparison import control
@@ -14,6 +13,9 @@ from distill.config.params import Params
 from distill.tasks.base import Task
 from pipeline.stage import paths
 from pipeline.summary import runs, spent
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def compared(

@@ -8,7 +8,8 @@ import tempfile
 from torch.distributed.elastic.rendezvous import dynamic_rendezvous
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
-from tests.helpers import micro, quick_dvc, warm
+from pipeline.commands import dvc_reading
+from tests.helpers import micro, warm
 
 LIBRARIES = (
     "accelerate.commands.launch",
@@ -62,7 +63,7 @@ for path in (*micro.ROOT.glob("pipeline/**/*.py"), *micro.ROOT.glob("src/distill
         importlib.import_module(".".join(parts).removeprefix("src."))
 for name in LIBRARIES:
     importlib.import_module(name)
-quick_dvc.install()
+dvc_reading.install()
 get_checkpoint_conversion_mapping("bert")  # patterns that transformers compiles when the first checkpoint is loaded
 
 # torchrun names the method of each event in its log, and looks through all modules for it, 2 s for a stage.

@@ -10,6 +10,7 @@ from distill.errors import UserError
 from distill.models import loading
 from distill.models.forward import forward_pass
 from distill.models.initialization import from_layers, initial_student, teacher_layers
+from distill.models.shape import num_layers
 from distill.tasks.registry import load_task
 from tests.helpers import families, tiny
 
@@ -86,13 +87,13 @@ def test_random_has_the_shape_of_the_fine_tuned_student_and_of_none_of_its_weigh
 
 def test_random_before_fine_tuning_has_the_shape_of_the_parameters(folders):
     found = initial("random", section(init="random", **tiny.shape("bert", 1, 8)), folders, student=False)
-    assert (loading.num_layers(found.config), found.config.hidden_size) == (1, 8)
+    assert (num_layers(found.config), found.config.hidden_size) == (1, 8)
 
 
 def test_random_with_a_checkpoint_takes_its_shape_in_float32(folders):
     given = section(path=str(folders / "encoder"), init="random", hidden_dropout_prob=0.25)
     found = initial("random", given, folders, student=False)
-    assert (loading.num_layers(found.config), found.config.hidden_dropout_prob) == (3, 0.25)
+    assert (num_layers(found.config), found.config.hidden_dropout_prob) == (3, 0.25)
     assert {p.dtype for p in found.parameters()} == {torch.float32}
     assert not same(found.bert, stored(folders / "encoder").bert)
 
@@ -169,7 +170,7 @@ def test_layers_of_any_family_are_copied_with_their_own_kinds(family, tmp_path):
     same = from_layers(model, teacher, [1, 2, 3, 4], CLASSES, seed=0)
     assert torch.equal(logits_of(same), logits_of(teacher))
     student = from_layers(model, teacher, [1, 3], CLASSES, seed=0)
-    assert loading.num_layers(student.config) == 2
+    assert num_layers(student.config) == 2
     assert not torch.allclose(logits_of(student), logits_of(teacher))
     for name in ("layer_types", "attention_window"):
         if isinstance(values := getattr(teacher.config, name, None), list):

@@ -11,6 +11,7 @@ from distill.errors import UserError
 from distill.models import loading
 from distill.models.forward import autocast, forward_pass, freeze, in_eval
 from distill.models.initialization import from_layers
+from distill.models.shape import num_layers
 from distill.runtime.checkpoints import tensor_hashes
 from distill.tasks.registry import load_task
 from tests.helpers import tiny
@@ -46,7 +47,7 @@ def test_random_weights_of_the_given_shape_depend_on_the_seed_alone(kind):
     torch.manual_seed(6)
     again, other = build(spec(**shape), seed=1), build(spec(**shape), seed=2)
     assert first.config.model_type == kind
-    assert (loading.num_layers(first.config), first.config.hidden_size) == (2, 8)
+    assert (num_layers(first.config), first.config.hidden_size) == (2, 8)
     assert first.config.vocab_size == tiny.VOCAB and first.config.pad_token_id == 0
     assert {p.dtype for p in first.parameters()} == {torch.float32}
     states = [model.state_dict() for model in (first, again, other)]
@@ -67,7 +68,7 @@ def test_fields_replace_a_checkpoints_own(checkpoint):
     model = build(spec(checkpoint, model_type="bert", hidden_dropout_prob=0.25))
     assert model.config.hidden_dropout_prob == 0.25
     assert {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)} >= {0.25}
-    assert loading.num_layers(build(spec(checkpoint, num_hidden_layers=1)).config) == 1
+    assert num_layers(build(spec(checkpoint, num_hidden_layers=1)).config) == 1
 
 
 def test_a_field_that_only_the_model_knows_reaches_it_and_is_stored(tmp_path):
@@ -203,7 +204,7 @@ def test_code_inside_a_pickle_is_never_run(checkpoint, tmp_path, zipped):
 def test_teacher_layers_are_copied_with_everything_around_them(kind, layers):
     teacher = tiny.model(kind, layers=4, seed=3)
     student = from_layers(spec(), teacher, layers, TASK, seed=0)
-    assert loading.num_layers(student.config) == len(layers)
+    assert num_layers(student.config) == len(layers)
     own, source = student.state_dict(), teacher.state_dict()
     copied = 0
     for name, tensor in own.items():

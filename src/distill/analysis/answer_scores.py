@@ -17,13 +17,16 @@ of 10 where there is an error, and 8 of 10 where there is none (tests/analysis/t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from distill.analysis.bootstrap import Mean, draws
 from distill.config.comparison import Compare
 from distill.tasks.calibration import BINS, bin_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Before and after temperature scaling: column of the tables of examples → ending of the scores' names.
 COLUMNS = {"confidence": "", "calibrated": "_calibrated"}

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import pandas as pd
 
 from distill.analysis import label_sets
 from distill.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Numbers worked on at once: bounds the memory (16 MB an array).
 _CHUNK = 2_000_000

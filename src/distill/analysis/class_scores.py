@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from distill.analysis import label_sets
 from distill.tasks import decision
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Classes that are listed, those with the fewest training rows.
 MOST = 20

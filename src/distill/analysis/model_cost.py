@@ -9,14 +9,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import PreTrainedModel
 
 from distill.config.scoring import Cost
 from distill.data.loading.batches import Collator, Rows
@@ -25,6 +24,9 @@ from distill.models.forward import autocast, default_device, forward_pass, in_ev
 from distill.models.predict import INPUTS, length_order
 from distill.runtime import allocator
 from distill.tasks.base import Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Batch = dict[str, Tensor]
 Forward = Callable[[Batch], Any]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Queries that are listed.
 MOST = 20
@@ -25,6 +26,8 @@ def by_query(examples: Any) -> Any:
     """
     if "query" not in examples.column_names:
         return examples
+    import datasets
+
     columns = {name: examples.data.column(name).to_numpy() for name in ("query", "id", "text", "text_pair", "label")}
     starts = np.flatnonzero(columns["query"][1:] != columns["query"][:-1]) + 1
     parts = {name: np.split(values, starts) for name, values in columns.items()}

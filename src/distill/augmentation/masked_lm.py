@@ -8,19 +8,20 @@ gigabytes at 128,000 words.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from distill.config.schema import Model
 from distill.errors import UserError
-from distill.models import loading
 from distill.models.forward import forward_pass
 from distill.runtime import checkpoints
 from distill.training.objective import Objective
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # BERT's: shares of the chosen places that become the mask token, and another word; the rest stays.
 _MASKED, _REPLACED = 0.8, 0.1
@@ -44,10 +45,14 @@ class MaskedLM:
 
     def from_config(self, *args: Any, **options: Any) -> PreTrainedModel:
         """As `AutoModelForMaskedLM.from_config`."""
+        from transformers import AutoModelForMaskedLM
+
         return AutoModelForMaskedLM.from_config(*args, **options)
 
     def from_pretrained(self, *args: Any, **options: Any) -> tuple[PreTrainedModel, dict]:
         """As `AutoModelForMaskedLM.from_pretrained`, with its report."""
+        from transformers import AutoModelForMaskedLM
+
         model, report = AutoModelForMaskedLM.from_pretrained(*args, **options)
         self.fresh = sorted({*report["missing_keys"], *(keys[0] for keys in report["mismatched_keys"])})
         return model, report
@@ -71,6 +76,8 @@ def build(spec: Model, tokenizer: PreTrainedTokenizerBase, seed: int, train: boo
     Raises:
         UserError: it cannot be built, or its head would be random and remain so.
     """
+    from distill.models import loading
+
     task = MaskedLM()
     model = loading.build(spec, task, tokenizer, seed, "generator")
     if task.fresh and not train:
@@ -87,6 +94,8 @@ def load(folder: Path) -> PreTrainedModel:
     Raises:
         UserError: it cannot be loaded, or has no masked-LM head.
     """
+    from distill.models import loading
+
     checkpoints.load_check(folder)
     task = MaskedLM()
     model = loading.from_pretrained(str(folder), task)

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from distill.data.loading.batches import Collator, Rows
 from distill.data.loading.prepared import Prepared
 from distill.data.loading.template import Template
 from distill.signals.teacher import Teacher
 from distill.tasks.base import Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 #: Training rows of a sample, and changed texts of each that are shown.
 ROWS, TEXTS = 20, 2

@@ -7,17 +7,21 @@ of several tokens stay (the paper takes word vectors for them). Lengths do not c
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distill.augmentation import masked_lm
 from distill.data.loading.batches import Collator
 from distill.errors import UserError
 from distill.models.forward import autocast
 from distill.models.predict import length_order
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 class Vocabulary:

@@ -11,11 +11,10 @@ loss is ours, by analogy with mate. Published: GLUE dev average 80.53, RoBERTa-l
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from distill.config.schema import Count, Section
 from distill.losses.weights import ScheduledWeight, Weight
@@ -23,6 +22,9 @@ from distill.methods.shared import adversary
 from distill.methods.shared.changed_text import ChangedText
 from distill.models.forward import forward_pass
 from distill.signals.teacher import Teacher
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Config(Section):

@@ -28,8 +28,8 @@ from distill.models import layer_groups, layer_maps
 from distill.models.forward import Outputs
 from distill.models.layer_groups import Lists
 from distill.models.layer_maps import Counts
-from distill.models.loading import num_layers
 from distill.models.projections import lifts
+from distill.models.shape import num_layers
 from distill.signals.states import Reads
 
 FIELD = "alp.layers"

@@ -8,11 +8,10 @@ selection split with a fresh optimiser: `task_weight · task`. Published: τ_max
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from distill.config.params import Params
 from distill.config.schema import Count, Section, Training
@@ -22,6 +21,9 @@ from distill.methods.shared import annealing_schedule
 from distill.models.forward import Outputs, forward_pass
 from distill.signals.teacher import Teacher
 from distill.training.objective import Phase
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Config(Section):

@@ -6,11 +6,10 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from distill.augmentation.candidates import Candidates
 from distill.augmentation.samples import Changed
@@ -27,6 +26,9 @@ from distill.signals.states import Reads
 from distill.signals.teacher import OnlineTeacher, Teacher
 from distill.tasks.base import Task, labelled
 from distill.training.objective import Objective, Phase, Progress
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 #: The term of the labels, in every method that reads them.
 TASK = "task"

@@ -13,11 +13,10 @@ The paper takes T = 1 and trains from one to three generations; its ensemble ave
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 from torch import Tensor
-from transformers import PretrainedConfig, PreTrainedModel
 
 from distill.config.params import Params
 from distill.config.schema import Count, Section
@@ -25,6 +24,9 @@ from distill.errors import UserError
 from distill.losses.weights import Weight
 from distill.methods.shared.soft_targets import SoftTargets
 from distill.signals.teacher import Teacher
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 # Seeds of neighbouring generations lie further apart than any two seeds of one run.
 _APART = 100_000

@@ -18,12 +18,11 @@ the width of u are ours.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from distill.config.params import Params
 from distill.config.schema import Count, LayerMap, Section
@@ -35,8 +34,11 @@ from distill.methods.shared.changed_text import ChangedText
 from distill.models import layer_maps
 from distill.models.forward import Outputs, forward_pass
 from distill.models.layer_maps import Counts
-from distill.models.loading import num_layers
+from distill.models.shape import num_layers
 from distill.signals.teacher import OnlineTeacher
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Config(Section):

@@ -27,7 +27,7 @@ from distill.models import layer_groups, layer_maps
 from distill.models.forward import Outputs
 from distill.models.layer_groups import LayerGroups
 from distill.models.layer_maps import Counts
-from distill.models.loading import num_layers
+from distill.models.shape import num_layers
 from distill.signals.states import Reads
 
 FIELD = "ckd.layer_groups"

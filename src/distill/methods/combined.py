@@ -10,11 +10,10 @@ Published: τ_max 10, 30 + 10 epochs; the generator as in mate.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from distill.config.params import Params
 from distill.config.schema import Count, Section, Training
@@ -24,6 +23,9 @@ from distill.methods.shared.changed_text import ChangedText
 from distill.models.forward import forward_pass
 from distill.signals.teacher import OnlineTeacher
 from distill.training.objective import Phase
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Config(Section):

@@ -13,12 +13,11 @@ Published scripts, SST-2: step 0.1, start 1, ball 0.6, 2 steps (RoBERTa-large) o
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from distill.config.params import Params
 from distill.config.schema import Count, Section
@@ -26,6 +25,9 @@ from distill.losses.weights import ScheduledWeight, Weight
 from distill.methods.base import Method, Setup
 from distill.models.forward import Outputs, forward_pass
 from distill.signals.teacher import Teacher
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # A gradient with a smaller norm has no direction: dividing by the norm would amplify rounding errors.
 _NO_DIRECTION = 1e-12

@@ -10,15 +10,17 @@ squared error of the logits.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from distill.config.schema import Count, Section
 from distill.losses.weights import Weight
 from distill.methods.shared.candidate_targets import CandidateTargets
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Config(Section):

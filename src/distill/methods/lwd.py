@@ -20,7 +20,7 @@ from distill.methods.shared.soft_targets import SoftTargets
 from distill.models import layer_maps
 from distill.models.forward import Outputs
 from distill.models.layer_maps import Counts
-from distill.models.loading import num_layers
+from distill.models.shape import num_layers
 from distill.signals.states import Reads
 
 

@@ -12,11 +12,10 @@ teacher's entropy, a constant, and is logged without it. Published: a third of e
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from distill.config.schema import Count, Section
 from distill.losses.weights import ScheduledWeight, Weight
@@ -24,6 +23,9 @@ from distill.methods.shared import adversary
 from distill.methods.shared.changed_text import ChangedText
 from distill.models.forward import forward_pass
 from distill.signals.teacher import OnlineTeacher
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Config(Section):

@@ -10,17 +10,19 @@ For regression, the distance and `soft` are the squared error of the logits.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from distill.config.schema import Count, Section
 from distill.losses.weights import Weight
 from distill.methods.shared.candidate_targets import CandidateTargets
 from distill.models.forward import forward_pass, in_eval
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Config(Section):

@@ -16,11 +16,10 @@ falls between its ends, and the shares of the phases, are ours.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from distill.config.params import Params
 from distill.config.schema import Section, Training
@@ -30,6 +29,9 @@ from distill.methods.shared import annealing_schedule
 from distill.models.forward import forward_pass
 from distill.signals.teacher import CachedSnapshots
 from distill.training.objective import Phase
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Config(Section):

@@ -20,11 +20,10 @@ RoBERTa-large) and the last of 12, equal weights of the three relations.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor
-from transformers import PretrainedConfig
 
 from distill.config.params import Params
 from distill.config.schema import Count, LayerMap, Section
@@ -37,7 +36,10 @@ from distill.methods.shared.soft_targets import SoftTargets
 from distill.models import layer_maps, query_key_value
 from distill.models.forward import Outputs
 from distill.models.layer_maps import Counts
-from distill.models.loading import num_layers
+from distill.models.shape import num_layers
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 class Config(Section):

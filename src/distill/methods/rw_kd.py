@@ -20,14 +20,13 @@ without one.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import PreTrainedModel
 
 from distill.config.params import Params
 from distill.config.schema import Count, Section
@@ -40,6 +39,9 @@ from distill.models import layer_maps
 from distill.models.forward import forward_pass, in_eval, uncompiled
 from distill.signals.teacher import Teacher
 from distill.tasks.base import Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # The weights of the rows of one term add up to 1 where both terms count the same.
 _SUM = 2.0

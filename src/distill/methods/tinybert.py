@@ -15,12 +15,11 @@ layer 3 epochs, learning rate 1e-5 to 3e-5, batch 16 or 32.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from distill.config.params import Params
 from distill.config.schema import LayerMap, Section, Training
@@ -28,11 +27,15 @@ from distill.losses.terms import mse_tok
 from distill.losses.weights import ScheduledWeight, Weight
 from distill.methods.base import Method, Setup
 from distill.methods.shared.attention import check_heads, check_kernel
-from distill.models import attention_scores, layer_maps, loading
+from distill.models import attention_scores, layer_maps
 from distill.models.forward import Outputs, forward_pass
 from distill.models.layer_maps import Counts
+from distill.models.shape import num_layers
 from distill.signals.teacher import OnlineTeacher, Teacher
 from distill.training.objective import Phase
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Scores at or below it mark what may not be attended to; how far below differs between architectures.
 FLOOR = -1e2
@@ -83,7 +86,7 @@ class TinyBert(Method):
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)
         check_heads("tinybert", config.heads, setup.student.num_attention_heads, setup.teacher.num_attention_heads)
-        counts = loading.num_layers(setup.student), loading.num_layers(setup.teacher)
+        counts = num_layers(setup.student), num_layers(setup.teacher)
         self.layers = layer_maps.resolve(config.layer_map, *counts, "tinybert.layer_map")
         self.map = nn.Linear(setup.student.hidden_size, setup.teacher.hidden_size, bias=False)
 

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from distill.config.machine import Runtime
 from distill.errors import UserError
 from distill.models import flash_attention
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 
 def encoders(module: nn.Module) -> list[PreTrainedModel]:
     """The models of transformers in a module, each whole: not also the encoder within a model with a head."""
+    from transformers import PreTrainedModel
+
     if isinstance(module, PreTrainedModel):
         return [module]
     return [model for child in module.children() for model in encoders(child)]

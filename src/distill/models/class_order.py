@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from distill.data.loading.class_names import is_generic, order
 from distill.errors import UserError
 from distill.models.forward import in_eval
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def arrange(model: PreTrainedModel, rows: Sequence[str], classes: Sequence[str], path: str, where: str) -> str | None:

@@ -10,13 +10,16 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from distill.data.loading.batches import MULTIPLE
 from distill.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Relative to the largest entry. Sums are taken in another order; a wrong kernel is off by much more.
 TOLERANCE = 1e-3

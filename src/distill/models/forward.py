@@ -9,16 +9,18 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from transformers import PreTrainedModel
 
 from distill.models import attention_scores as scores
 from distill.models.query_key_value import Collected, QueryKeyValue
 from distill.tasks.base import Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _ROWS: ContextVar[Counter[PreTrainedModel] | None] = ContextVar("rows", default=None)
 

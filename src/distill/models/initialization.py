@@ -10,7 +10,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from distill.config.schema import Link, Model, Student
 from distill.errors import UserError, reason
 from distill.models import layer_maps, loading
-from distill.models.shape import FAMILY_FIELDS, with_layers
+from distill.models.shape import FAMILY_FIELDS, num_layers, with_layers
 from distill.runtime import checkpoints
 from distill.tasks.base import Task
 
@@ -44,7 +44,7 @@ def initial_student(
     if init == "teacher_layers":
         checkpoints.load_check(teacher)
         source = loading.from_pretrained(str(teacher), task)
-        layers = teacher_layers(section, loading.num_layers(source.config), where)
+        layers = teacher_layers(section, num_layers(source.config), where)
         return from_layers(section.model, source, layers, task, seed, where)
     spec = section.model
     if init == "random" and student is not None:
@@ -98,7 +98,7 @@ def check_copy(section: Student | Link, source: PretrainedConfig, task: Task, wh
     Raises:
         UserError: as `teacher_layers` and `from_layers`.
     """
-    layers = teacher_layers(section, loading.num_layers(source), where)
+    layers = teacher_layers(section, num_layers(source), where)
     with torch.device("meta"):
         try:
             model = task.auto_class().from_config(source, dtype=torch.float32)
@@ -139,7 +139,7 @@ def from_layers(
     except Exception as error:  # shapes are checked all over transformers, by every kind of exception
         raise UserError(
             f"params.yaml: {where}.init: teacher_layers: a {teacher.config.model_type} of {len(layers)} of the"
-            f" teacher's {loading.num_layers(teacher.config)} layers cannot be built ({reason(error)}): choose another"
+            f" teacher's {num_layers(teacher.config)} layers cannot be built ({reason(error)}): choose another"
             f" init, or correct {where}.model.config"
         ) from error
     source = teacher.state_dict()

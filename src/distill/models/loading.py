@@ -283,11 +283,6 @@ def check_fields(config: PretrainedConfig, fields: dict[str, Any], where: str) -
             raise UserError(f"params.yaml: {where}.model.config.{name}: {config.model_type} has no such field")
 
 
-def num_layers(config: PretrainedConfig) -> int:
-    """Number of transformer layers."""
-    return config.num_hidden_layers
-
-
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """A plain transformers checkpoint: configuration, safetensors, tokenizer; and hashes of these files."""
     model.config.name_or_path = ""  # the path it was built from differs between machines and runs

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 
 from distill.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 #: The names that families give the three projections; all stand in one module.
 _NAMES = (
@@ -112,6 +114,8 @@ def widths(config: PretrainedConfig) -> dict[str, int] | None:
     Raises:
         UserError: the architecture has no such projections in every layer.
     """
+    from transformers import AutoModel
+
     try:
         with torch.device("meta"):
             model = AutoModel.from_config(config)

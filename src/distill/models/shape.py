@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from transformers import PretrainedConfig, PreTrainedModel
+from typing import TYPE_CHECKING, Any
 
 from distill.config.model_shape import is_size
 from distill.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 #: Sizes that a model has at least one of; transformers builds a model without layers from a negative number.
 SIZES = (
@@ -26,6 +27,11 @@ PER_LAYER = ("layer_types", "mlp_layer_types", "attention_window")
 #: Fields that a family needs to give a row the same logits in every batch, where the user states no other value.
 #: BigBird attends to blocks of words in long batches and to all words once it has met a short one.
 FAMILY_FIELDS = {"big_bird": {"attention_type": "original_full"}}
+
+
+def num_layers(config: PretrainedConfig) -> int:
+    """Number of transformer layers."""
+    return config.num_hidden_layers
 
 
 def check_sizes(config: PretrainedConfig, field: str, fix: str) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from distill.data.loading.batches import MULTIPLE, Collator
 from distill.data.loading.prepared import Prepared
@@ -16,6 +15,9 @@ from distill.data.loading.template import TOKEN_TYPES
 from distill.errors import UserError, reason
 from distill.models.forward import autocast, forward_pass, in_eval, reads_token_types
 from distill.tasks.base import Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 #: Largest change of a logit by padding, in standard deviations of the logits, that is taken for rounding.
 TOLERANCE = 1e-4

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import datasets
 import numpy as np
 
 from distill.errors import UserError
@@ -39,6 +38,8 @@ def beside(outputs: Cache, spread_weight: float, features: Any) -> Any:
         )
     if len(outputs.offsets) - 1 < len(features):
         raise ValueError(f"{len(outputs.offsets) - 1} rows of outputs for {len(features)} features")
+    import datasets
+
     values = np.ones(len(features), np.float32)
     if WEIGHT in outputs.arrays:
         values *= outputs.column(WEIGHT)[: len(features), 0]

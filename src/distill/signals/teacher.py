@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from distill.models.forward import Outputs, autocast, forward_pass, freeze
 from distill.signals.cache import Cache
 from distill.signals.states import Reads, array_name
 from distill.tasks.base import Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Teacher(Protocol):

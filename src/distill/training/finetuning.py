@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from distill.models.forward import forward_pass
 from distill.models.predict import forward_of
 from distill.tasks.base import Task
 from distill.training.objective import Objective
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class FineTuningObjective(Objective):

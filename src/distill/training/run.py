@@ -7,9 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
-
-import datasets
+from typing import TYPE_CHECKING, Any, Self
 
 from distill.config.machine import Runtime
 from distill.config.schema import Training
@@ -17,6 +15,9 @@ from distill.data.loading import groups
 from distill.data.loading.mixing import Mix
 from distill.runtime import csv_files, json_text
 from distill.training.objective import Objective
+
+if TYPE_CHECKING:
+    import datasets
 
 
 @dataclass(frozen=True)

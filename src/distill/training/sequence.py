@@ -10,14 +10,16 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from distill.models import loading
 from distill.runtime import checkpoints, distributed
 from distill.runtime.files import publish
 from distill.training import phases
 from distill.training.run import Result, TrainingRun
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerFast
 
 from distill.data.loading.template import Template, parameters_of
 from distill.data.sources.squad_json import Row
 from distill.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
 def schema(

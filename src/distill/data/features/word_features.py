@@ -11,16 +11,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from tokenizers import Encoding, Tokenizer
-from transformers import PreTrainedTokenizerFast
 
 from distill.data.loading.template import Template, parameters_of
 from distill.data.sources.labels import UNLABELLED
 from distill.data.sources.squad_json import Row, show
 from distill.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 #: The label of a word that nobody has tagged, where `UNLABELLED` means that a token stands for no word.
 UNTAGGED = -1

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
-
-from transformers import PreTrainedTokenizerFast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from distill.config.params import Params
 from distill.data.features.preparation import Report
 from distill.data.sources.squad_json import Row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
 class Kind(Protocol):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from transformers import PreTrainedTokenizerFast
+from typing import TYPE_CHECKING, Any
 
 from distill.config.params import Params
 from distill.data.features import preparation
@@ -15,6 +13,9 @@ from distill.data.loading.prepared import TRANSFER
 from distill.data.sources import passage_sets, query_groups, text_sets
 from distill.data.sources.squad_json import Row
 from distill.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
 class Passages:

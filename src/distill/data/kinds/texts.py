@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from transformers import PreTrainedTokenizerFast
+from typing import TYPE_CHECKING, Any
 
 from distill.config.params import Params
 from distill.data.features import preparation
 from distill.data.features.preparation import Report
 from distill.data.sources import text_sets
 from distill.data.sources.squad_json import Row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
 class Texts:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from transformers.trainer_pt_utils import get_length_grouped_indices
 
 # Tensor cores and vector units like multiples of 8; the number of distinct shapes stays small.
 MULTIPLE = 8
@@ -147,6 +146,9 @@ class EpochSampler(torch.utils.data.Sampler[int]):
         if not self.group:
             yield from torch.randperm(len(self.lengths), generator=generator).tolist()
             return
+        # transformers takes seconds to import, and every stage imports this module with the methods.
+        from transformers.trainer_pt_utils import get_length_grouped_indices
+
         together = max(min(len(self.lengths) // (4 * self.batch_size), MEGA_BATCH), 1)
         order = get_length_grouped_indices(self.lengths, self.batch_size, together, generator)
         # Mega-batches are sorted within: shuffle whole batches, so that length does not follow a saw-tooth. The

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 import pyarrow as pa
-from transformers import PreTrainedTokenizerFast
 
 from distill.data.loading.tokenizer import load as load_tokenizer
 from distill.errors import UserError
@@ -33,6 +32,7 @@ from distill.runtime.files import file_hash, tree_hash
 
 if TYPE_CHECKING:
     import datasets
+    from transformers import PreTrainedTokenizerFast
 
 
 #: The split of texts without labels that students learn from.
@@ -127,7 +127,7 @@ class Prepared:
         other._reader, other._replaced = f"{role}_", {}
         return other
 
-    def tokenizer(self) -> PreTrainedTokenizerFast:
+    def tokenizer(self) -> "PreTrainedTokenizerFast":
         """Loads the tokenizer that made the features."""
         folder = self.folder / f"{self._reader}tokenizer"
         if not (folder / "tokenizer.json").is_file():

@@ -13,13 +13,15 @@ of an epoch with rows of the first one, which makes another update of it than in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.data_loader import DataLoaderShard
 from torch import Tensor
 
 from distill.data.loading.batches import EpochSampler, Rows
+
+if TYPE_CHECKING:
+    from accelerate.data_loader import DataLoaderShard
 
 
 class Share(list):
@@ -92,5 +94,7 @@ def loader(
         batch_size: rows of a batch of all processes together.
         options: arguments of `DataLoaderShard`, among them `device`.
     """
+    from accelerate.data_loader import DataLoaderShard
+
     shares = Shares(sampler, batch_size, rank, count)
     return DataLoaderShard(_Dealt(rows), batch_sampler=shares, collate_fn=_Collate(collate), **options)

@@ -1,16 +1,21 @@
 """The tokenizer: trained on the training texts, or loaded from a folder or the hub; fast ones only."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer, models, trainers
-from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
 from distill.data.loading.template import with_token_types
 from distill.errors import UserError
 from distill.runtime import hub
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -36,6 +41,8 @@ def train(
     Raises:
         UserError: no text, or `vocab_size` too small to hold every character.
     """
+    from transformers import BertTokenizer
+
     splitter = BertTokenizer(do_lower_case=lowercase).backend_tokenizer
     texts = list(texts)
     heads: set[str] = set()
@@ -82,6 +89,8 @@ def load(path: str, revision: str | None = None, where: str = "features.tokenize
         UserError: it cannot be loaded, is not a fast one, lacks a [CLS], separator or padding token, or has only
             special tokens.
     """
+    from transformers import AutoTokenizer
+
     field = f"{where}.path = {path} (revision {revision or 'default'})"
     try:
         with hub.reading(path, revision, "model", f"{where}.path"):

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from distill.augmentation import masked_lm
 from distill.config import model_tokenizers
@@ -26,6 +25,8 @@ from distill.signals.teacher import OnlineTeacher
 from distill.tasks.base import Task
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from distill.config.params import Params
     from distill.methods.base import Setup
 

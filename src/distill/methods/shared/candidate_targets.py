@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from distill.augmentation import candidates
 from distill.augmentation.samples import Changed
@@ -16,6 +15,9 @@ from distill.methods.base import Setup
 from distill.methods.shared.soft_targets import SoftTargets
 from distill.models.forward import forward_pass
 from distill.signals.teacher import Teacher
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class CandidateTargets(SoftTargets):

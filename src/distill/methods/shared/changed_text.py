@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from distill.augmentation.samples import Changed
 from distill.config.params import Params
@@ -13,6 +12,9 @@ from distill.config.schema import Section
 from distill.methods.base import Method, Setup
 from distill.methods.shared import adversary
 from distill.methods.shared.adversary import Adversary, Cycle
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class ChangedText(Method):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from distill.config.params import Params
 from distill.errors import UserError
@@ -19,6 +19,9 @@ from distill.runtime import checkpoints, json_text
 from distill.signals.teacher import CachedStates
 from distill.tasks.base import Task
 from distill.training.objective import Objective
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "tanh": nn.Tanh}
 

@@ -1,8 +1,11 @@
-"""DVC's reading and writing of YAML, sooner: it parses all of dvc.lock in Python after each stage, and writes it.
+"""Short cuts through DVC's reading and writing of YAML, which it does anew for every stage.
 
 What DVC reads and writes is the same. A text that it has read already is not parsed again; and of dvc.lock, whose text
-is DVC's own, only the entries that have changed are parsed and written anew, by DVC's parser and writer, the others
+is DVC's own, only the entries that have changed are parsed and written anew, by DVC's parser and writer: the others
 stay as they stand. A parameter is looked up by its name, where dpath goes through all of params.yaml for each.
+
+They take the place of functions of DVC that are not for users: only `pipeline.commands.quick_dvc` installs them, where
+it knows the version of DVC.
 """
 
 import functools
@@ -22,7 +25,7 @@ _HEAD = "schema: '2.0'\nstages:\n"
 _parse, _parse_for_update, _dump = _yaml.parse_yaml, _yaml.parse_yaml_for_update, _yaml._dump
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=8192)  # entries of dvc.lock, 4 kB each: all are read in turn
 def _pickled(text: str, path: str) -> bytes:
     return pickle.dumps(_parse(text, path))
 
