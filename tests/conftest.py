@@ -114,6 +114,9 @@ def frozen() -> None:
     """Before a file's tests: Trainer's calls of gc.collect need not look through all that was imported, 0.3 s each."""
     gc.collect()
     gc.freeze()
+    # A fingerprint, for what `map` caches, takes longer than a small dataset itself; no test looks for a cached one.
+    if library := sys.modules.get("datasets.arrow_dataset"):
+        library.generate_fingerprint = lambda dataset: library.generate_random_fingerprint()
 
 
 @pytest.fixture(scope="session")
