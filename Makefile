@@ -37,7 +37,9 @@ $(STAMP): pyproject.toml constraints.txt
 	  "$$found" -m venv --clear $(VENV) || { rm -rf $(VENV); \
 	    echo "make env: '$$found -m venv' failed: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }; \
 	fi
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	@# pip would compile the libraries on one core. Some bring files that are no Python, which is no error.
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
 repro: env ## run the pipeline; stages whose inputs have not changed are skipped

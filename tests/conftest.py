@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ os.environ["HF_ASSETS_CACHE"] = os.path.join(_MODULES.name, "assets")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
+TESTS = ROOT / "tests"
 
 
 # These files share a project that takes half a minute to make.
@@ -48,10 +50,32 @@ LONGEST = (
 )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Each of several processes begins to collect in another folder, and keeps what it has compiled for the others.
+
+    pytest takes 12 s to compile all tests with its kind of `assert`: so do all processes together, not each of them.
+    """
+    worker = getattr(config, "workerinput", None)
+    if worker is None:
+        return
+    sys.dont_write_bytecode = False
+    if [Path(name).resolve() for name in config.args] == [TESTS]:
+        files = sorted(TESTS.rglob("test_*.py"))
+        parts = list(dict.fromkeys(TESTS / file.relative_to(TESTS).parts[0] for file in files))
+        number = int(worker["workerid"].removeprefix("gw"))
+        middle = files[len(files) * number // worker["workercount"]]
+        begin = parts.index(TESTS / middle.relative_to(TESTS).parts[0])
+        config.args = [str(part) for part in parts[begin:] + parts[:begin]]
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In several processes the longest files come first; in one, the order stays."""
+    """In several processes the longest files come first, the others by name; in one, the order stays."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+        items.sort(key=lambda item: (_place(item.path.stem), item.path))
+
+
+def _place(file: str) -> int:
+    return LONGEST.index(file) if file in LONGEST else len(LONGEST)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -90,6 +114,9 @@ def frozen() -> None:
     """Before a file's tests: Trainer's calls of gc.collect need not look through all that was imported, 0.3 s each."""
     gc.collect()
     gc.freeze()
+    # A fingerprint, for what `map` caches, takes longer than a small dataset itself; no test looks for a cached one.
+    if library := sys.modules.get("datasets.arrow_dataset"):
+        library.generate_fingerprint = lambda dataset: library.generate_random_fingerprint()
 
 
 @pytest.fixture(scope="session")

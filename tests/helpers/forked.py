@@ -6,6 +6,7 @@ operation: every write, rename and removal by Python is one, found by an audit h
 """
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -56,6 +57,7 @@ class Server:
         kill_at: int = 0,
         outside: str = "",
         setup: str = "",
+        photos: Path | None = None,
     ) -> Started:
         """Start a stage in a repository.
 
@@ -65,8 +67,9 @@ class Server:
             kill_at: `kill -9` itself before this file operation, counted from 1; 0: never.
             outside: count only operations on paths that do not contain this.
             setup: Python code to run before, in the stage's process.
+            photos: folder, outside of the repository, for copies of its .scratch; see `as_killed_at`.
         """
-        return self._start(repo, [(stage, *words)], env, kill_at, outside, setup)
+        return self._start(repo, [(stage, *words)], env, kill_at, outside, setup, photos)
 
     def _start(
         self,
@@ -76,12 +79,13 @@ class Server:
         kill_at: int = 0,
         outside: str = "",
         setup: str = "",
+        photos: Path | None = None,
     ) -> Started:
         self._count += 1
         folder = self.folder / str(self._count)
         folder.mkdir(parents=True)
         environment = micro.environment(**{"DVC_ROOT": str(repo)} | (env or {}))
-        process = forkserver.start(_run, str(repo), stages, environment, folder, kill_at, outside, setup)
+        process = forkserver.start(_run, str(repo), stages, environment, folder, kill_at, outside, setup, photos)
         return Started(process.pid, folder, process)
 
     def wait(self, started: Started) -> Done:
@@ -129,12 +133,13 @@ def _run(
     kill_at: int,
     outside: str,
     setup: str,
+    photos: Path | None,
 ) -> None:
     for name, number in (("out", 1), ("err", 2)):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)
     forkserver.enter(repo, environment, [])
     exec(setup, {})
-    count = _watch(repo, kill_at, outside)
+    count = _watch(repo, kill_at, outside, photos)
     try:
         for n, (stage, *words) in enumerate(stages):
             sys.argv = [f"pipeline/{stage}.py", *words]
@@ -151,10 +156,21 @@ def _run(
         (folder / "operations").write_text(str(count[0]))
 
 
+_EVERY = 10
 _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
 
 
-def _watch(repo: str, kill_at: int, outside: str) -> list[int]:
+def as_killed_at(operation: int, photos: Path, repo: Path) -> None:
+    """Put a repository's .scratch back as a `kill -9` before (at most `_EVERY`) operations would have left it.
+
+    For the price of a copy, where running the stage again up to there costs half a training. A stage that has not begun
+    to hand over has changed nothing else.
+    """
+    shutil.rmtree(repo / ".scratch", ignore_errors=True)
+    shutil.copytree(photos / str(operation // _EVERY * _EVERY), repo / ".scratch", symlinks=True)
+
+
+def _watch(repo: str, kill_at: int, outside: str, photos: Path | None) -> list[int]:
     """Counts the file operations in `repo`, and ends the process before the one that is `kill_at`."""
     count = [0]
 
@@ -169,6 +185,8 @@ def _watch(repo: str, kill_at: int, outside: str) -> list[int]:
         if repo not in path or (outside and outside in path):
             return
         count[0] += 1
+        if photos and count[0] % _EVERY == 0 and (scratch := Path(repo, ".scratch")).is_dir():
+            shutil.copytree(scratch, photos / str(count[0]), symlinks=True)
         if count[0] == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -2,14 +2,13 @@
 
 import gc
 import importlib
-import importlib.metadata
 import tempfile
 
 from torch.distributed.elastic.rendezvous import dynamic_rendezvous
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
 from pipeline.commands import dvc_reading
-from tests.helpers import micro, warm
+from tests.helpers import micro, remembered, warm
 
 LIBRARIES = (
     "accelerate.commands.launch",
@@ -64,6 +63,7 @@ for path in (*micro.ROOT.glob("pipeline/**/*.py"), *micro.ROOT.glob("src/distill
 for name in LIBRARIES:
     importlib.import_module(name)
 dvc_reading.install()
+remembered.install()
 get_checkpoint_conversion_mapping("bert")  # patterns that transformers compiles when the first checkpoint is loaded
 
 # torchrun names the method of each event in its log, and looks through all modules for it, 2 s for a stage.
@@ -77,9 +77,10 @@ def rehearse() -> None:
     from distill import parameters
     from distill.models.loading import from_pretrained
     from distill.tasks.registry import load_task
+    from pipeline.process import records
     from tests.helpers import tiny
 
-    importlib.metadata.version("torch")
+    records.versions()
     parameters.load(micro.ROOT / "tests/params.yaml")
     with tempfile.TemporaryDirectory() as folder:
         tiny.tokenizer().save_pretrained(folder)

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import yaml
 
 from distill import parameters
 from distill.config import reading, training
@@ -122,7 +121,7 @@ def prepared(corpus, stages, tmp_path_factory):
     made: dict[str, Path] = {}
 
     def prepare(text: str) -> Path:
-        values = yaml.safe_load(text)
+        values = reading.parse(text, "params.yaml")
         read = [values[name] for name in ("task", "data", "features")]
         key = json.dumps([*read, *(values[role]["tokenizer"] for role in ("teacher", "student"))])
         if key not in made:
@@ -148,7 +147,7 @@ def merged(name: str) -> str:
 
 def in_small(name: str, hub: dict[str, str]) -> str:
     text = merged(name)
-    values = training.complete(yaml.safe_load(text))
+    values = training.complete(reading.parse(text, name))
     changes: dict[str, Any] = {"predict.batch_size": 32, "evaluate.batch_size": 32}
     for section in TRAININGS:
         evaluations = min(values[section]["evaluations"], 1)
@@ -295,7 +294,7 @@ CHECKED = (("inputs",), ("plan",))
 
 def train(repo: Path, name: str, methods: list[str], stages) -> None:
     """Train students of a preset, and score the last of them."""
-    params = yaml.safe_load(text := (repo / "params.yaml").read_text())
+    params = reading.parse(text := (repo / "params.yaml").read_text(), name)
     seed, ensemble = str(params["seeds"][0]), params["ensemble"]["members"]
     copies = [method for method in params["augment"]["methods"] if method in methods]
     changes = {("methods",): methods, ("augment", "methods"): copies}

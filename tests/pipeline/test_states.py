@@ -74,9 +74,9 @@ def curves(repo, method):
 def test_losses_and_scores_are_those_of_a_running_teacher(cached, online, stages, method):
     found, scores = {}, {}
     for repo, loaded in ((cached, False), (online, True)):
-        done = stages.run(repo, "distill", method, "1")
-        assert (NOT_LOADED in done.out) is not loaded and ("runs along" in done.out) is loaded
-        stages.run(repo, "evaluate", method, "1")
+        words = ("distill", method, "1")
+        out = stages.run_all(repo, (words, ("evaluate", method, "1")))[words]
+        assert (NOT_LOADED in out) is not loaded and ("runs along" in out) is loaded
         found[loaded] = curves(repo, method)
         scores[loaded] = json.loads((repo / f"metrics/runs/{method}-1.json").read_text())
     assert found[True].keys() == found[False].keys()
@@ -192,8 +192,7 @@ def test_the_plan_changes_only_where_states_are_wanted_or_no_more(ready, stages,
     repo, plans = shutil.copytree(ready, tmp_path / "repo"), []
     for methods in (["lwd", "pkd"], ["pkd", "lwd", "tinybert"], ["pkd", "lwd", "rail"]):
         (repo / "params.yaml").write_text(micro.params(SETTINGS | {"methods": [*methods, "ted"]}))
-        stages.run(repo, "inputs")
-        stages.run(repo, "plan")
+        stages.run_all(repo, (("inputs",), ("plan",)))
         plans.append((repo / "data/plan/states.json").read_bytes())
     assert plans[0] == plans[1] != plans[2]
     assert {"tinybert", "ckd"} <= json.loads(plans[0]).keys()
@@ -215,8 +214,7 @@ def test_states_that_are_too_large_leave_their_methods_to_a_running_teacher(read
 def test_half_precision_is_close(cached, ready, stages, tmp_path):
     repo = shutil.copytree(ready, tmp_path / "repo")
     (repo / "params.yaml").write_text(micro.params(SETTINGS | {"cache.dtype": "float16"}))
-    stages.run(repo, "predict")
-    stages.run(repo, "signals")
+    stages.run_all(repo, (("predict",), ("signals",)))
     assert np.load(repo / "data/states/hidden-2/00000.npy", mmap_mode="r").dtype == np.float16
     for path in (repo, cached):
         stages.run(path, "distill", "lwd", "1")
