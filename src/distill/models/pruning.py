@@ -45,6 +45,11 @@ class Cut:
     keep: int
 
 
+def unit_field(config: PretrainedConfig) -> str | None:
+    """The field of a configuration that holds the number of feed-forward units; None where there is none."""
+    return next((name for name in UNITS if isinstance(getattr(config, name, None), int)), None)
+
+
 def narrowed(
     model: PreTrainedModel, fields: Mapping[str, Any], layers: Sequence[int], where: str
 ) -> tuple[list[Cut], dict[str, Any]]:
@@ -63,7 +68,7 @@ def narrowed(
         UserError: the architecture does not let units or heads be left out.
     """
     cuts, changed = [], {}
-    width = next((name for name in UNITS if isinstance(getattr(model.config, name, None), int)), None)
+    width = unit_field(model.config)
     if width in fields and fields[width] < getattr(model.config, width):
         parts = _modules(model, layers)
         cuts += [_units(model.config, width, fields[width], part, where) for part in parts]
