@@ -138,3 +138,18 @@ def test_used_tokens_are_those_of_all_that_models_learn_from():
     tables = {name: datasets.Dataset.from_dict({"input_ids": rows}) for name, rows in splits.items()}
     data = type("Data", (), {"meta": {"splits": splits}, "features": lambda _, split: tables[split]})()
     assert np.array_equal(vocabulary.used(data), [2, 5, 7, 9, 30])
+
+
+def test_a_real_student_gives_the_same_logits_on_real_sentences(shared, tmp_path):
+    """MiniLM with 30,522 tokens, of which 2,000 training phrases of SST-2 need a fraction."""
+    folder = shared / "models/minilm-l6-h384"
+    whole = tokenizers.load(str(folder))
+    lines = (shared / "data/sst2/train.tsv").read_text().splitlines()[1:2001]
+    texts = [line.split("\t")[0] for line in lines]
+    stay = vocabulary.staying(whole, {token for row in whole(texts)["input_ids"] for token in row})
+    assert len(stay) < 8_000
+    trimmed = vocabulary.trim_tokenizer(whole, stay, tmp_path, texts)
+    full = TASK.auto_class().from_pretrained(folder, dtype=torch.float32).eval()
+    small = vocabulary.trim_model(full, TASK, stay)
+    assert full.num_parameters() - small.num_parameters() == (len(whole) - len(stay)) * 384
+    assert torch.equal(logits(small, trimmed, texts[:32]), logits(full, whole, texts[:32]))

@@ -54,7 +54,7 @@ def test_a_trimmed_vocabulary_has_a_score_of_its_own():
 def test_no_answer_says_why():
     nothing = FOUND | {"fitting": 0, "trained": [], "best": None, "budget": {"latency_ms": 2.0, "size_mb": 20.0}}
     assert budget.sentence(nothing).endswith(
-        "none fits in 2 ms a row and 20 MB: the fastest, layer 6 with 768 feed-forward units and 12 heads, takes"
+        "none fits in 2 ms a row and 20 MB: the nearest, layer 6 with 768 feed-forward units and 12 heads, takes"
         " 3.00 ms a row and 61.20 MB."
     )
     assert budget.sentence(FOUND | {"trained": [], "best": None}).endswith("2 fit in 10 ms a row; none is trained yet.")

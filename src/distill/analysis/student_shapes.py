@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice, product
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from transformers import PretrainedConfig, set_seed
+from transformers import PretrainedConfig, PreTrainedModel, set_seed
 
 from distill.analysis import model_cost
 from distill.config.schema import Model, Student
@@ -22,8 +22,8 @@ from distill.models.initialization import check_copy
 from distill.models.pruning import unit_field
 from distill.tasks.base import Task
 
-#: Models that are in memory together while they are timed.
-TOGETHER = 4
+#: Weights, in MB, that are in memory together: these models are timed in turns, so that other work slows all alike.
+TOGETHER_MB = 2000
 #: The teacher's row among those of the shapes.
 TEACHER = "teacher"
 
@@ -186,29 +186,29 @@ def measure(
     bodies = {TEACHER: teacher} | {shape.body: config for shape, config in configs.items()}
     length = round(float(features.data.column("length").to_numpy().mean()))
     rows: dict[Shape | str, dict[str, float]] = {}
-    waiting: Iterator[tuple[Shape | str, PretrainedConfig]] = iter(bodies.items())
-    while part := dict(islice(waiting, TOGETHER)):
-        progress(f"{len(rows) + 1}–{len(rows) + len(part)} of {len(bodies)}")
-        models = {}
-        for key, config in part.items():
-            set_seed(0)
-            model = task.auto_class().from_config(config, dtype=torch.float32)
-            with TemporaryDirectory() as folder:
-                model.save_pretrained(folder)
-                size = model_cost.size(model, task, length, Path(folder))
-            wide = model.get_input_embeddings().weight.shape
-            rows[key] = asdict(size) | {"row_mb": wide[1] * 4 / 1e6, "rows": wide[0]}
-            models[key] = freeze(model).to(default_device())
-        named = {str(number): model for number, model in enumerate(models.values())}
-        speeds = model_cost.speeds(named, task, features, pad_token_id, single)
-        for key, speed in zip(models, speeds.values(), strict=True):
-            rows[key] |= {name: getattr(speed, name) for name in ("latency_ms", "latency_ms_p10", "latency_ms_p90")}
+    models: dict[Shape | str, PreTrainedModel] = {}
+    for number, (key, config) in enumerate(bodies.items(), start=1):
+        set_seed(0)
+        model = task.auto_class().from_config(config, dtype=torch.float32)
+        with TemporaryDirectory() as folder:
+            model.save_pretrained(folder)
+            size = model_cost.size(model, task, length, Path(folder))
+        count, width = model.get_input_embeddings().weight.shape
+        rows[key] = asdict(size) | {"tokens": count, "token_mb": width * 4 / 1e6}
+        models[key] = freeze(model).to(default_device())
+        if number == len(bodies) or sum(rows[key]["checkpoint_mb"] for key in models) > TOGETHER_MB:
+            progress(f"{number - len(models) + 1}–{number} of {len(bodies)}")
+            named = {str(place): model for place, model in enumerate(models.values())}
+            speeds = model_cost.speeds(named, task, features, pad_token_id, single)
+            for key, speed in zip(models, speeds.values(), strict=True):
+                rows[key] |= {name: getattr(speed, name) for name in ("latency_ms", "latency_ms_p10", "latency_ms_p90")}
+            models = {}
     found: dict[Shape | str, dict[str, float]] = {TEACHER: rows[TEACHER]}
     for shape in configs:
         found[shape] = dict(rows[shape.body])
         if shape.trimmed and kept_tokens is not None:
-            found[shape]["checkpoint_mb"] -= (found[shape]["rows"] - kept_tokens) * found[shape]["row_mb"]
-    return {key: {name: row[name] for name in row if name not in ("rows", "row_mb")} for key, row in found.items()}
+            found[shape]["checkpoint_mb"] -= (found[shape]["tokens"] - kept_tokens) * found[shape]["token_mb"]
+    return {key: {name: row[name] for name in row if name not in ("tokens", "token_mb")} for key, row in found.items()}
 
 
 def candidates(fitting: Mapping[Shape, Mapping[str, float]]) -> list[Shape]:

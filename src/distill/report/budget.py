@@ -18,8 +18,8 @@ def sentence(found: Mapping[str, Any]) -> str:
     shapes, limit = found["shapes"], _limit(found)
     counted = f"Of {formatting.plural(len(shapes), 'shape')} timed on {found['machine']}"
     if not found["fitting"]:
-        least = min(shapes, key=lambda row: (row["latency_ms"], row["checkpoint_mb"]))
-        return f"{counted}, none fits in {limit}: the fastest, {_shape(least)}, takes {_cost(least)}."
+        nearest = min(shapes, key=lambda row: _share(row, found["budget"]))
+        return f"{counted}, none fits in {limit}: the nearest, {_shape(nearest)}, takes {_cost(nearest)}."
     counted += f", {found['fitting']:,} {'fits' if found['fitting'] == 1 else 'fit'} in {limit}"
     best, trained = found["best"], found["trained"]
     if best is None:
@@ -83,16 +83,21 @@ def _limit(found: Mapping[str, Any]) -> str:
     return " and ".join(parts)
 
 
+def _share(row: Mapping[str, Any], budget: Mapping[str, Any]) -> float:
+    """How often the budget goes into what a shape takes."""
+    costs = ((row["latency_ms"], budget["latency_ms"]), (row["checkpoint_mb"], budget["size_mb"]))
+    return max(cost / most for cost, most in costs if most)
+
+
 def _shape(row: Mapping[str, Any]) -> str:
     layers = "layer" if len(row["layers"]) == 1 else "layers"
     sizes = [
         f"{row[name]:,} {word}" for name, word in (("units", "feed-forward units"), ("heads", "heads")) if row[name]
     ]
-    return (
-        f"{layers} {formatting.listed(row['layers'], 30)} with {formatting.listed(sizes)}"
-        if sizes
-        else f"{layers} {formatting.listed(row['layers'], 30)}"
-    )
+    if row["vocabulary"] == "trimmed" and "trimmed_score" not in row:
+        sizes.append("a trimmed vocabulary")
+    text = f"{layers} {formatting.listed(row['layers'], 30)}"
+    return f"{text} with {formatting.listed(sizes)}" if sizes else text
 
 
 def _cost(row: Mapping[str, Any]) -> str:

@@ -11,7 +11,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from distill.analysis.student_shapes import Budget, Shape
 from distill.errors import UserError
-from pipeline.commands import budget, budget_search
+from distill.experiments.sweeps import Run
+from pipeline.commands import budget, budget_search, experiments
 from tests.helpers import micro
 
 SETTINGS = {
@@ -91,6 +92,31 @@ def test_the_same_command_neither_times_nor_trains_again_and_the_report_begins_w
     searched.run("python", "-m", "pipeline.commands.report", "--output", "page.html")
     page = (searched.repo / "page.html").read_text()
     assert page.index("Of 6 shapes timed on") < page.index("Nothing to compare")
+
+
+def test_an_experiment_counts_only_with_these_values_and_no_other_ones(monkeypatch):
+    shape = {"intermediate_size": 8}
+    base = Run(
+        "base", {"student": {"model": {"config": {"hidden_size": 4}}, "epochs": 1}, "seeds": [1], "cost": {"a": 1}}, {}
+    )
+
+    def run(name, config, epochs=1, seeds=(1,), problem="", summary=True):
+        student = {"model": {"config": config}, "epochs": epochs}
+        params = {"student": student, "seeds": list(seeds), "cost": {"a": 2}}
+        return Run(name, params, {"kd": {"seeds": [1]}} if summary else {}, problem)
+
+    others = [
+        run("more heads cut", shape | {"num_attention_heads": 1}),
+        run("two seeds", shape, seeds=(1, 2)),
+        run("longer", shape, epochs=2),
+        run("other code", shape, problem="differs in src too"),
+        run("unfinished", shape, summary=False),
+    ]
+    wanted = {"student.model": {"config": shape}, "seeds": [1]}
+    for found, expected in ((others, None), ([*others, run("this", shape), run("later", shape)], "this")):
+        monkeypatch.setattr(experiments, "on_baseline", lambda found=found: iter(found))
+        match = experiments.with_values(base, wanted)
+        assert (match and match.name) == expected
 
 
 class Quick(budget_search.Search):
