@@ -118,7 +118,7 @@ class Search:
             self._write()
             if row["excess"]:
                 print(f"{shape.name}: over the budget after its training ({row['excess']}): the next", flush=True)
-                del fitting[shape]
+                fitting = {other: figures for other, figures in fitting.items() if other.body != shape.body}
             else:
                 good += 1
                 fitting = {other: figures for other, figures in fitting.items() if not shape.covers(other)}
@@ -150,8 +150,8 @@ class Search:
             "metric": metric,
             "score": row[metric],
             "selection": row[f"selection_{metric}"],
-            **{end: row.get(f"{metric}_vs_teacher{end and '_'}{end}") for end in ("low", "high")},
             "versus_teacher": row.get(f"{metric}_vs_teacher"),
+            **{end: row.get(f"{metric}_vs_teacher_{end}") for end in ("low", "high")},
             "confidence": self.params.compare.confidence,
             "seeds": list(row["seeds"]),
             "latency_ms": cost["student"]["latency_ms"],

@@ -9,7 +9,6 @@ from distill.analysis import student_shapes
 from distill.analysis.student_shapes import TEACHER, Budget, Shape, candidates, grid
 from distill.config.scoring import Cost
 from distill.errors import UserError
-from distill.models import loading
 from distill.tasks.registry import load_task
 from tests.helpers import families, tiny
 from tests.models.test_initialization import section
@@ -74,7 +73,7 @@ def test_figures_are_those_of_stage_cost_and_a_trimmed_size_is_that_of_the_file(
             assert row["parameters_without_embeddings"] == model.num_parameters(exclude_embeddings=True)
     narrow = next(shape for shape in configs if shape.units == 8)
     assert asdict(narrow)["units"] == configs[narrow].intermediate_size == 8
-    assert loading.num_layers(configs[narrow]) == len(narrow.layers)
+    assert configs[narrow].num_hidden_layers == len(narrow.layers)
 
 
 def test_shapes_that_cannot_be_made_are_told_with_the_reason():

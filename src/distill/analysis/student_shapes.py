@@ -16,7 +16,7 @@ from distill.analysis import model_cost
 from distill.config.schema import Model, Student
 from distill.config.scoring import Cost
 from distill.errors import UserError
-from distill.models import layer_maps, loading
+from distill.models import layer_maps
 from distill.models.forward import default_device, freeze
 from distill.models.initialization import check_copy
 from distill.models.pruning import unit_field
@@ -108,7 +108,7 @@ def grid(
     Raises:
         UserError: more of something than the teacher has.
     """
-    depth, name = loading.num_layers(teacher), unit_field(teacher)
+    depth, name = teacher.num_hidden_layers, unit_field(teacher)
     width = None if name is None else getattr(teacher, name)
     counts = counts or sorted({-(-depth * sixth // 6) for sixth in range(1, 7)})
     widths: Sequence[int | None] = units or (
