@@ -15,6 +15,7 @@ from distill.config.params import Params
 from distill.errors import UserError
 from distill.export import vocabulary
 from distill.models import loading
+from distill.report import formatting
 from distill.runtime import json_files, json_text
 from distill.runtime.files import write_text
 from pipeline.commands import experiments, trim_vocabulary
@@ -69,8 +70,9 @@ class Search:
         sizes = (self.options.layers, self.options.units, self.options.heads)
         shapes = student_shapes.grid(self.teacher, *sizes, trimmed)
         configs, refused = student_shapes.possible(shapes, self.teacher, self.params.student, self.task)
-        for shape, reason in refused.items():
-            print(f"left out: {shape.name}: {reason}", flush=True)
+        for reason in dict.fromkeys(refused.values()):
+            names = [shape.name for shape in refused if refused[shape] == reason]
+            print(f"left out: {formatting.listed(names)}: {reason}", flush=True)
         key = self._key(kept)
         known = self._known(key)
         figures = {shape: known[shape.name] for shape in configs if shape.name in known}

@@ -78,7 +78,11 @@ def test_heads_that_say_nothing_are_left_out_where_a_configuration_can_say_so(fa
     cuts, fields = pruning.narrowed(teacher, {"num_attention_heads": 2}, [1, 2], "student")
     assert fields["head_dim"] == 4 and {cut.count for cut in cuts} == {own.get("num_key_value_heads", 4)}
     silence(teacher, cuts)
-    student = from_layers(fewer(num_attention_heads=2), teacher, [1, 2], TASK, 0, batches=batches)
+    said = []
+    student = from_layers(fewer(num_attention_heads=2), teacher, [1, 2], TASK, 0, batches=batches, say=said.append)
+    assert len(said) == 1 and said[0].startswith(
+        f"student: each layer keeps the {cuts[0].keep} of {cuts[0].count} heads"
+    )
     torch.testing.assert_close(logits(student), logits(teacher), rtol=1e-5, atol=1e-6)
     student.save_pretrained(tmp_path)
     plain = TASK.auto_class().from_pretrained(tmp_path)

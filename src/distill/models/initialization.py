@@ -53,7 +53,7 @@ def initial_student(
         checkpoints.load_check(teacher)
         source = loading.from_pretrained(str(teacher), task)
         layers = teacher_layers(section, loading.num_layers(source.config), where)
-        return from_layers(section.model, source, layers, task, seed, where, batches)
+        return from_layers(section.model, source, layers, task, seed, where, batches, say)
     spec = section.model
     if init == "random" and student is not None:
         config = loading.configuration(str(student), None)
@@ -123,6 +123,7 @@ def from_layers(
     seed: int,
     where: str = "student",
     batches: Batches | None = None,
+    say: loading.Say | None = None,
 ) -> PreTrainedModel:
     """A student whose layer i is a copy of the teacher's layer `layers[i]` (from 1).
 
@@ -132,6 +133,7 @@ def from_layers(
 
     Args:
         batches: labelled batches that importance is measured on; None: the shapes are all that matters.
+        say: receives a remark on what is left out.
 
     Raises:
         UserError: the two differ in architecture or width.
@@ -162,6 +164,8 @@ def from_layers(
             f" teacher's {loading.num_layers(teacher.config)} layers cannot be built ({reason(error)}): choose another"
             f" init, or correct {where}.model.config"
         ) from error
+    for remark in pruning.remarks(cuts) if say else ():
+        say(f"{where}: {remark}")
     kept = pruning.choose(teacher, task, cuts, batches() if batches else None)
     source = {name: pruning.slice_of(tensor, kept.get(name)) for name, tensor in teacher.state_dict().items()}
     target = student.state_dict()

@@ -83,6 +83,16 @@ def narrowed(
     return cuts, changed
 
 
+def remarks(cuts: Sequence[Cut]) -> list[str]:
+    """What is kept of each layer, in words."""
+    pairs = dict.fromkeys((cut.output.rpartition(".")[2] == _OUTPUT, cut.keep, cut.count) for cut in cuts)
+    words = {False: "feed-forward units", True: "heads, or groups of them,"}
+    return [
+        f"each layer keeps the {keep:,} of {count:,} {words[heads]} that matter most to the training rows"
+        for heads, keep, count in pairs
+    ]
+
+
 def choose(
     model: PreTrainedModel, task: Task, cuts: Sequence[Cut], batches: Iterable[Mapping[str, Tensor]] | None
 ) -> dict[str, tuple[int, Tensor]]:
