@@ -113,10 +113,26 @@ def overrides(values: Mapping[str, Any]) -> list[str]:
     Values that params.yaml has already are left out.
 
     Raises:
-        UserError: params.yaml has no such parameter.
+        UserError: params.yaml has no such parameter, or DVC cannot write the value.
     """
-    pairs = presets.as_overrides(PARAMS.read_text(encoding="utf-8"), _nested(values), "this command")
+    text = PARAMS.read_text(encoding="utf-8")
+    # DVC 3.67 writes no YAML any more where a list of several lines becomes an empty one.
+    if broken := [name for name, value in values.items() if value == [] and _is_block_list(text, name)]:
+        raise UserError(
+            f"params.yaml: {broken[0]}: these runs need it empty, and DVC breaks the file where it empties a list of"
+            " several lines: set it to [] and commit"
+        )
+    pairs = presets.as_overrides(text, _nested(values), "this command")
     return [word for pair in pairs for word in ("-S", pair)]
+
+
+def _is_block_list(text: str, name: str) -> bool:
+    """Whether a parameter's value is a list with a line for each item."""
+    node = yaml.compose(text, yaml.CSafeLoader)
+    for part in name.split("."):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+        node = next((value for key, value in pairs if key.value == part), None)
+    return isinstance(node, yaml.SequenceNode) and bool(node.value) and not node.flow_style
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:

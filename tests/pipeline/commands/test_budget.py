@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
+from dvc.utils.strictyaml import YAMLFileCorruptedError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from distill import parameters
@@ -121,6 +123,21 @@ def test_an_experiment_counts_only_with_these_values_and_no_other_ones(monkeypat
         monkeypatch.setattr(experiments, "on_baseline", lambda found=found: iter(found))
         match = experiments.with_values(base, wanted)
         assert (match and match.name) == expected
+
+
+@pytest.mark.parametrize("name", ["export.methods", "confirm.seeds"])
+def test_a_list_that_dvc_would_break_the_file_by_emptying_is_told(tmp_path, monkeypatch, name):
+    """It does so still where the message is not needed any more: then take the check out."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "params.yaml"
+    file.write_text(micro.params({name: [1, 2]}))
+    with pytest.raises(UserError, match=f"params.yaml: {name}: these runs need it empty.* set it to .. and commit"):
+        experiments.overrides({name: []})
+    with pytest.raises((yaml.YAMLError, YAMLFileCorruptedError)):
+        apply_overrides(file, [f"{name}=[]"])
+        yaml.safe_load(file.read_text())
+    file.write_text(micro.params({name: []}))
+    assert experiments.overrides({name: []}) == []
 
 
 class Quick(budget_search.Search):
