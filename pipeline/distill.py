@@ -28,6 +28,7 @@ from distill.methods.shared.filters import FilterBank
 from distill.models import loading
 from distill.models.forward import autocast, in_eval
 from distill.models.initialization import initial_student
+from distill.models.labelled_batches import labelled_batches
 from distill.models.predict import forward_of
 from distill.models.shape import num_layers
 from distill.runtime import checkpoints, json_text
@@ -132,7 +133,14 @@ class Run:
         """A student before its first update."""
         start, tokenizer = self.kind.start(self.params), self.data.tokenizer()
         return initial_student(
-            start, self.params.student, self.task, tokenizer, seed, self.signals / "teacher", STUDENT
+            start,
+            self.params.student,
+            self.task,
+            tokenizer,
+            seed,
+            self.signals / "teacher",
+            STUDENT,
+            batches=functools.partial(labelled_batches, self.data, self.task),
         )
 
 

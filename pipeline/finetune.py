@@ -16,6 +16,7 @@ from distill.data.loading import tokenizer as tokenizers
 from distill.models import loading, windows
 from distill.models.forward import default_device
 from distill.models.initialization import initial_student
+from distill.models.labelled_batches import labelled_batches
 from distill.runtime import json_files
 from distill.training import phases
 from distill.training.finetuning import FineTuningObjective
@@ -88,7 +89,10 @@ def fine_tune(
         model = loading.build(section.model, task, tokenizer, section.seed, role, note, head)
     else:
         teacher = paths.model("teacher")
-        model = initial_student(section.init, section, task, tokenizer, section.seed, teacher, say=note)
+        batches = functools.partial(labelled_batches, data, task)
+        model = initial_student(
+            section.init, section, task, tokenizer, section.seed, teacher, say=note, batches=batches
+        )
     for remark in windows.check(model, task, data, tokenizer.pad_token_id, section.precision, role):
         note(remark)
     is_taken = is_ready or not data.has_labels

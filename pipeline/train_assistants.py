@@ -20,6 +20,7 @@ from distill.methods.base import Distillation, Setup
 from distill.methods.takd import AssistedDistillation, assistants_config
 from distill.models import loading, windows
 from distill.models.initialization import initial_student
+from distill.models.labelled_batches import labelled_batches
 from distill.runtime import checkpoints
 from distill.runtime.files import publish
 from distill.signals import row_weights, writer
@@ -93,7 +94,8 @@ def begin(
     if link.model.path:
         tokenizers.check_same(link.model.path, link.model.revision, tokenizer, f"{where}.model.path")
     note = functools.partial(stage.say, "note")
-    assistant = initial_student(link.init, link, task, tokenizer, seed, before, where=where, say=note)
+    batches = functools.partial(labelled_batches, data, task)
+    assistant = initial_student(link.init, link, task, tokenizer, seed, before, where=where, say=note, batches=batches)
     for remark in windows.check(assistant, task, data, tokenizer.pad_token_id, section.precision, where):
         note(remark)
     weights, taught_by = None, None

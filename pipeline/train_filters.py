@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from distill.data.loading.prepared import Prepared
 from distill.methods.shared.filters import FilterBank, FilterTraining, check_counts, selected_layers
 from distill.models import loading
 from distill.models.initialization import initial_student
+from distill.models.labelled_batches import labelled_batches
 from distill.models.predict import layout
 from distill.models.shape import num_layers
 from distill.runtime import checkpoints, distributed
@@ -61,6 +63,7 @@ def main(role: str) -> None:
                 section.seed,
                 paths.model("teacher"),
                 paths.model("student"),
+                batches=functools.partial(labelled_batches, data, task),
             )
         layers = selected_layers(num_layers(backbone.config), section.filter_interval, role)
         if role == "student":

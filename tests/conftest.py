@@ -47,6 +47,7 @@ LONGEST = (
     "test_hub",
     "test_summarize",
     "test_sweep",
+    "test_budget",
 )
 
 

@@ -7,13 +7,16 @@ a score.
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import dvc.api
 import yaml
+from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException, PathMissingError
 from dvc.repo import Repo
 
@@ -45,12 +48,63 @@ def baseline() -> Run:
 
 def on_baseline() -> Iterator[Run]:
     """The finished experiments on the last commit, the oldest first."""
-    with Repo() as repo:
-        names = {revision: name for listed in repo.experiments.ls().values() for name, revision in listed}
+    names = _revisions()
     for revision in sorted(names, key=lambda revision: (_commit_time(revision), names[revision])):
         changed = [path for path in _changed_files(revision) if not _is_written_by_run(path)]
         problem = f"differs in {', '.join(changed[:3])} too" if changed else ""
         yield Run(names[revision], _params(revision), _summary(revision), problem)
+
+
+def with_values(base: Run, values: Mapping[str, Any]) -> Run | None:
+    """The first finished experiment that differs from the last commit in nothing but these parameters; None: none does.
+
+    Sections that change no score may differ besides.
+
+    Args:
+        values: parameters by dotted name.
+    """
+    for run in on_baseline():
+        changed = sweeps.differences(base.params, run.params)
+        other = [
+            name
+            for name in changed
+            if name.partition(".")[0] not in sweeps.WITHOUT_EFFECT
+            and not any(name == given or name.startswith(f"{given}.") for given in values)
+        ]
+        same = all(sweeps.value_of(run.params, name) == value for name, value in values.items())
+        if run.summary and not run.problem and not other and same:
+            return run
+    return None
+
+
+def alone(params: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """Parameters by dotted name that let one method run and no other one."""
+    settings: dict[str, Any] = {"methods": [method]}
+    # The following lists may name only methods that run.
+    if copies := params.get("augment", {}).get("methods"):
+        settings["augment.methods"] = [method] if method in copies else []
+    lists = ("export.methods", "controls.methods", "confirm.methods", "confirm.seeds", "compare.baseline_seeds")
+    for section, _, field in (name.partition(".") for name in lists):
+        if params.get(section, {}).get(field):
+            settings[f"{section}.{field}"] = []
+    return settings
+
+
+def read(name: str, path: Path) -> dict[str, Any]:
+    """A JSON file of Git's as an experiment left it."""
+    return json_files.parse(_read(_revisions(by_name=True)[name], path), f"{path} of {name}", "make that run again")
+
+
+@contextlib.contextmanager
+def folder_of(name: str, path: Path) -> Iterator[Path]:
+    """A folder of DVC's as an experiment left it, copied from DVC's cache for the time of the block."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / path.name
+        try:
+            DVCFileSystem(rev=_revisions(by_name=True)[name]).get(path.as_posix(), str(target), recursive=True)
+        except (DvcException, OSError) as error:
+            raise UserError(f"{path} of {name}: {error}: make that experiment again") from None
+        yield target
 
 
 def overrides(values: Mapping[str, Any]) -> list[str]:
@@ -59,8 +113,30 @@ def overrides(values: Mapping[str, Any]) -> list[str]:
     Values that params.yaml has already are left out.
 
     Raises:
-        UserError: params.yaml has no such parameter.
+        UserError: params.yaml has no such parameter, or DVC cannot write the value.
     """
+    text = PARAMS.read_text(encoding="utf-8")
+    # DVC 3.67 writes no YAML any more where a list of several lines becomes an empty one.
+    if broken := [name for name, value in values.items() if value == [] and _is_block_list(text, name)]:
+        raise UserError(
+            f"params.yaml: {broken[0]}: these runs need it empty, and DVC breaks the file where it empties a list of"
+            " several lines: set it to [] and commit"
+        )
+    pairs = presets.as_overrides(text, _nested(values), "this command")
+    return [word for pair in pairs for word in ("-S", pair)]
+
+
+def _is_block_list(text: str, name: str) -> bool:
+    """Whether a parameter's value is a list with a line for each item."""
+    node = yaml.compose(text, yaml.CSafeLoader)
+    for part in name.split("."):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+        node = next((value for key, value in pairs if key.value == part), None)
+    return isinstance(node, yaml.SequenceNode) and bool(node.value) and not node.flow_style
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters by dotted name as sections."""
     nested: dict[str, Any] = {}
     for name, value in values.items():
         *sections, last = name.split(".")
@@ -68,8 +144,7 @@ def overrides(values: Mapping[str, Any]) -> list[str]:
         for part in sections:
             section = section.setdefault(part, {})
         section[last] = value
-    pairs = presets.as_overrides(PARAMS.read_text(encoding="utf-8"), nested, "this command")
-    return [word for pair in pairs for word in ("-S", pair)]
+    return nested
 
 
 def check_committed() -> None:
@@ -87,6 +162,13 @@ def run_dvc(*words: str) -> int:
         return subprocess.run(["dvc", *words], check=False).returncode
     except FileNotFoundError:
         raise UserError("dvc: no such program: activate the environment first: source .venv/bin/activate") from None
+
+
+def _revisions(by_name: bool = False) -> dict[str, str]:
+    """The names of the experiments on the last commit by Git revision, or the other way round."""
+    with Repo() as repo:
+        listed = [pair for pairs in repo.experiments.ls().values() for pair in pairs]
+    return dict(listed) if by_name else {revision: name for name, revision in listed}
 
 
 def _read(revision: str, path: Path) -> str:

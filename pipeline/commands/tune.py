@@ -145,14 +145,7 @@ class Tuning:
         """Arguments of a trial for DVC; where a parameter is shared by other methods, they leave those methods out."""
         settings = dict(zip(self.names, values, strict=True))
         if not all(name.startswith(f"{self.method}.") for name in self.names):
-            settings["methods"] = [self.method]
-            # The following lists may name only methods that run.
-            if copies := self.base.params.get("augment", {}).get("methods"):
-                settings["augment.methods"] = [self.method] if self.method in copies else []
-            lists = ("export.methods", "controls.methods", "confirm.methods", "confirm.seeds", "compare.baseline_seeds")
-            for section, _, field in (name.partition(".") for name in lists):
-                if self.base.params.get(section, {}).get(field):
-                    settings[f"{section}.{field}"] = []
+            settings |= experiments.alone(self.base.params, self.method)
         return experiments.overrides(settings)
 
 

@@ -130,7 +130,7 @@ def _sample(method: str, params: Params) -> list[dict[str, Any]]:
 
 
 def _later(params: Params) -> dict[str, Any]:
-    """Sweeps, and the exports that params.yaml asks for.
+    """Sweeps, a search under a budget, and the exports that params.yaml asks for.
 
     Raises:
         UserError: a sweep's file is broken.
@@ -146,7 +146,7 @@ def _later(params: Params) -> dict[str, Any]:
     labels = [paths.label(method, seed) for method in params.export.methods for seed in params.export.seeds]
     files = {label: paths.METRICS / "export" / f"{label}.json" for label in labels}
     exports = {label: contents.read(path) for label, path in files.items() if path.is_file()}
-    return {"sweeps": sweeps, "exports": exports}
+    return {"sweeps": sweeps, "exports": exports, "budget": contents.read(paths.METRICS / "budget.json")}
 
 
 def _settings(params: Params) -> dict[str, Any]:

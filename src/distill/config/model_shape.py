@@ -7,6 +7,8 @@ from typing import Any
 #: Names that transformers' families use for numbers of layers and heads, and the most that is taken for one.
 LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer", "num_attention_heads", "num_heads", "n_heads")
 MOST_LAYERS = 1_000
+#: Families whose configuration says a head's size apart from the number of heads, so that heads can be left out.
+FEWER_HEADS = ("eurobert", "nomic_bert", "jina_embeddings_v3")
 
 
 def is_size(value: object) -> bool:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from distill.config.schema import Link, Model, Student
 from distill.errors import UserError, reason
-from distill.models import layer_maps, loading
+from distill.models import layer_maps, loading, pruning
 from distill.models.shape import FAMILY_FIELDS, num_layers, with_layers
 from distill.runtime import checkpoints
 from distill.tasks.base import Task
+
+#: Makes labelled batches, by which the most important units of a layer are chosen.
+Batches = Callable[[], Iterable[Mapping[str, Tensor]]]
 
 
 def initial_student(
@@ -25,6 +30,7 @@ def initial_student(
     student: Path | None = None,
     where: str = "student",
     say: loading.Say | None = None,
+    batches: Batches | None = None,
 ) -> PreTrainedModel:
     """The student before its first update.
 
@@ -37,6 +43,8 @@ def initial_student(
         student: folder of the fine-tuned student, where it exists already.
         where: the section's name, for error messages.
         say: receives remarks on a checkpoint's head.
+        batches: labelled batches (`models.labelled_batches`), read for `teacher_layers` where the student's layers are
+            narrower than the teacher's.
     """
     if init == "finetuned":
         checkpoints.load_check(student)
@@ -45,7 +53,7 @@ def initial_student(
         checkpoints.load_check(teacher)
         source = loading.from_pretrained(str(teacher), task)
         layers = teacher_layers(section, num_layers(source.config), where)
-        return from_layers(section.model, source, layers, task, seed, where)
+        return from_layers(section.model, source, layers, task, seed, where, batches, say)
     spec = section.model
     if init == "random" and student is not None:
         config = loading.configuration(str(student), None)
@@ -108,12 +116,24 @@ def check_copy(section: Student | Link, source: PretrainedConfig, task: Task, wh
 
 
 def from_layers(
-    spec: Model, teacher: PreTrainedModel, layers: list[int], task: Task, seed: int, where: str = "student"
+    spec: Model,
+    teacher: PreTrainedModel,
+    layers: list[int],
+    task: Task,
+    seed: int,
+    where: str = "student",
+    batches: Batches | None = None,
+    say: loading.Say | None = None,
 ) -> PreTrainedModel:
     """A student whose layer i is a copy of the teacher's layer `layers[i]` (from 1).
 
     Everything that does not belong to a numbered layer is copied too where the student has it: embeddings, head, and
-    DeBERTa's `rel_embeddings` and `LayerNorm`.
+    DeBERTa's `rel_embeddings` and `LayerNorm`. Of feed-forward units and heads, where the student has fewer, the most
+    important ones stay (`models.pruning`).
+
+    Args:
+        batches: labelled batches that importance is measured on; None: the shapes are all that matters.
+        say: receives a remark on what is left out.
 
     Raises:
         UserError: the two differ in architecture or width.
@@ -127,12 +147,14 @@ def from_layers(
     loading.check_fields(teacher.config, spec.config, where)
     teacher_heads = getattr(teacher.config, "num_attention_heads", None)  # FNet has no attention
     heads = spec.config.get("num_attention_heads", teacher_heads)
-    if heads != teacher_heads:
+    if heads != teacher_heads and (teacher_heads is None or heads > teacher_heads):
         raise UserError(
             f"params.yaml: {where}.model.config.num_attention_heads: {heads}, but teacher_layers copies"
             f" {teacher_heads} heads, whose weights mean nothing cut otherwise: leave it out"
         )
     fields = {k: v for k, v in spec.config.items() if k not in ("model_type", "num_hidden_layers")}
+    cuts, changed = pruning.narrowed(teacher, fields, layers, where)
+    fields |= changed
     try:
         config = with_layers(teacher.config, layers, fields)
         student = task.auto_class().from_config(config, dtype=torch.float32)
@@ -142,7 +164,10 @@ def from_layers(
             f" teacher's {num_layers(teacher.config)} layers cannot be built ({reason(error)}): choose another"
             f" init, or correct {where}.model.config"
         ) from error
-    source = teacher.state_dict()
+    for remark in pruning.remarks(cuts) if say else ():
+        say(f"{where}: {remark}")
+    kept = pruning.choose(teacher, task, cuts, batches() if batches else None)
+    source = {name: pruning.slice_of(tensor, kept.get(name)) for name, tensor in teacher.state_dict().items()}
     target = student.state_dict()
     if not any(loading.LAYER.match(name) for name in target):
         raise UserError(

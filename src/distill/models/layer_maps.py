@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.config.model_shape import MOST_LAYERS, is_size
+from distill.config.model_shape import FEWER_HEADS, MOST_LAYERS, is_size
 from distill.errors import UserError
 from distill.runtime import json_text
 
@@ -104,6 +104,9 @@ def stated(params: Params, role: str, what: str = "layers") -> int | None:
     """
     if role == "student" and is_copied(params):
         if what != "layers":
+            if configured(params.teacher.model).get("model_type") in FEWER_HEADS:
+                given = params.student.model.config.get("num_attention_heads")
+                return given or stated(params, "teacher", what)
             return stated(params, "teacher", what)  # copied with the layers
         section = params.student
         if isinstance(section.layers, list):

@@ -61,6 +61,7 @@ class Results:
         filters: teacher, student → metrics/filters/<role>.json: {"layer_2": {score: value}}.
         sweeps: parameter → metrics/sweeps/<parameter>.csv.
         exports: label → metrics/export/<label>.json.
+        budget: metrics/budget.json, the search for the best student under a budget; {} where there was none.
         looks: earlier looks at results on this data, as pipeline.summary.looks tells them; None: unknown.
         settings: every parameter by its dotted name.
         commands: model → the command that reproduces its row.
@@ -85,6 +86,7 @@ class Results:
     filters: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     sweeps: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     exports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    budget: Mapping[str, Any] = field(default_factory=dict)
     looks: Mapping[str, Any] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)

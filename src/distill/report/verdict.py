@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distill.report import comparisons, controls, formatting
+from distill.report import budget, comparisons, controls, formatting
 from distill.report.results import Results, title
 
 MORE_SEEDS = "dvc exp run -S 'seeds=[1,2,3]'"
@@ -10,6 +10,8 @@ MORE_SEEDS = "dvc exp run -S 'seeds=[1,2,3]'"
 
 def sentences(results: Results) -> list[tuple[str, str]]:
     """(sentence, the command that it names or ""), …; the first is the verdict itself.
+
+    A search for the best student under a budget comes before it.
 
     The featured method is the one with the highest score on the selection split. The reported split only says whether
     it is better than the baseline: a method that is picked from many by its reported score looks better than it is.
@@ -38,7 +40,7 @@ def sentences(results: Results) -> list[tuple[str, str]]:
                 "",
             )
         )
-    return lines
+    return [(budget.sentence(results.budget), ""), *lines] if results.budget else lines
 
 
 def _constant(results: Results) -> list[tuple[str, str]]:
