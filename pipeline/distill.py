@@ -76,7 +76,7 @@ def distil(
         params: parameters of the name (`Params.resolved`).
         target, curves, sample: outputs; without a sample, no changed texts are written.
     """
-    data, task = open_data(params)
+    data, task = open_data(params, chooses=registry.load(params.method_of(name)).chooses(params))
     stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
     data = with_label_noise(stage, data, task, params.distill.label_noise, seed)
     task = with_class_weights(stage, data, task, params.distill, "distill")

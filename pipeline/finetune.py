@@ -76,7 +76,7 @@ def fine_tune(
         (scores on the selection split, name of the main one)
     """
     section = getattr(params, role)
-    data, task = open_data(params)
+    data, task = open_data(params, chooses=section.chooses)
     data = data.read_by(reader or role)
     note = functools.partial(stage.say, "note")
     stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")

@@ -17,13 +17,16 @@ from distill.config.params import Params
 from distill.config.references import Reference, roles
 from distill.config.variants import NAME
 from distill.errors import UserError
-from distill.methods import requirements
+from distill.methods import registry, requirements
 from distill.runtime import hub
 from distill.runtime.files import tree_hash
 from distill.tasks.registry import load_task
 from pipeline.launch.run import run_stage
 from pipeline.stage import definition, origins, paths
 from pipeline.stage.stage import Stage
+
+#: Sections of trainings that are scored on the selection split, but for those of methods.
+TRAININGS = ("teacher", "student", "assistant", "teacher_filters", "student_filters")
 
 
 def main() -> None:
@@ -46,6 +49,7 @@ def main() -> None:
                 stage.say("named", f"{field}: {entry['name']} ({describe(entry)})")
             stage.write_json(origins.file(role), entries)
         write_methods(stage, params)
+        write_metrics(stage, params)
         remove_others(origins.MEMBERS, params.ensemble.members)
         (origins.MEMBERS / ".gitkeep").touch()  # git keeps no empty folder, and a clone would lack an output
 
@@ -55,6 +59,7 @@ def write_methods(stage: Stage, params: Params) -> None:
     needs = {name: requirements.deciding(name, params) for name in params.methods}
     needs |= requirements.deciding_models(params)
     stage.write_json(origins.NEEDS, needs)
+    metrics = chosen_by(params)
     for name in params.methods:
         code = paths.METHODS / f"{params.method_of(name)}.py"
         stage.write_json(
@@ -62,10 +67,28 @@ def write_methods(stage: Stage, params: Params) -> None:
             {
                 "method": params.method_of(name),
                 "settings": params.sections[name].model_dump(),
+                "metric": metrics[name],
                 "code": {"name": code.as_posix(), "content": tree_hash(code)},
             },
         )
     remove_others(origins.METHODS, params.methods)
+
+
+def write_metrics(stage: Stage, params: Params) -> None:
+    """Write down by which score trainings other than those of methods choose their weights; null: by none."""
+    trainings = [*TRAININGS, *params.members]
+    metrics = chosen_by(params)
+    for name in trainings:
+        stage.write_json(origins.CHOSEN_BY / f"{name}.json", {"metric": metrics[name]})
+    remove_others(origins.CHOSEN_BY, trainings)
+
+
+def chosen_by(params: Params) -> dict[str, str | None]:
+    """Section of a training, member or listed name → evaluate.metric where a score chooses its weights; else None."""
+    chooses = {name: getattr(params, name).chooses for name in TRAININGS}
+    chooses |= {name: member.chooses for name, member in params.members.items()}
+    chooses |= {name: registry.load(params.method_of(name)).chooses(params.resolved(name)) for name in params.methods}
+    return {name: params.evaluate.metric if chosen else None for name, chosen in chooses.items()}
 
 
 def remove_others(folder: Path, names: list[str]) -> None:

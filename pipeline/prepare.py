@@ -108,7 +108,7 @@ def main() -> None:
         preparation.set_apart(folder, apart, reported, ("overlap", TRANSFER))
         stage.publish(folder, common.PREPARED)
         stage.publish(apart, common.REPORTED)
-        hidden = ("extra_windows", "windowed_questions", "windowed_texts", "labels", "readers")
+        hidden = ("extra_windows", "windowed_questions", "windowed_texts", "labels", "readers", "blake2b")
         rows = dict(written["splits"])
         for split, counts in written["splits"].items():
             rows |= {f"{split}, {role}": entry for role, entry in counts.get("readers", {}).items()}

@@ -16,6 +16,7 @@ from distill.analysis import (
     example_table,
     label_sets,
     queries,
+    score_intervals,
     significance,
     slices,
     summary,
@@ -167,7 +168,10 @@ def analyse(
     }
     counts, chosen = disagreements.find(first_tables, best, baseline)
     analysis = {
-        "slices": breakdown.by_slice(tables, slices.of(task.name, rows, data.meta), task.main_metric),
+        "slices": breakdown.by_slice(
+            tables, slices.of(task.name, rows, data.meta), task.main_metric, params.compare.confidence
+        ),
+        "intervals": score_intervals.of(tables, task.main_metric, data.meta.get("labels", ()), params.compare, groups),
         "calibration": calibrated,
         "oracle": breakdown.oracle(scores),
         "agreement": breakdown.agreement(answers, squad.normalize if task.name == "qa" else str),

@@ -47,7 +47,7 @@ def main() -> None:
     params, curves = paths.params(), paths.METRICS / "curves" / "assistant.csv"
     tags = {"method": METHOD, "role": "assistant", "seed": params.assistant.seed}
     with Stage(define("train_assistants"), params, tags=tags) as stage:
-        data, task = open_data(params)
+        data, task = open_data(params, chooses=params.assistant.chooses)
         task = with_class_weights(stage, data, task, params.assistant, "assistant")
         stage.read(paths.PREPARED, f"{data.meta['splits']['train']['features']:,} training features")
         if artifacts.is_checkpoint(paths.model("teacher")):

@@ -45,7 +45,7 @@ def main(role: str) -> None:
     with Stage(
         define("train_filters", role), params, tags={"method": "ted", "role": role, "seed": section.seed}
     ) as stage:
-        data, task = open_data(params)
+        data, task = open_data(params, chooses=section.chooses)
         if role == "student":  # they learn from the labels that the fine-tuned student has seen
             data = with_label_noise(stage, data, task, params.student.label_noise, section.seed)
         task = with_class_weights(stage, data, task, section, f"{role}_filters")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +158,18 @@ def check_committed() -> None:
 
 def run_dvc(*words: str) -> int:
     """Run the program `dvc` on this terminal; returns its exit code."""
+    return _run_dvc(words).returncode
+
+
+def run_dvc_silently(*words: str) -> tuple[int, str]:
+    """Run the program `dvc`; returns its exit code, and what it and its stages have printed."""
+    done = _run_dvc(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    return done.returncode, done.stdout
+
+
+def _run_dvc(words: Sequence[str], **options: Any) -> subprocess.CompletedProcess:
     try:
-        return subprocess.run(["dvc", *words], check=False).returncode
+        return subprocess.run(["dvc", *words], check=False, **options)
     except FileNotFoundError:
         raise UserError("dvc: no such program: activate the environment first: source .venv/bin/activate") from None
 
@@ -227,10 +237,11 @@ def _changed_files(revision: str) -> list[str]:
 def _is_written_by_run(path: str) -> bool:
     """Whether a run writes this file; a difference in any other is a difference in code or data.
 
-    What stage inputs writes of methods follows from parameters and code; its other files tell of the user's data.
+    What stage inputs writes of methods and trainings follows from parameters and code; its other files tell of data.
     """
     written = (LOCK.as_posix(), PARAMS.as_posix(), origins.NEEDS.as_posix())
-    return path in written or path.startswith(("metrics/", f"{origins.METHODS.as_posix()}/"))
+    folders = (f"{folder.as_posix()}/" for folder in (origins.METHODS, origins.CHOSEN_BY))
+    return path in written or path.startswith(("metrics/", *folders))
 
 
 def _commit_time(revision: str) -> int:

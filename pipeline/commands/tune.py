@@ -23,6 +23,7 @@ from pipeline.commands import experiments, sweep
 from pipeline.process import command
 
 _FAILURES = 3  # in a row: the values are not the cause
+_SHOWN = 15  # last lines of a failed trial, DVC's error among them
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,10 +43,12 @@ def main(argv: list[str] | None = None) -> int:
         help="log:LOW:HIGH, float:LOW:HIGH, int:LOW:HIGH or choice:A,B,C; once per parameter",
     )
     parser.add_argument("--seed", type=int, default=1, help="of Optuna's draws (default: 1)")
+    parser.add_argument("--verbose", action="store_true", help="show what DVC and the stages print")
     options = parser.parse_args(argv)
     try:
         search.check_installed()
-        Tuning(options.method, [search.parse(text) for text in options.space], options.seed).run(options.trials)
+        spaces = [search.parse(text) for text in options.space]
+        Tuning(options.method, spaces, options.seed, options.verbose).run(options.trials)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -63,12 +66,14 @@ class Tuning:
         method: name of the method.
         spaces: ranges, one per parameter.
         seed: seed of the draws.
+        verbose: whether trials print what DVC and the stages print; else a trial is one line, unless it fails.
         unrecorded: trials of this process without an experiment: failures, and values that were known already.
     """
 
     method: str
     spaces: list[Space]
     seed: int
+    verbose: bool = False
     unrecorded: list[Known] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -93,19 +98,22 @@ class Tuning:
             described = ", ".join(f"{name} = {sweeps.shown(v)}" for name, v in zip(self.names, values, strict=True))
             if values in [tested for tested, _ in known]:
                 score = next(score for tested, score in known if tested == values)
-                print(f"\n{described}: proposed again, and known already", flush=True)
+                print(f"{described}: proposed again, and known already", flush=True)
                 self.unrecorded.append((values, score))
                 continue
             name = self.next_name()
-            print(f"\n{name}: {described}", flush=True)
-            code = experiments.run_dvc("exp", "run", "--temp", "--name", name, *self.overrides(values))
+            print(f"{name}: {described}", end="\n" if self.verbose else ": ", flush=True)
+            code, printed = self.trial(name, values)
             results = self.collect()
+            label = f"{name}: " if self.verbose else ""
             if point := next((point for point in results.points if point.name == name), None):
-                print(f"{name}: {results.selection} {point.scores[results.selection]:.2f}", flush=True)
+                print(f"{label}{results.selection} {point.scores[results.selection]:.2f}", flush=True)
                 failed = 0
                 continue
-            reason = results.left_out.get(name, "DVC's error is above")
-            print(f"{name}: failed (dvc ended with {code}): {reason}", flush=True)
+            reason = results.left_out.get(name, "DVC's error is above" if self.verbose else "it says last:")
+            print(f"{label}failed (dvc ended with {code}): {reason}", flush=True)
+            for line in [line for line in printed.splitlines() if line.strip()][-_SHOWN:]:
+                print(f"  {line}", flush=True)
             self.unrecorded.append((values, None))
             failed += 1
             if failed == _FAILURES:
@@ -116,6 +124,11 @@ class Tuning:
             print(f"\nbest: {results.best.name}. To take it: {shlex.join(command)}")
         else:
             print("\nbest: the last commit itself")
+
+    def trial(self, name: str, values: tuple[Any, ...]) -> tuple[int, str]:
+        """Run an experiment; returns DVC's exit code, and what was printed and is not on the terminal yet."""
+        words = ("exp", "run", "--temp", "--name", name, *self.overrides(values))
+        return (experiments.run_dvc(*words), "") if self.verbose else experiments.run_dvc_silently(*words)
 
     def collect(self) -> Sweep:
         """The baseline and all experiments that differ in the searched parameters only."""

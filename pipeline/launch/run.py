@@ -18,6 +18,7 @@ import psutil
 from distill.errors import UserError
 from distill.runtime import distributed
 from pipeline.launch import launcher
+from pipeline.process import command
 from pipeline.process.disk import disk_full
 from pipeline.process.dvc_process import is_dvc
 from pipeline.process.permissions import not_allowed
@@ -32,8 +33,9 @@ _STOPPED = 143  # what a shell reports for a process ended by SIGTERM
 def run_stage(main: Callable[..., None], script: str | None = None, words: Sequence[str] | None = None) -> NoReturn:
     """Runs a stage's main function and ends the process with a code and, on failure, one clear line.
 
-    Exit codes: 0 done, 2 something the user can mend, 130 interrupted. Any other exception is a bug and keeps its
-    traceback. A stage that makes an artifact which no listed method needs writes empty outputs instead of running.
+    Exit codes: 0 done, 1 the reader of the output has gone, 2 something the user can mend, 130 interrupted. Any other
+    exception is a bug and keeps its traceback. A stage that makes an artifact which no listed method needs writes empty
+    outputs instead of running.
 
     A training stage starts several processes itself where the machine's settings ask for it
     (`pipeline.launch.launcher`); each of them calls this function again.
@@ -65,6 +67,10 @@ def run_stage(main: Callable[..., None], script: str | None = None, words: Seque
         _end(f"error: {' '.join(str(error).split())}", 2)
     except KeyboardInterrupt:
         _end("" if launcher.is_worker() else "stopped; run the same command to go on", 130)
+    except BrokenPipeError:  # `dvc repro | head` has seen enough
+        distributed.give_way()
+        command.stop_printing()
+        _end("stopped: nobody reads what this prints any more; run the same command to go on", command.UNREAD)
     except Exception as error:
         distributed.give_way()
         if line := disk_full(error, Path.cwd()) or not_allowed(error):

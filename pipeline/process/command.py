@@ -12,6 +12,11 @@ from distill.errors import UserError
 DONE, UNREAD, WRONG, STOPPED = 0, 1, 2, 130
 
 
+def stop_printing() -> None:
+    """After a BrokenPipeError: what is not printed yet goes nowhere. Python would try once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def run(main: Callable[..., int | None], *arguments: object) -> int:
     """Runs a command; returns its exit code. Any other exception than these is a bug and keeps its traceback.
 
@@ -25,8 +30,8 @@ def run(main: Callable[..., int | None], *arguments: object) -> int:
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return WRONG
-    except BrokenPipeError:  # `… | head` has seen enough; Python would try once more at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `… | head` has seen enough
+        stop_printing()
         return UNREAD
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)

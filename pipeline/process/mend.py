@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import psutil
 import yaml
 from filelock import FileLock
 
+from pipeline.process import command
 from pipeline.process.dvc_process import is_dvc
 from pipeline.process.locks import acquire
 
@@ -159,7 +161,12 @@ def _git(root: Path, *words: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
+def main(root: Path) -> None:
+    """All of it."""
+    mend_dvc(root)
+    free_stale_locks(root)
+    reattach(root)
+
+
 if __name__ == "__main__":
-    mend_dvc(Path.cwd())
-    free_stale_locks(Path.cwd())
-    reattach(Path.cwd())
+    sys.exit(command.run(main, Path.cwd()))

@@ -12,19 +12,19 @@ from distill.tasks.registry import load_task
 from pipeline.stage import paths
 from pipeline.stage.stage import Stage
 
-#: Parameters that scores on the selection split depend on.
-SCORED = ["evaluate.metric", "evaluate.n_best", "evaluate.max_answer_length"]
 
-
-def open_data(params: Params, reported: bool = False) -> tuple[Prepared, Task]:
+def open_data(params: Params, reported: bool = False, chooses: bool = True) -> tuple[Prepared, Task]:
     """The prepared data, and the task with the data's classes; torch computes with `runtime.threads` from here on.
 
     Args:
         reported: whether the splits that scores are reported on are opened, too.
+        chooses: whether something is chosen by the task's main score. For a training that keeps its last weights,
+            False: the main score is the task's first one, and another evaluate.metric trains nothing again.
     """
     acceleration.use_threads(params.runtime)
     data = Prepared(paths.PREPARED, paths.REPORTED if reported else None)
-    return data, load_task(params.task, params.evaluate.metric, data.meta.get("labels", ()))
+    metric = params.evaluate.metric if chooses else None
+    return data, load_task(params.task, metric, data.meta.get("labels", ()))
 
 
 def with_label_noise(stage: Stage, data: Prepared, task: Task, share: float, seed: int) -> Prepared:

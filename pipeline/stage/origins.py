@@ -12,6 +12,12 @@ For each listed name, a method's or a variant's, data/inputs/methods/<name>.json
 
 For each member of an ensemble, data/inputs/members/<name>.json has what its parameters stand for, as those of a role.
 
+The score by which a training chooses its weights is in these files too, and for other trainings in
+data/inputs/chosen_by/<section>.json, null where a training keeps its last weights. So another evaluate.metric trains
+again what it chooses, and nothing else:
+
+    {"metric": "f1"}
+
 A student depends on the file of its name. dvc.yaml cannot say which file of code, or whose section, a variant goes by.
 """
 
@@ -28,7 +34,7 @@ from distill.config.references import MEMBER, ROLES, roles, with_commits
 from distill.runtime import json_files
 
 FOLDER = Path("data/inputs")
-METHODS, MEMBERS = FOLDER / "methods", FOLDER / MEMBER
+METHODS, MEMBERS, CHOSEN_BY = FOLDER / "methods", FOLDER / MEMBER, FOLDER / "chosen_by"
 #: What decides, for each listed name, what it needs of earlier stages, and what else decides whether its models can be
 #: used (`distill.methods.requirements.deciding`, `deciding_models`).
 NEEDS = FOLDER / "needs.json"

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from distill.analysis import breakdown
+from distill.analysis.score_intervals import wilson
 from distill.analysis.slices import Slice
 from distill.tasks import squad
 
@@ -16,7 +17,10 @@ def test_a_slice_has_means_over_seeds_of_the_groups_with_examples():
         "teacher": {None: pd.DataFrame({"f1": [100.0, 50, 0, 0]})},
         "kd": {1: pd.DataFrame({"f1": [0.0, 10, 7, 20]}), 2: pd.DataFrame({"f1": [40.0, 30, 7, 60]})},
     }
-    assert breakdown.by_slice(tables, [GROUPS], "f1") == [
+    found = breakdown.by_slice(tables, [GROUPS], "f1")
+    intervals = [group.pop("intervals") for part in found for group in part["groups"]]
+    assert intervals[1] == {"teacher": wilson(50, 2, 0.95), "kd": wilson(30, 2, 0.95)}
+    assert found == [
         {
             "name": "kind",
             "title": "Kind",

@@ -203,6 +203,11 @@ def test_what_a_preset_gives_for_all_trainings_replaces_what_a_section_has(tmp_p
     assert through_dvc(tmp_path, TRAINED, overrides) == reading.parse(SHARED_IN, "merged")
 
 
+def test_a_section_that_was_not_there_is_new():
+    lines = [str(change) for change in presets.changes(TRAINED, {"kd-long": {"method": "kd", "temperature": 4}})]
+    assert lines == ["kd-long: new: {method: kd, temperature: 4}"]
+
+
 def test_the_same_holds_for_a_preset_that_extends_another(tmp_path):
     (tmp_path / "base.yaml").write_text("teacher: {warmup: 1, label_noise: 0.5}\nstudent: {warmup: 2}\n")
     (tmp_path / "mine.yaml").write_text("extends: base\ntraining: {warmup: 3}\nstudent: {warmup: 4}\n")

@@ -79,7 +79,11 @@ def results(
         "baseline": "ft",
         "confidence": 0.95,
         "summary": summary,
-        "analysis": _analysis(task, models, best, random) | {"oracle": oracle},
+        "analysis": _analysis(task, models, best, random)
+        | {
+            "oracle": oracle,
+            "intervals": {name: [row[metric] - 1.5, row[metric] + 1.5] for name, row in summary.items()},
+        },
         "training": {name: _training(name, len(seeds)) for name in models},
         "cost": _cost(),
         "disagreements": _texts(task, best),
@@ -158,6 +162,8 @@ def _analysis(task: str, models: list[str], best: str | None, random: np.random.
         }
         for name, title, metric, names in groups
     ]
+    for group in [group for part in slices if task != "regression" for group in part["groups"]]:
+        group["intervals"] = {model: [score - 4, score + 4] for model, score in group["scores"].items()}
     calibration = {} if task == "regression" else {name: _calibration(random) for name in models}
     three = [name for name in ("teacher", "ft", best) if name in models]
     sets = [[n for i, n in enumerate(three) if mask >> i & 1] for mask in range(2 ** len(three))]

@@ -1,6 +1,7 @@
 """README.md and docs/ agree with the code, the presets and the pipeline; their links and commands: test_pages.py."""
 
 import re
+import subprocess
 import sys
 import tomllib
 import types
@@ -178,12 +179,45 @@ def test_published_figures_are_those_of_the_presets(root):
             ), (title, section)
 
 
-def test_the_example_of_a_new_method_runs(root, monkeypatch):
-    """The code blocks of docs/adding-a-method.md, as they stand there."""
+@pytest.fixture(scope="module")
+def guide(root) -> dict[str, list[str]]:
+    """The blocks of docs/adding-a-method.md by kind, as they stand there."""
+    found: dict[str, list[str]] = {}
     text = (root / "docs/adding-a-method.md").read_text()
-    blocks = re.findall(r"(?ms)^```(\w+)\n(.*?)^```", text)
-    method, test = [block for kind, block in blocks if kind == "python"]
-    section, listed = [block for kind, block in blocks if kind == "yaml"]
+    for kind, block in re.findall(r"(?ms)^```(\w+)\n(.*?)^```", text):
+        found.setdefault(kind, []).append(block)
+    return found
+
+
+def test_the_example_s_files_are_as_ruff_wants_them(root, guide):
+    files = dict(
+        zip(("src/distill/methods/logit_mse.py", "tests/methods/test_logit_mse.py"), guide["python"], strict=True)
+    )
+    for name, text in files.items():
+        for words in (["check", "--no-cache"], ["format", "--check", "--no-cache"]):
+            command = [sys.executable, "-m", "ruff", *words, "--stdin-filename", name, "-"]
+            done = subprocess.run(command, cwd=root, input=text, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_example_s_page_and_row_are_as_for_every_method(root, guide, tmp_path, monkeypatch):
+    page, row = guide["markdown"]
+    module = types.ModuleType("distill.methods.logit_mse")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(guide["python"][0], module.__dict__)
+    (tmp_path / "docs/methods").mkdir(parents=True)
+    (tmp_path / "docs/methods/logit_mse.md").write_text(page)
+    test_a_method_has_a_page_with_its_parameters(tmp_path, "logit_mse")
+    overview = (root / "docs/methods.md").read_text()
+    before = "| [`kd`](methods/kd.md)"
+    names = [*registry.available(), "logit_mse"]
+    monkeypatch.setattr(registry, "available", lambda: sorted({*names}))
+    test_the_table_says_what_every_method_needs(overview.replace(before, row + before, 1))
+
+
+def test_the_example_of_a_new_method_runs(guide, monkeypatch):
+    method, test = guide["python"]
+    section, listed = guide["yaml"]
     module = types.ModuleType("distill.methods.logit_mse")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(registry, "available", lambda: ["logit_mse"])
@@ -215,11 +249,9 @@ def test_the_guide_names_every_need(root):
     }
 
 
-def test_readme_counts_and_names_every_method(root):
-    readme, names = (root / "README.md").read_text(), registry.available()
-    assert f"by {len(names)} methods" in " ".join(readme.split())
-    table = rows(readme, "what the student learns from")
-    assert {name for row in table for name in re.findall(r"`(\w+)`", row[1])} == set(names)
+def test_the_readme_names_every_method(root):
+    table = rows((root / "README.md").read_text(), "what the student learns from")
+    assert {name for row in table for name in re.findall(r"`(\w+)`", row[1])} == set(registry.available())
 
 
 def test_the_stages_are_described(root):

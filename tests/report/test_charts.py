@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 
 from distill.report import charts, curves
 from tests.helpers import made_up
@@ -63,6 +64,38 @@ def test_differences_are_told_as_they_are_in_the_summary():
         bounds = f"[{row['f1_vs_ft_low']:+.2f}, {row['f1_vs_ft_high']:+.2f}]".replace("-", "−")
         assert f"{name} {row['f1_vs_ft']:+.2f}".replace("+-", "-").replace("-", "−") + f" {bounds}" in picture.text
     assert "F1 minus ft's (points)" in texts(picture)
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2, 3)])
+def test_scores_are_drawn_with_their_intervals_as_the_differences_are(seeds, monkeypatch):
+    """A lead of a fraction of a point is no ranking."""
+    drawn, plot = [], Axes.plot
+    monkeypatch.setattr(Axes, "plot", lambda axes, *values, **look: drawn.append(values) or plot(axes, *values, **look))
+
+    def lines(paint, results) -> int:
+        drawn.clear()
+        paint(results)
+        return len(drawn)
+
+    with_them = made_up.results("classification", seeds=seeds)
+    bare = dict(with_them.analysis)
+    del bare["intervals"]
+    bare["slices"] = [
+        part | {"groups": [{k: v for k, v in group.items() if k != "intervals"} for group in part["groups"]]}
+        for part in bare["slices"]
+    ]
+    without = replace(with_them, analysis=bare)
+    few = ["teacher", "ft"]
+    for paint, models in (
+        (charts.scores, len(with_them.summary)),
+        (charts.quality_cost, len(with_them.summary)),
+        (charts.quality_training, len(with_them.methods)),
+        (lambda results: charts.slices(results, few)[0], 2 * len(few)),
+    ):
+        assert lines(paint, with_them) - lines(paint, without) == models
+    low, high = with_them.interval("kd")
+    assert f"[{low:.2f}, {high:.2f}]" in charts.scores(with_them).text
+    assert "95% intervals over examples" in charts.scores(with_them).title
 
 
 def test_errors_have_the_labels_unit():

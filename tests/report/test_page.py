@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from distill.report import page
+from distill.report import calibration, page
 from tests.helpers import made_up
 from tests.helpers.html_tables import Page
 
@@ -194,3 +194,20 @@ def test_exports():
     assert {name: value for name, (_, value) in column.items()} == {
         "kd-1, pytorch": "80.0", "kd-1, onnx": "81.0", "kd-1, int8": "82.0",
     }  # fmt: skip
+
+
+def test_scaling_that_makes_calibration_worse_or_has_few_examples_is_said():
+    results = made_up.results("classification")
+    rows = {name: row | {"ece": 9.0, "ece_calibrated": 4.0} for name, row in results.analysis["calibration"].items()}
+    rows["kd"] |= {"ece": 5.0, "ece_calibrated": 24.0}
+
+    def notes(selection: int, **changes) -> list[str]:
+        analysis = dict(results.analysis) | {"calibration": rows | changes, "rows": {"selection": selection}}
+        return calibration.notes(replace(results, analysis=analysis))
+
+    worse, few = notes(24)
+    assert "kd (ECE 5.00 → 24.00%)" in worse and "the 24 examples" in worse and "ft (" not in worse
+    assert few.startswith("The temperatures are fitted on the 24 examples of the selection split: too few")
+    better = {"kd": rows["ft"]}
+    assert notes(2400, **better) == [] and len(notes(2400)) == 1 and len(notes(24, **better)) == 1
+    assert calibration.notes(made_up.results("regression")) == []

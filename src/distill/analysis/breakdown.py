@@ -15,19 +15,21 @@ import numpy as np
 import pandas as pd
 
 from distill.analysis.bootstrap import Pearson, score_of
+from distill.analysis.score_intervals import wilson
 from distill.analysis.slices import Slice
 from distill.tasks import calibration
 
 Tables = Mapping[str, Mapping[int | None, pd.DataFrame]]
 
 
-def by_slice(tables: Tables, groupings: Sequence[Slice], metric: str) -> list[dict[str, Any]]:
-    """Mean over seeds of a score in every group that has examples.
+def by_slice(tables: Tables, groupings: Sequence[Slice], metric: str, confidence: float = 0.95) -> list[dict[str, Any]]:
+    """Mean over seeds of a score in every group that has examples, with its interval where it is a mean of 0 to 100.
 
     Args:
         metric: a column of the tables; where they have none of this name, `accuracy` (classification), `example_f1`
             (several labels), or `mse`, the squared error in the labels' own unit, lower is better (regression: a
             correlation within a narrow range of gold values says little).
+        confidence: level of the intervals (`score_intervals.wilson`), in (0, 1).
     """
     counted = "entities" in next(iter(next(iter(tables.values())).values()))
     metric, values = (metric, None) if counted else _example_scores(tables, metric)
@@ -42,6 +44,11 @@ def by_slice(tables: Tables, groupings: Sequence[Slice], metric: str) -> list[di
             {"group": group, "examples": int(size), "scores": means.loc[group].to_dict()}
             for group, size in sizes.items()
         ]
+        if not counted and metric != "mse":
+            for part in groups:
+                part["intervals"] = {
+                    name: wilson(score, part["examples"], confidence) for name, score in part["scores"].items()
+                }
         parts.append({"name": grouping.name, "title": grouping.title, "metric": metric, "groups": groups})
     return parts
 

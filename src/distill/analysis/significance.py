@@ -207,7 +207,9 @@ class Scored:
         tail = (1 - self.settings.confidence) / 2
         if np.quantile(below, tail) <= 0:
             return None
-        low, high = np.quantile(100 * above / below, [tail, 1 - tail])
+        # A resample without any gap, of few that the quantile above passes over, has an infinite share.
+        shares = np.divide(100 * above, below, out=np.copysign(np.inf, above), where=below != 0)
+        low, high = np.quantile(shares, [tail, 1 - tail])
         return float(low), float(high)
 
     def _spread(self, method: str, baseline: str, noise: SeedNoise | None) -> tuple[float, np.ndarray, Noise | None]:

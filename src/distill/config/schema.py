@@ -144,6 +144,11 @@ class Training(_SharedTraining):
     epochs: Annotated[float, Field(gt=0)]
     learning_rate: Annotated[float, Field(gt=0)]
 
+    @property
+    def chooses(self) -> bool:
+        """Whether a selection score decides which weights are the result: `keep` is best, or there is a `patience`."""
+        return self.keep == "best" or self.patience is not None
+
     @model_validator(mode="after")
     def _is_possible(self) -> Training:
         if self.keep == "best" and self.evaluations == 0:

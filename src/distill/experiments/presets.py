@@ -58,7 +58,9 @@ class Change(NamedTuple):
     new: Any
 
     def __str__(self) -> str:
-        """``teacher.learning_rate: 0.001 -> 3.0e-05``."""
+        """``teacher.learning_rate: 0.001 -> 3.0e-05``; a section that was not there, ``kd_mse: new: {method: kd}``."""
+        if self.old is ABSENT and len(self.path) == 1:
+            return f"{self.path[0]}: new: {params_file.literal(self.new)}"
         old, new = (str(v) if v is ABSENT else params_file.literal(v) for v in (self.old, self.new))
         return f"{'.'.join(self.path)}: {old} -> {new}"
 

@@ -43,6 +43,11 @@ class Annealing(Method):
     needs = frozenset({"logits"})
 
     @classmethod
+    def chooses(cls, params: Params) -> bool:
+        """Phase 1 keeps its best weights."""
+        return True
+
+    @classmethod
     def needs_labels(cls, params: Params) -> str:
         """Phase 2 learns from labels."""
         return "its second phase learns from labels alone"

@@ -160,6 +160,14 @@ class Method(nn.Module):
         return "its filters are trained on labels" if "filters" in cls.artifacts else ""
 
     @classmethod
+    def chooses(cls, params: Params) -> bool:
+        """Whether a selection score decides which weights are the student, so that evaluate.metric changes it.
+
+        A method whose phases ask for `keep: best` overrides it.
+        """
+        return params.distill.chooses
+
+    @classmethod
     def learns_from_logits_alone(cls) -> bool:
         """Whether it learns of the teacher no more than its logits over the training features, so that any will do."""
         return cls.needs == {"logits"} and cls.taught_by == "teacher" and not cls.artifacts

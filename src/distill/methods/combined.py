@@ -51,6 +51,11 @@ class Combined(ChangedText):
     section = "combined"
 
     @classmethod
+    def chooses(cls, params: Params) -> bool:
+        """Phase 1 keeps its best weights."""
+        return True
+
+    @classmethod
     def needs_labels(cls, params: Params) -> str:
         """Phase 2 learns from labels."""
         return "its second phase learns from labels alone"

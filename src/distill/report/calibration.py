@@ -7,6 +7,8 @@ from distill.report.results import Results
 from distill.report.tables import Cell, Table, filled
 
 WHEN = (("", "before"), ("_calibrated", "after"))
+#: Of fewer examples on the selection split a temperature says little: a tenth of them is a handful.
+FEW = 100
 
 
 def table(results: Results) -> Table | None:
@@ -30,3 +32,29 @@ def table(results: Results) -> Table | None:
         cells.append(Cell(formatting.number(row.get("temperature")), row.get("temperature")))
         rows.append(cells)
     return filled("calibration", "Calibration of the answers, means over seeds; lower is better", columns, rows)
+
+
+def notes(results: Results) -> list[str]:
+    """Where temperature scaling cannot be trusted: it has made calibration worse, or few examples were there to fit."""
+    rows = results.analysis.get("calibration", {})
+    if not rows:
+        return []
+    count = results.analysis.get("rows", {}).get("selection")
+    on = f"the {count:,} examples of the selection split" if count else "the selection split"
+    worse = [
+        f"{name} (ECE {formatting.number(row['ece'])} → {formatting.number(row['ece_calibrated'])}%)"
+        for name, row in rows.items()
+        if row["ece_calibrated"] > row["ece"]
+    ]
+    lines = []
+    if worse:
+        lines.append(
+            f"Temperature scaling, fitted on {on}, made the calibration on the validation split worse for"
+            f" {formatting.listed(worse)}: take the unscaled confidence there."
+        )
+    if count is not None and count < FEW:
+        lines.append(
+            f"The temperatures are fitted on {on}: too few to rely on. A larger data.selection_fraction, or a file in"
+            " data.selection, gives more."
+        )
+    return lines

@@ -52,7 +52,7 @@ def differences(results: Results) -> Picture | None:
 
 
 def scores(results: Results) -> Picture | None:
-    """Every model's mean, its standard deviation and its single seeds."""
+    """Every model's mean, its interval over examples, and its single seeds."""
     rows = [name for name in results.summary if results.score(name) is not None]
     if not rows:
         return None
@@ -62,9 +62,9 @@ def scores(results: Results) -> Picture | None:
     def paint(axes: Any) -> None:
         for y, name in enumerate(rows):
             colour, mark = _look(results, name)
-            mean, std = results.score(name), results.summary[name].get(f"{results.metric}_std")
-            if std is not None:
-                axes.plot([mean - std, mean + std], [y, y], color=colour, linewidth=2, solid_capstyle="butt")
+            mean, interval = results.score(name), results.interval(name)
+            if interval:
+                axes.plot(interval, [y, y], color=colour, linewidth=2, solid_capstyle="butt")
             runs = [results.runs.get(f"{name}-{seed}", {}) for seed in results.summary[name]["seeds"]]
             single = [run[results.metric] for run in runs if results.metric in run]
             if len(single) > 1:
@@ -77,10 +77,11 @@ def scores(results: Results) -> Picture | None:
 
     listing = "; ".join(
         f"{name} {formatting.spread(results.score(name), results.summary[name].get(f'{results.metric}_std'))}"
+        + (f" {formatting.interval(*interval, signed=False)}" if (interval := results.interval(name)) else "")
         for name in reversed(rows)
     )
-    several = len(results.seeds) > 1
-    above = heading(results.metric) + (": mean, standard deviation and single seeds" if several else ", one seed")
+    level = f"{results.confidence * 100:g}% intervals over examples"
+    above = f"{heading(results.metric)}, with {level}" + (" and single seeds" if len(results.seeds) > 1 else "")
     return draw("scores", above, f"{metric} of every model: {listing}", 64 + ROW * len(rows), paint)
 
 
@@ -130,18 +131,22 @@ def _against_cost(
         xs, ys = [x for x, _ in known.values()], [y for _, y in known.values()]
         right = max(xs) * 1.06
         axes.set_xlim(0 if min(xs) < 0.6 * max(xs) else min(xs) - 0.15 * (max(xs) - min(xs) or max(xs)), right)
-        low, high = min(ys), max(ys)
+        ends = [end for key in known for end in results.interval(key) or ()]
+        low, high = min([*ys, *ends]), max([*ys, *ends])
         room = (high - low or 1) * 0.06
         gap = 14.5 / (height - 75) * (high - low + 2 * room)
         places = dict(zip(known, apart(ys, gap), strict=True))
         axes.set_ylim(min(low, *places.values()) - room, max(high, *places.values()) + room)
-        if frontier:
+        # The best of several that nobody can tell apart is no front.
+        if frontier and all(results.verdict(key) in (None, "better") for key in known):
             front = sorted(p for p in known.values() if not any(_beats(q, p) for q in known.values()))
             axes.plot(*zip(*front, strict=True), color=GRID, linewidth=4, zorder=1, solid_capstyle="round")
         width = right - axes.get_xlim()[0]
         for key, (x, y) in known.items():
             colour, mark = _look(results, key)
             axes.plot(x, y, mark, color=colour, markersize=7, zorder=3)
+            if interval := results.interval(key):
+                axes.plot([x, x], interval, color=colour, linewidth=1, alpha=0.6, zorder=2)
             stop = right + width * 0.03
             axes.plot([x, stop], [y, places[key]], color=MUTED, linewidth=0.5, clip_on=False, zorder=1)
             axes.text(stop, places[key], f" {key}", color=colour, va="center", fontsize=11)
@@ -165,12 +170,16 @@ def _slice(part: Mapping[str, Any], models: Sequence[str], results: Results) -> 
     rows = range(0, -len(groups), -1)
 
     def paint(axes: Any) -> None:
-        for name in models:
+        for place, name in enumerate(models):
             colour, mark = _reference(results, name) or (BLUE, "o")
-            points = [(group["scores"].get(name), y) for group, y in zip(groups, rows, strict=True)]
+            below = 0.2 * (place - (len(models) - 1) / 2)  # side by side, or one interval hides the other
+            points = [(group["scores"].get(name), y - below) for group, y in zip(groups, rows, strict=True)]
+            for group, y in zip(groups, rows, strict=True):
+                if interval := group.get("intervals", {}).get(name):
+                    axes.plot(interval, [y - below] * 2, color=colour, linewidth=1, alpha=0.6)
             known = [(score, y) for score, y in points if score is not None]
             if known:
-                axes.plot(*zip(*known, strict=True), mark, color=colour, markersize=7, label=name, alpha=0.9)
+                axes.plot(*zip(*known, strict=True), mark, color=colour, markersize=6, label=name, alpha=0.9)
         axes.set(yticks=rows, ylim=(0.6 - len(groups), 0.6))
         axes.set_yticklabels([f"{formatting.cut(str(group['group']), 28)} ({group['examples']:,})" for group in groups])
         axes.tick_params(axis="y", length=0)

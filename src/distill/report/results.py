@@ -117,6 +117,11 @@ class Results:
         """A model's mean over seeds; None where it has no such score."""
         return self.summary.get(model, {}).get(metric or self.metric)
 
+    def interval(self, model: str) -> tuple[float, float] | None:
+        """The interval of a model's score over examples; None in results of before there was one."""
+        found = self.analysis.get("intervals", {}).get(model)
+        return tuple(found) if found else None
+
     def versus(self, method: str, what: str = "", other: str | None = None) -> Any:
         """The difference to the baseline, or its "low", "high", "p" or "detectable"; None where there is none.
 

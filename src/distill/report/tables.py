@@ -64,13 +64,13 @@ def comparison(results: Results) -> Table:
         (heading(results.metric), scale(results.metric)),
         (f"Difference to {results.baseline}", "points"),
         (level, ""),
+        ("Verdict", ""),  # so far the columns that a phone's screen shows
         ("p", ""),
     ]
     columns += [
         ("Gap closed", "%"),
         ("Gap closed", level),
         ("Smallest difference", f"found in {POWER:.0%}"),
-        ("Verdict", ""),
         ("Labelled rows", f"/ {results.baseline}"),
         ("Student passes", "per row"),
         ("Teacher passes", "per row, running along"),
@@ -92,11 +92,11 @@ def comparison(results: Results) -> Table:
                 _score(row, results.metric),
                 _number(results.versus(name), signed=True),
                 Cell(formatting.interval(low, high), low),
+                Cell(verdict or formatting.NONE, verdict, (verdict or "").replace(" ", "-")),
                 Cell(formatting.probability(p), p),
                 _number(results.closed(name), 0),
                 Cell(formatting.interval(*closed, 0), closed[0]),
                 _number(results.versus(name, "detectable")),
-                Cell(verdict or formatting.NONE, verdict, (verdict or "").replace(" ", "-")),
                 _multiple(name, spent, base, "labelled_rows"),
                 *(_number(spent.get(key), 1) for key in ("student_passes", "teacher_passes")),
                 *(_multiple(name, spent, base, key) for key in ("seconds", "total_seconds")),
@@ -298,7 +298,17 @@ def exports(results: Results) -> Table | None:
         ("Latency at batch 1", "ms"),
         ("Throughput", "examples/s"),
     ]
-    return filled("exports", "Exported students", columns, rows)
+    return filled("exports", "Exported students, in float32", columns, rows)
+
+
+def measured(results: Results) -> list[str]:
+    """Where the exported students were timed, each way once: "on cpu x86_64, 2 threads, batches of 64"."""
+    ways = (
+        f"on {row['machine']}, {formatting.plural(row['threads'], 'thread')}, batches of {row['batch_size']}"
+        for row in results.exports.values()
+        if {"machine", "threads", "batch_size"} <= row.keys()
+    )
+    return list(dict.fromkeys(ways)) or ["on a machine that was not written down"]
 
 
 def sweeps(results: Results) -> list[Table]:

@@ -99,6 +99,14 @@ def test_html_is_stripped_on_request_only(tmp_path):
     [
         ("sentence\tlable\na\t1\n", ('no column "label"', 'set data.label to one of "sentence", "lable"')),
         ("sentence\tlabel\na\t1\n \t0\n", ('line 3, column "sentence"', "is empty", "remove the row")),
+        (
+            "sentence\tlabel\n\t\n" + "a\t1\n \t0\n" * 7,
+            (
+                'line 2, column "sentence"',
+                "is empty, and so are the texts of 7 further rows (line 4, line 6, line 8, line 10, line 12 …)",
+                "write the texts or remove the rows",
+            ),
+        ),
         ("sentence\tlabel\na\t1\nb\n", ("line 3", "1 values for 2 columns")),
         ("sentence\tlabel\na\t1\n\nb\t0\n", ("line 3", "1 values for 2 columns")),
         ("sentence\tlabel\na\tb\t1\n", ("line 2", "3 values for 2 columns")),

@@ -209,7 +209,8 @@ def test_a_search_counts_what_is_there_and_goes_on_where_it_ended(small):
         scored = [(values, small.show(small.ref(name))["ted"]["selection_f1"]) for values, name in known]
         values = search.propose([search.parse(words[2])], scored, 3)
         known.append((values, name := f"tune-ted-{trials - 3}"))
-        assert f"{name}: ted.mse_alpha = {values[0]}" in output
+        line = next(line for line in output.splitlines() if line.startswith(f"{name}: ted.mse_alpha = {values[0]}"))
+        assert re.search(r": selection_f1 \d+\.\d\d$", line) and "Running stage" not in output
     again = small.command("tune", *words, "5").stdout
     assert "5 of 5 trials are there" in again and "Reproducing" not in again
     best = max(known, key=lambda found: small.show(small.ref(found[1]))["ted"]["selection_f1"])[1]
@@ -231,8 +232,11 @@ def test_a_parameter_of_all_methods_is_searched_with_one_of_them_and_applied_wit
 
 
 @pytest.mark.usefixtures("optuna")
-def test_a_failed_trial_is_told_with_dvc_s_error(small):
-    done = small.command("tune", "ted", "--space", "ted.mse_alpha=choice:-1,-2", "--trials", "1")
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_failed_trial_is_told_with_dvc_s_error(small, verbose):
+    words = ("tune", "ted", "--space", "ted.mse_alpha=choice:-1,-2", "--trials", "1")
+    done = small.command(*words, "--verbose" if verbose else "--seed=1")
+    assert ("Running stage" in done.stdout.partition("failed (")[0]) == verbose
     assert re.search(r"failed \(dvc ended with \d+\)", done.stdout)
     assert "mse_alpha is negative" in done.stdout + done.stderr
     assert "failed to reproduce 'summarize'" in done.stdout + done.stderr

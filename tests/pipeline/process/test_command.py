@@ -1,15 +1,18 @@
 """How commands end: with a code, and one line."""
 
+import ast
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from distill.errors import UserError
 from pipeline.process import command
+from tests.helpers.micro import ROOT
 
 
 @pytest.mark.parametrize(("result", "code"), [(None, 0), (0, 0), (3, 3)])
@@ -37,23 +40,51 @@ def test_a_bug_keeps_its_traceback():
         command.run(lambda: 1 // 0)
 
 
-def test_a_reader_that_has_seen_enough(root):
+#: How a program for people is run, as the last line of its file says; and one that prints more than a pipe holds.
+RUNS = {
+    "command.run(": "import sys; from pipeline.process import command; sys.exit(command.run(prints))",
+    "cli.run(": "from distill.inference import cli; cli.run(prints)",
+    "run_stage(": "from pipeline.launch.run import run_stage; run_stage(prints, 'corpus', [])",
+}
+
+
+@pytest.mark.parametrize("run", RUNS.values())
+def test_a_reader_that_has_seen_enough(root, run):
     """More than a pipe holds, and a reader that ends after a line."""
-    code = "import sys; from pipeline.process import command\n"
-    code += "sys.exit(command.run(lambda: [print('x' * 1000) for _ in range(1000)] and None))"
+    code = f"def prints(*words):\n    for _ in range(1000):\n        print('x' * 1000)\n{run}"
     environment = os.environ | {"PYTHONPATH": f"{root / 'src'}:{root}"}
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
+        [sys.executable, "-c", code],
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment, "text": True, "cwd": root},
     )
     process.stdout.readline()
     process.stdout.close()
-    assert (process.wait(60), process.stderr.read()) == (command.UNREAD, "")
+    code, said = process.wait(60), process.stderr.read()
+    assert code == command.UNREAD and "Traceback" not in said and said.count("\n") == ("run_stage" in run)
 
 
-def test_every_command_for_people_ends_like_this(root):
-    for path in sorted((root / "pipeline/commands").glob("*.py")):
-        text = path.read_text()
-        assert "__main__" not in text or "command.run(" in text, path
+def programs() -> list[str]:
+    """Files of the project that can be run: commands for people, stages, and the verbs of the library."""
+    files = [file for folder in ("pipeline", "src/distill") for file in (ROOT / folder).rglob("*.py")]
+    names = {file.relative_to(ROOT).as_posix() for file in files if isinstance(last(file), ast.If)}
+    return sorted(names - {"pipeline/__main__.py"})  # runs a stage: test_main.py
+
+
+def last(file: Path) -> ast.stmt | None:
+    """The last statement of a file."""
+    return (ast.parse(file.read_text()).body or [None])[-1]
+
+
+@pytest.mark.parametrize("name", programs())
+def test_every_program_is_run_by_what_ends_it_in_one_line(name):
+    (line,) = map(ast.unparse, last(ROOT / name).body)
+    assert any(run in line for run in RUNS), line
+
+
+def test_programs_are_found():
+    found = programs()
+    assert {"pipeline/commands/preset.py", "pipeline/commands/ui.py", "pipeline/process/mend.py"} < set(found)
+    assert {"src/distill/answer.py", "src/distill/serve.py", "pipeline/plan.py"} < set(found) and len(found) > 30
 
 
 def test_ctrl_c_ends_the_pages_of_mlflow_without_a_word_of_theirs(root, tmp_path):

@@ -67,6 +67,11 @@ class Columns:
         return math.nan if self.numeric else labels.UNLABELLED
 
     @property
+    def texts(self) -> list[str]:
+        """The columns of texts, one or two."""
+        return [name for name in (self.text, self.text_pair) if name is not None]
+
+    @property
     def needed(self) -> list[str]:
         """The columns that must be there, each once: groups may go by a column of texts."""
         names = (self.text, self.text_pair, self.label, self.id, self.group)
@@ -173,7 +178,7 @@ def _with_texts(items: Iterable[text_files.Record], columns: Columns, file: str)
     """Drops training rows without a text and prints their number: datasets of the hub have some (QQP)."""
     empty = 0
     for at, item in items:
-        texts = [item[name] for name in (columns.text, columns.text_pair) if name is not None]
+        texts = [item[name] for name in columns.texts]
         if all(not isinstance(text, str) or cleaned(text, columns.strip_html) for text in texts):
             yield at, item
         else:
@@ -183,8 +188,13 @@ def _with_texts(items: Iterable[text_files.Record], columns: Columns, file: str)
 
 
 def _rows(items: Iterable[text_files.Record], columns: Columns, file: str, split: str) -> list[Row]:
-    """Rows whose label is still the class's name, or None; "at" is the row's place in the file."""
+    """Rows whose label is still the class's name, or None; "at" is the row's place in the file.
+
+    Raises:
+        UserError: a row has a bad value; rows have an empty text, of which the message says how many.
+    """
     rows: list[Row] = []
+    empty: list[tuple[str, str]] = []
     seen: dict[str, str] = {}
     checked = None
     label_of, missing = columns.label_of, columns.missing
@@ -196,10 +206,14 @@ def _rows(items: Iterable[text_files.Record], columns: Columns, file: str, split
         if checked is None or item.keys() != checked:
             _check_columns(item, columns, file, at)
             checked = item.keys()
+        texts = {name: _text(item[name], columns, name, file, at) for name in columns.texts}
+        if without := [name for name, text in texts.items() if not text]:
+            empty.append((at, without[0]))
+            continue
         row = {
             "id": str(number) if columns.id is None else _name(item[columns.id], columns.id, file, at, "an id"),
-            "text": _text(item[columns.text], columns, columns.text, file, at),
-            "text_pair": columns.text_pair and _text(item[columns.text_pair], columns, columns.text_pair, file, at),
+            "text": texts[columns.text],
+            "text_pair": columns.text_pair and texts[columns.text_pair],
             "label": missing if columns.label is None else label_of(item[columns.label], columns.label, file, at),
             "at": at,
         }
@@ -210,6 +224,12 @@ def _rows(items: Iterable[text_files.Record], columns: Columns, file: str, split
                  "give every row an id of its own")  # fmt: skip
         seen[row["id"]] = at
         rows.append(row)
+    if empty:
+        (at, name), further = empty[0], [where for where, _ in empty[1:]]
+        shown = ", ".join(further[:5]) + (" …" if len(further) > 5 else "")
+        more = f", and so are the texts of {len(further):,} further rows ({shown})" if further else ""
+        fix = "write the texts or remove the rows" if further else "write a text or remove the row"
+        fail(file, f"{at}, column {show(name)}", f"is empty{more}", fix)
     return rows
 
 
@@ -313,10 +333,7 @@ def _text(value: Any, columns: Columns, name: str, file: str, at: str) -> str:
     place = f"{at}, column {show(name)}"
     if not isinstance(value, str):
         fail(file, place, f"is {show(value)}", "it must be a string")
-    value = cleaned(value, columns.strip_html)
-    if not value:
-        fail(file, place, "is empty", "write a text or remove the row")
-    return encodable(value, file, place)
+    return encodable(cleaned(value, columns.strip_html), file, place)
 
 
 def _name(value: Any, column: str, file: str, at: str, noun: str) -> str:
