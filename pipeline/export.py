@@ -125,7 +125,8 @@ def bear_int8(stage: Stage, params: Params, data: Prepared, task: Task, source: 
     student = loading.from_pretrained(str(source), task)
     with rounding.rounded(student, bits):
         objective = rounding.Recovery(student, teacher, task, section.temperature)
-        phases.train(training.build_run(stage, params, data, task, section, objective, section.seed, "int8"))
+        inputs, features = (stage, params, data, task, section), data.taught_features()  # without labels, too
+        phases.train(training.build_run(*inputs, objective, section.seed, "int8", features=features))
     teacher.to("cpu")
     file = stage.scratch / "trained.onnx"
     onnx.write(freeze(student).to("cpu"), task.logits_of == "positions", data.tokenizer().model_input_names, file)

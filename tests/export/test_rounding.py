@@ -61,15 +61,20 @@ def test_training_brings_the_rounded_model_closer_and_leaves_a_plain_one():
     assert torch.any(logits(model.eval(), made()) != logits(teacher, made()))
 
 
-def test_being_scored_changes_no_range():
-    model = text.model(layers=1, width=16)
-    with rounded(model, 7):
-        objective = Recovery(model, freeze(copy.deepcopy(model)), TASK, 1.0)
-        objective(**made(seed=1))
+def test_being_scored_changes_no_range_and_nothing_is_dropped():
+    model = text.model(layers=1, width=16, hidden_dropout_prob=0.5)
+    teacher = freeze(copy.deepcopy(model))
+    with rounded(model, 4):
+        objective = Recovery(model, teacher, TASK, 1.0)
+        objective.train()
+        losses = [float(objective(**made(seed=1))["loss"].detach()) for _ in range(2)]
+        assert losses[0] == losses[1] > 0
         before = {name: value.clone() for name, value in model.state_dict().items()}
         batch = made(seed=2)
         batch["input_ids"] = batch["input_ids"].flip(0)
         first = objective.scored_logits(batch)
         torch.testing.assert_close(objective.scored_logits(batch), first, atol=0, rtol=0)
         changed = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
-        assert [name for name in changed if "observer_enabled" not in name] == []
+        assert changed == []
+        objective(**batch)  # in training they follow
+        assert any(not torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -19,8 +19,7 @@ from distill.inference.model import load
 from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
-# Whatever int8 loses of the scores of a model that is hardly trained, no search follows.
-FAST = {("cost", "seconds"): 0.01, ("export", "max_loss"): 100, ("export", "calibration_rows"): 32}
+FAST = {("cost", "seconds"): 0.01}
 FORMS = {"pytorch", "onnx", "int8", "openvino", "openvino_int8"}
 TEXTS = {
     "task": "classification",

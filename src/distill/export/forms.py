@@ -33,7 +33,7 @@ class Forms:
     """A student as PyTorch, and as ONNX and int8 in both runtimes; OpenVINO's where it is installed.
 
     Attributes:
-        prepared: prepared data, whose training rows calibrate.
+        prepared: prepared data, whose training rows, with labels and without, calibrate.
         data: the same, cut to the examples that are scored. The selection split chooses, the validation split reports.
         say: function for a verb and a line of text, for the user.
         train: function that gives the student as ONNX, trained to bear int8; None: it is not trained.
@@ -56,7 +56,7 @@ class Forms:
             scratch: folder for int8 models that are tried.
 
         Returns:
-            the content of metrics/export/<label>.json, without the size of the checkpoint.
+            the content of metrics/export/<label>.json, without the size of the checkpoint: docs/taking-it-away.md.
         """
         threads, section = torch.get_num_threads(), self.params.export
         files = {"onnx": folder / ONNX}
@@ -82,6 +82,7 @@ class Forms:
         return {
             "examples": len(reported["pytorch"].examples),
             "selection_examples": len(self.data.examples("selection")),
+            "metric": self.task.main_metric,
             "parity_max": parity,
             "scores": {form: self.task.score(output, self.params.evaluate) for form, output in reported.items()},
             "selection": selection,
@@ -97,7 +98,7 @@ class Forms:
         section, metric, threads = self.params.export, self.task.main_metric, torch.get_num_threads()
         if section.weight_bits == 8 and not quantize.adds_exactly():
             self.say("note", "export.weight_bits is 8, but this processor has no VNNI: sums may overflow")
-        features = self.prepared.features("train").data.table
+        features = self.prepared.taught_features().data.table
         rows = features.take(model_cost.spread(range(features.num_rows), section.calibration_rows))
         chosen = [batch for _, batch in batches(rows, self.prepared.tokenizer().pad_token_id, _CALIBRATED)]
 

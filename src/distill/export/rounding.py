@@ -23,24 +23,16 @@ from distill.tasks.base import Task
 from distill.training.objective import Objective
 
 
-class _Rounding(FakeQuantize):
-    """Ranges follow the values in training only: being scored changes no weight and no range."""
-
-    def train(self, mode: bool = True) -> _Rounding:
-        (self.enable_observer if mode else self.disable_observer)()
-        return super().train(mode)
-
-
-def _of_inputs() -> _Rounding:
+def _of_inputs() -> FakeQuantize:
     kind = {"dtype": torch.quint8, "qscheme": torch.per_tensor_affine}
-    return _Rounding(MovingAverageMinMaxObserver, quant_min=0, quant_max=255, **kind)
+    return FakeQuantize(MovingAverageMinMaxObserver, quant_min=0, quant_max=255, **kind)
 
 
-def _of_weights(bits: int) -> _Rounding:
+def _of_weights(bits: int) -> FakeQuantize:
     kind = {"dtype": torch.qint8, "qscheme": torch.per_channel_symmetric, "ch_axis": 0}
     # A weight's range is its present one: 1 is the share of the newest in the moving average.
     observer = MovingAveragePerChannelMinMaxObserver
-    return _Rounding(observer, quant_min=-largest(bits), quant_max=largest(bits), averaging_constant=1.0, **kind)
+    return FakeQuantize(observer, quant_min=-largest(bits), quant_max=largest(bits), averaging_constant=1.0, **kind)
 
 
 @contextlib.contextmanager
@@ -53,7 +45,6 @@ def rounded(model: PreTrainedModel, weight_bits: int) -> Iterator[None]:
         model: model in float32.
         weight_bits: 7 or 8.
     """
-    model.train()  # ranges are measured from the start
     layers = [layer for layer in model.modules() if type(layer) is nn.Linear]
     hooks = []
     for layer in layers:
@@ -76,6 +67,8 @@ def _round_input(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, 
 class Recovery(Objective):
     """The soft targets of the float32 model for the rounded one; labels do not count.
 
+    Dropout is off in training too: its noise would be many times that of the rounding.
+
     Args:
         model: rounded model (see `rounded`).
         teacher: the same model in float32, frozen.
@@ -87,11 +80,26 @@ class Recovery(Objective):
         self.model, self.task, self.temperature = model, task, temperature
         self._teacher = [teacher]  # no module of this one: neither trained nor saved
 
+    def train(self, mode: bool = True) -> Recovery:
+        super().train(False)
+        self._follow(mode)
+        return self
+
+    def _follow(self, values: bool) -> None:
+        """Whether the ranges of inputs and weights follow the values: being scored changes none."""
+        for part in self.model.modules():
+            if isinstance(part, FakeQuantize):
+                (part.enable_observer if values else part.disable_observer)()
+
     def companions(self) -> Sequence[PreTrainedModel]:
         return self._teacher
 
     def scored_logits(self, batch: dict[str, Tensor]) -> Tensor:
-        return forward_of(self.model, self.task)(batch)
+        self._follow(False)
+        try:
+            return forward_of(self.model, self.task)(batch)
+        finally:
+            self._follow(True)
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
         """`loss` and the one term `kl`."""

@@ -6,7 +6,8 @@ from distill.report import formatting
 from distill.report.results import Results, heading, scale
 from distill.report.tables import Cell, Table, filled
 
-_FORMS = {
+#: What each form is called.
+FORMS = {
     "pytorch": "PyTorch, float32",
     "onnx": "ONNX, float32",
     "int8": "ONNX, int8",
@@ -34,7 +35,7 @@ def table(results: Results) -> Table | None:
     for label, exported in results.exports.items():
         latency, refused = exported["latency_ms"], (exported.get("int8") or {}).get("refused")
         for form, scores in exported["scores"].items():
-            name = f"{label}, {_FORMS[form]}" + (", refused" if refused and form.endswith("int8") else "")
+            name = f"{label}, {FORMS[form]}" + (", refused" if refused and form.endswith("int8") else "")
             speed_up = formatting.ratio(latency.get("pytorch"), latency.get(form))
             rows.append(
                 [
