@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import inspect
 import shutil
@@ -10,26 +11,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from distill import provenance
-from distill.analysis import model_cost
 from distill.analysis.example_table import FIX
 from distill.config.params import Params
 from distill.config.values import flatten
 from distill.data.loading import groups
 from distill.data.loading.prepared import Prepared
-from distill.export import card, onnx, quantize, speed
+from distill.export import card, onnx, rounding
+from distill.export.forms import Forms, megabytes
 from distill.inference.cli import EXPORTS
-from distill.inference.model import INT8, ONNX, SETTINGS, Run, Settings, onnx_run, onnx_session, torch_run
+from distill.inference.model import ONNX, SETTINGS, Settings
 from distill.methods import registry
 from distill.models import loading
 from distill.models.forward import freeze
-from distill.models.predict import predict_split
 from distill.runtime import checkpoints, json_files
 from distill.runtime.files import write_text
 from distill.tasks import decision, thresholds
-from distill.tasks.base import Predicted, Task
+from distill.tasks.base import Task
+from distill.training import phases
 from pipeline.launch.run import run_stage
 from pipeline.process.records import to_json
 from pipeline.stage import paths, training
@@ -46,7 +46,7 @@ LIBRARIES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
 
 
 def main(name: str, seed: str) -> None:
-    """Export, compare with PyTorch, quantize, score all three, measure their speed, write the card."""
+    """Export, compare with PyTorch, quantize, score all forms, measure their speed, write the card."""
     params = paths.params()
     name, number = paths.run_of(name, seed, params)
     params, label = params.resolved(name), paths.label(name, number)
@@ -61,15 +61,11 @@ def main(name: str, seed: str) -> None:
         folder = stage.fresh("export")
         tokenizer = data.tokenizer()
         onnx.write(model, task.logits_of == "positions", tokenizer.model_input_names, folder / ONNX)
-        if params.export.int8:
-            quantize.int8(folder / ONNX, folder / INT8)
-        part = LimitedData(data, params.export.max_examples)
-        measured = compare(model, folder, part, task, params)
-        measured["size_mb"] = {"pytorch": _megabytes(source / "model.safetensors")} | {
-            form: _megabytes(folder / file)
-            for form, file in (("onnx", ONNX), ("int8", INT8))
-            if form in measured["scores"]
-        }
+        train = functools.partial(bear_int8, stage, params, data, task, source, model)
+        limited = LimitedData(data, params.export.max_examples)
+        forms = Forms(params, data, limited, task, stage.say, train if params.quantization.train else None)
+        measured = forms.measure(model, folder, stage.scratch / "int8")
+        measured["size_mb"]["pytorch"] = megabytes(source / "model.safetensors")
         shutil.copyfile(source / "config.json", folder / "config.json")
         tokenizer.save_pretrained(folder)
         settings = inference_settings(params, data, runs[label])
@@ -119,36 +115,24 @@ class LimitedData:
         return int(ends[max(np.searchsorted(ends, count, side="right") - 1, 0)])
 
 
-def compare(model: PreTrainedModel, folder: Path, data: LimitedData, task: Task, params: Params) -> dict[str, Any]:
-    """Scores, parity and speed of the model's forms: contents of metrics/export/<label>.json but for sizes."""
-    threads = torch.get_num_threads()
-    runs = {"pytorch": torch_run(model, task), "onnx": onnx_run(onnx_session(folder / ONNX, threads))}
-    reference = _predict(runs["pytorch"], data, task, params, "PyTorch")
-    exported = _predict(runs["onnx"], data, task, params, "ONNX")
-    parity = onnx.check_parity(exported.logits, reference.logits, folder / ONNX)
-    predicted = {"pytorch": reference, "onnx": exported}
-    if params.export.int8:
-        runs["int8"] = onnx_run(onnx_session(folder / INT8, threads))
-        predicted["int8"] = _predict(runs["int8"], data, task, params, "int8")
-    size, table = params.evaluate.batch_size, data.features("validation").data.table
-    return {
-        "examples": len(reference.examples),
-        "parity_max": parity,
-        "scores": {form: task.score(output, params.evaluate) for form, output in predicted.items()},
-        "machine": model_cost.machine(),
-        "threads": threads,
-        "batch_size": size,
-        **speed.measure(runs, table, data.tokenizer().pad_token_id, size, params.cost.seconds),
-    }
+def bear_int8(stage: Stage, params: Params, data: Prepared, task: Task, source: Path, teacher: PreTrainedModel) -> Path:
+    """The student trained to bear int8 (section `quantization`), as ONNX in float32.
 
-
-def _predict(run: Run, data: LimitedData, task: Task, params: Params, label: str) -> Predicted:
-    def forward(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        arrays = {name: value.numpy() for name, value in batch.items()}
-        return torch.from_numpy(np.ascontiguousarray(run(arrays)))
-
-    size, cpu = params.evaluate.batch_size, torch.device("cpu")
-    return predict_split(forward, data, "validation", size, cpu, "fp32", label, task.per_token)
+    Args:
+        source: the student's checkpoint.
+        teacher: the student itself, frozen.
+    """
+    section, bits = params.quantization, params.export.weight_bits
+    stage.say("trains", "the student by its own logits, rounded as in int8")
+    student = loading.from_pretrained(str(source), task)
+    with rounding.rounded(student, bits):
+        objective = rounding.Recovery(student, teacher, task, section.temperature)
+        inputs, features = (stage, params, data, task, section), data.taught_features()  # without labels, too
+        phases.train(training.build_run(*inputs, objective, section.seed, "int8", features=features))
+    teacher.to("cpu")
+    file = stage.scratch / "trained.onnx"
+    onnx.write(freeze(student).to("cpu"), task.logits_of == "positions", data.tokenizer().model_input_names, file)
+    return file
 
 
 def scores(label: str) -> dict[str, dict[str, float]]:
@@ -218,12 +202,10 @@ def describe(
     )
 
 
-def _megabytes(file: Path) -> float:
-    return round(file.stat().st_size / 1e6, 3)
-
-
 def _row(measured: dict[str, Any], form: str, task: Task) -> dict[str, float]:
     shown = {name: value for name, value in measured["scores"][form].items() if name in task.shown}
+    if task.main_metric in measured["selection"][form]:
+        shown["selection"] = measured["selection"][form][task.main_metric]
     return shown | {name: measured[name][form] for name in ("size_mb", "latency_ms", "throughput")}
 
 

@@ -287,7 +287,7 @@ def test_a_section_takes_from_training_what_it_does_not_say(text):
     }
     # The filters' section has a warm-up of its own.
     assert {name for name, section in trained.items() if section.warmup == 7} == {
-        *("teacher", "student", "assistant", "generator", "distill")
+        *("teacher", "student", "assistant", "generator", "distill", "quantization")
     }
     assert params.training.weight_decay == 0.5
     assert "seed" not in type(params.distill).model_fields and params.generator.seed == params.training.seed

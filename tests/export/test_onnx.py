@@ -10,7 +10,7 @@ from distill.export import onnx, quantize
 from distill.inference.model import onnx_run, onnx_session
 from distill.models.forward import forward_pass, freeze
 from distill.tasks.registry import load_task
-from tests.helpers import micro, text, tiny
+from tests.helpers import micro, tiny
 
 pytestmark = pytest.mark.slow
 TASK = load_task("qa")
@@ -70,29 +70,13 @@ def test_the_file_is_whole_and_names_no_path(exported):
 
 def test_int8_is_close_and_stores_int8(exported, tmp_path):
     model, file = exported
-    target = tmp_path / "int8.onnx"
-    quantize.int8(file, target)
-    given = batch((9, 30, 17), 30)
+    target, given = tmp_path / "int8.onnx", batch((9, 30, 17), 30)
+    quantize.Quantizer(file, "static", 7, [given], tmp_path / "scratch").write(target)
     plain, quantized = (onnx_run(onnx_session(path))(given) for path in (file, target))
     spread = np.abs(plain - plain.mean()).max()
     assert 0 < np.abs(quantized - plain).max() < 0.1 * spread
     types = [item.data_type for item in onnx_format.load(target).graph.initializer if len(item.dims) == 2]
     assert types.count(onnx_format.TensorProto.INT8) >= 6 * model.config.num_hidden_layers
-
-
-def test_classes(tmp_path):
-    """One output, (B, C); and int8 is smaller where weights are more than a few kilobytes."""
-    model = freeze(text.model("bert", layers=1, width=64, vocab_size=2000))
-    onnx.write(model, False, MADE, tmp_path / "model.onnx")
-    quantize.int8(tmp_path / "model.onnx", tmp_path / "int8.onnx")
-    given = batch((9, 5, 7), 12)
-    with torch.no_grad():
-        expected = model(**{name: torch.from_numpy(value) for name, value in given.items()}).logits.numpy()
-    found = onnx_run(onnx_session(tmp_path / "model.onnx"))(given)
-    assert found.shape == (3, 3)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    sizes = [(tmp_path / name).stat().st_size for name in ("int8.onnx", "model.onnx")]
-    assert sizes[0] < 0.4 * sizes[1]
 
 
 def test_what_torch_cannot_export_is_said_in_one_line(tmp_path, monkeypatch):

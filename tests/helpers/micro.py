@@ -67,6 +67,9 @@ SMALL: dict[str, Any] = {
     "features.doc_stride": 32,
     "cost.batch_sizes": [1, 8],
     "cost.seconds": 0.05,
+    # Whatever int8 loses of the scores of a model that is hardly trained, no search follows.
+    "export.max_loss": 100,
+    "export.calibration_rows": 32,
     **{
         f"{role}.model.config.{name}": value
         for role in ("teacher", "student", "generator")

@@ -135,7 +135,7 @@ def test_damaged_settings_are_refused(folders, tmp_path, changes, message):
 
 
 def test_missing_and_damaged_files_are_named(folders, tmp_path):
-    with pytest.raises(UserError, match=r"model\.int8\.onnx: missing: set export.int8"):
+    with pytest.raises(UserError, match=r"model\.int8\.onnx: missing: export\.int8 is none, or int8 loses more"):
         load(str(folders / "exported"), int8=True)
     with pytest.raises(UserError, match="is no exported folder"):
         load(str(folders / "checkpoint"), int8=True)

@@ -188,12 +188,32 @@ def test_exports():
     forms = ("pytorch", "onnx", "int8")
     row = {"parity_max": 1e-5, "scores": {form: {"f1": 80.0 + i} for i, form in enumerate(forms)}}
     row |= {
-        name: {form: float(i + 1) for i, form in enumerate(forms)} for name in ("size_mb", "latency_ms", "throughput")
+        name: {form: float(i + 1) for i, form in enumerate(forms)}
+        for name in ("size_mb", "latency_ms", "latency_ms_p90", "throughput")
     }
-    column = Page(page.html(made_up.results(exports={"kd-1": row}))).column("exports", "F1")
-    assert {name: value for name, (_, value) in column.items()} == {
-        "kd-1, pytorch": "80.0", "kd-1, onnx": "81.0", "kd-1, int8": "82.0",
-    }  # fmt: skip
+    row |= {"selection": {form: {"f1": 90.0 + i} for i, form in enumerate(forms)}, "machine": "a machine", "threads": 2}
+    reason = "int8 (static) loses 3.00 points"
+    refused = {"refused": reason, "left_out": ["a"], "nodes": 9, "trained": True}
+    kept = refused | {"refused": None}
+    shown = Page(page.html(made_up.results(exports={"kd-1": row | {"int8": refused}, "kd-2": row | {"int8": kept}})))
+    assert {name: value for name, (_, value) in shown.column("exports", "F1").items()} == {
+        f"kd-{seed}, {form}": str(80.0 + i)
+        for seed, last in ((1, "ONNX, int8, refused"), (2, "ONNX, int8"))
+        for i, form in enumerate(("PyTorch, float32", "ONNX, float32", last))
+    }
+    assert [value for _, value in shown.column("exports", "F1, selection split").values()] == [
+        "90.0",
+        "91.0",
+        "92.0",
+    ] * 2
+    times = [text for text, _ in shown.column("exports", "Times as fast as PyTorch").values()]
+    assert times == ["1.00×", "0.50×", "0.33×"] * 2
+    for note in (
+        f"kd-1: not exported: {reason}.",
+        "kd-2: so that int8 holds the score, 1 of 9 nodes stay in float32, and the student was trained to bear it.",
+        "Measured by stage export, the forms of a student in turns, on a machine, 2 threads.",
+    ):
+        assert note in shown.text, note
 
 
 def test_scaling_that_makes_calibration_worse_or_has_few_examples_is_said():

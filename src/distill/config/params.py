@@ -30,6 +30,7 @@ from distill.config.schema import (
     Filters,
     Generator,
     Predict,
+    Quantization,
     Retrieve,
     Section,
     Seed,
@@ -76,6 +77,7 @@ class Params(Section):
     controls: Controls
     cost: Cost
     export: Export
+    quantization: Quantization
     runtime: Runtime
     tracking: Tracking
     sections: dict[str, Any]

@@ -346,6 +346,18 @@ class Distill(Training):
     spread_weight: Annotated[float, Field(ge=0)]
 
 
+class Quantization(Training):
+    """Training of a student that loses too much in int8, by its own logits in float32; labels do not count."""
+
+    train: bool
+    temperature: Annotated[float, Field(gt=0)]
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _can_wait(self) -> Quantization:
+        return super()._can_wait() if self.evaluations and self.train else self  # unscored, it waits for nothing
+
+
 class Predict(Section):
     """Teacher predictions over the training features."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -44,5 +44,8 @@ class Export(Section):
 
     methods: list[str]
     seeds: list[Seed]
-    int8: bool
+    int8: Literal["static", "dynamic", "none"]
+    max_loss: Annotated[float, Field(ge=0)]
+    calibration_rows: Count
+    weight_bits: Literal[7, 8]
     max_examples: Count | None

@@ -10,6 +10,7 @@ from distill.config.schema import (
     Distill,
     Filters,
     Generator,
+    Quantization,
     Student,
     Teacher,
     Training,
@@ -27,6 +28,7 @@ SECTIONS: dict[str, type[Training]] = {
     "student_filters": Filters,
     "generator": Generator,
     "distill": Distill,
+    "quantization": Quantization,
 }
 
 

@@ -15,7 +15,8 @@ from distill.errors import UserError
 from distill.runtime import csv_files
 
 #: Sections that change no score and may differ between runs; `methods` may where it still names the model.
-WITHOUT_EFFECT = ("compare", "confirm", "controls", "cost", "export", "methods", "runtime", "tracking")
+WITHOUT_EFFECT = ("compare", "confirm", "controls", "cost", "export", "methods", "quantization")
+WITHOUT_EFFECT += ("runtime", "tracking")
 _SELECTION = "selection_"
 
 

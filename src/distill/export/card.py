@@ -38,7 +38,13 @@ HUB_METRICS = {
 #: Tasks that read long texts in overlapping windows.
 _WINDOWED = ("qa", "token_classification")
 _LABELS = {"student": "the student, fine-tuned without a teacher"}
-_FORMS = {"pytorch": "PyTorch, float32", "onnx": f"`{ONNX}`, float32", "int8": f"`{INT8}`, int8"}
+_FORMS = {
+    "pytorch": "PyTorch, float32",
+    "onnx": f"`{ONNX}`, float32",
+    "int8": f"`{INT8}`, int8",
+    "openvino": f"`{ONNX}` in OpenVINO, float32",
+    "openvino_int8": f"`{INT8}` in OpenVINO, int8",
+}
 _COUNTED = ("examples", "answerable", "articles", "features")
 _INTENDED = {
     "qa": "Short answers to questions, copied out of a text given with the question; for texts like those below.",
@@ -138,7 +144,7 @@ def render(facts: Facts) -> str:
         scores=[title(name) for name in names],
         exported=_measured(facts.exported["examples"], splits["validation"]["examples"]),
         parity=facts.exported["parity_max"],
-        forms=[(_FORMS[form], _form(facts.exported, form, names)) for form in facts.exported["scores"]],
+        forms=[(_FORMS[form], _form(facts.exported, form, names)) for form in _shown_forms(facts.exported)],
         rows_name="windows" if facts.settings.task in _WINDOWED else "texts",
         machine=f"On the CPU, threads: {facts.exported['threads']}; machine: {facts.exported['machine']}.",
         batch_size=facts.exported["batch_size"],
@@ -219,8 +225,16 @@ def _model(model: Model) -> str:
 
 
 def _files(facts: Facts) -> list[tuple[str, str, str]]:
-    rows = [("onnx", ONNX, "the model, float32"), ("int8", INT8, "weights in int8, dynamic quantization")]
-    return [row for row in rows if row[0] in facts.exported["size_mb"]]
+    made = facts.exported.get("int8") or {}
+    rows = [("onnx", ONNX, "the model, float32")]
+    rows.append(("int8", INT8, f"weights in int8, {made.get('kind', 'dynamic')} quantization"))
+    return [row for row in rows if row[0] in _shown_forms(facts.exported)]
+
+
+def _shown_forms(exported: Mapping[str, Any]) -> list[str]:
+    """Forms that were exported: a refused int8 model was not."""
+    refused = (exported.get("int8") or {}).get("refused")
+    return [form for form in exported["scores"] if not (refused and form.endswith("int8"))]
 
 
 def _usage(facts: Facts) -> str:

@@ -178,7 +178,7 @@ def main(words: Sequence[str]) -> None:
     if options.n_best < 1:
         parser.error("--n-best: give 1 or more")
     path, overrides = cli.model_path(options.model), _overrides(options)
-    model = load(path, options.int8, overrides, _DEFAULTS)
+    model = load(path, options.int8, overrides, _DEFAULTS, options.runtime)
     ask = partial(_ask, shown=options.n_best)
     if from_file:
         files.run(replace(VERB, ask=ask), model, path, options, overrides)

@@ -176,7 +176,7 @@ def main(words: Sequence[str]) -> None:
         parser.error("give a text or two, or - alone")
     from_file = files.wanted(parser, options, options.text)
     path = cli.model_path(options.model)
-    model = load(path, options.int8, defaults=_DEFAULTS)
+    model = load(path, options.int8, defaults=_DEFAULTS, runtime=options.runtime)
     ask = partial(_ask, tuned=options.tuned)
     if from_file:
         files.run(replace(VERB, ask=ask), model, path, options, {"tuned": options.tuned})

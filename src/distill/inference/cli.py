@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from distill.errors import UserError
-from distill.inference.model import SETTINGS
+from distill.inference.model import RUNTIMES, SETTINGS
 
 #: Where stage export writes.
 EXPORTS = Path("data/export")
@@ -19,9 +19,16 @@ def parser(command: str, description: str) -> argparse.ArgumentParser:
     built = argparse.ArgumentParser(prog=f"python -m {command}", description=description)
     where = f"an exported folder, a transformers checkpoint or a hub id (default: the only one below {EXPORTS})"
     built.add_argument("--model", help=where)
-    built.add_argument("--int8", action="store_true", help="the quantized model of an exported folder")
+    add_forms(built)
     built.add_argument("--json", action="store_true", help="print JSON")
     return built
+
+
+def add_forms(parser: argparse.ArgumentParser) -> None:
+    """Options that say which form of an exported model runs, and on what."""
+    parser.add_argument("--int8", action="store_true", help="the quantized model of an exported folder")
+    shown = "what runs an exported model (default: %(default)s)"
+    parser.add_argument("--runtime", choices=RUNTIMES, default=RUNTIMES[0], help=shown)
 
 
 def model_path(option: str | None) -> str:

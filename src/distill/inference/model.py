@@ -6,7 +6,7 @@ classes import it too, so the tokenizer of an exported folder is loaded without 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 
 #: What an exported folder holds besides configuration and tokenizer.
 SETTINGS, ONNX, INT8 = "task.json", "model.onnx", "model.int8.onnx"
+#: What runs exported models; the first one unless another is asked for.
+RUNTIMES = ("onnx", "openvino")
+
+_NO_INT8 = (
+    "export.int8 is none, or int8 loses more than export.max_loss (metrics/export/ says it): change them and run"
+    " `dvc repro`, or leave out --int8"
+)
 
 # Tokens of a window where neither the model nor its tokenizer has a longest one (XLNet).
 _LONGEST = 512
@@ -152,14 +159,24 @@ def onnx_session(file: Path, threads: int | None = None) -> Any:
 
 
 def onnx_run(session: Any) -> Run:
-    """A session as `Model.run`: it gets the inputs that it has, and start and end logits are stacked."""
+    """A session as `Model.run`."""
     names = [item.name for item in session.get_inputs()]
+    return stacked(names, lambda batch: session.run(None, {name: batch[name] for name in names}))
+
+
+def stacked(names: Sequence[str], outputs: Callable[[dict[str, np.ndarray]], Sequence[np.ndarray]]) -> Run:
+    """An exported model as `Model.run`: start and end logits are stacked.
+
+    Args:
+        names: names of its inputs, which batches must have.
+        outputs: function from a batch to the model's outputs.
+    """
 
     def run(batch: dict[str, np.ndarray]) -> np.ndarray:
         if missing := [name for name in names if name not in batch]:
             raise UserError(f"the model needs {missing[0]}, which its tokenizer does not make: export it again")
-        outputs = session.run(None, {name: batch[name] for name in names})
-        return outputs[0] if len(outputs) == 1 else np.stack(outputs, -1)
+        found = outputs(batch)
+        return found[0] if len(found) == 1 else np.stack(found, -1)
 
     return run
 
@@ -179,7 +196,11 @@ def torch_run(model: Any, task: Any) -> Run:
 
 
 def load(
-    path: str, int8: bool = False, overrides: Mapping[str, Any] | None = None, defaults: Mapping[str, Any] | None = None
+    path: str,
+    int8: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    runtime: str = RUNTIMES[0],
 ) -> Model:
     """Load a model.
 
@@ -189,6 +210,7 @@ def load(
         overrides: fields of `Settings` in place of the model's own.
         defaults: fields for a checkpoint, which holds only its task and classes. `max_length` is lowered to the number
             of the model's positions, and is that number where it is not given; `doc_stride` to half of it.
+        runtime: of an exported folder, one of `RUNTIMES`.
 
     Raises:
         UserError: it cannot be loaded, or is no such model.
@@ -198,13 +220,24 @@ def load(
         settings = _settings({**_read(folder / SETTINGS), **(overrides or {})}, folder / SETTINGS)
         file = folder / (INT8 if int8 else ONNX)
         if not file.is_file():
-            fix = "set export.int8 and run `dvc repro`, or leave out --int8" if int8 else f"`dvc checkout {folder}`"
+            fix = _NO_INT8 if int8 else f"`dvc checkout {folder}`"
             raise UserError(f"{file}: missing: {fix}")
-        session = onnx_session(file)
-        return Model(settings, exported_tokenizer(folder, session), onnx_run(session))
-    if int8:
-        raise UserError(f"{path}: is no exported folder, and only those have an int8 model: leave out --int8")
+        run, names = _exported(file, runtime)
+        return Model(settings, exported_tokenizer(folder, names), run)
+    for option, given in (("--int8", int8), (f"--runtime {runtime}", runtime != RUNTIMES[0])):
+        if given:
+            raise UserError(f"{path}: is no exported folder, and only those take {option}: leave it out")
     return _load_checkpoint(path, overrides or {}, defaults or {})
+
+
+def _exported(file: Path, runtime: str) -> tuple[Run, list[str]]:
+    """An exported model, and the names of its inputs."""
+    if runtime == "openvino":
+        from distill.inference.openvino_runtime import openvino_run
+
+        return openvino_run(file)
+    session = onnx_session(file)
+    return onnx_run(session), [item.name for item in session.get_inputs()]
 
 
 def task_of(path: str) -> str:
@@ -260,13 +293,13 @@ def _head(config: PretrainedConfig, path: str) -> dict[str, Any]:
     return {"task": task, "labels": [str(config.id2label[i]) for i in range(config.num_labels)]}
 
 
-def exported_tokenizer(folder: Path, session: Any) -> PreTrainedTokenizerFast:
-    """The tokenizer of an exported folder: tokenizer.json, set to make the session's inputs."""
+def exported_tokenizer(folder: Path, inputs: Sequence[str]) -> PreTrainedTokenizerFast:
+    """The tokenizer of an exported folder: tokenizer.json, set to make the model's inputs."""
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     except Exception as error:  # broken files surface as exceptions of several libraries
         raise UserError(f"{folder}: its tokenizer cannot be loaded ({_reason(error)}): `dvc checkout`") from error
-    tokenizer.model_input_names = [item.name for item in session.get_inputs()]
+    tokenizer.model_input_names = list(inputs)
     return tokenizer
 
 

@@ -104,7 +104,7 @@ def main(words: Sequence[str]) -> None:
     options = parser.parse_args(words)
     if (options.query == "-") == bool(options.passages):
         parser.error("give a query and its passages, or - alone")
-    model = load(cli.model_path(options.model), options.int8)
+    model = load(cli.model_path(options.model), options.int8, runtime=options.runtime)
     if options.query == "-":
 
         def ask(rows: lines.Rows) -> lines.Rows:

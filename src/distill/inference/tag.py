@@ -122,7 +122,7 @@ def main(words: Sequence[str]) -> None:
     options = parser.parse_args(words)
     from_file = files.wanted(parser, options, options.text)
     path = cli.model_path(options.model)
-    model = load(path, options.int8, defaults=_DEFAULTS)
+    model = load(path, options.int8, defaults=_DEFAULTS, runtime=options.runtime)
     if from_file:
         files.run(VERB, model, path, options, {})
         return

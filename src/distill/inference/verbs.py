@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from distill.errors import UserError
 from distill.inference import answer, classify, rank, tag
-from distill.inference.model import Model, load, task_of
+from distill.inference.model import RUNTIMES, Model, load, task_of
 from distill.inference.verb import Verb
 
 VERBS: Mapping[str, Verb] = {verb.name: verb for verb in (answer.VERB, classify.VERB, tag.VERB, rank.VERB)}
@@ -17,7 +17,7 @@ def of_task(task: str) -> list[Verb]:
     return [verb for verb in VERBS.values() if task in verb.tasks]
 
 
-def load_model(path: str, int8: bool = False) -> Model:
+def load_model(path: str, int8: bool = False, runtime: str = RUNTIMES[0]) -> Model:
     """Load a model of any task, as the command for that task loads it.
 
     Raises:
@@ -26,4 +26,4 @@ def load_model(path: str, int8: bool = False) -> Model:
     task = task_of(path)
     if not (able := of_task(task)):
         raise UserError(f"{path}: is a model for {task}, which cannot be asked: name one for another task")
-    return load(path, int8, defaults=able[0].defaults)
+    return load(path, int8, defaults=able[0].defaults, runtime=runtime)

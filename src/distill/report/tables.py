@@ -281,36 +281,6 @@ def disagreements(results: Results) -> Table | None:
     return Table("disagreements", "Who is right, first seed", columns, rows)
 
 
-def exports(results: Results) -> Table | None:
-    """Exported students: quality, size and speed of each form."""
-    if not results.exports:
-        return None
-    rows = []
-    for label, row in results.exports.items():
-        for form, scores in row["scores"].items():
-            sizes = (row[key].get(form) for key in ("size_mb", "latency_ms", "throughput"))
-            cells = [_number(scores.get(results.metric)), *(_number(value, 1) for value in sizes)]
-            rows.append([_name(f"{label}, {form}"), *cells])
-    columns = [
-        ("Model", ""),
-        (heading(results.metric), scale(results.metric)),
-        ("Size", "MB"),
-        ("Latency at batch 1", "ms"),
-        ("Throughput", "examples/s"),
-    ]
-    return filled("exports", "Exported students, in float32", columns, rows)
-
-
-def measured(results: Results) -> list[str]:
-    """Where the exported students were timed, each way once: "on cpu x86_64, 2 threads, batches of 64"."""
-    ways = (
-        f"on {row['machine']}, {formatting.plural(row['threads'], 'thread')}, batches of {row['batch_size']}"
-        for row in results.exports.values()
-        if {"machine", "threads", "batch_size"} <= row.keys()
-    )
-    return list(dict.fromkeys(ways)) or ["on a machine that was not written down"]
-
-
 def sweeps(results: Results) -> list[Table]:
     """A table per sweep: the selection score, by which the value is chosen, and the reported one."""
     tables = []

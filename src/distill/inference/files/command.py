@@ -68,7 +68,8 @@ def run(verb: Verb, model: Model, path: str, options: argparse.Namespace, more: 
                 shutil.copyfileobj(sys.stdin.buffer, file)
         if options.output == "-":
             output = Path(scratch) / f"stdout.{options.format}"
-        origin = {"model": job.model_mark(path), "options": more | {"int8": options.int8}, "columns": names}
+        options_of = more | {"int8": options.int8, "runtime": options.runtime}
+        origin = {"model": job.model_mark(path), "options": options_of, "columns": names}
         origin |= {"id_column": options.id_column, "delimiter": options.delimiter}
         read = sources.Source(source, verb, names, options.id_column, options.delimiter)
         counts = job.run(read, model, origin, output)

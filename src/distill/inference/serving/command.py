@@ -26,7 +26,7 @@ def main(words: Sequence[str]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with _listening(options.host, options.port) as listener:
         path = cli.model_path(options.model)
-        model = verbs.load_model(path, options.int8)
+        model = verbs.load_model(path, options.int8, options.runtime)
         able = {verb.name: verb for verb in verbs.of_task(model.settings.task)}
         batcher = Batcher(
             {name: partial(verb.ask, model) for name, verb in able.items()},
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m distill.serve", description="Serve a model over HTTP.")
     where = f"an exported folder, a checkpoint or a hub id (default: the only one below {cli.EXPORTS})"
     parser.add_argument("model", nargs="?", help=where)
-    parser.add_argument("--int8", action="store_true", help="the quantized model of an exported folder")
+    cli.add_forms(parser)
     shown = "(default: %(default)s)"
     parser.add_argument("--host", default="127.0.0.1", help=f"address to listen at {shown}: this machine only")
     parser.add_argument("--port", type=int, default=8000, help=f"{shown}; 0: a free one")

@@ -1,0 +1,52 @@
+"""OpenVINO in place of onnxruntime: the same answers from the same folder."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+
+from distill.errors import UserError
+from distill.inference import classify
+from distill.inference.model import load
+from tests.helpers import exported, tiny
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> str:
+    return exported.classifier(tmp_path_factory.mktemp("export") / "texts", ["no", "yes"])
+
+
+def test_start_and_end_logits_are_onnxruntimes(tmp_path):
+    """Two outputs, stacked; shapes that change from batch to batch."""
+    folder = exported.answerer(tmp_path / "questions")
+    features = tiny.features(20).data.table.combine_chunks()
+    (one, offsets), (other, _) = (load(folder, runtime=name).logits(features) for name in ("onnx", "openvino"))
+    assert one.shape == (offsets[-1], 2)
+    np.testing.assert_allclose(other, one, atol=1e-6)
+
+
+def test_the_command_answers_the_same(folder, capsys):
+    told = []
+    for runtime in ("onnx", "openvino"):
+        classify.main(["w1 w7", "--model", folder, "--runtime", runtime, "--json"])
+        told.append(json.loads(capsys.readouterr().out))
+    assert told[0]["label"] == told[1]["label"]
+    assert told[0]["probabilities"] == pytest.approx(told[1]["probabilities"], abs=1e-5)
+
+
+def test_without_openvino_one_line_says_how_to_install_it(folder, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "openvino" else found(name))
+    with pytest.raises(UserError, match=r"^--runtime openvino: OpenVINO is not installed: pip install openvino$"):
+        load(folder, runtime="openvino")
+
+
+def test_what_it_cannot_load_is_named(folder, tmp_path):
+    broken = exported.classifier(tmp_path / "broken", ["no", "yes"])
+    (tmp_path / "broken" / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(UserError, match=r"model\.onnx: OpenVINO cannot load it .*: use --runtime onnx"):
+        load(broken, runtime="openvino")
+    tiny.tokenizer().save_pretrained(tmp_path / "checkpoint")
+    with pytest.raises(UserError, match="is no exported folder, and only those take --runtime openvino: leave it out"):
+        load(str(tmp_path / "checkpoint"), runtime="openvino")
