@@ -1,0 +1,99 @@
+"""What every way of running jobs has: submit, look, cancel."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol
+
+from distill.errors import UserError
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A job as a backend gets it.
+
+    Attributes:
+        name: its name.
+        file: the job, JSON, with the clone to start from beside it (`.bundle`).
+        slot: number of the slot that it takes, from 0.
+        log: where its output goes, for backends whose workers see this machine's files.
+    """
+
+    name: str
+    file: Path
+    slot: int
+    log: Path
+
+    @property
+    def bundle(self) -> Path:
+        return self.file.with_suffix(".bundle")
+
+
+@dataclass(frozen=True)
+class State:
+    """How a job stands.
+
+    Attributes:
+        word: `waiting`, `running` or `ended`.
+        code: exit code where it has ended; None: unknown, as of a machine that has gone.
+    """
+
+    word: str
+    code: int | None = None
+
+
+class Backend(Protocol):
+    """An engine that runs jobs."""
+
+    #: Whether its workers see the files of this machine, and its DVC cache.
+    shared: bool
+
+    def submit(self, job: Submission) -> str:
+        """Hands a job to the engine; returns a name by which a later process finds it again."""
+
+    def state(self, handle: str) -> State:
+        """How a job stands. One that the engine does not know has ended."""
+
+    def cancel(self, handle: str) -> None:
+        """Ends a job."""
+
+
+def script(job: Path, work: str, setup: str = "") -> str:
+    """Shell commands that a worker runs: a clone, and in it `pipeline.fan.node`.
+
+    Args:
+        job: the job's file on the worker, with its bundle beside it.
+        work: folder for clones on the worker, for the shell to expand.
+        setup: commands to run before, such as those that make the environment.
+    """
+    repo = f"{work}/{shlex.quote(job.stem)}"
+    return "\n".join(
+        [
+            "set -eu",
+            *([setup] if setup else []),
+            f'mkdir -p "{work}"',
+            f"test -d {repo}/.git || {{ rm -rf {repo}.new; git clone --quiet --branch fan "
+            f"{shlex.quote(str(job.with_suffix('.bundle')))} {repo}.new; mv {repo}.new {repo}; }}",
+            f"cd {repo}",
+            'export PYTHONPATH="$PWD/src:$PWD"',
+            f"exec python -m pipeline.fan.node {shlex.quote(str(job))}",
+        ]
+    )
+
+
+def load(module: str, extra: str) -> ModuleType:
+    """An engine's package, which is not installed by default.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(
+            f"--backend needs {module} ({error}): pip install -c constraints.txt -e '.[{extra}]'"
+        ) from error
