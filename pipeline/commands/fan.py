@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         type=_option,
         metavar="NAME=VALUE",
-        help="of the backend: slurm_partition=gpu, timeout_min=600",
+        help="of the backend: slurm_partition=gpu, timeout_min=600; infra=aws, accelerators=L4:1; address=…",
     )
     parser.add_argument("--plan", action="store_true", help="print the jobs, their time and cost, and end")
     return parser

@@ -47,7 +47,8 @@ def main(words: list[str]) -> int:
     folder = Path.cwd()
     with _alone(folder.with_name(f"{folder.name}.lock")) as lock:
         git.update(folder, Path(words[0]).with_suffix(".bundle"))
-        configure(folder, job["config"], Path(job["cache"] or folder.parent / "cache").absolute())
+        # A node's clones share a cache: what several jobs read is fetched once.
+        configure(folder, job["config"], Path(job["cache"] or folder.parent.parent / "cache").absolute())
         _run(job, lock)
     shutil.rmtree(folder)  # its outputs are links into the cache
     return command.DONE

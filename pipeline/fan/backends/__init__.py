@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.fan.backends.base import Backend
 
-NAMES = ("local", "slurm")
+NAMES = ("local", "slurm", "ray", "sky")
 
 
 def make(name: str, folder: Path, options: argparse.Namespace) -> Backend:
@@ -15,14 +15,23 @@ def make(name: str, folder: Path, options: argparse.Namespace) -> Backend:
 
     Args:
         name: one of `NAMES`.
-        folder: for its files, of this run.
+        folder: for its files, named as the fan-out.
         options: of the command line.
 
     Raises:
         UserError: its package is not installed, or it refuses an option.
     """
     given = dict(options.option)
+    elsewhere = f"{options.work or '$HOME/fan'}/{folder.name}"
+    if name == "ray":
+        from pipeline.fan.backends.ray import Ray
+
+        return Ray(elsewhere, options.gpus, given, options.setup)
+    if name == "sky":
+        from pipeline.fan.backends.sky import Sky
+
+        return Sky(folder.name, elsewhere, options.gpus, given, options.setup)
     from pipeline.fan.backends.submit import Submitit
 
-    work = options.work or str(folder / "nodes")
-    return Submitit(name, folder / "submitit", work, options.gpus, given, options.setup)
+    here = f"{options.work}/{folder.name}" if options.work else str(folder / "nodes")
+    return Submitit(name, folder / "submitit", here, options.gpus, given, options.setup)

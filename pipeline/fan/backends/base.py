@@ -62,25 +62,30 @@ class Backend(Protocol):
         """Ends a job."""
 
 
-def script(job: Path, work: str, setup: str = "") -> str:
+def script(name: str, job: str, work: str, setup: str = "") -> str:
     """Shell commands that a worker runs: a clone, and in it `pipeline.fan.node`.
 
     Args:
-        job: the job's file on the worker, with its bundle beside it.
-        work: folder for clones on the worker, for the shell to expand.
+        name: the job's name.
+        job: the job's file on the worker, with its bundle beside it, as a word of the shell.
+        work: folder for clones on the worker, which the shell expands within double quotes: `$HOME/fan`.
         setup: commands to run before, such as those that make the environment.
     """
-    repo = f"{work}/{shlex.quote(job.stem)}"
+    repo = f'"{work}"/{shlex.quote(name)}'
     return "\n".join(
         [
             "set -eu",
             *([setup] if setup else []),
+            f"job={job}",
             f'mkdir -p "{work}"',
-            f"test -d {repo}/.git || {{ rm -rf {repo}.new; git clone --quiet --branch fan "
-            f"{shlex.quote(str(job.with_suffix('.bundle')))} {repo}.new; mv {repo}.new {repo}; }}",
+            f"if ! test -d {repo}/.git; then",
+            f"  rm -rf {repo}.new",
+            f'  git clone --quiet --branch fan "${{job%.json}}.bundle" {repo}.new',
+            f"  mv {repo}.new {repo}",
+            "fi",
             f"cd {repo}",
             'export PYTHONPATH="$PWD/src:$PWD"',
-            f"exec python -m pipeline.fan.node {shlex.quote(str(job))}",
+            'exec python -m pipeline.fan.node "$job"',
         ]
     )
 

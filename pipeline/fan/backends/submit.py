@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -46,7 +47,7 @@ class Submitit:
         self._jobs: dict[str, Any] = {}
 
     def submit(self, job: Submission) -> str:
-        text = f"{self._devices(job.slot)}\n{script(job.file, self._work, self._setup)}"
+        text = f"{self._devices(job.slot)}\n{script(job.name, shlex.quote(str(job.file)), self._work, self._setup)}"
         # A worker's code is told in its output: submitit only says whether a function has raised.
         wrapped = f'bash -c {shlex.quote(text)} && code=0 || code=$?\necho "job ended with $code"'
         function = self._submitit.helpers.CommandFunction(["bash", "-c", wrapped])
@@ -75,7 +76,13 @@ class Submitit:
         return State("running" if word in {"RUNNING", "COMPLETING"} else "waiting")
 
     def cancel(self, handle: str) -> None:
-        self._job(handle).cancel(check=False)
+        if self._cluster == "slurm":
+            self._job(handle).cancel(check=False)
+        elif _is_controller(int(handle)):  # submitit would end its own process and leave the stage's
+            controller = psutil.Process(int(handle))
+            for process in [controller, *controller.children(recursive=True)]:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
 
     def _job(self, handle: str) -> Any:
         if handle not in self._jobs:
