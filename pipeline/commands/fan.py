@@ -44,9 +44,14 @@ def main(argv: list[str] | None = None) -> int:
             show_plan(desk, options)
             return command.DONE
         backend = backends.make(options.backend, folder, options)
+        journal = Journal(folder / "running.json", options.backend)
+        if options.cancel:
+            for item in journal.read():
+                backend.cancel(item.handle)
+                print(f"{item.job.name}: cancelled")
+            return command.DONE
         settings = Settings(options.slots, options.chunk, options.retries, options.poll)
         with Progress(options.price, options.slots) as progress:
-            journal = Journal(folder / "running.json", options.backend)
             coordinator = Coordinator(desk, backend, journal, folder, settings, progress)
             coordinator.run()
         print("collecting: dvc repro --pull", flush=True)
@@ -120,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="of the backend: slurm_partition=gpu, timeout_min=600; infra=aws, accelerators=L4:1; address=…",
     )
+    parser.add_argument("--cancel", action="store_true", help="end the jobs that an earlier command has submitted")
     parser.add_argument("--plan", action="store_true", help="print the jobs, their time and cost, and end")
     return parser
 

@@ -38,10 +38,16 @@ def remote_name(repo: Repo) -> str:
 def local_config(repo: Repo) -> str:
     """`.dvc/config.local` for clones elsewhere: that of the workspace, and the remote's address without `..`."""
     name = remote_name(repo)
-    file = Path(repo.dvc_dir) / "config.local"
-    text = file.read_text(encoding="utf-8") if file.exists() else ""
-    url = repo.config["remote"][name]["url"]
-    return f"{text}\n[core]\n    remote = {name}\n['remote \"{name}\"']\n    url = {url}\n"
+    local = {section: dict(values) for section, values in repo.config.load_one("local").items() if values}
+    local.pop("cache", None)  # each machine has its own
+    local.setdefault("core", {})["remote"] = name
+    remotes = local.setdefault("remote", {})
+    remotes[name] = {**remotes.get(name, {}), "url": repo.config["remote"][name]["url"]}
+    sections = {f"'remote \"{remote}\"'": values for remote, values in local.pop("remote").items()}
+    lines = []
+    for section, values in {**local, **sections}.items():
+        lines += [f"[{section}]", *(f"    {key} = {value}" for key, value in values.items())]
+    return "\n".join(lines) + "\n"
 
 
 class Store:

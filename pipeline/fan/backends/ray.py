@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from distill.errors import UserError
@@ -28,6 +29,7 @@ class Ray:
         self._work, self._setup, self._tasks = work, setup, {}
         options = dict(options)
         address = options.pop("address", "auto")
+        _check_reachable(address)
         try:
             self._ray.init(address=address, log_to_driver=False, logging_level="ERROR")
             # The coordinator retries: Ray would run a lost task again without counting it.
@@ -60,6 +62,17 @@ class Ray:
     def cancel(self, handle: str) -> None:
         if handle in self._tasks:
             self._ray.cancel(self._tasks[handle][0], force=True)
+
+
+def _check_reachable(address: str) -> None:
+    """Raises UserError where nothing answers at HOST:PORT: Ray itself would try for many minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "/" in host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise UserError(f"--backend ray: address: {address}: {error}: start it there by ray start --head") from error
 
 
 def _task() -> Any:

@@ -69,9 +69,8 @@ def test_a_job_of_a_node_that_goes_has_no_code(cluster, tmp_path, monkeypatch):
     assert backend.state("another").word == "ended"
 
 
-def test_no_cluster_and_an_unknown_option_are_one_line(tmp_path):
+def test_an_address_where_nothing_answers_is_refused_at_once(tmp_path):
     from pipeline.fan.backends.ray import Ray
 
-    ray.shutdown()
-    with pytest.raises(UserError, match="--backend ray: .*: ray start --head"):
+    with pytest.raises(UserError, match="--backend ray: address: 127.0.0.1:1: .*: start it there by ray start --head"):
         Ray(str(tmp_path), 0, {"address": "127.0.0.1:1"})
