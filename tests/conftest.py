@@ -45,6 +45,7 @@ LONGEST = (
     "test_hub",
     "test_summarize",
     "test_sweep",
+    "test_stub_fan_out",
 )
 
 

@@ -116,7 +116,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--price", type=float, default=0.0, help="cost of a slot per hour, for the sum that is shown")
     parser.add_argument("--poll", type=float, default=5.0, help="seconds between two looks at the jobs (default: 5)")
     parser.add_argument("--work", help="folder for clones on the workers (default: below .scratch, elsewhere ~/fan)")
-    parser.add_argument("--setup", default="", help="shell commands before each job, such as those that make .venv")
+    parser.add_argument(
+        "--setup", default="", help="shell commands in the clone before each job: make env && . .venv/bin/activate"
+    )
     parser.add_argument(
         "--option",
         action="append",

@@ -43,6 +43,8 @@ def main(words: list[str]) -> int:
     Raises:
         UserError: a stage refuses its inputs or has a bug, or the remote is full, read-only or away.
     """
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        os.environ["DISTILL_TRACKING"] = "off"  # the clone's own database would go with the clone
     job = json.loads(Path(words[0]).read_text(encoding="utf-8"))
     folder = Path.cwd()
     with _alone(folder.with_name(f"{folder.name}.lock")) as lock:

@@ -69,13 +69,12 @@ def script(name: str, job: str, work: str, setup: str = "") -> str:
         name: the job's name.
         job: the job's file on the worker, with its bundle beside it, as a word of the shell.
         work: folder for clones on the worker, which the shell expands within double quotes: `$HOME/fan`.
-        setup: commands to run before, such as those that make the environment.
+        setup: commands to run in the clone before, such as those that make or activate the environment.
     """
     repo = f'"{work}"/{shlex.quote(name)}'
     return "\n".join(
         [
-            "set -eu",
-            *([setup] if setup else []),
+            "set -e",
             f"job={job}",
             f'mkdir -p "{work}"',
             f"if ! test -d {repo}/.git; then",
@@ -84,6 +83,7 @@ def script(name: str, job: str, work: str, setup: str = "") -> str:
             f"  mv {repo}.new {repo}",
             "fi",
             f"cd {repo}",
+            *([setup] if setup else []),
             'export PYTHONPATH="$PWD/src:$PWD"',
             'exec python -m pipeline.fan.node "$job"',
         ]

@@ -16,7 +16,7 @@ class Ray:
         work: folder for clones on the nodes, for their shells to expand.
         gpus: GPUs of a job, which Ray gives out.
         options: `address` of the head (default: auto), and what Ray's `options` takes: num_cpus, resources, memory.
-        setup: shell commands before each job.
+        setup: shell commands in the clone, before each job.
 
     Raises:
         UserError: Ray is not installed, there is no cluster, or it does not know an option.

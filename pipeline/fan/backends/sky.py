@@ -43,7 +43,7 @@ def task(job: Submission, run: str, work: str, gpus: int, options: dict[str, Any
         work: folder for clones on the machine.
         gpus: GPUs of a job, of any kind that `options` does not name.
         options: SkyPilot's `resources`: infra, accelerators, instance_type, use_spot, disk_size, …
-        setup: shell commands that make the environment, once per machine.
+        setup: shell commands in the clone, before the job.
     """
     resources: dict[str, Any] = {"use_spot": True}
     if gpus:
@@ -57,8 +57,7 @@ def task(job: Submission, run: str, work: str, gpus: int, options: dict[str, Any
             f"{_JOBS}/{job.name}.json": str(job.file),
             f"{_JOBS}/{job.name}.bundle": str(job.bundle),
         },
-        **({"setup": setup} if setup else {}),
-        "run": script(job.name, f'"$HOME"/fan/jobs/{job.name}.json', work),
+        "run": script(job.name, f'"$HOME"/fan/jobs/{job.name}.json', work, setup),
     }
 
 

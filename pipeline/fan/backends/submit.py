@@ -29,7 +29,7 @@ class Submitit:
         work: folder for clones.
         gpus: GPUs of a job.
         options: submitit's parameters, such as slurm_partition and timeout_min.
-        setup: shell commands before each job.
+        setup: shell commands in the clone, before each job.
     """
 
     shared = True

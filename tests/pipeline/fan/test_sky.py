@@ -50,7 +50,7 @@ def test_a_job_is_launched_followed_and_cancelled(program, job):
     assert content["file_mounts"] == {
         f"~/fan/jobs/{job.name}{end}": str(job.file.with_suffix(end)) for end in (".json", ".bundle")
     }
-    assert content["setup"] == "make env" and content["run"].endswith('exec python -m pipeline.fan.node "$job"')
+    assert "\nmake env\n" in content["run"] and content["run"].endswith('exec python -m pipeline.fan.node "$job"')
     for status, word, code in (
         ("STARTING", "waiting", None),
         ("RUNNING", "running", None),
