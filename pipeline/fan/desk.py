@@ -115,7 +115,7 @@ class Desk:
                     self.entries[_name(item)] = {"outs": outs}
             contents = self._contents(self.entries)
             for item in graph:
-                if item.name in self.entries:
+                if not item.is_data_source and item.name in self.entries:
                     outside = [dep for dep in item.deps if _is_param(dep) or not contents.made(_path(dep))]
                     if item.cmd != self.entries[item.name].get("cmd") or any(dep.status() for dep in outside):
                         self._changed.add(item.name)
