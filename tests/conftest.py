@@ -48,6 +48,7 @@ LONGEST = (
     "test_summarize",
     "test_sweep",
     "test_budget",
+    "test_stub_fan_out",
 )
 
 

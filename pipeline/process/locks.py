@@ -24,15 +24,16 @@ def exclusive(path: Path, stage: str, wait_seconds: float | None = 60.0) -> Iter
     Args:
         path: The lock file; its folder is made.
         stage: Name of the holder in the messages of waiting processes.
-        wait_seconds: How long to wait for another holder; None waits for as long as it lives.
+        wait_seconds: How long to wait for another holder; None waits for as long as it lives, 0 does not wait.
 
     Raises:
         UserError: The lock is still held by another process after `wait_seconds`.
     """
     lock = FileLock(path)
     if not acquire(lock, path, 0.0):
-        print(f"  waiting for {_holder(path)}", flush=True)
-        if not acquire(lock, path, -1.0 if wait_seconds is None else wait_seconds):
+        if wait_seconds != 0:
+            print(f"  waiting for {_holder(path)}", flush=True)
+        if wait_seconds == 0 or not acquire(lock, path, -1.0 if wait_seconds is None else wait_seconds):
             raise UserError(
                 f"{stage} is being run by {_holder(path)}: wait for its end, or stop it with kill, "
                 "and run the same command again"

@@ -63,17 +63,23 @@ def notes(results: Results) -> list[str]:
             part = f"{len(made['left_out'])} of {made['nodes']} nodes stay in float32"
             trained = ", and the student was trained to bear it" if made["trained"] else ""
             found.append(f"{label}: so that int8 holds the score, {part}{trained}.")
-    machines = {(exported.get("machine"), exported.get("threads")) for exported in results.exports.values()}
-    places = [
-        f"on {machine}, {formatting.plural(threads, 'thread')}" for machine, threads in sorted(machines) if machine
-    ]
     if results.exports:
         found.append(
-            f"Measured by stage export, the forms of a student in turns, {formatting.listed(places) or 'nobody knows where'}."
-            " Its times are not those of the first table, which stage cost took on other rows and beside the teacher:"
-            " compare within a table."
+            f"Measured by stage export, the forms of a student in turns, {', '.join(_machines(results))}. Its times are not"
+            " those of the first table, which stage cost took on other rows and beside the teacher: compare within a"
+            " table."
         )
     return found
+
+
+def _machines(results: Results) -> list[str]:
+    """Where the students were timed, each place once: "on cpu x86_64, 2 threads"."""
+    places = (
+        f"on {row['machine']}, {formatting.plural(row['threads'], 'thread')}"
+        for row in results.exports.values()
+        if {"machine", "threads"} <= row.keys()
+    )
+    return list(dict.fromkeys(places)) or ["on a machine that was not written down"]
 
 
 def _number(value: float | None, digits: int = 2) -> Cell:

@@ -1,0 +1,76 @@
+"""Two slots against one machine, with shell commands for stages: a killed worker, and a remote that goes."""
+
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from distill.experiments import params_file
+from distill.runtime.files import file_hash, files_below
+from tests.helpers import micro
+from tests.pipeline.fan import stub
+
+pytestmark = pytest.mark.slow
+COMMAND = ("python", "-m", "pipeline.commands.fan", "--slots", "2", "--chunk", "2", "--poll", "0.1", "--price", "36")
+
+
+@pytest.fixture(scope="module")
+def fanned(tmp_path_factory, python):
+    """`plain`: a repository after `dvc repro`; `repo`: one after fan-outs, of which `broken` lost its remote."""
+    folder = tmp_path_factory.mktemp("stub")
+    plain, repo = stub.repo(folder / "plain", folder / "nothing"), stub.repo(folder / "repo", folder)
+    code = f"{repo / 'src'}{os.pathsep}{repo}"
+    env = {"PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}", "PYTHONPATH": code}
+    micro.run(plain, "dvc", "repro", env=env)
+    refused = micro.run(repo, *COMMAND, env=env, check=False)
+    micro.run(repo, "dvc", "remote", "add", "-d", "store", str(folder / "store"), env=env)
+    for mark in ("kill-kd-1", "break-ft-2"):
+        (folder / mark).touch()
+    broken = micro.run(repo, *COMMAND, env=env, check=False)
+    (folder / "store").unlink()
+    (folder / "away").rename(folder / "store")
+    mended = micro.run(repo, *COMMAND, env=env)
+    return SimpleNamespace(
+        folder=folder, plain=plain, repo=repo, env=env, refused=refused, broken=broken, mended=mended
+    )
+
+
+def contents(repo):
+    return {f"{folder}/{name}": file_hash(file) for folder in stub.OUTPUTS for name, file in files_below(repo / folder)}
+
+
+def test_the_bytes_are_those_of_dvc_repro(fanned):
+    assert contents(fanned.repo) == contents(fanned.plain)
+    assert len(contents(fanned.plain)) >= 4 * 3 + 4
+    assert "Running stage 'distill" not in fanned.mended.stdout
+
+
+def test_a_killed_worker_is_retried(fanned):
+    assert (fanned.folder / "killed").exists()
+    output = fanned.broken.stdout + fanned.mended.stdout
+    (lost,) = [line for line in output.splitlines() if ": lost after" in line]
+    name = lost.partition(":")[0]
+    assert output.count(f"{name}: submitted") >= 2 and f"{name}: done" in output and "cost 0." in output
+
+
+def test_a_remote_that_goes_ends_it_in_one_line_and_nothing_is_lost(fanned):
+    assert fanned.broken.returncode == 2 and (fanned.folder / "broken").exists()
+    (line,) = fanned.broken.stderr.splitlines()
+    assert "DVC remote store" in line and "run the same command again: what is done stays done" in line
+    assert "base-" not in fanned.mended.stdout
+
+
+def test_without_a_remote_nothing_begins(fanned):
+    assert fanned.refused.returncode == 2 and "dvc remote add -d store" in fanned.refused.stderr
+    assert ": submitted" not in fanned.refused.stdout
+
+
+def test_a_change_runs_what_it_changes_and_nothing_is_left_behind(fanned):
+    assert not list((fanned.folder / "store" / "fan").glob("*/*"))
+    file = fanned.repo / "params.yaml"
+    before = file.read_text()
+    file.write_text(params_file.replace(before, {("kd", "temperature"): 4}))
+    plan = micro.run(fanned.repo, *COMMAND, "--plan", env=fanned.env).stdout
+    file.write_text(before)
+    assert "1 jobs on 2 slots" in plan and "students-kd-1-" in plan and "   4 stages" in plan
+    assert "for want of a record in data/runs: distill, evaluate" in plan
