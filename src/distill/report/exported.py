@@ -64,10 +64,10 @@ def notes(results: Results) -> list[str]:
             trained = ", and the student was trained to bear it" if made["trained"] else ""
             found.append(f"{label}: so that int8 holds the score, {part}{trained}.")
     if results.exports:
+        places = ", ".join(_machines(results))
         found.append(
-            f"Measured by stage export, the forms of a student in turns, {', '.join(_machines(results))}. Its times are not"
-            " those of the first table, which stage cost took on other rows and beside the teacher: compare within a"
-            " table."
+            f"Measured by stage export, the forms of a student in turns, {places}. Its times are not those of the first"
+            " table, which stage cost took on other rows and beside the teacher: compare within a table."
         )
     return found
 
