@@ -1,1 +1,0 @@
-"""A study: its runs in clones, their differences, and its tables and picture."""
