@@ -109,6 +109,7 @@ class Desk:
             self.stages = {stage.name: stage for stage in in_order([_plain(item, graph) for item in graph])}
             self._changed: set[str] = set()
             self._handed_in: set[str] = set()
+            self._missing: set[str] | None = None
             for item in graph:
                 if item.is_data_source:
                     outs = [{"path": _path(out), "md5": out.hash_info.value} for out in item.outs]
@@ -132,6 +133,7 @@ class Desk:
         self.entries |= result["entries"]
         self._changed -= result["entries"].keys()
         self._handed_in |= result["entries"].keys()
+        self._missing = None
         for name, text in result["files"].items():
             file = self.folder / name
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -75,16 +75,17 @@ class Contents:
         stages = [stage for stage in stages if stage.name != EVERYWHERE]
         recorded = {out["path"]: out["md5"] for stage in stages for out in entries.get(stage.name, {}).get("outs", [])}
         self._outs = {out: recorded.get(out) for stage in stages for out in stage.outs}
+        self._folders = {folder for out in self._outs for folder in _parents(out)}
 
     def made(self, path: str) -> bool:
         """Whether a stage makes the path, something in it, or a folder around it."""
-        return any(_touch(path, out) for out in self._outs)
+        return path in self._outs or path in self._folders or any(folder in self._outs for folder in _parents(path))
 
     def md5(self, path: str) -> str | None:
         """The md5 by which DVC knows an output, a part of one, or a folder of several; None: nobody can tell."""
         if path in self._outs:
             return self._outs[path]
-        around = next((out for out in self._outs if path.startswith(f"{out}/")), None)
+        around = next((folder for folder in _parents(path) if folder in self._outs), None)
         if around is not None:
             return self._part(around, path.removeprefix(f"{around}/"))
         listed = [{"md5": md5, "relpath": name} for name, md5 in self._beside(path).items()]
@@ -159,8 +160,9 @@ def in_order(stages: Sequence[Stage]) -> list[Stage]:
     return list(done.values())
 
 
-def _touch(path: str, out: str) -> bool:
-    return path == out or path.startswith(f"{out}/") or out.startswith(f"{path}/")
+def _parents(path: str) -> list[str]:
+    """The folders around a path: `a`, `a/b` of `a/b/c`."""
+    return [path[:at] for at, character in enumerate(path) if character == "/" and at]
 
 
 def _folder_md5(files: Listing) -> str:
