@@ -1,0 +1,240 @@
+"""The tables and the picture of a study, from the figures of its finished phases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from distill.analysis import across_tasks, significance
+from distill.analysis.across_tasks import Mean, TaskDifference
+from distill.experiments import study
+from distill.experiments.study import Study
+from distill.report import formatting, svg
+from distill.report.results import title
+from distill.runtime import json_files
+from pipeline.process.records import read_record
+from pipeline.study.workspace import DIFFERENCES, DONE, SUMMARY
+from pipeline.summary import contents
+
+CONFIDENCE = 0.95
+_FIX = "run the study's command again"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a study has found so far.
+
+    Attributes:
+        plan: the study.
+        results: its folder of results.
+    """
+
+    plan: Study
+    results: Path
+
+    def done(self, task: str, phase: str) -> bool:
+        """Whether a phase has its figures."""
+        return (self.results / task / phase / DONE).is_file()
+
+    def summary(self, task: str, phase: str) -> dict[str, Any]:
+        """Row → scores."""
+        return json_files.read(self.results / task / phase / SUMMARY, _FIX, contents.SUMMARY)
+
+    def made(self, task: str, phase: str) -> dict[str, Any]:
+        """Commit, picks and data."""
+        return json_files.read(self.results / task / phase / DONE, _FIX)
+
+    def differences(self, task: str, phase: str) -> dict[str, Any]:
+        """Metric; baseline → method → difference; controls."""
+        return json_files.read(self.results / task / phase / DIFFERENCES, _FIX)
+
+    def tasks(self, phase: str, replications: bool = False) -> list[str]:
+        """The tasks whose phase is done, without or with the replications."""
+        listed = self.plan.tasks.items()
+        return [name for name, task in listed if self.done(name, phase) and (replications or not task.replication)]
+
+    def cost(self, task: str, arm: str) -> float | None:
+        """Seconds of an update, as a multiple of the baseline's; None before phase time."""
+        if not self.done(task, study.TIME):
+            return None
+        seconds = {}
+        for name in (arm, self.plan.baseline):
+            row = study.tuned_name(self.plan, name)
+            (seed,) = self.plan.seeds.screening[:1]
+            record = read_record(self.results / task / study.TIME / "data/runs" / f"distill-{row}-{seed}.json")
+            seconds[name] = record["train_seconds"] / record["updates"]
+        return seconds[arm] / seconds[self.plan.baseline]
+
+    def mean(self, arm: str, baseline: str, phase: str = study.SCREEN) -> Mean:
+        """The arm against another, as its mean over the tasks of a phase."""
+        rows = [
+            self.differences(task, phase)["against"][study.tuned_name(self.plan, baseline)][
+                study.tuned_name(self.plan, arm)
+            ]
+            for task in self.tasks(phase)
+        ]
+        parts = [TaskDifference(row["value"], row["shared"], row["seeds"], row["freedom"]) for row in rows]
+        return across_tasks.mean(parts, CONFIDENCE)
+
+    def mean_cost(self, arm: str) -> float | None:
+        """The mean over tasks of `cost`; None where a task has none yet."""
+        costs = [self.cost(task, arm) for task in self.tasks(study.SCREEN)]
+        return fmean(costs) if costs and None not in costs else None
+
+
+def text(figures: Figures) -> str:
+    """All tables, as Markdown."""
+    blocks = []
+    if tasks := figures.tasks(study.SCREEN):
+        blocks += [f"### Mean over {', '.join(tasks)}", "", *_means(figures), "", recommendation(figures)]
+    for task in figures.plan.tasks:
+        if figures.done(task, study.SCREEN):
+            blocks += ["", f"### {task}: screening", "", *_screening(figures, task)]
+        if figures.done(task, study.CONFIRM):
+            blocks += ["", f"### {task}: confirmation on fresh seeds", "", *_confirmation(figures, task)]
+    return "\n".join(blocks or ["No task has been screened yet."]).lstrip("\n") + "\n"
+
+
+def _means(figures: Figures) -> list[str]:
+    plan = figures.plan
+    lines = ["| arm | mean − {0} | 95% interval | verdict | mean − {1} | 95% interval | verdict | cost |"]
+    lines = [lines[0].format(plan.baseline, plan.also), "|---|---:|---|---|---:|---|---|---:|"]
+    columns = {}
+    for baseline in (plan.baseline, plan.also):
+        means = {arm: figures.mean(arm, baseline) for arm in plan.arms if arm != baseline}
+        columns[baseline] = (means, _verdicts(means))
+    for arm in plan.arms:
+        cells = []
+        for means, verdicts in columns.values():
+            cells += _difference(means.get(arm), verdicts.get(arm, ""))
+        lines.append(f"| {arm} | {' | '.join(cells)} | {formatting.times(figures.mean_cost(arm))} |")
+    return lines
+
+
+def _verdicts(means: Mapping[str, Mean]) -> dict[str, str]:
+    """Holm's verdicts over the arms."""
+    found = {arm: significance.Difference(mean.value, mean.low, mean.high, mean.p) for arm, mean in means.items()}
+    return significance.verdicts(found, CONFIDENCE)
+
+
+def _difference(mean: Mean | None, verdict: str) -> list[str]:
+    if mean is None:
+        return ["", "", ""]
+    return [formatting.number(mean.value, signed=True), formatting.interval(mean.low, mean.high), verdict]
+
+
+def recommendation(figures: Figures) -> str:
+    """The cheapest arm whose mean is within the margin of the best one's: the rule that the plan has fixed."""
+    plan = figures.plan
+    values = {arm: 0.0 if arm == plan.baseline else figures.mean(arm, plan.baseline).value for arm in plan.arms}
+    best = max(values, key=lambda arm: values[arm])
+    near = [arm for arm in values if values[arm] >= values[best] - plan.margin]
+    costs = {arm: figures.mean_cost(arm) for arm in near}
+    if None in costs.values():
+        return f"Best: {best}. Within {plan.margin:g} points of it: {', '.join(near)}; their costs are not taken yet."
+    chosen = min(near, key=lambda arm: costs[arm])
+    return (
+        f"Recommended: **{chosen}**, the cheapest arm within {plan.margin:g} points of the best one, {best}"
+        f" (within them: {', '.join(near)})."
+    )
+
+
+def _screening(figures: Figures, task: str) -> list[str]:
+    plan, summary, picks = figures.plan, figures.summary(task, study.SCREEN), figures.made(task, study.SCREEN)["picks"]
+    found = figures.differences(task, study.SCREEN)
+    metric = found["metric"]
+    against = {name: found["against"][study.tuned_name(plan, name)] for name in (plan.baseline, plan.also)}
+    lines = [
+        f"| arm | picked trial | selection {title(metric)} | {title(metric)} | − {plan.baseline} | 95% interval"
+        f" | − {plan.also} | 95% interval | cost |",
+        "|---|---|---:|---:|---:|---|---:|---|---:|",
+    ]
+    for row in ("teacher", *plan.arms):
+        name = study.tuned_name(plan, row) if row in plan.arms else row
+        scores = summary.get(name)
+        if scores is None:
+            continue
+        cells = [
+            row,
+            _trial(plan.trials(task)[row][picks[row] - 1]) if row in plan.arms else "",
+            *(formatting.spread(scores[key], scores.get(f"{key}_std")) for key in (f"selection_{metric}", metric)),
+        ]
+        for differences in against.values():
+            value = differences.get(name)
+            both = [] if value is None else [formatting.number(value["value"], signed=True)]
+            cells += [*both, formatting.interval(value["low"], value["high"])] if value else ["", ""]
+        lines.append(f"| {' | '.join(cells)} | {formatting.times(_cost(figures, task, row))} |")
+    return lines
+
+
+def _cost(figures: Figures, task: str, row: str) -> float | None:
+    return figures.cost(task, row) if row in figures.plan.arms else None
+
+
+def _trial(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in values.items())
+
+
+def _confirmation(figures: Figures, task: str) -> list[str]:
+    plan, found, summary = figures.plan, figures.differences(task, study.CONFIRM), figures.summary(task, study.CONFIRM)
+    metric = found["metric"]
+    lines = [f"| arm | {title(metric)} | − {plan.baseline} | 95% interval | − {plan.also} | 95% interval |"]
+    lines.append("|---|---:|---:|---|---:|---|")
+    arms = [plan.baseline, plan.also, *figures.made(task, study.CONFIRM)["confirmed"]]
+    for arm in arms:
+        name = study.tuned_name(plan, arm)
+        cells = [arm, formatting.spread(summary[name][metric], summary[name].get(f"{metric}_std"))]
+        for baseline in (plan.baseline, plan.also):
+            value = found["against"][study.tuned_name(plan, baseline)].get(name)
+            cells += (
+                ["", ""]
+                if value is None
+                else [
+                    formatting.number(value["value"], signed=True),
+                    formatting.interval(value["low"], value["high"]),
+                ]
+            )
+        lines.append(f"| {' | '.join(cells)} |")
+    for row in found["controls"]:
+        lines += [
+            "",
+            f"{row['method']} against {plan.baseline} of {row['updates']:,.0f} updates, which take as long:"
+            f" {formatting.number(row['difference'], signed=True)}"
+            f" ({formatting.interval(row['low'], row['high'])}), {row['verdict']}.",
+        ]
+    return lines
+
+
+def picture(figures: Figures) -> str | None:
+    """Mean difference to the baseline with its interval, over the cost of an update; None before costs are taken."""
+    plan = figures.plan
+    points = {}
+    for arm in plan.arms:
+        cost = figures.mean_cost(arm)
+        if cost is None:
+            return None
+        mean = Mean(0.0, 0.0, 0.0, 1.0) if arm == plan.baseline else figures.mean(arm, plan.baseline)
+        points[arm] = (cost, mean)
+
+    def paint(axes: Any) -> None:
+        for arm, (cost, mean) in points.items():
+            axes.errorbar(
+                cost, mean.value, [[mean.value - mean.low], [mean.high - mean.value]],
+                fmt="o", color=svg.BLUE, ecolor=svg.MUTED, elinewidth=1, capsize=3,
+            )  # fmt: skip
+            axes.annotate(arm, (cost, mean.value), (6, 4), textcoords="offset points", fontsize=11)
+        axes.axhline(0, color=svg.GRID, linewidth=1)
+        axes.margins(x=0.15)
+        axes.set(xlabel=f"Time of an update, as a multiple of {plan.baseline}'s")
+        axes.set(ylabel=f"Points above {plan.baseline}, mean over tasks")
+
+    listing = "; ".join(
+        f"{arm} {formatting.number(mean.value, signed=True)} at {formatting.times(cost)}"
+        for arm, (cost, mean) in points.items()
+    )
+    return svg.draw(
+        "study", "Quality against cost", f"Points above {plan.baseline} over cost: {listing}", 320, paint
+    ).svg

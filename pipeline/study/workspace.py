@@ -1,0 +1,181 @@
+"""A task's runs: a clone of this repository where the phases run one after the other, each with its own parameters.
+
+Each phase begins from the params.yaml of the clone's first commit and is committed before it runs. DVC skips what is
+there already, so a phase that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distill.config import reading
+from distill.errors import UserError
+from distill.experiments import presets, study
+from distill.experiments.study import Study
+from distill.runtime import json_files
+from distill.runtime.files import write_text
+from pipeline.summary import contents
+
+ROOT = Path(__file__).resolve().parents[2]
+PARAMS, SUMMARY = "params.yaml", "metrics/summary.json"
+#: Written last: a phase that has it is done.
+DONE, DIFFERENCES = "phase.json", "differences.json"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A task of a study.
+
+    Attributes:
+        plan: the study.
+        folder: its folder.
+        task: name of the task.
+        data: folder that becomes data/raw/study.
+        clone: where it runs; made where it is missing.
+        results: folder with a folder for each finished phase.
+        source: repository that is cloned.
+    """
+
+    plan: Study
+    folder: Path
+    task: str
+    data: Path
+    clone: Path
+    results: Path
+    source: Path = ROOT
+
+    def run(self, phase: str, say: Any = print) -> None:
+        """Run a phase and keep its figures; nothing where they are there.
+
+        Raises:
+            UserError: the clone cannot be made, the parameters are refused, or DVC fails; the log has more.
+        """
+        target = self.results / phase
+        if (target / DONE).is_file():
+            return say(f"{self.task} {phase}: done before")
+        picks = confirmed = None
+        if phase != study.TUNE:
+            picks = study.picked(self.plan, self.task, self._summary(study.TUNE), self.metric)
+        if phase == study.CONFIRM:
+            confirmed = study.best(self.plan, self._summary(study.SCREEN), self.metric)
+        commit = self._prepare(phase, study.phase_values(self.plan, self.task, phase, picks, confirmed))
+        log = self.clone.parent / f"{self.task}-{phase}.log"
+        say(f"{self.task} {phase}: runs in {self.clone}, log {log}")
+        with log.open("a", encoding="utf-8") as file:
+            self._python(["-m", "dvc", "repro", "summarize"], f"{log} says why", stdout=file, stderr=file)
+        target.mkdir(parents=True, exist_ok=True)
+        arms = [self.plan.baseline, study.tuned_name(self.plan, self.plan.also)]
+        if phase in (study.SCREEN, study.CONFIRM):
+            self._python(
+                ["-m", "pipeline.study.differences", str((target / DIFFERENCES).resolve()), *arms], "see above"
+            )
+        for name in (PARAMS, SUMMARY):
+            (target / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(self.clone / name, target / name)
+        self._keep_records(target / "data" / "runs")
+        made = {"commit": commit, "picks": picks, "confirmed": confirmed, "data": digests(self.data, self._files())}
+        write_text(target / DONE, json.dumps(made, indent=2) + "\n")
+        say(f"{self.task} {phase}: {target}")
+
+    @property
+    def metric(self) -> str:
+        """The score that decides, which the task's preset names."""
+        try:
+            return study.preset(self.plan, self.folder, self.task)["evaluate"]["metric"]
+        except KeyError:
+            raise UserError(f"{self.folder}: {self.task}: its presets name no evaluate.metric: add it") from None
+
+    def _prepare(self, phase: str, values: dict[str, Any]) -> str:
+        """Clone, data and parameters of the phase, committed; returns the commit of the code."""
+        if not (self.clone / ".git").is_dir():
+            self.clone.parent.mkdir(parents=True, exist_ok=True)
+            _git(self.clone.parent, "clone", "--quiet", str(self.source), str(self.clone.resolve()))
+            _git(self.clone, "tag", "study-code")
+        for source in self._files():
+            copy = self.clone / "data/raw/study" / source.relative_to(self.data)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            if not copy.is_file() or copy.stat().st_size != source.stat().st_size:
+                shutil.copyfile(source, copy)
+        text = _git(self.clone, "show", f"study-code:{PARAMS}")
+        for source, part in (
+            (f"{self.folder}: {self.task}", study.preset(self.plan, self.folder, self.task)),
+            (f"phase {phase}", values),
+        ):
+            text = presets.merge(text, part, source)
+        if text != (self.clone / PARAMS).read_text(encoding="utf-8"):
+            write_text(self.clone / PARAMS, text)
+            _git(self.clone, "add", PARAMS)
+            name = ["-c", "user.name=study", "-c", "user.email=study@localhost"]
+            _git(self.clone, *name, "commit", "--quiet", "--message", f"{self.task}: {phase}")
+        return _git(self.clone, "rev-parse", "study-code").strip()
+
+    def _files(self) -> list[Path]:
+        """The data that the task's presets name, the models too."""
+        prefix = "data/raw/study/"
+        values = study.preset(self.plan, self.folder, self.task)
+        named = {value[len(prefix) :] for value in _texts(values) if value.startswith(prefix)}
+        paths = [self.data / name for name in sorted(named)]
+        for path in paths:
+            if not path.exists():
+                raise UserError(f"{path}: no such file or folder: {self.folder / 'make_data.py'} lays out the data")
+        inside = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+        return [file for file in inside if file.is_file()]
+
+    def _summary(self, phase: str) -> dict[str, Any]:
+        fix = f"run phase {phase} of {self.task} first"
+        return json_files.read(self.results / phase / SUMMARY, fix, contents.SUMMARY)
+
+    def _keep_records(self, target: Path) -> None:
+        """Copy the records of the students that the phase lists, of their controls, and of what is trained once."""
+        methods = reading.parse((self.clone / PARAMS).read_text(encoding="utf-8"), PARAMS)["methods"]
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        for path in sorted((self.clone / "data/runs").glob("*.json")):
+            kind, _, rest = path.stem.partition("-")
+            if not rest or kind == "control" or rest.rpartition("-")[0] in methods:
+                shutil.copyfile(path, target / path.name)
+
+    def _python(self, words: list[str], hint: str, **streams: Any) -> None:
+        """Run Python in the clone, with the clone's own code."""
+        root = self.clone.resolve()
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(root / "src"), str(root)]),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+            "DISTILL_TRACKING": "off",
+        }
+        code = subprocess.run([sys.executable, *words], cwd=self.clone, env=environment, **streams).returncode
+        if code:
+            raise UserError(f"{self.task}: {' '.join(words[1:3])} ended with {code}: {hint}; the same command goes on")
+
+
+def digests(root: Path, files: list[Path]) -> dict[str, str]:
+    """Relative path → BLAKE2b of the content."""
+    return {
+        file.relative_to(root).as_posix(): hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
+        for file in files
+    }
+
+
+def _texts(values: Any) -> list[str]:
+    """All texts in nested values."""
+    if isinstance(values, dict):
+        return [text for value in values.values() for text in _texts(value)]
+    if isinstance(values, list):
+        return [text for value in values for text in _texts(value)]
+    return [values] if isinstance(values, str) else []
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, encoding="utf-8")
+    if done.returncode:
+        raise UserError(f"{folder}: git {words[0]}: {done.stderr.strip()}")
+    return done.stdout
