@@ -145,9 +145,12 @@ class Run:
             self._put("metrics", named, int(step), _now())
 
     def log_final(self, metrics: Mapping[str, Any]) -> None:
-        """Log results that have no step; a resumed run takes over only what has changed."""
+        """Log results that have no step, with six digits, which MLflow's tables can show; metrics/ has them all.
+
+        A resumed run takes over only what has changed.
+        """
         if self._listens and (values := self._floats(metrics)):
-            self._put("metrics", values, None, _now())
+            self._put("metrics", {name: float(f"{value:.6g}") for name, value in values.items()}, None, _now())
 
     def tag(self, key: str, value: Any) -> None:
         """Set a tag (cut at 5000 characters)."""

@@ -39,7 +39,7 @@ class View:
         """The JSON that MLflow keeps of a view, without its name."""
         columns = [f"tags.`{name}`" for name in self.tags] + [f"metrics.`{name}`" for name in self.metrics]
         state = {"searchFilter": self.search, "orderByKey": f"tags.`{self.order}`", "orderByAsc": True}
-        return json.dumps(state | {"selectedColumns": ["attributes.`Dataset`", *columns]})
+        return json.dumps(state | {"selectedColumns": columns})
 
 
 def save(client: "MlflowClient", experiment: "Experiment", view: View) -> None:

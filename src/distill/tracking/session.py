@@ -95,7 +95,9 @@ class Session:
         self._results = dict(run.data.metrics)
         self._describe(flatten(details.params) | spec.params, run.data.params, tags)
         if details.datasets:
-            self._client.log_inputs(self.run_id, [_input(dataset) for dataset in details.datasets])
+            runs = [self.run_id, self._parent] if spec.shared and self._parent else [self.run_id]
+            for run_id in runs:
+                self._client.log_inputs(run_id, [_input(dataset) for dataset in details.datasets])
 
     def send(self, calls: Sequence[tuple]) -> list[str]:
         """Send the calls of a `Run`, metrics and tags bundled; returns a line for each that could not be sent.

@@ -65,7 +65,8 @@ def test_datasets_are_the_splits_that_a_stage_reads(here):
         "atlas/questions/train": "training",
         "atlas/questions/selection": "selection",
     }
-    assert {used.context for used in evaluation.values()} == {"selection", "validation"}
+    assert {name: used.context for name, used in evaluation.items()} == {"atlas/questions/validation": "validation"}
+    assert read("summarize").keys() == evaluation.keys()
     used = evaluation["atlas/questions/validation"]
     assert used.counts == {"num_rows": 4, "features": 8} and used.columns == {"id": "string"}
     assert used.digest == dvc_md5(paths.PREPARED / "validation" / "examples.arrow")
@@ -121,8 +122,8 @@ def test_a_selection_split_of_ones_own_and_further_splits_have_their_own_sources
         found = tracked.details(stage, {"role": "teacher"}, paths.params(), [paths.PREPARED]).datasets
         return {one.name.rpartition("/")[2]: (one.context, one.source["split"]) for one in found}
 
+    assert used("finetune_teacher")["selection"] == ("selection", "dev")
     assert used("evaluate_teacher") == {
-        "selection": ("selection", "dev"),
         "validation": ("validation", "validation"),
         "mismatched": ("validation", "other"),
         "news": ("validation", "test"),
