@@ -16,7 +16,8 @@ from typing import Any
 
 import yaml
 
-from pipeline.fan import backends, jobs
+from pipeline.fan import jobs
+from pipeline.fan.backends import registry
 from pipeline.fan.coordinator import Coordinator, Settings
 from pipeline.fan.desk import Desk, run_dvc
 from pipeline.fan.estimate import schedule_estimate
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.plan:
             show_plan(desk, options)
             return command.DONE
-        backend = backends.make(options.backend, folder, options)
+        backend = registry.make(options.backend, folder, options)
         journal = Journal(folder / "running.json", options.backend)
         if options.cancel:
             for item in journal.read():
@@ -108,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--backend", choices=backends.NAMES, default="local", help="where jobs run (default: local)")
+    parser.add_argument("--backend", choices=registry.NAMES, default="local", help="where jobs run (default: local)")
     parser.add_argument("--slots", type=_count, default=2, help="jobs at once (default: 2)")
     parser.add_argument("--chunk", type=_count, default=4, help="students in a job (default: 4)")
     parser.add_argument("--gpus", type=int, default=0, help="GPUs of a job (default: 0; here: all see the same)")

@@ -20,7 +20,12 @@ def git(folder: Path, *words: str, env: dict[str, str] | None = None) -> str:
         UserError: Git fails.
     """
     done = subprocess.run(
-        ["git", *_AUTHOR, *words], cwd=folder, env=os.environ | (env or {}), text=True, capture_output=True, check=False
+        ["git", *_AUTHOR, *words],
+        cwd=folder,
+        env=os.environ | (env or {}),
+        encoding="utf-8",
+        capture_output=True,
+        check=False,
     )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -65,7 +70,12 @@ def content(folder: Path, without: tuple[str, ...]) -> str:
     files = git(folder, "ls-tree", "-r", "HEAD").splitlines()
     kept = [line for line in files if not line.partition("\t")[2].startswith(without)]
     done = subprocess.run(
-        ["git", "hash-object", "--stdin"], cwd=folder, input="\n".join(kept), text=True, capture_output=True, check=True
+        ["git", "hash-object", "--stdin"],
+        cwd=folder,
+        input="\n".join(kept),
+        encoding="utf-8",
+        capture_output=True,
+        check=True,
     )
     return done.stdout.strip()[:12]
 

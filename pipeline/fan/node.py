@@ -104,7 +104,9 @@ def _reproduce(targets: list[str], lock: int) -> None:
         lock: a file that DVC keeps open, and with it this job's lock, where it outlives this process.
     """
     words = ["dvc", "repro", "--single-item", "--pull", "--allow-missing", *targets]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, pass_fds=(lock,))
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", pass_fds=(lock,)
+    )
     last: deque[str] = deque(maxlen=40)
     for line in process.stdout or ():
         print(line, end="", flush=True)

@@ -205,13 +205,13 @@ def test_the_example_s_page_and_row_are_as_for_every_method(root, guide, tmp_pat
     module = types.ModuleType("distill.methods.logit_mse")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(guide["python"][0], module.__dict__)
+    names = sorted({*registry.available(), "logit_mse"})
+    monkeypatch.setattr(registry, "available", lambda: names)
     (tmp_path / "docs/methods").mkdir(parents=True)
     (tmp_path / "docs/methods/logit_mse.md").write_text(page)
     test_a_method_has_a_page_with_its_parameters(tmp_path, "logit_mse")
     overview = (root / "docs/methods.md").read_text()
     before = "| [`kd`](methods/kd.md)"
-    names = [*registry.available(), "logit_mse"]
-    monkeypatch.setattr(registry, "available", lambda: sorted({*names}))
     test_the_table_says_what_every_method_needs(overview.replace(before, row + before, 1))
 
 

@@ -107,7 +107,7 @@ def _sky(*words: str) -> str:
         UserError: there is no such program, or it fails.
     """
     try:
-        done = subprocess.run(["sky", *words], capture_output=True, text=True, check=False)
+        done = subprocess.run(["sky", *words], capture_output=True, encoding="utf-8", check=False)
     except FileNotFoundError:
         fix = "pip install 'skypilot[aws]' (or another cloud), in an environment of its own, and put sky on the PATH"
         raise UserError(f"--backend sky: no program sky: {fix}") from None
