@@ -42,6 +42,7 @@ def prepare(tmp_path, stages):
             (repo / name).write_text(content)
         stages.run(repo, "inputs")
         out = stages.run(repo, "prepare").out
+        assert "blake2b" not in out
         return out, Prepared(repo / "data/prepared", repo / "data/reported").meta
 
     return run

@@ -202,6 +202,8 @@ def test_the_example_s_files_are_as_ruff_wants_them(root, guide):
 
 def test_the_example_s_page_and_row_are_as_for_every_method(root, guide, tmp_path, monkeypatch):
     page, row = guide["markdown"]
+    names = sorted({*registry.available(), "logit_mse"})
+    monkeypatch.setattr(registry, "available", lambda: names)
     module = types.ModuleType("distill.methods.logit_mse")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(guide["python"][0], module.__dict__)
@@ -265,6 +267,18 @@ def test_the_picture_in_the_readme_has_every_stage(root):
     picture = (root / "README.md").read_text().partition("```mermaid\n")[2].partition("```")[0]
     names = set(re.findall(r"[a-z_]+", re.sub(r'\["made only.*"\]|@method-seed', "", picture)))
     assert names - {"flowchart", "subgraph", "artifacts", "end"} == stages
+
+
+def test_the_command_that_keeps_a_run_names_all_that_git_has_of_it(root):
+    (command,) = re.findall(
+        r"(?m)^\$ git add (dvc\.lock .*?)  +# keep a run", (root / "docs/experiments.md").read_text()
+    )
+    kept = {"dvc.lock", "params.yaml"}
+    for entry in yaml.safe_load((root / "dvc.yaml").read_text())["stages"].values():
+        outs = [out for kind in ("outs", "metrics", "plots") for out in entry.get(kind, []) if isinstance(out, dict)]
+        files = [name for out in outs for name, how in out.items() if how.get("cache") is False]
+        kept |= {"data/inputs" if name.startswith("data/") else name.split("/")[0] for name in files}
+    assert set(command.split()) == kept
 
 
 def test_the_floors_in_the_readme_are_those_that_lint_imports_checks(root):
