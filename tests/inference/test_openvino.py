@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -50,3 +51,10 @@ def test_what_it_cannot_load_is_named(folder, tmp_path):
     tiny.tokenizer().save_pretrained(tmp_path / "checkpoint")
     with pytest.raises(UserError, match="is no exported folder, and only those take --runtime openvino: leave it out"):
         load(str(tmp_path / "checkpoint"), runtime="openvino")
+
+
+def test_no_usage_statistics_are_sent(folder):
+    """OpenVINO's own package for them is not loaded: its import would send the first."""
+    load(folder, runtime="openvino")
+    assert sys.modules["openvino_telemetry"] is None
+    assert importlib.import_module("openvino.tools.ovc").telemetry.__class__.__module__.endswith("telemetry_stub")

@@ -226,8 +226,8 @@ def kind(params: Params, method: str) -> dict[str, Any]:
     words += [stage for artifact in requirements.artifacts(method, params) for stage in ARTIFACTS[artifact]]
     values = {name: value for stage in words for name, value in define(*stage).values(params).items()}
     base = params.method_of(method)
-    if base != "ft":
-        del values["evaluate.metric"]  # one student for each metric is enough
+    if base == "ft":
+        values["evaluate.metric"] = params.evaluate.metric  # one student for each metric is enough
     for section in {*TRAININGS, "training"} & values.keys():
         values[section] = {key: item for key, item in values[section].items() if key in UNLIKE_OTHERS}
     return {name: coarse(value, name != base) for name, value in values.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,8 @@ def openvino_run(file: Path, threads: int | None = None) -> tuple[Run, list[str]
     """
     if not is_installed():
         raise UserError(f"--runtime openvino: OpenVINO is not installed: {INSTALL}")
+    # OpenVINO sends usage statistics when it is imported; without that package it takes its own empty stand-in.
+    sys.modules.setdefault("openvino_telemetry", None)
     import openvino
 
     # Full precision, as in the other runtimes: on some processors the default is bfloat16. Unpinned: other programs
