@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import dvc
 from dvc.cli import main as run_dvc
 
+from pipeline.process import command
+
 #: The versions of DVC whose reading and writing is compared with the short cuts', by their first two numbers.
 TESTED = ("3.67",)
 
@@ -39,4 +41,4 @@ def shorten() -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.run(main))

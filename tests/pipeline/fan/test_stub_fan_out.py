@@ -48,8 +48,9 @@ def test_the_bytes_are_those_of_dvc_repro(fanned):
 def test_a_killed_worker_is_retried(fanned):
     assert (fanned.folder / "killed").exists()
     output = fanned.broken.stdout + fanned.mended.stdout
-    (lost,) = [line for line in output.splitlines() if ": lost after" in line]
-    name = lost.partition(":")[0]
+    # Others may be lost when the remote goes, and their stages be planned anew as jobs of other names.
+    lost = {line.partition(":")[0] for line in output.splitlines() if ": lost after" in line}
+    (name,) = [name for name in lost if "kd-1" in name]
     assert output.count(f"{name}: submitted") >= 2 and f"{name}: done" in output and "cost 0." in output
 
 
