@@ -6,7 +6,7 @@ from typing import Any
 
 from distill.report import formatting
 from distill.report.results import Results
-from distill.report.tables import Cell, Table, filled
+from distill.report.tables import Cell, Table, filled, number_cell
 
 #: Beginning of a score's name → words below the heading.
 WHEN = {"": "as it is", "tuned_": "tuned"}
@@ -30,7 +30,7 @@ def overall(results: Results) -> Table | None:
         for score in ("macro_f1", "minority_recall"):
             before, after = (row.get(f"{beginning}{score}") for beginning in WHEN)
             gain = None if before is None or after is None else after - before
-            cells += [_number(before), _number(after), Cell(formatting.number(gain, signed=True), gain)]
+            cells += [number_cell(before), number_cell(after), Cell(formatting.number(gain, signed=True), gain)]
         threshold = row.get("tuned_threshold")
         rows.append([*cells, Cell(formatting.number(threshold, 3), threshold)])
     return filled("classes", "All classes, means over seeds", columns, rows)
@@ -49,7 +49,7 @@ def each(results: Results) -> list[Table]:
         rows = [
             [
                 Cell(name, name),
-                *(_number(row.get(f"{when}{score}")) for score in _SCORES for when in WHEN),
+                *(number_cell(row.get(f"{when}{score}")) for score in _SCORES for when in WHEN),
                 *(Cell(formatting.number(row.get(key), digits), row.get(key)) for key, _, _, digits in further),
             ]
             for name, row in part["scores"].items()
@@ -61,10 +61,6 @@ def each(results: Results) -> list[Table]:
 def _caption(part: dict[str, Any]) -> str:
     counts = ", ".join(f"{count:,} {split}" for split, count in part["rows"].items())
     return f"{formatting.cut(part['class'], _NAME)}: {counts} rows"
-
-
-def _number(value: float | None) -> Cell:
-    return Cell(formatting.number(value), value)
 
 
 def note(results: Results) -> str:

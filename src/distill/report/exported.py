@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from distill.report import formatting
 from distill.report.results import Results, heading, scale
-from distill.report.tables import Cell, Table, filled
+from distill.report.tables import Cell, Table, filled, number_cell
 
 #: What each form is called.
 FORMS = {
@@ -40,13 +40,13 @@ def table(results: Results) -> Table | None:
             rows.append(
                 [
                     Cell(name, name),
-                    _number(scores.get(results.metric)),
-                    _number(exported.get("selection", {}).get(form, {}).get(results.metric)),
-                    _number(latency.get(form), 1),
-                    _number(exported.get("latency_ms_p90", {}).get(form), 1),
+                    number_cell(scores.get(results.metric)),
+                    number_cell(exported.get("selection", {}).get(form, {}).get(results.metric)),
+                    number_cell(latency.get(form), 1),
+                    number_cell(exported.get("latency_ms_p90", {}).get(form), 1),
                     Cell(formatting.times(speed_up), speed_up),
-                    _number(exported["throughput"].get(form), 1),
-                    _number(exported["size_mb"].get(form), 1),
+                    number_cell(exported["throughput"].get(form), 1),
+                    number_cell(exported["size_mb"].get(form), 1),
                 ]
             )
     return filled("exports", "Exported students", columns, rows)
@@ -80,7 +80,3 @@ def _machines(results: Results) -> list[str]:
         if {"machine", "threads"} <= row.keys()
     )
     return list(dict.fromkeys(places)) or ["on a machine that was not written down"]
-
-
-def _number(value: float | None, digits: int = 2) -> Cell:
-    return Cell(formatting.number(value, digits), value)

@@ -41,7 +41,8 @@ def _name(text: str) -> Cell:
     return Cell(text, text)
 
 
-def _number(value: float | None, digits: int = 2, signed: bool = False) -> Cell:
+def number_cell(value: float | None, digits: int = 2, signed: bool = False) -> Cell:
+    """A number, rounded as it is shown."""
     return Cell(formatting.number(value, digits, signed), value)
 
 
@@ -90,15 +91,15 @@ def comparison(results: Results) -> Table:
             [
                 _name(name),
                 _score(row, results.metric),
-                _number(results.versus(name), signed=True),
+                number_cell(results.versus(name), signed=True),
                 Cell(formatting.interval(low, high), low),
                 Cell(verdict or formatting.NONE, verdict, (verdict or "").replace(" ", "-")),
                 Cell(formatting.probability(p), p),
-                _number(results.closed(name), 0),
+                number_cell(results.closed(name), 0),
                 Cell(formatting.interval(*closed, 0), closed[0]),
-                _number(results.versus(name, "detectable")),
+                number_cell(results.versus(name, "detectable")),
                 _multiple(name, spent, base, "labelled_rows"),
-                *(_number(spent.get(key), 1) for key in ("student_passes", "teacher_passes")),
+                *(number_cell(spent.get(key), 1) for key in ("student_passes", "teacher_passes")),
                 *(_multiple(name, spent, base, key) for key in ("seconds", "total_seconds")),
                 *(_score(row, score) for score in (*shown, *results.extra)),
                 Cell(str(len(row["seeds"]) or formatting.NONE), len(row["seeds"]) or None),
@@ -126,7 +127,7 @@ def tuned(results: Results) -> Table | None:
         cells = [_name(name)]
         for plain, score in pairs:
             gain = row[score] - row[plain] if row.get(score) is not None and row.get(plain) is not None else None
-            cells += [_score(row, plain), _score(row, score), _number(gain, signed=True)]
+            cells += [_score(row, plain), _score(row, score), number_cell(gain, signed=True)]
         rows.append(cells)
     what = "Thresholds of 0.5" if several else "Null threshold 0"
     return filled("tuned", f"{what}, and tuned on the selection split", columns, rows)
@@ -138,7 +139,7 @@ def oracle(results: Results) -> Table | None:
     if not by_model:
         return None
     keys = list(next(iter(by_model.values())))
-    rows = [[_name(name), *(_number(row.get(key)) for key in keys)] for name, row in by_model.items()]
+    rows = [[_name(name), *(number_cell(row.get(key)) for key in keys)] for name, row in by_model.items()]
     columns = [("Model", ""), *((f"Best {heading(key[5:-7])} (oracle)", "mean over seeds") for key in keys)]
     return filled("oracle", "Oracle: threshold tuned on the reported split itself; no fair result", columns, rows)
 
@@ -206,22 +207,22 @@ def training(results: Results) -> Table | None:
         rows.append(
             [
                 _name(name),
-                _number(row.get("runs"), 0),
-                _number(row.get("labelled_rows"), 0),
+                number_cell(row.get("runs"), 0),
+                number_cell(row.get("labelled_rows"), 0),
                 _multiple(name, row, base, "labelled_rows"),
-                _number(row.get("unlabelled_rows"), 0),
-                _number(row.get("student_passes"), 1),
-                _number(row.get("teacher_passes"), 1),
+                number_cell(row.get("unlabelled_rows"), 0),
+                number_cell(row.get("student_passes"), 1),
+                number_cell(row.get("teacher_passes"), 1),
                 Cell(formatting.duration(row.get("seconds")), row.get("seconds")),
                 _multiple(name, row, base, "seconds"),
                 Cell(formatting.duration(upstream), upstream),
                 Cell(formatting.duration(row.get("total_seconds")), row.get("total_seconds")),
                 _multiple(name, row, base, "total_seconds"),
-                _number(row.get("updates"), 0),
-                _number(row.get("stopped_early"), 0),
-                _number(row.get("examples_per_second"), 1),
-                _number(row.get("peak_memory_mb"), 0),
-                _number(row.get("peak_gpu_memory_mb"), 0),
+                number_cell(row.get("updates"), 0),
+                number_cell(row.get("stopped_early"), 0),
+                number_cell(row.get("examples_per_second"), 1),
+                number_cell(row.get("peak_memory_mb"), 0),
+                number_cell(row.get("peak_gpu_memory_mb"), 0),
             ]
         )
     return filled("training", "What training cost, means over seeds", columns, rows)
@@ -245,7 +246,7 @@ def slices(results: Results) -> list[Table]:
             *((group["group"], formatting.plural(group["examples"], "example")) for group in groups),
         ]
         rows = [
-            [_name(name), *(_number(group["scores"].get(name)) for group in groups)]
+            [_name(name), *(number_cell(group["scores"].get(name)) for group in groups)]
             for name in results.summary
             if any(name in group["scores"] for group in groups)
         ]
@@ -260,7 +261,7 @@ def agreement(results: Results) -> Table | None:
     if not results.analysis.get("agreement"):
         return None
     unit = "Pearson × 100" if "pearson" in next(iter(results.summary.values())) else "% of examples"
-    rows = [[_name(name), _number(value)] for name, value in results.analysis["agreement"].items()]
+    rows = [[_name(name), number_cell(value)] for name, value in results.analysis["agreement"].items()]
     return Table("agreement", "Agreement with the teacher", [("Model", ""), ("Agreement", unit)], rows)
 
 
@@ -273,7 +274,7 @@ def disagreements(results: Results) -> Table | None:
     rows = [
         [
             *(Cell("right" if name in line["right"] else "wrong", int(name in line["right"])) for name in models),
-            _number(line["examples"], 0),
+            number_cell(line["examples"], 0),
         ]
         for line in content["counts"]
     ]
