@@ -53,3 +53,10 @@ def test_p_and_interval_agree() -> None:
     found = mean(moved, 0.95)
     assert found.low == pytest.approx(0, abs=1e-9)
     assert found.p == pytest.approx(0.05, abs=1e-6)
+
+
+def test_seeds_that_do_not_differ_leave_the_examples_part() -> None:
+    found = mean([TaskDifference(1.0, 0.3, 0.0, 4.0), TaskDifference(0.0, 0.4, 0.0, 4.0)], 0.95)
+    assert found.high - found.value == pytest.approx(stats.norm.ppf(0.975) * 0.25)
+    assert found.p == pytest.approx(2 * stats.norm.sf(0.5 / 0.25))
+    assert mean([TaskDifference(0.0, 0.0, 0.0, 4.0)], 0.95) == (0.0, 0.0, 0.0, 1.0)

@@ -56,16 +56,20 @@ def mean(tasks: Sequence[TaskDifference], confidence: float) -> Mean:
     """The mean of the differences, each task counting alike.
 
     Args:
-        tasks: at least one; each with `seeds` above 0.
+        tasks: at least one.
         confidence: of the interval, e.g. 0.95.
     """
-    from scipy import optimize
+    from scipy import optimize, stats
 
     count = len(tasks)
     value = sum(task.value for task in tasks) / count
     variances = np.array([task.seeds**2 for task in tasks])
     shared = float(np.sqrt(sum(task.shared**2 for task in tasks))) / count
     seeds = float(np.sqrt(variances.sum())) / count
+    if seeds == 0:  # all seeds have the same scores: the examples' part is all there is
+        half = float(stats.norm.isf((1 - confidence) / 2)) * shared
+        p = float(2 * stats.norm.sf(abs(value) / shared)) if shared else float(value == 0)
+        return Mean(value, value - half, value + half, p)
     freedom = float(variances.sum() ** 2 / sum(variances**2 / [task.freedom for task in tasks]))
 
     def above(size: float) -> float:
