@@ -7,7 +7,6 @@ commit of it is what the next jobs start from.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 import shutil
@@ -25,6 +24,7 @@ from distill.config.params import Params
 from distill.errors import UserError
 from pipeline.fan import git, jobs, store
 from pipeline.fan.graph import EVERYWHERE, Contents, Listing, Stage, in_order, up_to_date
+from pipeline.process.hashes import dvc_md5
 from pipeline.stage import paths
 
 LOCK = "dvc.lock"
@@ -109,7 +109,6 @@ class Desk:
             self.stages = {stage.name: stage for stage in in_order([_plain(item, graph) for item in graph])}
             self._changed: set[str] = set()
             self._handed_in: set[str] = set()
-            self._missing: set[str] | None = None
             for item in graph:
                 if item.is_data_source:
                     outs = [{"path": _path(out), "md5": out.hash_info.value} for out in item.outs]
@@ -133,7 +132,6 @@ class Desk:
         self.entries |= result["entries"]
         self._changed -= result["entries"].keys()
         self._handed_in |= result["entries"].keys()
-        self._missing = None
         for name, text in result["files"].items():
             file = self.folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -190,7 +188,7 @@ class Desk:
         files = [file for file in (self.folder / folder).rglob("*") if file.is_file()]
         names = {file: file.relative_to(self.folder).as_posix() for file in files}
         return {
-            file.relative_to(self.folder / folder).as_posix(): hashlib.md5(file.read_bytes()).hexdigest()
+            file.relative_to(self.folder / folder).as_posix(): dvc_md5(file)
             for file, name in names.items()
             if not any(_within(name, out) for out in outs)
         }

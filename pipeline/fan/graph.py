@@ -5,11 +5,11 @@ Pure functions: `pipeline.fan.desk` reads the values from DVC.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from pipeline.process.hashes import listing_md5
 
 #: Entries of a folder's listing as DVC stores it: {"md5": …, "relpath": …}.
 Listing = list[dict[str, str]]
@@ -94,7 +94,7 @@ class Contents:
             if files is None:
                 return None
             listed += [{"md5": file["md5"], "relpath": f"{inside}/{file['relpath']}".rstrip("/")} for file in files]
-        return _folder_md5(listed)
+        return listing_md5(listed)
 
     def listed(self, out: str) -> Listing | None:
         """The files of an output; of a file itself, under an empty name."""
@@ -111,7 +111,7 @@ class Contents:
             if file["relpath"].startswith(f"{name}/")
         ]
         if inside:
-            return _folder_md5(inside)
+            return listing_md5(inside)
         return next((file["md5"] for file in files if file["relpath"] == name), None)
 
 
@@ -163,8 +163,3 @@ def in_order(stages: Sequence[Stage]) -> list[Stage]:
 def _parents(path: str) -> list[str]:
     """The folders around a path: `a`, `a/b` of `a/b/c`."""
     return [path[:at] for at, character in enumerate(path) if character == "/" and at]
-
-
-def _folder_md5(files: Listing) -> str:
-    text = json.dumps(sorted(files, key=lambda file: file["relpath"]), sort_keys=True)
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"

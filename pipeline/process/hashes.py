@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,5 +19,10 @@ def dvc_md5(path: Path) -> str:
         for file in path.rglob("*")
         if file.is_file()
     ]
+    return listing_md5(entries)
+
+
+def listing_md5(entries: Sequence[Mapping[str, Any]]) -> str:
+    """The md5 of a folder from its listing: `md5` and `relpath` of each file."""
     listing = json.dumps(sorted(entries, key=lambda entry: entry["relpath"]), sort_keys=True)
     return hashlib.md5(listing.encode(), usedforsecurity=False).hexdigest() + ".dir"

@@ -51,10 +51,10 @@ class Figures:
         """Metric; baseline → method → difference; controls."""
         return json_files.read(self.results / task / phase / DIFFERENCES, _FIX)
 
-    def tasks(self, phase: str, replications: bool = False) -> list[str]:
-        """The tasks whose phase is done, without or with the replications."""
+    def screened(self) -> list[str]:
+        """The tasks that have been screened, without the replications."""
         listed = self.plan.tasks.items()
-        return [name for name, task in listed if self.done(name, phase) and (replications or not task.replication)]
+        return [name for name, task in listed if self.done(name, study.SCREEN) and not task.replication]
 
     def cost(self, task: str, arm: str) -> float | None:
         """Seconds of an update, as a multiple of the baseline's; None before phase time."""
@@ -68,27 +68,23 @@ class Figures:
             seconds[name] = record["train_seconds"] / record["updates"]
         return seconds[arm] / seconds[self.plan.baseline]
 
-    def mean(self, arm: str, baseline: str, phase: str = study.SCREEN) -> Mean:
-        """The arm against another, as its mean over the tasks of a phase."""
-        rows = [
-            self.differences(task, phase)["against"][study.tuned_name(self.plan, baseline)][
-                study.tuned_name(self.plan, arm)
-            ]
-            for task in self.tasks(phase)
-        ]
+    def mean(self, arm: str, baseline: str) -> Mean:
+        """The arm against another in the screening, as its mean over tasks."""
+        row, other = (study.tuned_name(self.plan, name) for name in (arm, baseline))
+        rows = [self.differences(task, study.SCREEN)["against"][other][row] for task in self.screened()]
         parts = [TaskDifference(row["value"], row["shared"], row["seeds"], row["freedom"]) for row in rows]
         return across_tasks.mean(parts, CONFIDENCE)
 
     def mean_cost(self, arm: str) -> float | None:
         """The mean over tasks of `cost`; None where a task has none yet."""
-        costs = [self.cost(task, arm) for task in self.tasks(study.SCREEN)]
+        costs = [self.cost(task, arm) for task in self.screened()]
         return fmean(costs) if costs and None not in costs else None
 
 
 def text(figures: Figures) -> str:
     """All tables, as Markdown."""
     blocks = []
-    if tasks := figures.tasks(study.SCREEN):
+    if tasks := figures.screened():
         blocks += [f"### Mean over {', '.join(tasks)}", "", *_means(figures), "", recommendation(figures)]
     for task in figures.plan.tasks:
         if figures.done(task, study.SCREEN):
@@ -100,8 +96,11 @@ def text(figures: Figures) -> str:
 
 def _means(figures: Figures) -> list[str]:
     plan = figures.plan
-    lines = ["| arm | mean − {0} | 95% interval | verdict | mean − {1} | 95% interval | verdict | cost |"]
-    lines = [lines[0].format(plan.baseline, plan.also), "|---|---:|---|---|---:|---|---|---:|"]
+    lines = [
+        f"| arm | mean − {plan.baseline} | 95% interval | verdict"
+        f" | mean − {plan.also} | 95% interval | verdict | cost |",
+        "|---|---:|---|---|---:|---|---|---:|",
+    ]
     columns = {}
     for baseline in (plan.baseline, plan.also):
         means = {arm: figures.mean(arm, baseline) for arm in plan.arms if arm != baseline}
@@ -109,7 +108,8 @@ def _means(figures: Figures) -> list[str]:
     for arm in plan.arms:
         cells = []
         for means, verdicts in columns.values():
-            cells += _difference(means.get(arm), verdicts.get(arm, ""))
+            mean = means.get(arm)
+            cells += [*_difference(None if mean is None else mean._asdict()), verdicts.get(arm, "")]
         lines.append(f"| {arm} | {' | '.join(cells)} | {formatting.times(figures.mean_cost(arm))} |")
     return lines
 
@@ -120,10 +120,11 @@ def _verdicts(means: Mapping[str, Mean]) -> dict[str, str]:
     return significance.verdicts(found, CONFIDENCE)
 
 
-def _difference(mean: Mean | None, verdict: str) -> list[str]:
-    if mean is None:
-        return ["", "", ""]
-    return [formatting.number(mean.value, signed=True), formatting.interval(mean.low, mean.high), verdict]
+def _difference(found: Mapping[str, Any] | None) -> list[str]:
+    """The cells of a difference and of its interval; empty ones where there is none."""
+    if found is None:
+        return ["", ""]
+    return [formatting.number(found["value"], signed=True), formatting.interval(found["low"], found["high"])]
 
 
 def recommendation(figures: Figures) -> str:
@@ -163,9 +164,7 @@ def _screening(figures: Figures, task: str) -> list[str]:
             *(formatting.spread(scores[key], scores.get(f"{key}_std")) for key in (f"selection_{metric}", metric)),
         ]
         for differences in against.values():
-            value = differences.get(name)
-            both = [] if value is None else [formatting.number(value["value"], signed=True)]
-            cells += [*both, formatting.interval(value["low"], value["high"])] if value else ["", ""]
+            cells += _difference(differences.get(name))
         lines.append(f"| {' | '.join(cells)} | {formatting.times(_cost(figures, task, row))} |")
     return lines
 
@@ -188,15 +187,7 @@ def _confirmation(figures: Figures, task: str) -> list[str]:
         name = study.tuned_name(plan, arm)
         cells = [arm, formatting.spread(summary[name][metric], summary[name].get(f"{metric}_std"))]
         for baseline in (plan.baseline, plan.also):
-            value = found["against"][study.tuned_name(plan, baseline)].get(name)
-            cells += (
-                ["", ""]
-                if value is None
-                else [
-                    formatting.number(value["value"], signed=True),
-                    formatting.interval(value["low"], value["high"]),
-                ]
-            )
+            cells += _difference(found["against"][study.tuned_name(plan, baseline)].get(name))
         lines.append(f"| {' | '.join(cells)} |")
     for row in found["controls"]:
         lines += [

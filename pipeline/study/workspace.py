@@ -6,7 +6,7 @@ there already, so a phase that was stopped goes on where it was.
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import json
 import os
 import shutil
@@ -21,7 +21,7 @@ from distill.errors import UserError
 from distill.experiments import presets, study
 from distill.experiments.study import Study
 from distill.runtime import json_files
-from distill.runtime.files import write_text
+from distill.runtime.files import file_hash, write_text
 from pipeline.summary import contents
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,11 +85,16 @@ class Workspace:
         write_text(target / DONE, json.dumps(made, indent=2) + "\n")
         say(f"{self.task} {phase}: {target}")
 
+    @functools.cached_property
+    def preset(self) -> dict[str, Any]:
+        """The task's parameters, without those of a phase."""
+        return study.preset(self.plan, self.folder, self.task)
+
     @property
     def metric(self) -> str:
         """The score that decides, which the task's preset names."""
         try:
-            return study.preset(self.plan, self.folder, self.task)["evaluate"]["metric"]
+            return self.preset["evaluate"]["metric"]
         except KeyError:
             raise UserError(f"{self.folder}: {self.task}: its presets name no evaluate.metric: add it") from None
 
@@ -106,7 +111,7 @@ class Workspace:
                 shutil.copyfile(source, copy)
         text = _git(self.clone, "show", f"study-code:{PARAMS}")
         for source, part in (
-            (f"{self.folder}: {self.task}", study.preset(self.plan, self.folder, self.task)),
+            (f"{self.folder}: {self.task}", self.preset),
             (f"phase {phase}", values),
         ):
             text = presets.merge(text, part, source)
@@ -120,8 +125,7 @@ class Workspace:
     def _files(self) -> list[Path]:
         """The data that the task's presets name, the models too."""
         prefix = "data/raw/study/"
-        values = study.preset(self.plan, self.folder, self.task)
-        named = {value[len(prefix) :] for value in _texts(values) if value.startswith(prefix)}
+        named = {value[len(prefix) :] for value in _texts(self.preset) if value.startswith(prefix)}
         paths = [self.data / name for name in sorted(named)]
         for path in paths:
             if not path.exists():
@@ -159,10 +163,7 @@ class Workspace:
 
 def digests(root: Path, files: list[Path]) -> dict[str, str]:
     """Relative path → BLAKE2b of the content."""
-    return {
-        file.relative_to(root).as_posix(): hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
-        for file in files
-    }
+    return {file.relative_to(root).as_posix(): file_hash(file) for file in files}
 
 
 def _texts(values: Any) -> list[str]:
