@@ -121,6 +121,16 @@ def frozen() -> None:
         library.generate_fingerprint = lambda dataset: library.generate_random_fingerprint()
 
 
+@pytest.fixture
+def undrawn(monkeypatch) -> None:
+    """The report's pictures have their words only, for a fifth of the time (tests/helpers/pictures.py)."""
+    from matplotlib.figure import Figure
+
+    from tests.helpers import pictures
+
+    monkeypatch.setattr(Figure, "savefig", pictures.undrawn)
+
+
 @pytest.fixture(scope="session")
 def python(tmp_path_factory) -> Iterator[Path]:
     """Folder of a `python` that runs stages and has the libraries imported already."""

@@ -13,7 +13,7 @@ from multiprocessing.forkserver import ensure_running
 from multiprocessing.process import BaseProcess
 from unittest import mock
 
-from tests.helpers import micro
+from tests.helpers import micro, pictures
 
 PROJECT = (str(micro.ROOT), str(micro.ROOT / "src"))  # entries of the import path
 _PRELOADED = "tests.helpers.preloaded"
@@ -67,3 +67,4 @@ def enter(folder: str, environment: dict[str, str], words: list[str]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = words
+    pictures.leave_undrawn(environment)

@@ -10,7 +10,7 @@ import pytest
 from distill.analysis import example_table
 from distill.tasks import glue, squad
 from pipeline.commands import compare
-from tests.helpers import micro
+from tests.helpers import micro, pictures
 
 pytestmark = pytest.mark.slow
 
@@ -136,8 +136,9 @@ def test_the_same_inputs_give_the_same_bytes(questions, stages):
     files = ["summary.json", "summary.csv", "analysis.json"]
     before = [(questions / "metrics" / name).read_bytes() for name in files]
     stages.run(questions, "evaluate", "kd", "1")
-    stages.run(questions, "summarize")
+    stages.run(questions, "summarize", env=pictures.DRAWN)
     assert [(questions / "metrics" / name).read_bytes() for name in files] == before
+    assert "<path" in (questions / "metrics/report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

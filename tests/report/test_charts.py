@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from distill.report import charts, curves
 from tests.helpers import made_up
 
+pytestmark = pytest.mark.drawn
 SVG = "{http://www.w3.org/2000/svg}"
 
 

@@ -76,6 +76,7 @@ def test_every_picture_is_named(html):
     assert pictures and all(picture["role"] == "img" and picture["aria-label"] for picture in pictures)
 
 
+@pytest.mark.drawn
 def test_the_same_run_gives_the_same_bytes(results, html):
     assert page.html(results) == html
 

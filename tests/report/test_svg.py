@@ -11,6 +11,7 @@ from scipy import optimize
 
 from distill.report.svg import BLUE, ROLES, apart, draw
 
+pytestmark = pytest.mark.drawn
 SVG = "{http://www.w3.org/2000/svg}"
 
 

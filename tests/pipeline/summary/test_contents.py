@@ -15,6 +15,8 @@ from pipeline.stage import paths
 from pipeline.summary import contents, reporting, spent
 from tests.helpers import made_up, micro
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CONFLICT = "<<<<<<< HEAD\n{}\n=======\n{}\n>>>>>>> theirs\n"
 DAMAGES = {
     "empty": "",

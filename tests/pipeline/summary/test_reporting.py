@@ -17,6 +17,8 @@ from pipeline.summary import reporting
 from tests.helpers import made_up, micro
 from tests.helpers.html_tables import Page
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 LOCKED = "0123456789abcdef0123456789abcdef.dir"
 
 
