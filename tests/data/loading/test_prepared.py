@@ -157,8 +157,8 @@ def test_writing_twice_gives_the_same_bytes(written, tmp_path, tokenizer):
     assert files(tmp_path / "again") == files(written)
 
 
-def test_the_number_of_threads_changes_no_byte(written, tmp_path, root):
-    """The tokenizer's threads, which it starts in each process once."""
+def test_the_number_of_threads_changes_no_byte(written, tmp_path, root, monkeypatch):
+    """None, and three in another process: the tokenizer starts them once in each."""
     code = f"""
 import sys
 from pathlib import Path
@@ -167,10 +167,11 @@ from distill.data.loading.prepared import Prepared
 from tests.data.loading.test_prepared import SPLITS
 write(sys.argv[1], SPLITS, Prepared({str(written)!r}).tokenizer(), 32, 8, {{"task": "qa"}})
 """
-    limits = [{"TOKENIZERS_PARALLELISM": "false"}, {"TOKENIZERS_PARALLELISM": "true", "RAYON_NUM_THREADS": "3"}]
-    for number, limit in enumerate(limits):
-        folder = tmp_path / str(number)
-        subprocess.run([sys.executable, "-c", code, str(folder)], cwd=root, check=True, env=os.environ | limit)
+    three = os.environ | {"TOKENIZERS_PARALLELISM": "true", "RAYON_NUM_THREADS": "3"}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "three")], cwd=root, check=True, env=three)
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+    write(tmp_path / "none", SPLITS, Prepared(written).tokenizer(), 32, 8, {"task": "qa"})
+    for folder in (tmp_path / "none", tmp_path / "three"):
         for split in SPLITS:
             for name in ("examples", "features"):
                 path = f"{split}/{name}.arrow"
