@@ -48,15 +48,9 @@ def read(repo: Path, name: str):
 def ran(tmp_path_factory, stages) -> Path:
     """A repository in which everything has run; not to be changed."""
     repo = micro.repo(tmp_path_factory.mktemp("entities") / "repo", SETTINGS)
-    for words in micro.BASE:
-        stages.run(repo, *words)
-    stages.run(repo, "evaluate_teacher")
-    stages.run(repo, "evaluate", "student")
-    for method in SETTINGS["methods"]:
-        stages.run(repo, "distill", method, "1")
-        stages.run(repo, "evaluate", method, "1")
-    for words in (("cost",), ("summarize",), ("export", "kd", "1")):
-        stages.run(repo, *words)
+    students = [(script, method, "1") for script in ("distill", "evaluate") for method in SETTINGS["methods"]]
+    scored = (("evaluate_teacher",), ("evaluate", "student"), *students, ("cost",), ("summarize",))
+    stages.run_all(repo, (*micro.BASE, *scored, ("export", "kd", "1")))
     return repo
 
 

@@ -76,16 +76,12 @@ def ran(tmp_path_factory, stages) -> Path:
     folder = tmp_path_factory.mktemp("teachers")
     repo = micro.repo(folder / "repo", SETTINGS)
     made(folder)
-    for words in (("inputs",), ("corpus",), ("prepare",), ("finetune", "teacher"), ("finetune", "student"), ("plan",)):
-        stages.run(repo, *words)
-    for script in ("finetune_member", "predict_member", "evaluate_member"):
-        for name in SETTINGS["ensemble.members"]:
-            stages.run(repo, script, name)
-    last = (("distill", "ft", "1"), ("distill", "kd", "1"), ("evaluate_teacher",), ("evaluate", "student"))
-    for words in (("predict",), *micro.OPTIONAL, ("signals",), *last, ("evaluate", "ft", "1"), ("evaluate", "kd", "1")):
-        stages.run(repo, *words)
-    for words in (("cost",), ("summarize",)):
-        stages.run(repo, *words)
+    members = ("finetune_member", "predict_member", "evaluate_member")
+    members = [(script, name) for script in members for name in SETTINGS["ensemble.members"]]
+    students = [(script, name, "1") for script in ("distill", "evaluate") for name in ("ft", "kd")]
+    scored = (("evaluate_teacher",), ("evaluate", "student"), *students, ("cost",), ("summarize",))
+    taught = [words for words in micro.TAUGHT if words != ("predict",)]
+    stages.run_all(repo, (*taught, *members, ("predict",), *micro.OPTIONAL, ("signals",), *scored))
     return repo
 
 

@@ -48,8 +48,7 @@ def repo(stages, tmp_path_factory):
     prepared = [(name,) for name in ("inputs", "corpus", "prepare", "plan")]
     taught = [("finetune", "teacher"), ("finetune", "student"), ("predict",), *micro.OPTIONAL, ("signals",)]
     scored = [("evaluate_teacher",), ("evaluate", "student"), ("cost",), ("summarize",)]
-    for words in (*prepared, *taught, *students, *scored):
-        stages.run(repo, *words)
+    stages.run_all(repo, (*prepared, *taught, *students, *scored))
     return repo
 
 

@@ -42,8 +42,7 @@ def made(tmp_path_factory, stages):
     mine.mkdir(parents=True)
     for name in ("train", "more"):
         (mine / f"{name}.jsonl").write_text("{}\n")
-    for words in (("inputs",), ("corpus",)):
-        stages.run(repo, *words)
+    stages.run_all(repo, (("inputs",), ("corpus",)))
     corpus = repo / "data/raw/atlas/passages"
     train, validation = (
         [json.loads(line) for line in (corpus / f"{split}.jsonl").read_text().splitlines()]
@@ -55,14 +54,10 @@ def made(tmp_path_factory, stages):
             [*train[20:], validation[0]]]  # fmt: skip
     for name, groups in (("train", train[:20]), ("more", more)):
         (mine / f"{name}.jsonl").write_text("".join(json.dumps(group) + "\n" for group in groups))
-    printed = {}
-    for words in (*micro.BASE, *(("distill", name, "1") for name in PASSAGES["methods"])):
-        if words != ("corpus",):
-            printed[words] = stages.run(repo, *words).out
-    scored = (("evaluate_teacher",), ("evaluate", "student"), *(("evaluate", m, "1") for m in PASSAGES["methods"]))
-    for words in (*scored, ("cost",), ("summarize",)):
-        stages.run(repo, *words)
-    return repo, printed
+    base = [words for words in micro.BASE if words != ("corpus",)]
+    students = [(script, name, "1") for script in ("distill", "evaluate") for name in PASSAGES["methods"]]
+    scored = (("evaluate_teacher",), ("evaluate", "student"), ("cost",), ("summarize",))
+    return repo, stages.run_all(repo, (*base, *students, *scored))
 
 
 def test_what_is_trained_on_is_whole_groups_cut_and_cleared(made):

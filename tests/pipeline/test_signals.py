@@ -16,8 +16,7 @@ pytestmark = pytest.mark.slow
 def trained(base, stages, tmp_path_factory):
     """A repository in which kd and ted have a student each."""
     repo = shutil.copytree(base, tmp_path_factory.mktemp("trained") / "repo")
-    for method in ("kd", "ted"):
-        stages.run(repo, "distill", method, "1")
+    stages.run_all(repo, [("distill", method, "1") for method in ("kd", "ted")])
     return repo
 
 

@@ -27,10 +27,8 @@ def taught(base, stages, tmp_path_factory) -> Path:
     """A repository whose teacher is fine-tuned again with two checkpoints kept, and taught by them."""
     repo = shutil.copytree(base, tmp_path_factory.mktemp("snapshots") / "repo")
     (repo / "params.yaml").write_text(micro.params(SETTINGS))
-    for words in (("inputs",), ("finetune", "teacher"), ("plan",), ("predict",), ("signals",)):
-        stages.run(repo, *words)
-    for name in ("kd", "early", "pro_kd"):
-        stages.run(repo, "distill", name, "1")
+    made = (("inputs",), ("finetune", "teacher"), ("plan",), ("predict",), ("signals",))
+    stages.run_all(repo, (*made, *(("distill", name, "1") for name in ("kd", "early", "pro_kd"))))
     return repo
 
 

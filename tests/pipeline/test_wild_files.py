@@ -74,7 +74,12 @@ def whole(base, stages, tmp_path_factory) -> Path:
     """A repository in which everything has run that the commands need."""
     repo = shutil.copytree(base, tmp_path_factory.mktemp("wild") / "repo")
     shutil.copytree(repo / "data/raw/atlas", repo / "data/raw/mine")
-    changes = {("methods",): ["kd"], ("export", "methods"): ["kd"], ("data", "source"): "files"}
+    changes = {
+        ("methods",): ["kd"],
+        ("export", "methods"): ["kd"],
+        ("export", "int8"): "none",
+        ("data", "source"): "files",
+    }
     changes |= {("data", split): f"data/raw/mine/{split}.json" for split in ("train", "validation")}
     (repo / "params.yaml").write_text(params_file.replace((repo / "params.yaml").read_text(), changes))
     made = ("inputs", "plan", "signals", "distill kd 1", "evaluate_teacher", "evaluate student", "evaluate kd 1")
