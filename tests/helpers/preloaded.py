@@ -44,6 +44,7 @@ LIBRARIES = (
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.tracking",
     "networkx",
+    "onnxscript.function_libs.torch_lib.ops",
     "pandas.io.formats.csvs",
     "platformdirs",
     "pygit2",
@@ -72,6 +73,7 @@ dynamic_rendezvous.get_method_name = lambda depth=2: "unknown"
 
 def rehearse() -> None:
     """What libraries do at their first use - late imports, patterns to compile - they do here, for all stages."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
     from transformers import AutoTokenizer
 
     from distill import parameters
@@ -80,6 +82,7 @@ def rehearse() -> None:
     from pipeline.process import records
     from tests.helpers import tiny
 
+    ONNXRegistry.from_torchlib()  # onnxscript reads the source of each operator
     records.versions()
     parameters.load(micro.ROOT / "tests/params.yaml")
     with tempfile.TemporaryDirectory() as folder:
