@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from pipeline.fan import jobs
+from pipeline.fan import journal as journals
 from pipeline.fan.backends import registry
 from pipeline.fan.coordinator import Coordinator, Settings
 from pipeline.fan.desk import Desk, run_dvc
@@ -38,6 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     """
     options = _parser().parse_args(argv)
     with exclusive(FOLDER / "lock", "a fan-out", wait_seconds=0):
+        if options.cancel:
+            cancel(options)
+            return command.DONE
         desk = Desk(Path.cwd(), (FOLDER / "desk").absolute())
         folder = (FOLDER / desk.run).absolute()
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,12 +49,7 @@ def main(argv: list[str] | None = None) -> int:
             show_plan(desk, options)
             return command.DONE
         backend = registry.make(options.backend, folder, options)
-        journal = Journal(folder / "running.json", options.backend)
-        if options.cancel:
-            for item in journal.read():
-                backend.cancel(item.handle)
-                print(f"{item.job.name}: cancelled")
-            return command.DONE
+        journal = Journal(folder / journals.NAME, options.backend)
         settings = Settings(options.slots, options.chunk, options.retries, options.poll)
         with Progress(options.price, options.slots) as progress:
             coordinator = Coordinator(desk, backend, journal, folder, settings, progress)
@@ -60,6 +59,19 @@ def main(argv: list[str] | None = None) -> int:
         if not code:
             coordinator.forget()
     return code
+
+
+def cancel(options: argparse.Namespace) -> None:
+    """End all jobs that are on record, whatever the parameters were, and on whatever backend."""
+    recorded = Journal.recorded(FOLDER)
+    for journal in recorded:
+        backend = registry.make(journal.backend, journal.folder.absolute(), options)
+        for item in journal.read():
+            backend.cancel(item.handle)
+            print(f"{item.job.name}: cancelled on {journal.backend}")
+        journal.write([])
+    if not recorded:
+        print("nothing to cancel: no job is on record")
 
 
 def show_plan(desk: Desk, options: argparse.Namespace) -> None:
@@ -128,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="of the backend: slurm_partition=gpu, timeout_min=600; infra=aws, accelerators=L4:1; address=…",
     )
-    parser.add_argument("--cancel", action="store_true", help="end the jobs that an earlier command has submitted")
+    parser.add_argument("--cancel", action="store_true", help="end all jobs of earlier commands, on any backend")
     parser.add_argument("--plan", action="store_true", help="print the jobs, their time and cost, and end")
     return parser
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from pipeline.fan.jobs import Job
+
+NAME = "running.json"
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,11 @@ class Running:
     begun: float
 
 
+class _Content(BaseModel):
+    backend: str
+    running: list[Running]
+
+
 class Journal:
     """A file with the running jobs, as a whole one at any time.
 
@@ -37,27 +46,39 @@ class Journal:
     """
 
     def __init__(self, file: Path, backend: str):
-        self._file, self._backend = file, backend
+        self._file, self.backend = file, backend
+
+    @classmethod
+    def recorded(cls, folder: Path) -> list[Journal]:
+        """Those of all fan-outs that have jobs on record.
+
+        Args:
+            folder: parent of a folder for each fan-out.
+        """
+        found = {file: _content(file) for file in sorted(folder.glob(f"*/{NAME}"))}
+        return [cls(file, content.backend) for file, content in found.items() if content and content.running]
+
+    @property
+    def folder(self) -> Path:
+        """Its fan-out's."""
+        return self._file.parent
 
     def read(self) -> list[Running]:
         """The jobs; none where the file is missing, of another engine, or damaged."""
-        try:
-            content = json.loads(self._file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return []
-        if content["backend"] != self._backend:
-            return []
-        return [
-            Running(Job(kind, tuple(map(tuple, units))), handle, slot, begun)
-            for (kind, units), handle, slot, begun in (
-                ((entry["job"]["kind"], entry["job"]["units"]), entry["handle"], entry["slot"], entry["begun"])
-                for entry in content["running"]
-            )
-        ]
+        content = _content(self._file)
+        return content.running if content and content.backend == self.backend else []
 
     def write(self, running: Iterable[Running]) -> None:
         """Replaces what is there."""
-        content: Mapping[str, object] = {"backend": self._backend, "running": [asdict(item) for item in running]}
+        content = {"backend": self.backend, "running": [asdict(item) for item in running]}
         new = self._file.with_suffix(".new")
         new.write_text(json.dumps(content), encoding="utf-8")
         os.replace(new, self._file)
+
+
+def _content(file: Path) -> _Content | None:
+    """What a journal's file says; None: it is missing or damaged."""
+    try:
+        return _Content.model_validate_json(file.read_bytes())
+    except (OSError, ValueError):
+        return None
