@@ -51,7 +51,7 @@ FALLING = {
     "tinybert": ["attention", "hidden", "soft"],
 }
 # Per training row: rows whose labels count, passes of the student, passes of a teacher that runs along.
-# Not listed: (1, 1, 0). Generators learn for 2 steps in every 10 updates, in combined 1 in every 5, with a pass of both.
+# Not listed: (1, 1, 0). Generators learn for 2 steps in every 10 updates (combined: 1 in 5), with a pass of both.
 PASSES = {
     "adv": (1, 2.2, 0),
     "annealing": (0.3, 1, 0),
