@@ -1,15 +1,18 @@
 """The project's presets: each gives valid parameters, and those that were published."""
 
 import copy
+import functools
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import AutoConfig
 
 from distill import parameters
 from distill.config import reading
+from distill.config.params import Params
 from distill.config.values import flatten
 from distill.experiments import params_file, presets
 from distill.losses import weights as schedules
@@ -17,39 +20,46 @@ from distill.methods import registry
 from distill.models import loading
 from pipeline import plan
 from tests.experiments.test_presets import through_dvc
+from tests.helpers import micro
+
+TEXT = micro.PARAMS.read_text(encoding="utf-8")
+
+
+@functools.cache
+def merged_text(name: str) -> str:
+    """params.yaml with a preset."""
+    return presets.merge(TEXT, presets.load(name))
+
+
+@functools.cache
+def merged_values(name: str) -> dict[str, Any]:
+    """What it says."""
+    return reading.parse(merged_text(name), name)
+
+
+def merged_with(name: str) -> Params:
+    return parameters.parse(copy.deepcopy(merged_values(name)), Path(name))
 
 
 @pytest.mark.parametrize("name", presets.names())
-def test_every_preset_of_the_project_gives_valid_parameters(name, root, tmp_path):
-    text = (root / "tests/params.yaml").read_text(encoding="utf-8")
-    values = presets.load(name)
-    merged = reading.parse(presets.merge(text, values), name)
-    parameters.parse(copy.deepcopy(merged), Path(name))
-    assert through_dvc(tmp_path, text, presets.as_overrides(text, values)) == merged
+def test_every_preset_of_the_project_gives_valid_parameters(name, tmp_path):
+    merged_with(name)
+    assert through_dvc(tmp_path, TEXT, presets.as_overrides(TEXT, presets.load(name))) == merged_values(name)
     header = presets.header(name)
     assert header.keys() == {"description", "published"} and all(header.values())
 
 
 @pytest.mark.parametrize("name", presets.names())
-def test_a_preset_can_follow_an_export_of_other_methods_and_seeds(name, root):
+def test_a_preset_can_follow_an_export_of_other_methods_and_seeds(name):
     text = params_file.replace(
-        (root / "tests/params.yaml").read_text(encoding="utf-8"),
-        {("seeds",): [1, 2], ("export", "methods"): ["ted", "kd"], ("export", "seeds"): [2]},
+        TEXT, {("seeds",): [1, 2], ("export", "methods"): ["ted", "kd"], ("export", "seeds"): [2]}
     )
-    parameters.parse(reading.parse(presets.merge(text, presets.load(name)), name), Path(name))
+    # What `merge` writes into the text, and compares with it.
+    parameters.parse(presets._on_top(reading.parse(text, name), presets.load(name)), Path(name))
 
 
-def merged_with(root, name):
-    return parameters.parse(
-        reading.parse(
-            presets.merge((root / "tests/params.yaml").read_text(encoding="utf-8"), presets.load(name)), name
-        ),
-        Path(name),
-    )
-
-
-def test_the_deberta_preset_has_the_published_settings(root):
-    params = merged_with(root, "squad_v2-deberta_v3")
+def test_the_deberta_preset_has_the_published_settings():
+    params = merged_with("squad_v2-deberta_v3")
     trained = {name: getattr(params, name) for name in ("teacher", "student", "distill")}
     assert {name: section.learning_rate for name, section in trained.items()} == {
         "teacher": 3e-5,
@@ -74,8 +84,8 @@ def test_the_deberta_preset_has_the_published_settings(root):
     assert (weights["lwd"].mse_alpha.value, weights["ted"].mse_alpha.value) == (100, 5000)
 
 
-def test_the_reproduction_differs_in_batch_size_and_optimiser_alone(root):
-    official, other = (flatten(merged_with(root, f"squad_v2-deberta_v3{suffix}")) for suffix in ("", "-reproduction"))
+def test_the_reproduction_differs_in_batch_size_and_optimiser_alone():
+    official, other = (flatten(merged_with(f"squad_v2-deberta_v3{suffix}")) for suffix in ("", "-reproduction"))
     changed = {name.rsplit(".", 1)[-1]: other[name] for name in official if official[name] != other[name]}
     assert official.keys() == other.keys()
     listed = changed.pop("methods")
@@ -112,8 +122,8 @@ TEACHERS = {
 
 
 @pytest.mark.parametrize("task", GLUE)
-def test_glue_presets_read_the_columns_of_their_task(task, root):
-    params = merged_with(root, f"glue-{task}-deberta_v3")
+def test_glue_presets_read_the_columns_of_their_task(task):
+    params = merged_with(f"glue-{task}-deberta_v3")
     data = params.data
     assert (data.source, data.name, data.subset, data.label) == ("hub", "nyu-mll/glue", task, "label")
     assert GLUE[task] == (
@@ -145,9 +155,9 @@ DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "cls_dropout"
 
 
 @pytest.mark.parametrize("task", GLUE)
-def test_glue_presets_have_the_dropout_of_their_task(task, root):
+def test_glue_presets_have_the_dropout_of_their_task(task):
     """RTE has none, and CoLA's student none before its classifier; filters' heads have what classifiers have."""
-    params = merged_with(root, f"glue-{task}-deberta_v3")
+    params = merged_with(f"glue-{task}-deberta_v3")
     teacher, student = ([role.model.config.get(name) for name in DROPOUTS] for role in (params.teacher, params.student))
     none = [0.0] * 3 if task == "rte" else [None] * 3
     assert (teacher, student) == (none, [None, None, 0.0] if task == "cola" else none)
@@ -203,30 +213,30 @@ def planned(monkeypatch):
 
 
 @pytest.mark.parametrize("name", presets.names())
-def test_the_models_of_every_preset_can_be_paired(name, root, planned):
-    assert planned(merged_with(root, name))
+def test_the_models_of_every_preset_can_be_paired(name, planned):
+    assert planned(merged_with(name))
 
 
 @pytest.mark.parametrize("name", presets.names())
 def test_what_a_preset_offers_on_the_command_line_is_accepted(name, root, planned, tmp_path):
     source = (root / f"presets/{name}.yaml").read_text(encoding="utf-8")
-    text = presets.merge((root / "tests/params.yaml").read_text(encoding="utf-8"), presets.load(name))
+    text = merged_text(name)
     offered = commands(source)
     assert sum(map(len, offered)) == len(re.findall(r"-S '?[\w.]+=", source))  # none is overlooked
     for overrides in offered:
         planned(parameters.parse(through_dvc(tmp_path, text, overrides), Path(name)))
 
 
-def test_random_students_of_the_half_depth_preset_read_what_students_made_of_layers_read(root):
-    params, hidden = merged_with(root, "sst2-deberta_v3-half"), registry.load("hidden")
+def test_random_students_of_the_half_depth_preset_read_what_students_made_of_layers_read():
+    params, hidden = merged_with("sst2-deberta_v3-half"), registry.load("hidden")
     layers = [hidden.reads(params.resolved(name), 6, 12).cls for name in ("hidden", "hidden-random")]
     assert layers == [(2, 4, 6, 8, 10, 12)] * 2
     # The study's map: layer k of the student is compared with layer 2k of the teacher.
     assert hidden.reads(params.resolved("hidden-random-246"), 6, 12).cls == (4, 8, 12)
 
 
-def test_the_half_depth_presets_have_the_settings_of_the_studys_code(root):
-    sst2, imdb = (merged_with(root, f"{name}-deberta_v3-half") for name in ("sst2", "imdb"))
+def test_the_half_depth_presets_have_the_settings_of_the_studys_code():
+    sst2, imdb = (merged_with(f"{name}-deberta_v3-half") for name in ("sst2", "imdb"))
     for params in (sst2, imdb):
         assert params.student.layers == [1, 3, 5, 7, 9, 11] and params.features.max_length == 512
         for section in (params.student, params.distill):
@@ -266,8 +276,8 @@ def test_the_four_schedules_of_the_half_depth_presets_leave_kd_the_rest(schedule
         assert total == pytest.approx(1)
 
 
-def test_the_tables_of_bert_roberta_and_distilbert_have_the_published_settings(root):
-    four, two = (merged_with(root, f"glue-bert{layers}") for layers in (4, 2))
+def test_the_tables_of_bert_roberta_and_distilbert_have_the_published_settings():
+    four, two = (merged_with(f"glue-bert{layers}") for layers in (4, 2))
     assert [params.student.model.config["num_hidden_layers"] for params in (four, two)] == [4, 2]
     pkd = four.sections["pkd"]
     groups = {name: four.sections[name].layer_groups for name in ("ckd-no", "ckd-po")}
@@ -279,7 +289,7 @@ def test_the_tables_of_bert_roberta_and_distilbert_have_the_published_settings(r
     assert (pkd.alpha.value, pkd.temperature, pkd.beta.value, four.features.max_length) == (0.7, 10, 500, 128)
     assert 1e-5 <= four.distill.learning_rate <= 5e-5 and four.distill.warmup == 0.1
 
-    roberta = merged_with(root, "glue-distilroberta")
+    roberta = merged_with("glue-distilroberta")
     mate, combined, annealing = (roberta.sections[name] for name in ("mate", "combined-40", "annealing-7"))
     assert (mate.mask_probability, mate.gumbel_temperature, mate.generator_steps, mate.student_steps) == (
         0.3,
@@ -302,17 +312,17 @@ def test_the_tables_of_bert_roberta_and_distilbert_have_the_published_settings(r
     augment = roberta.augment
     assert (augment.copies, augment.probability, augment.candidates) == (30, 0.4, 15)  # TinyBERT's, for RTE
 
-    nearest = merged_with(root, "minimax_knn-distilroberta")
+    nearest = merged_with("minimax_knn-distilroberta")
     knn, minimax = (nearest.sections[name] for name in ("knn", "minimax_knn"))
     assert (nearest.retrieve.candidates, knn.neighbours, minimax.selected) == (8, 8, 4)
     assert {knn.candidate_alpha.value, minimax.candidate_alpha.value} == {0.5}
 
-    small = merged_with(root, "glue-bert_small")
+    small = merged_with("glue-bert_small")
     assert [link.model.path for link in small.assistant.chain] == ["google-bert/bert-base-uncased"]
     assert [small.sections[f"annealing-{tau}"].tau_max for tau in (7, 14)] == [7, 14]
     assert (small.distill.learning_rate, small.distill.batch_size, small.distill.epochs) == (2e-5, 32, 14 + 6)
 
-    distilbert = merged_with(root, "squad_v1-distilbert")
+    distilbert = merged_with("squad_v1-distilbert")
     kd = distilbert.sections["kd"]
     assert (kd.task_weight.value, kd.kl_alpha.value, kd.temperature) == (0.5, 0.5, 2)
     assert (distilbert.distill.epochs, distilbert.distill.learning_rate) == (3, 5e-5)
@@ -322,7 +332,7 @@ def test_the_tables_of_bert_roberta_and_distilbert_have_the_published_settings(r
 
 def test_reverse_and_defective_are_configurations_of_kd(root):
     usual = parameters.load(root / "tests/params.yaml")
-    reverse, defective = (merged_with(root, f"{name}-kd") for name in ("reverse", "defective"))
+    reverse, defective = (merged_with(f"{name}-kd") for name in ("reverse", "defective"))
     assert reverse.teacher.model.config == usual.student.model.config
     assert reverse.student.model.config == usual.teacher.model.config
     assert defective.teacher.label_noise > 0 and defective.teacher.model == usual.teacher.model

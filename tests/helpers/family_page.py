@@ -90,9 +90,10 @@ Three families are changed a little when a checkpoint is loaded, so that they wo
   `attention_type: original_full`, for windows of up to 4,096 tokens.
 - **DeBERTa** (the first) masks with a number that bfloat16 does not have. It is limited to the least that there is.
 
-What the tests try of this: every refusal, for every family, kind of head and method; every column of the second table
-for every family, with one kind of head; `kd` with the others; every method with every task, for BERT. The command that
-writes this page tries every family with every method and every task.
+What `make test-all` tries of this: every refusal, for every family, kind of head and method; every column of the second
+table for every family, with one kind of head; `kd` with the others; every method with every task, for BERT. `make test`
+leaves out families that only their name sets apart from another. The command that writes this page tries every family
+with every method and every task.
 """
 
 

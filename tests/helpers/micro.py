@@ -47,6 +47,11 @@ OPTIONAL = (
     *((name,) for name in ("train_assistants", "train_generator", "retrieve", "augment")),
 )
 BASE = (*TAUGHT, *OPTIONAL, ("signals",))
+# What DVC calls these stages, but for signals, which are each method's: `dvc commit -f` writes down that they ran.
+BASE_IN_DVC = (
+    *("inputs", "corpus", "prepare", "finetune_teacher", "finetune_student", "plan", "predict_teacher"),
+    *("train_teacher_filters", "train_student_filters", "train_assistants", "train_generator", "retrieve", "augment"),
+)
 
 _TRAINING = {"max_steps": 8, "batch_size": 8, "log_every": 2}
 _SHAPE = {

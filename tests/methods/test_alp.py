@@ -135,5 +135,6 @@ def test_no_for_alp_no_is_false_in_yaml_and_refused():
         states.load("alp", (3, 6), layers=False)
 
 
+@pytest.mark.exhaustive  # tests/pipeline/test_methods.py has it with the whole stage
 def test_it_trains_and_a_killed_training_goes_on_to_the_same_bytes(tmp_path):
     states.check_trains_and_resumes("alp", VALUES, "attended", tmp_path)

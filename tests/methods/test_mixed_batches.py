@@ -9,8 +9,8 @@ import math
 
 import pytest
 import torch
-import yaml
 
+from distill.config import reading
 from distill.methods import registry
 from distill.methods.base import TASK, Distillation, Setup
 from distill.methods.shared.filters import FilterBank
@@ -60,7 +60,8 @@ def objective_of(name, task, root):
     kind = registry.load(name)
     if kind.taught_by == "generation":  # a student of the same shape
         teacher = models(task)[0]
-    values = yaml.safe_load((root / "tests/params.yaml").read_text())[name] | CHANGES.get(name, {})
+    # It parses a text that it has parsed just now only once.
+    values = reading.parse((root / "tests/params.yaml").read_text(), "params.yaml")[name] | CHANGES.get(name, {})
     built = masked.task(task)
     setup = Setup(built, student.config, teacher.config, 0, tiny.tokenizer())
     setup.student_filters, setup.teacher_filters = bank([1, 2]), bank([2, 4])

@@ -5,8 +5,8 @@ import inspect
 from typing import get_args
 
 import pytest
-import yaml
 
+from distill.config import reading
 from distill.config.schema import Section
 from distill.errors import UserError
 from distill.methods import registry, requirements
@@ -41,7 +41,7 @@ def test_every_method_says_what_it_is(name):
 def test_every_method_has_a_section_that_is_valid(root, name):
     """Every value stands in params.yaml; a class that overrides a hook says in its own words what it does."""
     method = registry.load(name)
-    section = yaml.safe_load((root / "tests/params.yaml").read_text())[name]
+    section = reading.parse((root / "tests/params.yaml").read_text(), "params.yaml")[name]
     method.Config.model_validate(section)
     assert not [field for field, info in method.Config.model_fields.items() if not info.is_required()]
     assert all(

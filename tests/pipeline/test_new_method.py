@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import yaml
+from dvc.utils.hydra import apply_overrides
 from safetensors.torch import load_file
 
 from distill.experiments import params_file
@@ -93,21 +94,28 @@ VARIANT = "\nlayered-short:\n  method: layered\n  alpha: 5\n  distill: {max_step
 
 def test_one_file_one_section_and_one_name_are_enough(repo, python):
     """dvc.yaml is not edited, also for a method that reads hidden states of a layer that a parameter names."""
-    text = params_file.replace((repo / "params.yaml").read_text(), {("methods",): ["ft", *FORMS, "layered-short"]})
+    env = {"PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}"}
+    # What is there before the method, DVC need not run again.
+    micro.run(repo, "dvc", "commit", "-f", *micro.BASE_IN_DVC, env=env)
+    changes = {
+        ("methods",): ["ft", *FORMS, "layered-short"],
+        ("compare", "resamples"): 200,
+        ("cost", "batch_sizes"): [1],
+    }
+    text = params_file.replace((repo / "params.yaml").read_text(), changes)
     for name, form in FORMS.items():
         (repo / f"src/distill/methods/{name}.py").write_text(METHOD.format(name=name, **form))
         text += SECTION.format(name=name)
     text += f"  layer: 1\n{VARIANT}"
     (repo / "params.yaml").write_text(text)
-    env = {"PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}"}
     micro.run(repo, "dvc", "repro", env=env)
     for name in FORMS:
         check(repo, name)
     check_variant(repo)
     assert micro.run(repo, "git", "diff", "--stat", "dvc.yaml").stdout == ""
-    # A variant alone, on the command line too.
-    change = ["-S", "layered-short.alpha=6"]
-    again = micro.run(repo, "dvc", "exp", "run", *change, env=env).stdout
+    # A variant alone, from the command line too: `dvc exp run -S` does this to params.yaml, and then what `repro` does.
+    apply_overrides(repo / "params.yaml", ["layered-short.alpha=6"])
+    again = micro.run(repo, "dvc", "repro", env=env).stdout
     assert executed(again) == ["distill@layered-short-1", "evaluate@layered-short-1", "summarize"]
     # The code of a method is that of its variants, and of no other method; what follows from it: test_reruns.py.
     with (repo / "src/distill/methods/layered.py").open("a") as file:

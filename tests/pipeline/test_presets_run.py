@@ -4,11 +4,13 @@ Loss weights, schedules, phases, layer maps, layers to copy, starts and methods 
 updates, small batches, narrow filters, and checkpoints of width 16 or 24 (for 64 relation heads 64) in place of those
 that it names.
 
-Stage plan checks every preset's models, layers and methods. A student is trained where something of it - the method on
-its task, its section, its start, a model - is in no other preset but for numbers (learning rates, loss weights,
-epochs). `make test-all` trains each further combination of those, too.
+Stage plan checks every preset's models, layers and methods. A student is trained where something of it that decides
+the code it goes through - its task, how it starts, an architecture, what it learns from, what is made for it - is in no
+student before it. `make test-all` trains each further combination of those with methods and their sections, but for
+numbers (learning rates, loss weights, epochs).
 """
 
+import copy
 import csv
 import functools
 import json
@@ -24,8 +26,8 @@ from distill import parameters
 from distill.config import reading, training
 from distill.config.params import Params
 from distill.data.loading import tokenizer as tokenizers
-from distill.experiments import params_file, presets
-from distill.methods import requirements
+from distill.experiments import presets
+from distill.methods import registry, requirements
 from distill.tasks.registry import load_task
 from pipeline.stage.definition import define
 from tests.helpers import micro, tiny
@@ -117,25 +119,24 @@ def hub(tmp_path_factory, corpus) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def prepared(corpus, stages, tmp_path_factory):
-    """Repositories with data prepared for a params file; those of equal data are made once."""
+    """Repositories with data prepared for parameters; those of equal data are made once."""
     made: dict[str, Path] = {}
 
-    def prepare(text: str) -> Path:
-        values = reading.parse(text, "params.yaml")
+    def prepare(values: dict[str, Any]) -> Path:
         read = [values[name] for name in ("task", "data", "features")]
         key = json.dumps([*read, *(values[role]["tokenizer"] for role in ("teacher", "student"))])
         if key not in made:
             made[key] = shutil.copytree(corpus, tmp_path_factory.mktemp("prepared") / "repo")
-            (made[key] / "params.yaml").write_text(text)
-            stages.run(made[key], "prepare")
+            write(made[key], values)
+            stages.run_all(made[key], (("prepare",),))
         return made[key]
 
     return prepare
 
 
 @pytest.fixture(scope="module")
-def small(hub) -> Callable[[str], str]:
-    """Gives params.yaml with a preset, in sizes for a test."""
+def small(hub) -> Callable[[str], dict[str, Any]]:
+    """Gives the parameters with a preset, in sizes for a test."""
     return functools.cache(lambda name: in_small(name, hub))
 
 
@@ -145,9 +146,14 @@ def merged(name: str) -> str:
     return presets.merge(micro.params(), presets.load(name))
 
 
-def in_small(name: str, hub: dict[str, str]) -> str:
-    text = merged(name)
-    values = training.complete(reading.parse(text, name))
+def write(repo: Path, values: dict[str, Any]) -> None:
+    """A params.yaml without comments, and without what it takes to keep them; JSON is YAML."""
+    (repo / "params.yaml").write_text(json.dumps(values, indent=1))
+
+
+def in_small(name: str, hub: dict[str, str]) -> dict[str, Any]:
+    found = reading.parse(merged(name), name)
+    values = training.complete(found)
     changes: dict[str, Any] = {"predict.batch_size": 32, "evaluate.batch_size": 32}
     for section in TRAININGS:
         evaluations = min(values[section]["evaluations"], 1)
@@ -156,7 +162,10 @@ def in_small(name: str, hub: dict[str, str]) -> str:
     changes |= {f"{role}_filters.filter_output_dim": 8 for role in ("teacher", "student")}
     changes |= {f"{method}.evaluations": 1 for method in ("annealing", "combined")}
     changes |= embedded(values, hub) | models(values, hub)
-    return params_file.replace(text, {tuple(key.split(".")): value for key, value in changes.items()})
+    for path, value in changes.items():
+        *sections, field = path.split(".")
+        functools.reduce(dict.__getitem__, sections, found)[field] = value
+    return found
 
 
 def embedded(values: dict[str, Any], hub: dict[str, str]) -> dict[str, Any]:
@@ -233,18 +242,57 @@ def kind(params: Params, method: str) -> dict[str, Any]:
     return {name: coarse(value, name != base) for name, value in values.items()}
 
 
-def parts(params: Params, method: str) -> set[str]:
-    """The entries of `kind`, each by itself: the method on its task, its section, how the student starts, the others.
+def form(value: Any) -> Any:
+    """A value without numbers, of models the architecture alone, and of a list of layers only that it is one."""
+    if isinstance(value, dict) and {"path", "config"} <= value.keys():
+        shapes = {name.replace("/", "-"): shape.kind for name, shape in CHECKPOINTS.items()}
+        return shapes[Path(value["path"]).name] if value["path"] else value["config"].get("model_type")
+    if isinstance(value, dict):
+        return {key: form(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return "numbers" if all(isinstance(item, int) for item in value) else [form(item) for item in value]
+    return "number" if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
-    Of a list of layers in the method's section only that it is one. What all methods of a preset learn from - the
-    teacher's source, rows without labels - is a part, too.
+
+# Of which architecture, besides teacher and student: `family_table` tries all of them with the methods that need them.
+FURTHER = {"assistant", "generator"}
+
+
+def parts(params: Params, method: str) -> set[str]:
+    """What decides the code that a student goes through, each by itself, without its method's terms.
+
+    Its task; both architectures; how it starts before fine-tuning and before distillation; whose outputs it learns
+    from; what other stages make for it, and how. Every method learns every task that it can in
+    tests/models/test_families.py, and tests/methods has the values that a method's own section may have.
     """
-    values = kind(params, method)
-    taught_by = [params.teacher.source, params.data.has_transfer]
-    base = params.method_of(method)
-    own = {key: "layers" if isinstance(item, list) else item for key, item in values.pop(base).items()}
-    start = [values.pop(section) for section in ("student", "distill")]
-    return {json.dumps(part) for part in ([values.pop("task"), base], [base, own], start, taught_by, *values.items())}
+    values = {name: value for name, value in kind(params, method).items() if not name.startswith("evaluate.")}
+    values.pop(params.method_of(method))
+    student, start = values.pop("student"), values.pop("distill")["init"]
+    copied, layers = "teacher_layers", form([student["layers"], student["num_layers"]])
+    own = {
+        "task": values.pop("task"),
+        "taught by": [params.teacher.source, params.data.has_transfer] if learns(params, method) else "labels",
+        "architecture": form((values["teacher"] if student["init"] == copied else student)["model"]),
+        "fine-tuned": [student["init"], student["init"] == copied and layers],
+        "distilled": [start, start == copied and layers],
+        "tokenizer": form(student["tokenizer"]),
+    }
+    own |= {name: True if name in FURTHER else form(value) for name, value in values.items() if "student." not in name}
+    return {json.dumps(part) for part in own.items()}
+
+
+def learns(params: Params, method: str) -> bool:
+    """Whether it learns from a model's outputs."""
+    return bool(registry.load(params.method_of(method)).needs)
+
+
+def chosen(params: Params, known: set[str]) -> list[str]:
+    """Methods of a preset that together have all its parts that are not known yet; those are known then."""
+    methods, new = [], {method: parts(params, method) for method in params.methods}
+    while any(its - known for its in new.values()):
+        methods.append(max(new, key=lambda name: (len(new[name] - known), learns(params, name))))
+        known |= new[methods[-1]]
+    return methods
 
 
 @pytest.fixture(scope="module")
@@ -253,17 +301,14 @@ def students(small) -> dict[str, tuple[list[str], list[str]]]:
 
     Presets with most that is new come first.
     """
-    checked = {name: parameters.parse(reading.parse(small(name), name), Path(name)) for name in presets.names()}
-    new = {name: {method: parts(params, method) for method in params.methods} for name, params in checked.items()}
+    checked = {name: checked_params(small(name), name) for name in presets.names()}
+    new = {name: set().union(*(parts(params, m) for m in params.methods)) for name, params in checked.items()}
     known: set[str] = set()
     found: dict[str, tuple[list[str], list[str]]] = {}
     while new:
-        name = max(new, key=lambda name: len(set().union(*new[name].values()) - known))
-        found[name] = ([], [])
-        for method, its in new.pop(name).items():
-            if its - known:
-                found[name][0].append(method)
-                known |= its
+        name = max(new, key=lambda name: len(new[name] - known))
+        del new[name]
+        found[name] = (chosen(checked[name], known), [])
     kinds = {name: {m: json.dumps(kind(params, m)) for m in params.methods} for name, params in checked.items()}
     trained = {kinds[name][method] for name, (usual, _) in found.items() for method in usual}
     for name, of_method in kinds.items():
@@ -274,31 +319,28 @@ def students(small) -> dict[str, tuple[list[str], list[str]]]:
     return found
 
 
+def checked_params(values: dict[str, Any], name: str) -> Params:
+    return parameters.parse(copy.deepcopy(values), Path(name))
+
+
 @pytest.fixture
 def run(small, prepared, stages, tmp_path) -> Callable[[str, list[str]], None]:
-    """Checks a preset, and trains some of its methods."""
+    """Trains some methods of a preset."""
 
-    def check(name: str, methods: list[str]) -> None:
-        text = small(name)
-        repo = shutil.copytree(prepared(text), tmp_path / "repo")
-        (repo / "params.yaml").write_text(text)
-        stages.run_all(repo, CHECKED)
-        if methods:
-            train(repo, name, methods, stages)
+    def train_some(name: str, methods: list[str]) -> None:
+        train(shutil.copytree(prepared(small(name)), tmp_path / "repo"), name, small(name), methods, stages)
 
-    return check
+    return train_some
 
 
 CHECKED = (("inputs",), ("plan",))
 
 
-def train(repo: Path, name: str, methods: list[str], stages) -> None:
+def train(repo: Path, name: str, params: dict[str, Any], methods: list[str], stages) -> None:
     """Train students of a preset, and score the last of them."""
-    params = reading.parse(text := (repo / "params.yaml").read_text(), name)
     seed, ensemble = str(params["seeds"][0]), params["ensemble"]["members"]
     copies = [method for method in params["augment"]["methods"] if method in methods]
-    changes = {("methods",): methods, ("augment", "methods"): copies}
-    (repo / "params.yaml").write_text(params_file.replace(text, changes))
+    write(repo, params | {"methods": methods, "augment": params["augment"] | {"methods": copies}})
     trained = (("finetune", "teacher"), ("finetune", "student"))
     members = [(f"{stage}_member", member) for member in ensemble for stage in ("finetune", "predict")]
     taught = (*CHECKED, *trained, *members, ("predict",), *micro.OPTIONAL, ("signals",))
@@ -315,9 +357,18 @@ def train(repo: Path, name: str, methods: list[str], stages) -> None:
     assert math.isfinite(scores[load_task(params["task"], params["evaluate"]["metric"], labels).main_metric])
 
 
+@pytest.fixture(scope="module")
+def unprepared(corpus, tmp_path_factory) -> Path:
+    """A repository for stages that read no data."""
+    return shutil.copytree(corpus, tmp_path_factory.mktemp("unprepared") / "repo")
+
+
 @pytest.mark.parametrize("name", presets.names())
-def test_a_preset_runs(name, students, run):
-    run(name, students[name][0])
+def test_a_preset_runs(name, small, students, run, unprepared, stages):
+    write(unprepared, small(name))
+    stages.run_all(unprepared, CHECKED)
+    if methods := students[name][0]:
+        run(name, methods)
 
 
 @pytest.mark.exhaustive

@@ -32,10 +32,11 @@ SETTINGS = {
 class Searched:
     """A micro project whose teacher is fine-tuned and committed, and what the command did there, twice."""
 
-    def __init__(self, folder, python):
+    def __init__(self, folder, python, stages):
         self.env = {"PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}"}
         self.repo = micro.repo(folder / "repo", SETTINGS)
-        self.run("dvc", "repro", "-q", "finetune_teacher")
+        stages.run_all(self.repo, micro.BASE)
+        self.run("dvc", "commit", "-q", "-f", *micro.BASE_IN_DVC)
         self.run("git", "add", "-A")
         self.run("git", "commit", "-qm", "teacher")
         words = ("--size-mb", "0.053", "--units", "16,32", "--vocabulary", "both", "--train", "1")
@@ -52,8 +53,8 @@ class Searched:
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory, python):
-    return Searched(tmp_path_factory.mktemp("budget"), python)
+def searched(tmp_path_factory, python, stages):
+    return Searched(tmp_path_factory.mktemp("budget"), python, stages)
 
 
 @pytest.mark.slow  # DVC runs the micro pipeline
