@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from distill.config import reading
 from distill.config.params import Params
 from distill.config.schema import Section, Training
 from distill.config.training import SECTIONS
@@ -25,7 +26,7 @@ def text():
 
 def read(text, changes):
     """The parameters with dotted names changed; MISSING takes one out."""
-    raw = yaml.safe_load(text)
+    raw = reading.parse(text, "params.yaml")
     for name, value in changes.items():
         *parents, leaf = name.split(".")
         node = raw
@@ -306,7 +307,7 @@ def issubclass_of(annotation, schema):
 
 def test_every_training_has_its_own_epochs_and_learning_rate_in_the_file(root):
     """So that `-S student.learning_rate=…` is possible without a plus, and trains no other model."""
-    raw = yaml.safe_load((root / "tests/params.yaml").read_text())
+    raw = reading.parse((root / "tests/params.yaml").read_text(), "params.yaml")
     for name in SECTIONS:
         assert {"epochs", "learning_rate"} <= raw[name].keys()
 
@@ -318,7 +319,7 @@ def test_parameters_cannot_be_changed(text):
 
 def test_pick_gives_what_a_stage_depends_on_as_plain_values(text):
     params = read(text, {})
-    raw = yaml.safe_load(text)
+    raw = reading.parse(text, "params.yaml")
     assert pick(params, ["training"]) == {"training": raw["training"]}
     picked = pick(params, ["task", "teacher", "evaluate.n_best", "student.model", "kd", "student.num_layers", "seeds"])
     assert (

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
+from distill.config import reading
 from distill.errors import UserError
 from distill.parameters import parse
 from tests.helpers import micro
@@ -19,7 +19,7 @@ HUB = {"data.source": "hub", "data.name": "nyu-mll/glue"}
 
 def read(changes):
     """The project's parameters with dotted names changed, no methods."""
-    raw = yaml.safe_load((micro.ROOT / "tests/params.yaml").read_text())
+    raw = reading.parse((micro.ROOT / "tests/params.yaml").read_text(), "params.yaml")
     raw["methods"] = []
     for name, value in changes.items():
         *parents, leaf = name.split(".")

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
+from distill.config import reading
 from distill.config.data import NO_FILE
 from distill.config.data_checks import is_trained
 from distill.errors import UserError
@@ -29,7 +29,7 @@ NO_LABELS = (
 
 def listed(name, changes, variant=None):
     """Parameters that list one method, or a variant of it."""
-    raw = yaml.safe_load((micro.ROOT / "tests/params.yaml").read_text())
+    raw = reading.parse((micro.ROOT / "tests/params.yaml").read_text(), "params.yaml")
     for field, value in changes.items():
         *parents, leaf = field.split(".")
         node = raw

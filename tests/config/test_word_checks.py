@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
 from distill import parameters
+from distill.config import reading
 from distill.errors import UserError
 from distill.methods import own_tokens
 from distill.signals.manifest import Request
@@ -22,7 +22,7 @@ TASK = {
 
 def parsed(**changes):
     text = micro.params(TASK | changes)
-    return parameters.parse(yaml.safe_load(text), Path("params.yaml"))
+    return parameters.parse(reading.parse(text, "params.yaml"), Path("params.yaml"))
 
 
 def test_the_task_is_read_with_windows_weights_and_a_head_that_is_ready():

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import yaml
 
 from distill import parameters
+from distill.config import reading
 from distill.methods import registry
 from pipeline.inputs import TRAININGS, chosen_by
 from tests.helpers import micro
@@ -16,7 +17,7 @@ def metrics(**changes) -> dict[str, str | None]:
     """Training → the score that is written down for it."""
     changes = LAST | {name.replace("__", "."): value for name, value in changes.items()}
     text = micro.params({"evaluate.metric": "em"} | changes)
-    return chosen_by(parameters.parse(yaml.safe_load(text), "params.yaml"))
+    return chosen_by(parameters.parse(reading.parse(text, "params.yaml"), "params.yaml"))
 
 
 def choosing(**changes) -> list[str]:
@@ -43,7 +44,7 @@ def test_a_training_that_chooses_by_a_score_hangs_on_it_and_no_other():
 
 
 def test_a_method_whose_phases_keep_their_best_weights_says_so():
-    params = parameters.parse(yaml.safe_load(micro.params()), "params.yaml")
+    params = parameters.parse(reading.parse(micro.params(), "params.yaml"), "params.yaml")
     assert params.distill.keep == "last"
     by_phases = set()
     for name in registry.available():

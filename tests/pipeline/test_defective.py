@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 
+from distill.config import reading
 from distill.errors import UserError
 from distill.parameters import parse
 from pipeline import finetune as finetuning
@@ -97,6 +97,6 @@ def test_a_share_that_cannot_be_is_refused(base, stages, tmp_path, share):
 
 @pytest.mark.parametrize("section", ["teacher", "student", "distill"])
 def test_every_share_is_from_0_to_1(section):
-    raw = yaml.safe_load(micro.params({f"{section}.label_noise": 1.5}))
+    raw = reading.parse(micro.params({f"{section}.label_noise": 1.5}), "params.yaml")
     with pytest.raises(UserError, match=rf"{section}.label_noise"):
         parse(raw, Path("params.yaml"))

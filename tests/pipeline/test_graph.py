@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from distill.config import reading
 from distill.methods import registry
 from distill.tasks.registry import task_names
 from pipeline.stage import definition
@@ -165,7 +166,7 @@ def test_there_is_one_matrix_of_students_and_one_of_scores(resolved):
 
 
 def test_parameters_that_stages_declare_are_in_the_file(resolved):
-    raw = yaml.safe_load((ROOT / "tests/params.yaml").read_text())
+    raw = reading.parse((ROOT / "tests/params.yaml").read_text(), "params.yaml")
     names = {key for stage in resolved.values() for dep in stage.deps for key in getattr(dep, "params", [])}
     for name in names:
         value = raw
@@ -200,7 +201,7 @@ def test_no_command_of_the_file_runs_what_params_say(tmp_path):
     assert used == {"item"}
     Repo.init(str(tmp_path), no_scm=True).close()
     shutil.copyfile(ROOT / "dvc.yaml", tmp_path / "dvc.yaml")
-    raw = yaml.safe_load(micro.params()) | {"methods": EVIL, "seeds": EVIL}
+    raw = reading.parse(micro.params(), "params.yaml") | {"methods": EVIL, "seeds": EVIL}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw | {name: {} for name in EVIL}))
     with Repo(str(tmp_path)) as repo:
         commands = [shlex.split(stage.cmd) for stage in repo.index.stages if "@" in stage.addressing]

@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 from transformers import AutoConfig
 
 from distill import parameters
+from distill.config import reading
 from distill.errors import UserError
 from distill.methods import registry, requirements
 from distill.models import loading
@@ -37,7 +37,7 @@ def hub(monkeypatch):
 
 def named(student, teacher, methods, copies=(), **changes):
     """Parameters with checkpoints of the hub and these methods alone; `copies`: those that learn from copies too."""
-    raw = yaml.safe_load(micro.params(changes))
+    raw = reading.parse(micro.params(changes), "params.yaml")
     for role, path in (("student", student), ("teacher", teacher)):
         raw[role]["model"] = {"path": path, "revision": None, "config": {}}
     raw["student"]["init"] = "pretrained"
@@ -187,7 +187,7 @@ def test_the_stage_refuses_what_only_a_configuration_knows(base, stages, tmp_pat
 
 @pytest.mark.parametrize("role", ["teacher", "student"])
 def test_an_architecture_that_computes_with_padding_is_refused_before_anything_is_trained(role):
-    raw = yaml.safe_load(micro.params({"methods": ["ft", "kd"]}))
+    raw = reading.parse(micro.params({"methods": ["ft", "kd"]}), "params.yaml")
     shape = {"model_type": "fnet", "hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 32}
     raw[role]["model"] = {"path": None, "revision": None, "config": shape}
     params = parameters.parse(raw, "params.yaml")
@@ -204,7 +204,7 @@ def test_a_student_of_the_teachers_layers_has_no_architecture_of_its_own(monkeyp
         ({"methods": ["ft", "takd", "mate"]}, ["teacher", "student", "generator"]),
     ):
         asked.clear()
-        plan.check_architectures(parameters.parse(yaml.safe_load(micro.params(changes)), "params.yaml"))
+        plan.check_architectures(parameters.parse(reading.parse(micro.params(changes), "params.yaml"), "params.yaml"))
         assert asked == expected
 
 
@@ -220,7 +220,8 @@ LONGFORMER = tiny("longformer", attention_window=[8, 8], max_position_embeddings
 def of_texts(changes):
     """Micro parameters for classification."""
     return parameters.parse(
-        yaml.safe_load(micro.params({"task": "classification", "data.embedded": "sentences"} | changes)), "params.yaml"
+        reading.parse(micro.params({"task": "classification", "data.embedded": "sentences"} | changes), "params.yaml"),
+        "params.yaml",
     )
 
 
@@ -272,7 +273,7 @@ def test_what_an_architecture_cannot_give_a_method_is_refused_before_anything_is
 
 def test_a_head_that_hides_the_question_by_its_words_gets_no_embeddings():
     """Of BigBird's embeddings it would not: the loss would be another one, and nothing would say so."""
-    raw = yaml.safe_load(micro.params({"methods": ["ft", "freelb"], "student.model": tiny("big_bird")}))
+    raw = reading.parse(micro.params({"methods": ["ft", "freelb"], "student.model": tiny("big_bird")}), "params.yaml")
     with pytest.raises(UserError, match="methods: freelb: the student is a big_bird: it gives other logits"):
         plan.check_architectures(parameters.parse(raw, "params.yaml"))
     plan.check_architectures(of_texts({"methods": ["ft", "freelb"], "student.model": tiny("big_bird")}))
@@ -280,7 +281,7 @@ def test_a_head_that_hides_the_question_by_its_words_gets_no_embeddings():
 
 def test_a_head_that_counts_separators_needs_a_tokenizer_that_puts_them(monkeypatch):
     changes = {"methods": ["ft", "kd"], "student.model": LONGFORMER}
-    params = parameters.parse(yaml.safe_load(micro.params(changes)), "params.yaml")
+    params = parameters.parse(reading.parse(micro.params(changes), "params.yaml"), "params.yaml")
     with pytest.raises(UserError, match="student.model: this longformer cannot be run .* tokenizer that it was made"):
         plan.check_architectures(params)
     monkeypatch.setattr(plan, "separators_of", lambda *_: 3)

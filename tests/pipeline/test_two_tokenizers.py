@@ -6,11 +6,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
-import yaml
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
 from distill import parameters
+from distill.config import reading
 from distill.data.features import question_features, text_features
 from distill.data.loading import tokenizer as tokenizers
 from distill.data.loading.prepared import Prepared
@@ -157,7 +157,7 @@ def test_too_little_room_for_states_is_said_before_the_teacher_runs(texts, stage
 
 
 def load(changes):
-    return parameters.parse(yaml.safe_load(micro.params(changes)), "params.yaml")
+    return parameters.parse(reading.parse(micro.params(changes), "params.yaml"), "params.yaml")
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from distill import parameters
 from distill.analysis.student_shapes import Budget, Shape
+from distill.config import reading
 from distill.errors import UserError
 from distill.experiments.sweeps import Run
 from pipeline.commands import budget, budget_search, experiments
@@ -94,7 +95,7 @@ def test_the_same_command_neither_times_nor_trains_again(searched):
 
 def test_the_report_of_later_takes_the_answer_in(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    params = parameters.parse(yaml.safe_load(micro.params()), "params.yaml")
+    params = parameters.parse(reading.parse(micro.params(), "params.yaml"), "params.yaml")
     assert reporting._later(params)["budget"] == {}
     (tmp_path / "metrics").mkdir()
     (tmp_path / "metrics/budget.json").write_text('{"best": null}')

@@ -1,9 +1,9 @@
 """The validation split in the tokens of another tokenizer, for every task."""
 
 import pytest
-import yaml
 
 from distill import parameters
+from distill.config import reading
 from distill.data.kinds.registry import KINDS
 from distill.data.loading import tokenizer as tokenizers
 from distill.data.loading.prepared import Prepared
@@ -53,7 +53,7 @@ def rows(task):
 
 @pytest.mark.parametrize("task", KINDS)
 def test_the_same_tokenizer_gives_the_same_features(task, tmp_path):
-    params = parameters.parse(yaml.safe_load(micro.params({"methods": ["kd"]})), "params.yaml")
+    params = parameters.parse(reading.parse(micro.params({"methods": ["kd"]}), "params.yaml"), "params.yaml")
     params = params.model_copy(update={"task": task})
     tokenizer = tokenizers.train([*TEXTS, "by whom"], 60, True)
     labels = {"classification": ["a", "b"], "multi_label": ["a", "b"], "token_classification": ["O", "B-a"]}.get(
