@@ -369,11 +369,14 @@ def test_dvc_and_its_stage_killed_one_after_the_other_and_together(repo, stages,
     log = (repo.parent / "log").open("w")
     reached = 0
     for victims in ("stage", "dvc", "both"):
-        # Programs stand for both, and pass a kill on; the stage stays without parents where dvc is killed alone.
-        started = subprocess.Popen(words, cwd=repo, env=micro.environment(**warm), stdout=log, stderr=log)
+        before = {process.pid for process in workers(repo)}  # the stage whose dvc was killed alone
+        # A program stands for dvc, and passes a kill on; the stage begins as everybody's does, so that there is time to
+        # look for it before it trains.
+        dvc = [str(python / "dvc"), *words[1:]]
+        started = subprocess.Popen(dvc, cwd=repo, env=micro.environment(), stdout=log, stderr=log)
         # The search takes its time, on a busy machine more than the rest of the training: it comes before the wait.
-        wait_for(lambda: stage_in(repo) or started.poll() is not None, every=0.1)  # noqa: B023 (called at once)
-        stage = stage_in(repo)
+        wait_for(lambda: stage_in(repo, before) or started.poll() is not None, every=0.1)  # noqa: B023 (called at once)
+        stage = stage_in(repo, before)
         wait_for(lambda: micro.newest_checkpoint(repo) >= reached + 4 or started.poll() is not None)  # noqa: B023
         assert started.poll() is None, Path(log.name).read_text()
         if victims != "stage":
@@ -393,11 +396,11 @@ def test_dvc_and_its_stage_killed_one_after_the_other_and_together(repo, stages,
     assert "didn't change" in micro.run(repo, *words, env=warm).stdout
 
 
-def stage_in(repo):
-    """The program of the stage that runs in a repository; None while there is none."""
+def stage_in(repo, before):
+    """The process of a stage that runs in a repository, and is not one of those before; None while there is none."""
     for process in workers(repo):
         try:
-            if {"pipeline", "distill"} <= set(process.cmdline()):
+            if process.pid not in before and {"pipeline", "distill"} <= set(process.cmdline()):
                 return process
         except psutil.Error:
             continue
