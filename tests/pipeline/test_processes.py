@@ -111,6 +111,7 @@ def test_two_processes_predict_what_one_does(start, stages, two, tmp_path):
 
 def test_a_generator_and_a_student_take_turns(start, stages, two, tmp_path):
     repo = shutil.copytree(start, tmp_path / "repo")
+    (repo / "params.yaml").write_text(micro.params(SETTINGS | {"distill.max_steps": 8, "generator.max_steps": 2}))
     stages.run_all(repo, (("inputs",), ("plan",), ("train_generator",), ("signals",)))
     stages.run(repo, "distill", "mate", "1", env=two)
     with (repo / "metrics/curves/mate-1.csv").open() as file:
