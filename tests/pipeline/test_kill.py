@@ -42,10 +42,11 @@ STUDENT = settings(
 TEACHER_FILTERS = settings(
     "teacher_filters", epochs=2, batch_size=16, keep="best", evaluations=4, nonlinear=True, backbone_dropout=True
 )
-STUDENT_FILTERS = settings("student_filters", epochs=1.5, batch_size=12, group_by_length=False, keep="last")
+STUDENT_FILTERS = settings(
+    "student_filters", epochs=1.5, batch_size=12, group_by_length=False, precision="bf16", keep="last"
+)
 DISTILL = settings("distill", epochs=2, batch_size=16, gradient_accumulation=2, evaluations=3, keep="best")
 PLAIN = settings("distill", epochs=2, batch_size=16, precision="bf16", group_by_length=False)
-HALF = {"distill.precision": "bf16", "distill.group_by_length": False}
 GROWING = {"value": 100, "schedule": "cosine_growth", "warmup": 0.1}
 
 # stage and words -> parameters, what it makes
@@ -66,10 +67,7 @@ TRAININGS = {
         STUDENT_FILTERS,
         ["data/models/filters/student", "metrics/curves/filters-student.csv", "metrics/filters/student.json"],
     ),
-    "distill ted 1": (
-        DISTILL | HALF | {"ted.mse_alpha": GROWING},
-        ["data/models/distill/ted/1", "metrics/curves/ted-1.csv"],
-    ),
+    "distill ted 1": (DISTILL | {"ted.mse_alpha": GROWING}, ["data/models/distill/ted/1", "metrics/curves/ted-1.csv"]),
     "distill lwd 1": (PLAIN, ["data/models/distill/lwd/1", "metrics/curves/lwd-1.csv"]),
     "distill kd 2": (DISTILL, ["data/models/distill/kd/2", "metrics/curves/kd-2.csv"]),
 }
@@ -86,7 +84,8 @@ OTHERS = {
 OFTEN = ("finetune teacher", "predict")
 # A stage for each way through the code: a model's training, of the best and of the last weights that filters have, of a
 # student with its method; predictions, which a stage writes part by part; and a stage that begins anew. Together they
-# have each value of the settings above. The others' trainings, writers and outputs are the same code's.
+# have each precision, order of the rows, length of a training and way to keep weights. The others' trainings, writers
+# and outputs are the same code's.
 PATHS = ("finetune teacher", "train_filters student", "distill ted 1", "predict", "evaluate student")
 
 
