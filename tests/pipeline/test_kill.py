@@ -15,77 +15,15 @@ import pytest
 
 from distill.runtime import checkpoints
 from tests.helpers import forked, micro
+from tests.helpers.killed import OTHERS, TRAININGS
 
 pytestmark = pytest.mark.slow
 
-# Thirty updates or so in several epochs, with a checkpoint after every second; the settings differ as much as they can.
-LONG = {"max_steps": None, "log_every": 2}
-DROPOUT = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
-
-
-def settings(section, **values):
-    return {f"{section}.{name}": value for name, value in (LONG | values).items()}
-
-
-TEACHER = settings(
-    "teacher", epochs=3, batch_size=24, gradient_accumulation=2, keep="best", evaluations=5, learning_rate=0.003
-) | {f"teacher.model.config.{name}": value for name, value in DROPOUT.items()}
-STUDENT = settings(
-    "student",
-    epochs=2.5,
-    batch_size=16,
-    precision="bf16",
-    group_by_length=False,
-    lr_scheduler="cosine",
-    weight_decay=0.1,
-) | {"student.init": "teacher_layers", "student.layers": [2]}
-TEACHER_FILTERS = settings(
-    "teacher_filters", epochs=2, batch_size=16, keep="best", evaluations=4, nonlinear=True, backbone_dropout=True
-)
-STUDENT_FILTERS = settings(
-    "student_filters", epochs=1.5, batch_size=12, group_by_length=False, precision="bf16", keep="last"
-)
-DISTILL = settings("distill", epochs=2, batch_size=16, gradient_accumulation=2, evaluations=3, keep="best")
-PLAIN = settings("distill", epochs=2, batch_size=16, precision="bf16", group_by_length=False)
-GROWING = {"value": 100, "schedule": "cosine_growth", "warmup": 0.1}
-
-# stage and words -> parameters, what it makes
-TRAININGS = {
-    "finetune teacher": (
-        TEACHER,
-        ["data/models/teacher", "metrics/curves/teacher.csv", "metrics/selection/teacher.json"],
-    ),
-    "finetune student": (
-        STUDENT,
-        ["data/models/student", "metrics/curves/student.csv", "metrics/selection/student.json"],
-    ),
-    "train_filters teacher": (
-        TEACHER_FILTERS,
-        ["data/models/filters/teacher", "metrics/curves/filters-teacher.csv", "metrics/filters/teacher.json"],
-    ),
-    "train_filters student": (
-        STUDENT_FILTERS,
-        ["data/models/filters/student", "metrics/curves/filters-student.csv", "metrics/filters/student.json"],
-    ),
-    "distill ted 1": (DISTILL | {"ted.mse_alpha": GROWING}, ["data/models/distill/ted/1", "metrics/curves/ted-1.csv"]),
-    "distill lwd 1": (PLAIN, ["data/models/distill/lwd/1", "metrics/curves/lwd-1.csv"]),
-    "distill kd 2": (DISTILL, ["data/models/distill/kd/2", "metrics/curves/kd-2.csv"]),
-}
-OTHERS = {
-    "corpus": ({}, ["data/raw/atlas"]),
-    "prepare": ({}, ["data/prepared"]),
-    "predict": ({"predict.batch_size": 8}, ["data/teacher", "data/states", "data/filter_states"]),
-    "signals": ({}, ["data/signals"]),
-    "evaluate student": ({}, ["metrics/runs/student.json", "data/predictions"]),
-}
-
-
 # Killed in many places: a training and a stage without one; the others in fewer.
 OFTEN = ("finetune teacher", "predict")
-# A stage for each way through the code: a model's training, of the best and of the last weights that filters have, of a
-# student with its method; predictions, which a stage writes part by part; and a stage that begins anew. Together they
-# have each precision, order of the rows, length of a training and way to keep weights. The others' trainings, writers
-# and outputs are the same code's.
+# A stage for each way through the code: a model's training, which keeps its best weights; that of filters, which keep
+# their last; a student's with its method; predictions, which a stage writes part by part; and a stage that begins anew.
+# Together they have each precision, order of the rows and way to keep weights. The others share this code.
 PATHS = ("finetune teacher", "train_filters student", "distill ted 1", "predict", "evaluate student")
 
 
