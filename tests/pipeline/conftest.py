@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.helpers import forked, micro
 from tests.helpers.project import Project, Ran
@@ -46,10 +45,10 @@ def project(tmp_path_factory, python) -> Project:
 
 @pytest.fixture(scope="session")
 def raised(project) -> Ran:
-    """An experiment in the workspace, and the way back: the first value set again."""
-    first = yaml.safe_load(project.show(project.first, "params.yaml"))["ted"]["mse_alpha"]
+    """An experiment in the workspace, and the way back: `dvc repro` with the first value again."""
     ran = project.workspace("raised", "ted.mse_alpha=100")
-    ran.undone = project.dvc("exp", "run", "-S", f"ted.mse_alpha={first}").stdout
+    (project.repo / "params.yaml").write_text(project.show(project.first, "params.yaml"))
+    ran.undone = project.dvc("repro").stdout
     project.restore()
     return ran
 

@@ -213,7 +213,10 @@ def test_a_replaced_folder_is_another_input_for_dvc(prepared, python):
     assert "Stage 'prepare' is cached" in again or executed(again) == ["prepare"]
 
 
-@pytest.mark.parametrize("what", ["parameter", "data", "code", "folder"])
+# A parameter, and what no dependency of the stage names; `stage/test_unchanged.py` has a dependency's files.
+@pytest.mark.parametrize(
+    "what", ["parameter", "folder", *(pytest.param(what, marks=pytest.mark.exhaustive) for what in ("data", "code"))]
+)
 def test_what_is_edited_while_a_stage_runs_is_never_recorded(prepared, python, tmp_path, what):
     repo = shutil.copytree(prepared, tmp_path / "repo", symlinks=True)
     change(repo, data__seed=99)  # something to do

@@ -8,96 +8,69 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
 
-from tests.helpers import micro
+from distill.runtime import checkpoints
+from tests.helpers import forked, micro
+from tests.helpers.killed import OTHERS, TRAININGS
 
 pytestmark = pytest.mark.slow
 
-# Thirty updates or so in several epochs, with a checkpoint after every second; the settings differ as much as they can.
-LONG = {"max_steps": None, "log_every": 2}
-DROPOUT = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
-
-
-def settings(section, **values):
-    return {f"{section}.{name}": value for name, value in (LONG | values).items()}
-
-
-TEACHER = settings(
-    "teacher", epochs=3, batch_size=24, gradient_accumulation=2, keep="best", evaluations=5, learning_rate=0.003
-) | {f"teacher.model.config.{name}": value for name, value in DROPOUT.items()}
-STUDENT = settings(
-    "student",
-    epochs=2.5,
-    batch_size=16,
-    precision="bf16",
-    group_by_length=False,
-    lr_scheduler="cosine",
-    weight_decay=0.1,
-) | {"student.init": "teacher_layers", "student.layers": [2]}
-TEACHER_FILTERS = settings(
-    "teacher_filters", epochs=2, batch_size=16, keep="best", evaluations=4, nonlinear=True, backbone_dropout=True
-)
-STUDENT_FILTERS = settings("student_filters", epochs=1.5, batch_size=12, group_by_length=False, keep="last")
-DISTILL = settings("distill", epochs=2, batch_size=16, gradient_accumulation=2, evaluations=3, keep="best")
-PLAIN = settings("distill", epochs=2, batch_size=16, precision="bf16", group_by_length=False)
-GROWING = {"value": 100, "schedule": "cosine_growth", "warmup": 0.1}
-
-# stage and words -> parameters, what it makes
-TRAININGS = {
-    "finetune teacher": (
-        TEACHER,
-        ["data/models/teacher", "metrics/curves/teacher.csv", "metrics/selection/teacher.json"],
-    ),
-    "finetune student": (
-        STUDENT,
-        ["data/models/student", "metrics/curves/student.csv", "metrics/selection/student.json"],
-    ),
-    "train_filters teacher": (
-        TEACHER_FILTERS,
-        ["data/models/filters/teacher", "metrics/curves/filters-teacher.csv", "metrics/filters/teacher.json"],
-    ),
-    "train_filters student": (
-        STUDENT_FILTERS,
-        ["data/models/filters/student", "metrics/curves/filters-student.csv", "metrics/filters/student.json"],
-    ),
-    "distill ted 1": (DISTILL | {"ted.mse_alpha": GROWING}, ["data/models/distill/ted/1", "metrics/curves/ted-1.csv"]),
-    "distill lwd 1": (PLAIN, ["data/models/distill/lwd/1", "metrics/curves/lwd-1.csv"]),
-    "distill kd 2": (DISTILL, ["data/models/distill/kd/2", "metrics/curves/kd-2.csv"]),
-}
-OTHERS = {
-    "corpus": ({}, ["data/raw/atlas"]),
-    "prepare": ({}, ["data/prepared"]),
-    "predict": ({"predict.batch_size": 8}, ["data/teacher", "data/states", "data/filter_states"]),
-    "signals": ({}, ["data/signals"]),
-    "evaluate student": ({}, ["metrics/runs/student.json", "data/predictions"]),
-}
-
-
 # Killed in many places: a training and a stage without one; the others in fewer.
 OFTEN = ("finetune teacher", "predict")
+# A stage for each way through the code: a model's training, which keeps its best weights; that of filters, which keep
+# their last; a student's with its method; predictions, which a stage writes part by part; and a stage that begins anew.
+# Together they have each precision, order of the rows and way to keep weights. The others share this code.
+PATHS = ("finetune teacher", "train_filters student", "distill ted 1", "predict", "evaluate student")
+
+
+def commands(of, paths=PATHS):
+    """Parameters: those that are no path of their own are exhaustive."""
+    return [pytest.param(each, marks=[] if each in paths else pytest.mark.exhaustive) for each in of]
+
+
+class Whole(NamedTuple):
+    """A stage to which nothing happens: the bytes that it makes, its file operations, copies of its scratch."""
+
+    content: dict[str, bytes]
+    operations: int
+    photos: Path
 
 
 @pytest.fixture(scope="module")
 def whole(base, stages, tmp_path_factory):
-    """Gives (parameters, bytes that the stage makes when nothing happens to it)."""
+    """Gives the `Whole` of a command."""
     known = {}
 
     def of(command):
         if command not in known:
-            folder = shutil.copytree(base, tmp_path_factory.mktemp("whole") / "repo")
-            known[command] = run_whole(folder, stages, command)
+            folder = tmp_path_factory.mktemp("whole")
+            known[command] = run_whole(shutil.copytree(base, folder / "repo"), stages, command, folder / "photos")
         return known[command]
 
     return of
 
 
-def run_whole(repo, stages, command):
+def run_whole(repo, stages, command, photos=None):
     set_up(repo, command)
-    done = stages.run(repo, *command.split())
-    return content(repo, command), done.operations
+    done = stages.run(repo, *command.split(), photos=photos)
+    return Whole(content(repo, command), done.operations, photos)
+
+
+def as_killed_after(update, command, repo, whole):
+    """Put a repository in the state of a `kill -9` after a checkpoint; the number of the newest one of two."""
+    set_up(repo, command)
+    photos = whole(command).photos
+    for operation in sorted(int(path.name) for path in photos.iterdir()):
+        folders = photos.glob(f"{operation}/*/checkpoints/checkpoint-*")
+        complete = sorted(int(path.name.split("-")[1]) for path in folders if checkpoints.is_complete(path))
+        if len(complete) == 2 and complete[-1] >= update:
+            forked.as_killed_at(operation, photos, repo)
+            return complete[-1]
+    raise AssertionError(f"no photo of {command} has a checkpoint of update {update} and the one before")
 
 
 def set_up(repo, command):
@@ -149,10 +122,10 @@ def record(repo):
     return json.loads(next((repo / "data" / "runs").glob("*.json")).read_text())
 
 
-@pytest.mark.parametrize("command", [*TRAININGS, *OTHERS])
+@pytest.mark.parametrize("command", commands([*TRAININGS, *OTHERS]))
 def test_killed_again_and_again_it_ends_with_the_same_bytes(repo, stages, whole, command):
     """Every life of the stage ends before its n-th file operation; n grows, for some from a quarter of the whole on."""
-    expected, operations = whole(command)
+    expected, operations, _ = whole(command)
     first, least = (4, 3) if command in OFTEN else (7, 1)
     set_up(repo, command)
     shutil.rmtree(repo / "data" / "runs")
@@ -168,19 +141,32 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(repo, stages, whole,
         assert record(repo)["resumed_from"] >= 10
 
 
-@pytest.mark.parametrize("command", ["finetune teacher", "train_filters teacher", "distill ted 1", "distill kd 2"])
+# The stages that are killed end with the bytes of another run, too: what a kill takes no part in, one of them shows.
+@pytest.mark.parametrize(
+    "command",
+    commands(["finetune teacher", "train_filters teacher", "distill ted 1", "distill kd 2"], ["distill ted 1"]),
+)
 def test_run_twice_gives_the_same_bytes(repo, stages, whole, command):
-    assert run_whole(repo, stages, command)[0] == whole(command)[0]
+    assert run_whole(repo, stages, command).content == whole(command).content
 
 
-@pytest.mark.parametrize("command", ["finetune teacher", "predict"])
-def test_killed_before_each_step_of_handing_over(repo, stages, whole, command):
-    """Training is done; the process ends before the first file operation outside the scratch, the second, and so on."""
-    expected, _ = whole(command)
+STEPS = (*range(1, 12), *range(12, 200, 6))  # outputs first, then the scratch's many files
+# All stages hand over by the same code: of a training, `make test` asks at some steps whether it knows that it is done.
+HANDING_OVER = [
+    ("predict", STEPS),
+    ("train_filters teacher", range(1, 200, 6)),
+    pytest.param("finetune teacher", STEPS, marks=pytest.mark.exhaustive),
+]
+
+
+@pytest.mark.parametrize(("command", "steps"), HANDING_OVER)
+def test_killed_before_each_step_of_handing_over(repo, stages, whole, command, steps):
+    """The work is done; the process ends before the first file operation outside the scratch, the second, and so on."""
+    expected = whole(command).content
     set_up(repo, command)
     overrides = TRAININGS.get(command, ({},))[0] | {"runtime.checkpoint_steps": 12}  # and less to remove at the end
     (repo / "params.yaml").write_text(micro.params(overrides))
-    for step in (*range(1, 12), *range(12, 200, 6)):  # outputs first, then the scratch's many files
+    for step in steps:
         done = stages.run(repo, *command.split(), kill_at=step, outside=f"{repo}/.scratch", check=False)
         if done.code == 0:
             break
@@ -213,24 +199,30 @@ def flip_a_bit(checkpoint):
     path.write_bytes(data)
 
 
-DAMAGES = {
-    "finetune teacher": truncate,
-    "finetune student": forget_state,
-    "train_filters teacher": tear_optimizer,
-    "distill ted 1": tear_manifest,
-    "distill lwd 1": flip_a_bit,
-}
+# Each damage, and each training that is a path of its own, in `make test`.
+DAMAGES = [
+    ("finetune teacher", truncate),
+    ("train_filters student", forget_state),
+    ("train_filters student", tear_optimizer),
+    ("distill ted 1", tear_manifest),
+    ("distill ted 1", flip_a_bit),
+    *(
+        pytest.param(command, damage, marks=pytest.mark.exhaustive)
+        for command, damage in (
+            ("finetune student", forget_state),
+            ("train_filters teacher", tear_optimizer),
+            ("distill lwd 1", flip_a_bit),
+        )
+    ),
+]
 
 
-@pytest.mark.parametrize("command", DAMAGES)
-def test_a_checkpoint_cut_off_half_way_is_not_used(repo, stages, whole, command):
-    expected, _ = whole(command)
-    set_up(repo, command)
-    killed = stages.kill_when(repo, *command.split(), condition=lambda: micro.newest_checkpoint(repo) >= 10)
-    assert killed.code == -signal.SIGKILL
-    last = micro.newest_checkpoint(repo)
+@pytest.mark.parametrize(("command", "damage"), DAMAGES)
+def test_a_checkpoint_cut_off_half_way_is_not_used(repo, stages, whole, command, damage):
+    expected = whole(command).content
+    last = as_killed_after(10, command, repo, whole)
     (folder,) = repo.glob(f".scratch/*/checkpoints/checkpoint-{last}")
-    DAMAGES[command](folder)
+    damage(folder)
     shutil.rmtree(repo / "data" / "runs")
     done = stages.run(repo, *command.split())
     assert f"checkpoint-{last} cannot be used" in done.out
@@ -244,9 +236,8 @@ def test_a_checkpoint_cut_off_half_way_is_not_used(repo, stages, whole, command)
 def test_lost_best_weights_are_trained_again(repo, stages, whole, lost):
     """`keep: best`: the weights of the best evaluation lie beside the checkpoints, and are needed at the end."""
     command = "finetune teacher"
-    expected, _ = whole(command)
-    set_up(repo, command)
-    stages.kill_when(repo, *command.split(), condition=lambda: micro.newest_checkpoint(repo) >= 10)
+    expected = whole(command).content
+    as_killed_after(10, command, repo, whole)
     (best,) = repo.glob(".scratch/*/best")
     if lost == "gone":
         shutil.rmtree(best)
@@ -261,7 +252,7 @@ def test_lost_best_weights_are_trained_again(repo, stages, whole, lost):
 def test_predictions_go_on_from_the_last_mark(repo, stages, whole):
     """A clock that runs fast makes the stage mark its place at every batch."""
     command = "predict"
-    expected, _ = whole(command)
+    expected = whole(command).content
     set_up(repo, command)
     fast = """
 import itertools, os, signal
@@ -291,7 +282,7 @@ predict.Writer.write, predict.Writer.written = write, 0
 
 @pytest.mark.parametrize("damage", ["logits", "mark"])
 def test_damaged_predictions_are_computed_again(repo, stages, whole, damage):
-    expected, _ = whole("predict")
+    expected = whole("predict").content
     set_up(repo, "predict")
     killed = stages.run(repo, "predict", kill_at=15, check=False)
     assert killed.code == -signal.SIGKILL
@@ -308,16 +299,21 @@ def test_damaged_predictions_are_computed_again(repo, stages, whole, damage):
 def test_dvc_and_its_stage_killed_one_after_the_other_and_together(repo, stages, whole, python):
     """Real `dvc repro`: kill the stage, then dvc alone, then both; the fourth run ends as if nothing had happened."""
     command = "distill ted 1"
-    expected, _ = whole(command)
+    expected = whole(command).content
     set_up(repo, command)
     words = ["dvc", "repro", "--single-item", "distill@ted-1"]
+    warm = {"PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}"}
     log = (repo.parent / "log").open("w")
     reached = 0
     for victims in ("stage", "dvc", "both"):
-        started = subprocess.Popen(words, cwd=repo, env=micro.environment(), stdout=log, stderr=log)
+        before = {process.pid for process in workers(repo)}  # the stage whose dvc was killed alone
+        # A program stands for dvc, and passes a kill on; the stage begins as everybody's does, so that there is time to
+        # look for it before it trains.
+        dvc = [str(python / "dvc"), *words[1:]]
+        started = subprocess.Popen(dvc, cwd=repo, env=micro.environment(), stdout=log, stderr=log)
         # The search takes its time, on a busy machine more than the rest of the training: it comes before the wait.
-        wait_for(lambda: stage_of(started) or started.poll() is not None)  # noqa: B023 (called at once)
-        stage = stage_of(started)
+        wait_for(lambda: stage_in(repo, before) or started.poll() is not None, every=0.1)  # noqa: B023 (called at once)
+        stage = stage_in(repo, before)
         wait_for(lambda: micro.newest_checkpoint(repo) >= reached + 4 or started.poll() is not None)  # noqa: B023
         assert started.poll() is None, Path(log.name).read_text()
         if victims != "stage":
@@ -328,7 +324,6 @@ def test_dvc_and_its_stage_killed_one_after_the_other_and_together(repo, stages,
         assert started.wait(30) != 0
     log.close()
     micro.run(repo, "python", "-m", "pipeline.launch.run")  # as `make repro` does
-    warm = {"PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}"}  # nothing is killed any more
     done = micro.run(repo, *words, env=warm)
     assert workers(repo) == []
     assert "resumes from it" in done.stdout
@@ -338,21 +333,23 @@ def test_dvc_and_its_stage_killed_one_after_the_other_and_together(repo, stages,
     assert "didn't change" in micro.run(repo, *words, env=warm).stdout
 
 
-def stage_of(dvc):
-    """The process of the stage that a `dvc` runs; None while there is none."""
-    try:
-        children = psutil.Process(dvc.pid).children(recursive=True)
-        return next((child for child in children if {"pipeline", "distill"} <= set(child.cmdline())), None)
-    except psutil.Error:
-        return None
+def stage_in(repo, before):
+    """The process of a stage that runs in a repository, and is not one of those before; None while there is none."""
+    for process in workers(repo):
+        try:
+            if process.pid not in before and {"pipeline", "distill"} <= set(process.cmdline()):
+                return process
+        except psutil.Error:
+            continue
+    return None
 
 
 def record_of(repo, name):
     return json.loads((repo / "data" / "runs" / f"{name}.json").read_text())
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=120, every=0.01):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"
-        time.sleep(0.002)
+        time.sleep(every)

@@ -17,8 +17,6 @@ from tests.helpers import micro
 
 pytestmark = pytest.mark.slow
 
-# A stage whose two processes begin as everybody's do: C++ code that is imported already prints as it was told then.
-COLD = "finetune student"
 # 228 training features: the last update of an epoch has 4 rows, 2 for each process.
 LONG = {"max_steps": None, "epochs": 1.5, "batch_size": 16, "gradient_accumulation": 2}
 # A large epsilon: where a gradient is nothing but rounding, Adam would make a step of it.
@@ -43,16 +41,19 @@ def start(base, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(start, stages, two, tmp_path_factory):
-    """Gives (repository, what was printed) after a command in one or two processes."""
+    """Gives (repository, what was printed) after a command in one or two processes.
+
+    Two that are `cold` begin as everybody's do: C++ code that is imported already prints as it was told then.
+    """
     known = {}
 
-    def of(command, count):
-        if (command, count) not in known:
+    def of(command, count, cold=False):
+        if (command, count, cold) not in known:
             folder = shutil.copytree(start, tmp_path_factory.mktemp("trained") / "repo")
-            environment = {"DISTILL_PROCESSES": "2"} if command == COLD else two
+            environment = {"DISTILL_PROCESSES": "2"} if cold else two
             done = stages.run(folder, *command.split(), env=environment if count == 2 else {})
-            known[command, count] = folder, done
-        return known[command, count]
+            known[command, count, cold] = folder, done
+        return known[command, count, cold]
 
     return of
 
@@ -66,9 +67,13 @@ def weights(repo, command):
     return load_file(repo / STAGES[command][0] / "model.safetensors")
 
 
-@pytest.mark.parametrize("command", STAGES)
-def test_two_processes_train_as_one_does(trained, command):
-    (one, _), (two, done) = trained(command, 1), trained(command, 2)
+# How two processes begin that have imported nothing, `launch/test_launched.py` asks for in `make test`.
+@pytest.mark.parametrize(
+    ("command", "cold"),
+    [*((command, False) for command in STAGES), pytest.param("finetune student", True, marks=pytest.mark.exhaustive)],
+)
+def test_two_processes_train_as_one_does(trained, command, cold):
+    (one, _), (two, done) = trained(command, 1), trained(command, 2, cold)
     close = STAGES[command][2]
     expected, found = curves(one, command), curves(two, command)
     assert len(found) == len(expected) > 8
@@ -106,6 +111,7 @@ def test_two_processes_predict_what_one_does(start, stages, two, tmp_path):
 
 def test_a_generator_and_a_student_take_turns(start, stages, two, tmp_path):
     repo = shutil.copytree(start, tmp_path / "repo")
+    (repo / "params.yaml").write_text(micro.params(SETTINGS | {"distill.max_steps": 8, "generator.max_steps": 2}))
     stages.run_all(repo, (("inputs",), ("plan",), ("train_generator",), ("signals",)))
     stages.run(repo, "distill", "mate", "1", env=two)
     with (repo / "metrics/curves/mate-1.csv").open() as file:

@@ -159,10 +159,12 @@ def test_killed_anywhere_it_goes_on_and_ends_with_the_same_bytes(chain, stages, 
     assert record["resumed"] and record["updates"] == 24
 
 
-def test_killed_before_each_step_of_handing_over(chain, stages, tmp_path):
+# All stages hand over by the same code (test_kill.py): `make test` asks at some steps whether a chain knows it is done.
+@pytest.mark.parametrize("every", [9, pytest.param(2, marks=pytest.mark.exhaustive)])
+def test_killed_before_each_step_of_handing_over(chain, stages, tmp_path, every):
     repo = shutil.copytree(chain[0], tmp_path / "repo")
     expected = contents(repo)
-    for step in range(1, 100, 2):
+    for step in range(1, 100, every):
         done = stages.run(repo, "train_assistants", kill_at=step, outside=f"{repo}/.scratch", check=False)
         if done.code == 0:
             break

@@ -46,6 +46,7 @@ def main(how):
         accelerator = Accelerator(cpu=True)
         how = f"{accelerator.mixed_precision} {accelerator.state.dynamo_plugin.backend.value}"
     distributed.wait()
+    Path(f"{rank}.level").write_text(os.environ.get("TORCH_CPP_LOG_LEVEL", ""))
     threads = os.environ["OMP_NUM_THREADS"]
     Path(f"{rank}.words").write_text(f"{how!r} {distributed.count()} {os.environ['MASTER_ADDR']} {threads}")
 
@@ -132,6 +133,8 @@ def test_several_stages_start_at_once_and_each_has_two_processes(start, tmp_path
         for rank in (0, 1):
             # A word that looks like an option is the stage's; the address needs no name that resolves.
             assert (tmp_path / name / f"{rank}.words").read_text() == "'--num_processes=9' 2 localhost 3"
+            # Or the C++ code of a process that imports it now would warn of what a training does.
+            assert (tmp_path / name / f"{rank}.level").read_text() == "ERROR"
 
 
 def test_torchruns_of_two_nodes_meet(start, tmp_path):

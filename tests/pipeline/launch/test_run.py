@@ -19,6 +19,7 @@ from pipeline.launch.run import run_stage
 from pipeline.process.disk import disk_full
 from pipeline.process.locks import exclusive, holder_file, remove_unheld
 from pipeline.process.mend import mend_dvc
+from tests.helpers import micro
 
 STARTER = """
 import os, subprocess, sys
@@ -309,13 +310,11 @@ def test_a_dvc_lock_cut_off_by_a_kill_is_moved_aside(tmp_path, capsys, text, tor
     assert capsys.readouterr().out.startswith("dvc.lock was cut off") is torn
 
 
-def test_dvc_runs_again_after_its_files_were_cut_off(tmp_path):
+def test_dvc_runs_again_after_its_files_were_cut_off(tmp_path, python):
     """With DVC itself: refuses the torn files, and restores everything from its cache once they are moved."""
 
     def dvc(*words):
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("DVC_")}
-        command = [sys.executable, "-m", "dvc", *words]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        return micro.run(tmp_path, str(python / "dvc"), *words, check=False)
 
     assert dvc("init", "--no-scm").returncode == 0
     stage = "stages:\n  a:\n    cmd: echo once >> log && echo 1 > out\n    deps: [in]\n    outs: [out]\n"
