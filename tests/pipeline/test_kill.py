@@ -302,18 +302,13 @@ def test_dvc_and_its_stage_killed_one_after_the_other_and_together(repo, stages,
     expected = whole(command).content
     set_up(repo, command)
     words = ["dvc", "repro", "--single-item", "distill@ted-1"]
-    warm = {"PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}"}
     log = (repo.parent / "log").open("w")
     reached = 0
     for victims in ("stage", "dvc", "both"):
-        before = {process.pid for process in workers(repo)}  # the stage whose dvc was killed alone
-        # A program stands for dvc, and passes a kill on; the stage begins as everybody's does, so that there is time to
-        # look for it before it trains.
-        dvc = [str(python / "dvc"), *words[1:]]
-        started = subprocess.Popen(dvc, cwd=repo, env=micro.environment(), stdout=log, stderr=log)
+        started = subprocess.Popen(words, cwd=repo, env=micro.environment(), stdout=log, stderr=log)
         # The search takes its time, on a busy machine more than the rest of the training: it comes before the wait.
-        wait_for(lambda: stage_in(repo, before) or started.poll() is not None, every=0.1)  # noqa: B023 (called at once)
-        stage = stage_in(repo, before)
+        wait_for(lambda: stage_of(started) or started.poll() is not None)  # noqa: B023 (called at once)
+        stage = stage_of(started)
         wait_for(lambda: micro.newest_checkpoint(repo) >= reached + 4 or started.poll() is not None)  # noqa: B023
         assert started.poll() is None, Path(log.name).read_text()
         if victims != "stage":
@@ -324,6 +319,7 @@ def test_dvc_and_its_stage_killed_one_after_the_other_and_together(repo, stages,
         assert started.wait(30) != 0
     log.close()
     micro.run(repo, "python", "-m", "pipeline.launch.run")  # as `make repro` does
+    warm = {"PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}"}  # nothing is killed any more
     done = micro.run(repo, *words, env=warm)
     assert workers(repo) == []
     assert "resumes from it" in done.stdout
@@ -333,23 +329,21 @@ def test_dvc_and_its_stage_killed_one_after_the_other_and_together(repo, stages,
     assert "didn't change" in micro.run(repo, *words, env=warm).stdout
 
 
-def stage_in(repo, before):
-    """The process of a stage that runs in a repository, and is not one of those before; None while there is none."""
-    for process in workers(repo):
-        try:
-            if process.pid not in before and {"pipeline", "distill"} <= set(process.cmdline()):
-                return process
-        except psutil.Error:
-            continue
-    return None
+def stage_of(dvc):
+    """The process of the stage that a `dvc` runs; None while there is none."""
+    try:
+        children = psutil.Process(dvc.pid).children(recursive=True)
+        return next((child for child in children if {"pipeline", "distill"} <= set(child.cmdline())), None)
+    except psutil.Error:
+        return None
 
 
 def record_of(repo, name):
     return json.loads((repo / "data" / "runs" / f"{name}.json").read_text())
 
 
-def wait_for(condition, seconds=120, every=0.01):
+def wait_for(condition, seconds=120):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"
-        time.sleep(every)
+        time.sleep(0.002)

@@ -203,3 +203,11 @@ def test_nothing_is_logged_for_what_is_skipped_or_restored(project, raised, clie
     outside = [run for run in all_runs(client) if "dvc.exp_name" not in run.data.tags]
     names = [run.info.run_name for run in outside if run.data.tags["stage"] != "pipeline"]
     assert sorted(names) == sorted(set(project.first.stages) - UNTRACKED)
+
+
+@pytest.mark.exhaustive
+def test_nor_where_an_experiment_is_run_again(project, raised, client):
+    before = {run.info.run_id for run in all_runs(client)}
+    project.workspace("again", "ted.mse_alpha=100")
+    project.restore()
+    assert {run.info.run_id for run in all_runs(client)} == before
