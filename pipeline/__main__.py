@@ -42,3 +42,9 @@ if __name__ == "__main__":
     except KeyboardInterrupt:  # while the stage was being looked up
         print("stopped; run the same command to go on", file=sys.stderr)
         sys.exit(130)
+    except ModuleNotFoundError as error:  # `.venv/bin/dvc repro` runs whatever `python` the path has
+        if error.name is None or error.name.partition(".")[0] in ("distill", "pipeline"):
+            raise
+        fix = "activate the project's environment (source .venv/bin/activate), or install the package there"
+        print(f"error: {sys.executable} has no package {error.name!r}: {fix}", file=sys.stderr)
+        sys.exit(2)

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def run(folder, *words, **environment):
     return subprocess.run(
@@ -48,6 +50,24 @@ def test_importing_the_package_changes_nothing(root):
     code = "import gc, sys; before = gc.get_threshold(), list(sys.path); import pipeline;"
     code += "assert before == (gc.get_threshold(), list(sys.path)) and gc.isenabled()"
     assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0
+
+
+@pytest.mark.parametrize("package", ["psutil", "pydantic", "torch"])
+def test_an_interpreter_without_the_projects_packages_is_told_in_one_line(tmp_path, root, package):
+    """As `.venv/bin/dvc repro` finds one where the environment is not activated."""
+    probe = f"import sys\nsys.modules['{package}'] = None\nimport {package}\n\ndef main():\n    pass\n"
+    folder = project(tmp_path, root, probe)
+    if package == "psutil":  # missed before the stage is looked up
+        (folder / "pipeline/launch/run.py").write_text("import sys\nsys.modules['psutil'] = None\nimport psutil\n")
+    done = run(folder, "probe")
+    assert done.returncode == 2 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert f"{sys.executable} has no package '{package}'" in line and "source .venv/bin/activate" in line
+
+
+def test_a_module_of_the_project_that_is_missing_is_a_bug(tmp_path, root):
+    done = run(project(tmp_path, root, "import distill.nothing\n\ndef main():\n    pass\n"), "probe")
+    assert done.returncode == 1 and "ModuleNotFoundError" in done.stderr
 
 
 def test_without_a_stage_it_lists_them(root):
