@@ -13,27 +13,18 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from distill.report.results import title
 from distill.runtime import json_files
 from pipeline.process import command
 from pipeline.process.records import read_record
 from pipeline.summary import contents
 
-SCORES = (
-    ("em", "EM"),
-    ("f1", "F1"),
-    ("has_answer_f1", "HasAns F1"),
-    ("no_answer_f1", "NoAns F1"),
-    ("tuned_f1", "F1, tuned threshold"),
-    ("accuracy", "accuracy"),
-    ("mcc", "MCC"),
-    ("pearson", "Pearson"),
-    ("spearman", "Spearman"),
-    ("selection_f1", "selection F1"),
-    ("selection_accuracy", "selection accuracy"),
-    ("selection_pearson", "selection Pearson"),
+#: Scores of any task that have a column where a run has them; the one that methods are compared by has one anyway.
+SHOWN = (
+    *("em", "f1", "precision", "recall", "has_answer_f1", "no_answer_f1", "tuned_f1"),
+    *("micro_f1", "macro_ap", "subset_accuracy", "accuracy", "mcc", "pearson", "spearman"),
+    *("ndcg_10", "mrr_10", "map", "recall_1"),
 )
-# The first of these that a run has is compared with `ft`.
-MAIN = ("accuracy", "pearson", "f1")
 
 
 def scores(summary: dict[str, dict[str, Any]]) -> list[str]:
@@ -41,18 +32,31 @@ def scores(summary: dict[str, dict[str, Any]]) -> list[str]:
 
     The last column is the difference to `ft`, the same start trained for as many updates with the task loss alone.
     """
-    shown = [(key, title) for key, title in SCORES if any(key in row for row in summary.values())]
-    main = next((key for key in MAIN if key in summary.get("ft", {})), None)
-    titles = [title for _, title in shown] + ([f"{dict(SCORES)[main]} − ft"] if main else [])
+    main = compared_by(summary)
+    shown = [key for key in dict.fromkeys([*SHOWN, main]) if any(key in row for row in summary.values())]
+    shown += [f"selection_{main}"] if any(f"selection_{main}" in row for row in summary.values()) else []
+    difference = "ft" in summary and main in summary["ft"]
+    titles = [title(key) for key in shown] + ([f"{title(main)} − ft"] if difference else [])
     lines = ["| model | seeds | " + " | ".join(titles) + " |"]
     lines.append("|---|---|" + "---:|" * len(titles))
     for name, row in summary.items():
-        cells = [_score(row, key) for key, _ in shown]
-        if main:
+        cells = [_score(row, key) for key in shown]
+        if difference:
             distilled = row["seeds"] and name != "ft"
             cells.append(f"{row[main] - summary['ft'][main]:+.2f}" if distilled else "")
         lines.append(f"| {name} | {', '.join(map(str, row['seeds'])) or '–'} | " + " | ".join(cells) + " |")
     return lines
+
+
+def compared_by(summary: dict[str, dict[str, Any]]) -> str:
+    """The score by which a run's methods were compared.
+
+    It is the one with a difference; in a run that has none, one that was measured on the selection split.
+    """
+    scores = list(dict.fromkeys(key for row in summary.values() for key in row))
+    compared = [key.partition("_vs_")[0] for key in scores if "_vs_" in key]
+    chosen = [key for key in SHOWN if f"selection_{key}" in scores and key != "em"]  # questions have F1 there, too
+    return [*compared, *chosen, *scores][0]
 
 
 def costs(records: list[dict[str, Any]]) -> list[str]:

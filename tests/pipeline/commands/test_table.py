@@ -41,6 +41,35 @@ def test_methods_are_compared_with_fine_tuning_by_the_main_score():
     assert [line.split("|")[-2].strip() for line in lines[2:]] == ["", "", "+1.24", "-0.50"]
 
 
+@pytest.mark.parametrize(
+    ("row", "header"),
+    [
+        ({"em": 1.0, "f1": 2.0, "selection_em": 3.0, "selection_f1": 4.0}, "EM | F1 | F1, selection split | F1 − ft"),
+        (
+            {"f1": 1.0, "precision": 2.0, "recall": 3.0, "accuracy": 4.0, "selection_f1": 5.0},
+            "F1 | precision | recall | accuracy | F1, selection split | F1 − ft",
+        ),
+        (
+            {"accuracy": 1.0, "macro_f1": 2.0, "selection_accuracy": 3.0, "macro_f1_vs_ft": 4.0},
+            "accuracy | macro F1 | macro F1 − ft",
+        ),
+        (
+            {"ndcg_10": 1.0, "mrr_10": 2.0, "selection_ndcg_10": 3.0},
+            "nDCG@10 | MRR@10 | nDCG@10, selection split | nDCG@10 − ft",
+        ),
+        (
+            {"micro_f1": 1.0, "macro_f1": 2.0, "selection_micro_f1": 3.0, "micro_f1_vs_kd": 1.0},
+            "micro F1 | micro F1, selection split | micro F1 − ft",
+        ),
+        ({"own_metric": 1.0}, "own metric | own metric − ft"),
+    ],
+)
+def test_every_task_is_compared_by_its_own_score(row, header):
+    lines = table.scores({name: row | {"seeds": [1]} for name in ("ft", "kd")})
+    assert lines[0] == f"| model | seeds | {header} |"
+    assert lines[3].endswith("| +0.00 |")
+
+
 def test_costs_are_means_over_seeds_and_leave_out_what_nobody_needed():
     runs = [{**RECORD, "stage": f"distill@pkd-{seed}", "seconds": 10.0 * seed} for seed in (1, 2)]
     lines = table.costs([*runs, {**RECORD, "stage": "retrieve", "needed": False}])
