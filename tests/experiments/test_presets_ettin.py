@@ -34,9 +34,9 @@ def test_the_shapes_have_as_many_parameters_as_the_checkpoints_are_called_by(nam
 
 
 @pytest.mark.parametrize("preset", ["sst2-modernbert", "squad_v2-modernbert"])
-def test_every_student_can_be_paired_with_the_teacher(preset, root, monkeypatch):
+def test_every_student_can_be_paired_with_the_teacher(preset, monkeypatch):
     monkeypatch.setattr(loading, "configuration", configuration)
-    params = merged_with(root, preset)
+    params = merged_with(preset)
     assert (params.teacher.model.path, params.student.model.path) == (TEACHER, "jhu-clsp/ettin-encoder-32m")
     for name, (shape, _, interval) in STUDENTS.items():
         student = params.student.model_copy(update={"model": params.student.model.model_copy(update={"path": name})})
