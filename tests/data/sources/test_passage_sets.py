@@ -103,7 +103,12 @@ BAD = {
         'line 2: query id "x" is used in line 1 too; give every query an id of its own',
     ),
     "equal": (
-        [{"query": "a", "passages": [ONE, ONE]}],
+        [{"query": "a", "passages": [ONE, ONE | {"label": 3}]}],
+        'line 1, passages[1], passage "here": is a passage of query "a" already, in line 1, passages[0], with another'
+        " relevance; name each",
+    ),
+    "equal with an id": (
+        [{"query": "a", "passages": [ONE | {"id": "x"}, ONE | {"id": "y"}]}],
         'line 1, passages[1], passage "here": is a passage of query "a" already, in line 1, passages[0]; name each',
     ),
     "half labelled": (
@@ -125,6 +130,22 @@ def test_a_bad_group_is_refused_in_one_line(tmp_path, name):
     with pytest.raises(UserError) as error:
         load(tmp_path, content)
     assert str(error.value).startswith(f"{tmp_path}/train.jsonl: {expected}") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("split", ["train", "transfer"])
+def test_a_passage_that_is_repeated_counts_once_and_is_told(tmp_path, split, capsys):
+    """As WikiQA has it: the same sentence of a page twice, with the same relevance."""
+    group = {"query": "a", "passages": [ONE, {"text": "b", "label": 0}, ONE, ONE]}
+    path = tmp_path / f"{split}.jsonl"
+    path.write_text(json.dumps(group) + "\n")
+    (rows,) = passage_sets.load_files({split: path}, columns()).values()
+    assert [row["text_pair"] for row in rows] == [ONE["text"], "b"] and [row["id"] for row in rows] == ["0/0", "0/1"]
+    assert f"dropped 2 passages that their query has already: {path}" in capsys.readouterr().out
+    path = tmp_path / f"{split}.csv"
+    path.write_text("query,passage,label\na,here,1\na,b,0\na,here,1\n")
+    (rows,) = passage_sets.load_files({split: path}, columns()).values()
+    assert [row["text_pair"] for row in rows] == ["here", "b"]
+    assert f"dropped 1 passages that their query has already: {path}" in capsys.readouterr().out
 
 
 FLAT = {

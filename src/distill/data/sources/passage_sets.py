@@ -41,12 +41,21 @@ class _Group:
     at: str
     passages: dict[str, tuple[str | None, float | None, str]] = field(default_factory=dict)
 
-    def add(self, text: str, name: str | None, label: float | None, file: str, at: str) -> None:
-        """Adds a passage; raises a UserError where the group has it."""
-        if text in self.passages:
-            fail(file, f"{at}, passage {show(text)}", f"is a passage of query {show(self.query)} already, in"
-                 f" {self.passages[text][2]}", "name each passage of a query once")  # fmt: skip
-        self.passages[text] = name, label, at
+    def add(self, text: str, name: str | None, label: float | None, file: str, at: str) -> bool:
+        """Adds a passage, unless the group has it with the same relevance; returns whether it is new.
+
+        Raises:
+            UserError: the group has it with another relevance or with an id, which asks for a score of its own.
+        """
+        if text not in self.passages:
+            self.passages[text] = name, label, at
+            return True
+        known, relevance, place = self.passages[text]
+        if (known, relevance) != (None, label) or name is not None:
+            other = "" if relevance == label else ", with another relevance"
+            said = f"is a passage of query {show(self.query)} already, in {place}{other}"
+            fail(file, f"{at}, passage {show(text)}", said, "name each passage of a query once")
+        return False
 
 
 class _Reader:
@@ -57,6 +66,7 @@ class _Reader:
         self.groups: dict[str, _Group] = {}
         self.by_text: dict[str, _Group] = {}
         self.labelled = split != TRANSFER
+        self.repeated = 0  # passages that a query has already
 
     def read(self, items: Iterable[text_files.Record]) -> None:
         """Reads groups or flat rows, by whether the record has passages."""
@@ -104,6 +114,8 @@ class _Reader:
                 rows.append({"id": own, "text": group.query, "text_pair": text, "label": value, "query": group.name})
         if dropped:
             print(f"  dropped {dropped:,} queries without relevance: {self.file}", flush=True)
+        if self.repeated:
+            print(f"  dropped {self.repeated:,} passages that their query has already: {self.file}", flush=True)
         if not rows:
             problem = "no query has passages with relevance" if self.groups else "there are none"
             fail(self.file, "queries", problem, f"add some, or name other data: {parameter(self.split)}")
@@ -132,7 +144,8 @@ class _Reader:
             text = self._text(passage.get(found[_TEXT]), found[_TEXT], place)
             name = passage.get(_ID)
             name = None if name is None else f"{group.name}/{self._name(name, _ID, place)}"
-            group.add(text, name, self._relevance(passage.get(found[_LABEL]), found[_LABEL], place), self.file, place)
+            label = self._relevance(passage.get(found[_LABEL]), found[_LABEL], place)
+            self.repeated += not group.add(text, name, label, self.file, place)
 
     def _flat(self, item: Mapping[str, Any], at: str) -> None:
         columns, known = self.columns, {}
@@ -157,7 +170,7 @@ class _Reader:
         row_id = None if columns.id is None else self._name(known["id"], columns.id, at)
         text = self._text(known["text_pair"], columns.text_pair, at)
         label = self._relevance(known["label"], columns.label, at) if self.labelled else None
-        group.add(text, row_id, label, self.file, at)
+        self.repeated += not group.add(text, row_id, label, self.file, at)
 
     def _new(self, name: str | None, query: str, at: str) -> _Group:
         name = str(len(self.groups)) if name is None else name
