@@ -133,6 +133,9 @@ def reattach(root: Path) -> None:
             print(f"A killed `dvc exp run` has left HEAD on no branch: choose one yourself: {choice}")
             return
         _git(root, "symbolic-ref", "HEAD", f"refs/heads/{branches[0]}")
+        # Not `reset` alone: an index that DVC has written may say that a file is as it was, where a value of the same
+        # length came within the same second. A new one compares contents.
+        _git(root, "read-tree", "HEAD")
         _git(root, "reset", "-q")
         print(
             f"A killed `dvc exp run` had left HEAD on no branch: back on {branches[0]}. Files are as it left them:"

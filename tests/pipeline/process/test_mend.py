@@ -122,6 +122,30 @@ def test_head_goes_back_to_its_branch(killed, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_a_change_within_a_second_is_seen(tmp_path, capsys):
+    """DVC writes the first value and the experiment's within a second, and Git's index in the next one."""
+
+    def run(*words: str) -> str:
+        return micro.run(tmp_path, "git", *words).stdout.strip()
+
+    file = tmp_path / "params.yaml"
+    past = (10**18, 10**18)  # ns
+    file.write_text("value: 1\n")
+    os.utime(file, ns=past)
+    for words in (("init", "-q", "-b", "work"), ("add", "-A"), ("commit", "-qm", "first")):
+        run(*words)
+    for name, value in (("core.checkStat", "minimal"), ("core.trustctime", "false")):
+        run("config", name, value)
+    file.write_text("value: 2\n")
+    os.utime(file, ns=past)
+    assert run("status", "--short") == ""
+    run("checkout", "-q", "--detach")
+    run("update-ref", "refs/exps/exec/EXEC_HEAD", "HEAD")
+    mend.reattach(tmp_path)
+    assert "back on work" in capsys.readouterr().out and file.read_text() == "value: 2\n"
+    assert run("status", "--short") == "M params.yaml" and "+value: 2" in run("diff", "params.yaml")
+
+
 def test_with_several_branches_the_user_chooses(killed, capsys):
     folder, run = killed
     run("git", "branch", "other")
