@@ -46,7 +46,8 @@ def told(capsys, *content: bytes | str | dict) -> list[dict]:
     [
         ("{", "no JSON (line 1, column 2"),
         ("[1]", "no JSON object"),
-        ('{"question": "a"}', "context: None: give a text"),
+        ('{"question": "a"}', "context: is missing: give a text"),
+        ('{"question": "a", "context": null}', "context: None: give a text"),
         ('{"question": 1, "context": "b"}', "question: 1: give a text"),
         ('{"question": " ", "context": "b"}', "question: is empty: give a text"),
         ('{"question": "a", "context": "b", "more": 1}', "more: 1: give a text"),

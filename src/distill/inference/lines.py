@@ -159,7 +159,7 @@ def _check(row: dict[str, Any], required: Sequence[str], optional: Sequence[str]
         if value is None and name in optional:
             continue
         if not isinstance(value, str):
-            raise UserError(f"{name}: {reprlib.repr(value)}: give a text")
+            raise UserError(f"{name}: {reprlib.repr(value) if name in row else 'is missing'}: give a text")
         if problem := text_problem(value):
             raise UserError(f"{name}: {problem}: give a text")
     for name, check in further.items():
