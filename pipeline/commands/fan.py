@@ -17,7 +17,6 @@ from typing import Any
 import yaml
 
 from pipeline.fan import jobs
-from pipeline.fan import journal as journals
 from pipeline.fan.backends import registry
 from pipeline.fan.coordinator import Coordinator, Settings
 from pipeline.fan.desk import Desk, run_dvc
@@ -49,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
             show_plan(desk, options)
             return command.DONE
         backend = registry.make(options.backend, folder, options)
-        journal = Journal(folder / journals.NAME, options.backend)
+        journal = Journal(folder, options.backend)
         settings = Settings(options.slots, options.chunk, options.retries, options.poll)
         with Progress(options.price, options.slots) as progress:
             coordinator = Coordinator(desk, backend, journal, folder, settings, progress)

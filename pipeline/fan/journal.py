@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from pipeline.fan.jobs import Job
 
-NAME = "running.json"
+_NAME = "running.json"
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,13 @@ class Journal:
     """A file with the running jobs, as a whole one at any time.
 
     Args:
-        file: its path.
+        folder: the fan-out's, in which it is a file.
         backend: name of the engine; handles of another one are of no use.
     """
 
-    def __init__(self, file: Path, backend: str):
-        self._file, self.backend = file, backend
+    def __init__(self, folder: Path, backend: str):
+        self.folder, self.backend = folder, backend
+        self._file = folder / _NAME
 
     @classmethod
     def recorded(cls, folder: Path) -> list[Journal]:
@@ -55,13 +56,8 @@ class Journal:
         Args:
             folder: parent of a folder for each fan-out.
         """
-        found = {file: _content(file) for file in sorted(folder.glob(f"*/{NAME}"))}
-        return [cls(file, content.backend) for file, content in found.items() if content and content.running]
-
-    @property
-    def folder(self) -> Path:
-        """Its fan-out's."""
-        return self._file.parent
+        found = {file.parent: _content(file) for file in sorted(folder.glob(f"*/{_NAME}"))}
+        return [cls(place, content.backend) for place, content in found.items() if content and content.running]
 
     def read(self) -> list[Running]:
         """The jobs; none where the file is missing, of another engine, or damaged."""

@@ -1,7 +1,6 @@
 """Editing values in YAML text: what changes, what stays, how values are written."""
 
 import datetime
-import functools
 import json
 
 import pytest
@@ -87,17 +86,10 @@ def test_replace_refuses_a_path_that_is_not_there(values, removed):
         params_file.replace(TEXT, values, removed)
 
 
-@functools.cache
-def with_preset(name: str) -> str:
-    """The shipped parameters with a preset; without a name as they are."""
-    text = micro.PARAMS.read_text(encoding="utf-8")
-    return presets.merge(text, presets.load(name)) if name else text
-
-
 @pytest.mark.parametrize("name", ["", *presets.names()])
 def test_dvc_changes_the_one_line_of_an_override(name, tmp_path):
     """Also after a preset: what `make preset` writes is what DVC writes."""
-    before = with_preset(name)
+    before = micro.shipped(name)
     path = tmp_path / "params.yaml"
     path.write_text(before, encoding="utf-8")
     apply_overrides(path, ["ted.mse_alpha=123"])
@@ -108,7 +100,7 @@ def test_dvc_changes_the_one_line_of_an_override(name, tmp_path):
 
 @pytest.mark.parametrize("name", presets.names())
 def test_no_comment_is_lost_with_a_preset(name):
-    text, merged = with_preset(""), with_preset(name)
+    text, merged = micro.shipped(), micro.shipped(name)
 
     def comments(content):
         return [line.partition("#")[2] for line in content.splitlines() if "#" in line]

@@ -22,19 +22,13 @@ from pipeline import plan
 from tests.experiments.test_presets import through_dvc
 from tests.helpers import micro
 
-TEXT = micro.PARAMS.read_text(encoding="utf-8")
-
-
-@functools.cache
-def merged_text(name: str) -> str:
-    """params.yaml with a preset."""
-    return presets.merge(TEXT, presets.load(name))
+TEXT = micro.shipped()
 
 
 @functools.cache
 def merged_values(name: str) -> dict[str, Any]:
-    """What it says."""
-    return reading.parse(merged_text(name), name)
+    """The values of params.yaml with a preset."""
+    return reading.parse(micro.shipped(name), name)
 
 
 def merged_with(name: str) -> Params:
@@ -220,7 +214,7 @@ def test_the_models_of_every_preset_can_be_paired(name, planned):
 @pytest.mark.parametrize("name", presets.names())
 def test_what_a_preset_offers_on_the_command_line_is_accepted(name, root, planned, tmp_path):
     source = (root / f"presets/{name}.yaml").read_text(encoding="utf-8")
-    text = merged_text(name)
+    text = micro.shipped(name)
     offered = commands(source)
     assert sum(map(len, offered)) == len(re.findall(r"-S '?[\w.]+=", source))  # none is overlooked
     for overrides in offered:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from distill.experiments import params_file
+from distill.experiments import params_file, presets
 
 ROOT = Path(__file__).resolve().parents[2]
 #: params.yaml as the project ships it. The user's own may say anything, and is read by no test.
@@ -96,6 +96,13 @@ SMALL: dict[str, Any] = {
 }
 
 
+@functools.cache  # presets by the dozen, of which several tests look at the same
+def shipped(preset: str = "") -> str:
+    """params.yaml as the project ships it, with a preset where one is named."""
+    text = PARAMS.read_text(encoding="utf-8")
+    return presets.merge(text, presets.load(preset)) if preset else text
+
+
 def params(overrides: dict[str, Any] | None = None) -> str:
     """The project's params.yaml in micro sizes, comments and all.
 
@@ -108,7 +115,7 @@ def params(overrides: dict[str, Any] | None = None) -> str:
 @functools.cache  # a tenth of a second each, and tests ask for the same ones
 def _params(changes: str) -> str:
     values = {tuple(name.split(".")): value for name, value in json.loads(changes).items()}
-    return params_file.replace(PARAMS.read_text(encoding="utf-8"), values)
+    return params_file.replace(shipped(), values)
 
 
 def repo(folder: Path, overrides: dict[str, Any] | None = None) -> Path:

@@ -94,7 +94,7 @@ def make(tmp_path, monkeypatch):
     def made(engine=None, retries=1, slots=2, chunk=1):
         desk = Desk(tmp_path)
         engine = engine or Engine(results)
-        journal = Journal(tmp_path / "running.json", "local")
+        journal = Journal(tmp_path, "local")
         settings = Settings(slots, chunk, retries, 0)
         return Coordinator(desk, engine, journal, tmp_path, settings, Progress(0.0, slots)), desk, engine
 
@@ -142,8 +142,8 @@ def test_started_again_it_finds_what_runs_and_what_is_done(make, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         first.run()
     del engine.state
-    assert [item.job.kind for item in Journal(tmp_path / "running.json", "local").read()] == ["base"]
-    assert Journal(tmp_path / "running.json", "slurm").read() == []
+    assert [item.job.kind for item in Journal(tmp_path, "local").read()] == ["base"]
+    assert Journal(tmp_path, "slurm").read() == []
     second, desk, _ = make(engine, slots=1)
     second.run()
     assert not desk.missing()

@@ -11,16 +11,17 @@ from pipeline.fan.backends import submit
 from pipeline.fan.backends.base import Submission
 from pipeline.fan.backends.submit import Submitit
 from pipeline.fan.jobs import Job
-from pipeline.fan.journal import NAME, Journal, Running
+from pipeline.fan.journal import Journal, Running
 
+FILE = "running.json"
 JOB = Job("students", (("distill@kd-1", "evaluate@kd-1"), ("distill@kd-2",)))
 
 
 def test_it_reads_what_it_has_written_and_nothing_of_another_engine(tmp_path):
     running = [Running(JOB, "4711", 1, 12.5)]
-    Journal(tmp_path / NAME, "slurm").write(running)
-    assert Journal(tmp_path / NAME, "slurm").read() == running
-    assert Journal(tmp_path / NAME, "local").read() == []
+    Journal(tmp_path, "slurm").write(running)
+    assert Journal(tmp_path, "slurm").read() == running
+    assert Journal(tmp_path, "local").read() == []
 
 
 @pytest.mark.parametrize(
@@ -30,8 +31,8 @@ def test_it_reads_what_it_has_written_and_nothing_of_another_engine(tmp_path):
 )
 def test_a_damaged_one_has_no_jobs(tmp_path, damage):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / NAME).write_bytes(damage)
-    assert Journal(tmp_path / "run" / NAME, "local").read() == [] and Journal.recorded(tmp_path) == []
+    (tmp_path / "run" / FILE).write_bytes(damage)
+    assert Journal(tmp_path / "run", "local").read() == [] and Journal.recorded(tmp_path) == []
 
 
 def test_cancel_ends_the_jobs_of_all_fan_outs_on_their_own_engines(tmp_path, monkeypatch, capsys):
@@ -43,8 +44,8 @@ def test_cancel_ends_the_jobs_of_all_fan_outs_on_their_own_engines(tmp_path, mon
     folders["77aa01"].mkdir()
     local = Submitit("local", folders["3f2a81"] / "submitit", str(tmp_path), 0, {})
     handle = local.submit(Submission("base-1", folders["3f2a81"] / "job.json", 0, folders["3f2a81"] / "base-1.log"))
-    Journal(folders["3f2a81"] / NAME, "local").write([Running(JOB, handle, 0, time.time())])
-    Journal(folders["77aa01"] / NAME, "slurm").write([Running(JOB, "4711", 0, time.time())])
+    Journal(folders["3f2a81"], "local").write([Running(JOB, handle, 0, time.time())])
+    Journal(folders["77aa01"], "slurm").write([Running(JOB, "4711", 0, time.time())])
     asked, make = [], fan.registry.make
     monkeypatch.setattr(
         fan.registry,
@@ -59,6 +60,6 @@ def test_cancel_ends_the_jobs_of_all_fan_outs_on_their_own_engines(tmp_path, mon
             break
         time.sleep(0.05)
     assert local.state(handle).word == "ended"
-    assert all(json.loads((folder / NAME).read_text())["running"] == [] for folder in folders.values())
+    assert all(json.loads((folder / FILE).read_text())["running"] == [] for folder in folders.values())
     assert fan.main(["--cancel"]) == 0
     assert capsys.readouterr().out == "nothing to cancel: no job is on record\n"
