@@ -177,7 +177,14 @@ def analyse(
         "agreement": breakdown.agreement(answers, squad.normalize if task.name == "qa" else str),
         "disagreements": {"models": models, "counts": counts},
         "overlap": data.meta.get("overlap", {}),
-        "controls": controls.compared(params, task, tables, data.meta.get("labels", ()), groups),
+        "controls": controls.compared(
+            params,
+            task.main_metric,
+            tables | controls.tables_of(params, task, tables),
+            controls.updates_of(params),
+            data.meta.get("labels", ()),
+            groups,
+        ),
     }
     analysis["rows"] = {split: counts["examples"] for split, counts in data.meta["splits"].items()}
     if kept := snapshots.rows(params, task, table):

@@ -4,8 +4,9 @@
     python -m pipeline.commands.study studies/which-method --data DATA --work WORK --task sst2 --phase tune
     python -m pipeline.commands.study studies/which-method                             # the tables so far
 
-The runs are in clones of the last commit under WORK, one per task; a stopped command goes on where it was. Figures of
-finished phases go to docs/results/<study>/<task>/<phase>. Phase `time` is run by itself, on an otherwise idle machine.
+The runs are in clones of the last commit under WORK, one per task. What an arm has found goes to
+docs/results/<study>/<task>/<phase> when it is finished; a stopped command goes on with the arms that are not there, on
+another machine too. Phase `time` is run by itself, on an otherwise idle machine.
 """
 
 from __future__ import annotations

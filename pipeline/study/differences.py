@@ -1,41 +1,49 @@
-"""The differences of a finished run as a file, with what their intervals are made of. Runs inside the run's folder.
-
-python -m pipeline.study.differences FILE BASELINE [BASELINE …]
-"""
+"""The differences of a phase, with what their intervals are made of."""
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distill.analysis import example_groups
+import numpy as np
+
+from distill.analysis import bootstrap
 from distill.analysis.significance import Scored
-from distill.runtime.files import write_text
-from pipeline.process import command
-from pipeline.stage import paths
-from pipeline.stage.inputs import open_data
+from distill.config.params import Params
 from pipeline.summary import controls, runs
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Write the file."""
-    target, *baselines = sys.argv[1:] if argv is None else argv
-    params = paths.params()
-    data, task = open_data(params, reported=True)
-    tables = runs.read_tables(runs.compared(params), task)
-    scored = runs.scored(tables, params.methods, task, data, params)
-    groups = example_groups.of(task.name, data.examples("validation"))
-    found = {
-        "metric": task.main_metric,
+def of(
+    params: Params,
+    metric: str,
+    tables: runs.Tables,
+    baselines: Sequence[str],
+    updates: Mapping[str, float | None],
+    classes: Sequence[str] = (),
+    groups: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """The content of differences.json.
+
+    Args:
+        params: the phase's parameters.
+        metric: the task's main score.
+        tables: tables of examples of the listed methods and of their controls.
+        baselines: rows that all others are compared with.
+        updates: control → its updates.
+        classes: names of the classes in order.
+        groups: group of each example, see `significance.differences`.
+    """
+    listed = [(name, seed) for name in params.methods for seed in tables[name]]
+    score = bootstrap.score_of(metric, [tables[name][seed] for name, seed in listed], classes)
+    scored = Scored(score, listed, params.compare, groups)
+    return {
+        "metric": metric,
         "against": {name: against(scored, params.methods, name) for name in baselines},
-        "controls": controls.compared(params, task, tables, data.meta.get("labels", ()), groups),
+        "controls": controls.compared(params, metric, tables, updates, classes, groups),
     }
-    write_text(Path(target), json.dumps(found, indent=2) + "\n")
 
 
-def against(scored: Scored, methods: list[str], baseline: str) -> dict[str, dict[str, Any]]:
+def against(scored: Scored, methods: Sequence[str], baseline: str) -> dict[str, dict[str, Any]]:
     """Method → its difference to the baseline: value, interval, p; standard errors of examples and seeds; freedom."""
     rivals = [name for name in methods if name != baseline]
     noise = scored.noise(rivals, baseline)
@@ -47,7 +55,3 @@ def against(scored: Scored, methods: list[str], baseline: str) -> dict[str, dict
             errors = {"shared": found.noise.shared, "seeds": found.noise.seeds, "freedom": float(noise.freedom)}
             rows[name] |= errors
     return rows
-
-
-if __name__ == "__main__":
-    sys.exit(command.run(main))

@@ -16,7 +16,7 @@ from distill.report import formatting, svg
 from distill.report.results import title
 from distill.runtime import json_files
 from pipeline.process.records import read_record
-from pipeline.study.workspace import DIFFERENCES, DONE, SUMMARY
+from pipeline.study.phase_folder import DIFFERENCES, DONE, SUMMARY
 from pipeline.summary import contents
 
 CONFIDENCE = 0.95

@@ -1,13 +1,14 @@
 """A task's runs: a clone of this repository where the phases run one after the other, each with its own parameters.
 
-Each phase begins from the params.yaml of the clone's first commit and is committed before it runs. DVC skips what is
-there already, so a phase that was stopped goes on where it was.
+Each phase begins from the params.yaml of the clone's first commit and is committed before it runs. Its arms run one
+after the other, and what each has found is kept at once (`pipeline.study.phase_folder`). A phase that was stopped goes
+on with the arms that are missing, in another clone too; in the same one DVC skips what is there already.
 """
 
 from __future__ import annotations
 
 import functools
-import json
+import itertools
 import os
 import shutil
 import subprocess
@@ -16,18 +17,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill.config import reading
+from distill import parameters
+from distill.analysis import example_groups
+from distill.config.params import Params
+from distill.data.loading.prepared import Prepared
 from distill.errors import UserError
 from distill.experiments import presets, study
 from distill.experiments.study import Study
 from distill.runtime import json_files
 from distill.runtime.files import file_hash, write_text
-from pipeline.summary import contents
+from pipeline.stage import paths
+from pipeline.study import differences, students
+from pipeline.study.phase_folder import PARAMS, RECORDS, SUMMARY, PhaseFolder
+from pipeline.study.students import Student
+from pipeline.summary import contents, controls
 
 ROOT = Path(__file__).resolve().parents[2]
-PARAMS, SUMMARY = "params.yaml", "metrics/summary.json"
-#: Written last: a phase that has it is done.
-DONE, DIFFERENCES = "phase.json", "differences.json"
+Arms = dict[str, list[Student]]
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,8 @@ class Workspace:
         Raises:
             UserError: the clone cannot be made, the parameters are refused, or DVC fails; the log has more.
         """
-        target = self.results / phase
-        if (target / DONE).is_file():
+        kept = PhaseFolder(self.results / phase)
+        if kept.done:
             return say(f"{self.task} {phase}: done before")
         picks = confirmed = None
         if phase != study.TUNE:
@@ -67,23 +73,36 @@ class Workspace:
         if phase == study.CONFIRM:
             confirmed = study.best(self.plan, self._summary(study.SCREEN), self.metric)
         commit = self._prepare(phase, study.phase_values(self.plan, self.task, phase, picks, confirmed))
-        log = self.clone.parent / f"{self.task}-{phase}.log"
+        kept.begin(self.clone / PARAMS)
+        params = parameters.load(self.clone / PARAMS)
+        arms, log = students.of(params, phase), self.clone.parent / f"{self.task}-{phase}.log"
         say(f"{self.task} {phase}: runs in {self.clone}, log {log}")
-        with log.open("a", encoding="utf-8") as file:
-            self._python(["-m", "dvc", "repro", "summarize"], f"{log} says why", stdout=file, stderr=file)
-        target.mkdir(parents=True, exist_ok=True)
-        arms = [self.plan.baseline, study.tuned_name(self.plan, self.plan.also)]
-        if phase in (study.SCREEN, study.CONFIRM):
-            self._python(
-                ["-m", "pipeline.study.differences", str((target / DIFFERENCES).resolve()), *arms], "see above"
-            )
-        for name in (PARAMS, SUMMARY):
-            (target / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(self.clone / name, target / name)
-        self._keep_records(target / "data" / "runs")
+        for arm, members in arms.items():
+            if kept.holds(members):
+                say(f"{self.task} {phase}: {arm}: done before")
+                continue
+            self._dvc([member.target for member in members], log)
+            kept.keep(arm, members, self.clone, self.metric, commit)
+            say(f"{self.task} {phase}: {arm}: kept")
+        if phase == study.TIME:
+            rows = compared = None
+        else:
+            rows = kept.summarized(itertools.chain(*arms.values()), self.metric)
+            compared = None if phase == study.TUNE else self._differences(kept, params, arms, log)
         made = {"commit": commit, "picks": picks, "confirmed": confirmed, "data": digests(self.data, self._files())}
-        write_text(target / DONE, json.dumps(made, indent=2) + "\n")
-        say(f"{self.task} {phase}: {target}")
+        kept.finish(rows, compared, made)
+        say(f"{self.task} {phase}: {kept.path}")
+
+    def _differences(self, kept: PhaseFolder, params: Params, arms: Arms, log: Path) -> dict[str, Any]:
+        """The differences of all rows to the baseline and to `also`."""
+        self._dvc(["prepare"], log)  # the arms may all have run on another machine
+        data = Prepared(self.clone / paths.PREPARED, self.clone / paths.REPORTED)
+        tables = kept.tables(itertools.chain(*arms.values()))
+        baselines = [self.plan.baseline, study.tuned_name(self.plan, self.plan.also)]
+        updates = controls.updates_of(params, kept.path / RECORDS)
+        groups = example_groups.of(params.task, data.examples("validation"))
+        classes = data.meta.get("labels", ())
+        return differences.of(params, self.metric, tables, baselines, updates, classes, groups)
 
     @functools.cached_property
     def preset(self) -> dict[str, Any]:
@@ -137,18 +156,8 @@ class Workspace:
         fix = f"run phase {phase} of {self.task} first"
         return json_files.read(self.results / phase / SUMMARY, fix, contents.SUMMARY)
 
-    def _keep_records(self, target: Path) -> None:
-        """Copy the records of the students that the phase lists, of their controls, and of what is trained once."""
-        methods = reading.parse((self.clone / PARAMS).read_text(encoding="utf-8"), PARAMS)["methods"]
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir(parents=True)
-        for path in sorted((self.clone / "data/runs").glob("*.json")):
-            kind, _, rest = path.stem.partition("-")
-            if not rest or kind == "control" or rest.rpartition("-")[0] in methods:
-                shutil.copyfile(path, target / path.name)
-
-    def _python(self, words: list[str], hint: str, **streams: Any) -> None:
-        """Run Python in the clone, with the clone's own code."""
+    def _dvc(self, targets: list[str], log: Path) -> None:
+        """Run stages in the clone, with the clone's own code."""
         root = self.clone.resolve()
         environment = {
             **os.environ,
@@ -156,9 +165,11 @@ class Workspace:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
             "DISTILL_TRACKING": "off",
         }
-        code = subprocess.run([sys.executable, *words], cwd=self.clone, env=environment, **streams).returncode
+        words = [sys.executable, "-m", "pipeline.commands.quick_dvc", "repro", *targets]
+        with log.open("a", encoding="utf-8") as file:
+            code = subprocess.run(words, cwd=self.clone, env=environment, stdout=file, stderr=file).returncode
         if code:
-            raise UserError(f"{self.task}: {' '.join(words[1:3])} ended with {code}: {hint}; the same command goes on")
+            raise UserError(f"{self.task}: dvc repro ended with {code}: {log} says why; the same command goes on")
 
 
 def digests(root: Path, files: list[Path]) -> dict[str, str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,24 +12,25 @@ from distill.analysis import bootstrap, example_table, significance
 from distill.config.comparison import control
 from distill.config.params import Params
 from distill.tasks.base import Task
+from pipeline.process.records import RUNS, read_record, record_file
 from pipeline.stage import paths
-from pipeline.summary import runs, spent
-
-if TYPE_CHECKING:
-    import pandas as pd
+from pipeline.summary import runs
 
 
 def compared(
     params: Params,
-    task: Task,
+    metric: str,
     tables: runs.Tables,
+    updates: Mapping[str, float | None],
     classes: Sequence[str] = (),
     groups: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """A row for each method and time of `controls`.
 
     Args:
-        tables: tables of examples of the listed names.
+        metric: the task's main score.
+        tables: tables of examples of the listed names and of their controls (`tables_of`).
+        updates: control → its updates (`updates_of`).
         classes: names of the classes in order.
         groups: group of each example, see `significance.differences`.
 
@@ -40,9 +42,8 @@ def compared(
     for time in params.controls.times:
         for method in params.controls.methods:
             label = control(time, method)
-            both = {method: tables[method], label: _read(label, params, task, tables[method])}
-            pairs = [(name, seed) for name in both for seed in params.seeds]
-            score = bootstrap.score_of(task.main_metric, [both[name][seed] for name, seed in pairs], classes)
+            pairs = [(name, seed) for name in (method, label) for seed in params.seeds]
+            score = bootstrap.score_of(metric, [tables[name][seed] for name, seed in pairs], classes)
             differences[label] = significance.differences(score, pairs, label, settings, groups)[method]
             whole = score(np.ones((score.examples, 1)))[:, 0]
             count = len(params.seeds)
@@ -51,7 +52,7 @@ def compared(
                     "method": method,
                     "time": time,
                     "control": label,
-                    "updates": _updates(label, params.seeds),
+                    "updates": updates[label],
                     "score": float(whole[:count].mean()),
                     "control_score": float(whole[count:].mean()),
                 }
@@ -64,14 +65,37 @@ def compared(
     return rows
 
 
-def _read(label: str, params: Params, task: Task, like: Mapping[int | None, pd.DataFrame]) -> dict:
-    """A control's tables of examples by seed, which have the rows of the method's."""
-    tables = runs.read_tables({label: {seed: paths.label(label, seed) for seed in params.seeds}}, task)[label]
-    example_table.check_same({"the method's table": next(iter(like.values())), label: tables[params.seeds[0]]})
-    return tables
+def names(params: Params) -> dict[str, str]:
+    """Control → the method whose time it takes."""
+    return {control(time, method): method for time in params.controls.times for method in params.controls.methods}
 
 
-def _updates(label: str, seeds: Sequence[int]) -> float | None:
-    records = [spent.record(f"distill@{paths.label(label, seed)}") for seed in seeds]
-    counts = [record["updates"] for record in records if record and record.get("updates")]
+def tables_of(params: Params, task: Task, tables: runs.Tables) -> runs.Tables:
+    """The controls' tables of examples, which have the rows of their methods'.
+
+    Args:
+        tables: tables of the listed names.
+    """
+    found = {}
+    for name, method in names(params).items():
+        labels = {name: {seed: paths.label(name, seed) for seed in params.seeds}}
+        found |= runs.read_tables(labels, task)
+        both = {"the method's table": next(iter(tables[method].values())), name: found[name][params.seeds[0]]}
+        example_table.check_same(both)
+    return found
+
+
+def updates_of(params: Params, folder: Path = RUNS) -> dict[str, float | None]:
+    """Control → its updates, the mean over seeds; None where no record has them.
+
+    Args:
+        folder: where the stages' records are.
+    """
+    return {name: _mean_updates(name, params.seeds, folder) for name in names(params)}
+
+
+def _mean_updates(name: str, seeds: Sequence[int], folder: Path) -> float | None:
+    files = [folder / record_file(f"distill@{paths.label(name, seed)}").name for seed in seeds]
+    records = [read_record(path) for path in files if path.is_file()]
+    counts = [record["updates"] for record in records if record.get("updates")]
     return sum(counts) / len(counts) if counts else None

@@ -129,3 +129,28 @@ def test_the_score_is_found_by_its_name_in_the_tables():
     )
     with pytest.raises(UserError, match="'tuned_f1'.*dvc repro"):
         bootstrap.score_of("tuned_f1", questions)
+
+
+@pytest.mark.parametrize(
+    ("metric", "columns", "read"),
+    [
+        ("accuracy", {"accuracy": [100.0, 0.0], "gold": ["a", "b"], "predicted": ["a", "a"]}, ["accuracy"]),
+        ("f1", {"gold": ["a", "b"], "predicted": ["a", "a"], "confidence": [0.9, 0.6]}, ["gold", "predicted"]),
+        ("pearson", {"gold": [1.0, 2.0], "predicted": [1.5, 2.5], "other": [0, 0]}, ["gold", "predicted"]),
+        (
+            "recall",
+            {"entities": [2, 1], "entities_said": [1, 1], "entities_right": [1, 0], "words": [5, 4]},
+            ["entities_right", "entities"],
+        ),
+        (
+            "micro_f1",
+            {"gold": ['["a"]', "[]"], "predicted": ['["a"]', '["b"]'], "example_f1": [1, 0]},
+            ["gold", "predicted", "example_f1"],
+        ),
+    ],
+)
+def test_a_score_needs_no_other_columns_than_those_that_are_named(metric, columns, read):
+    table = pd.DataFrame(columns)
+    assert bootstrap.columns_of(metric, table) == read
+    whole, part = (bootstrap.score_of(metric, [t], ["a", "b"])(np.ones((2, 1))) for t in (table, table[read]))
+    assert whole == part

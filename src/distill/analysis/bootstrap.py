@@ -94,6 +94,16 @@ def score_of(metric: str, tables: Sequence[pd.DataFrame], classes: Sequence[str]
     raise UserError(f"evaluate.metric: {metric!r}: data/predictions has no such score: run `dvc repro`")
 
 
+def columns_of(metric: str, table: pd.DataFrame) -> list[str]:
+    """The columns of a table of examples that `score_of` reads for a score."""
+    if metric in table:
+        return [metric]
+    if metric in _OF_COUNTS and "entities" in table:
+        _, above, below = _OF_COUNTS[metric]
+        return list(dict.fromkeys([*above, *below]))
+    return [name for name in ("gold", "predicted", label_sets.MARK) if name in table]
+
+
 class Mean:
     """The mean of a score that each example has.
 

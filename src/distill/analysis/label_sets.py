@@ -12,9 +12,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+#: A score of each row that tables of rows with a single class do not have.
+MARK = "example_f1"
+
+
 def are(table: pd.DataFrame) -> bool:
     """Whether a table is of such rows: those with a single class have no F1 of their own."""
-    return "example_f1" in table
+    return MARK in table
 
 
 def matrix(column: pd.Series, number: Mapping[str, int]) -> np.ndarray:

@@ -43,8 +43,13 @@ def tables(tmp_path, monkeypatch):
     }
 
 
+def _compared(params, tables):
+    tables = tables | controls.tables_of(params, load_task("qa"), tables)
+    return controls.compared(params, "f1", tables, controls.updates_of(params))
+
+
 def test_a_row_for_each_method_and_time(params, tables, tmp_path):
-    kd, ted = controls.compared(params, load_task("qa"), tables)
+    kd, ted = _compared(params, tables)
     assert (ted["method"], ted["time"], ted["control"], ted["updates"]) == ("ted", "own", "ft-own-ted", 20)
     means = [
         np.mean([scores(level, seed + more)["f1"].mean() for seed in SEEDS]) for level, more in ((0.9, 9), (0.4, 0))
@@ -55,10 +60,10 @@ def test_a_row_for_each_method_and_time(params, tables, tmp_path):
 
 
 def test_without_controls_nothing_is_read(root):
-    assert controls.compared(parameters.load(root / "tests/params.yaml"), load_task("qa"), {}) == []
+    assert _compared(parameters.load(root / "tests/params.yaml"), {}) == []
 
 
 def test_a_control_that_was_not_scored_is_named(params, tables, tmp_path):
     (tmp_path / "data/predictions/ft-own-ted-2.examples.csv").unlink()
     with pytest.raises(UserError, match=r"ft-own-ted-2\.examples\.csv: missing"):
-        controls.compared(params, load_task("qa"), tables)
+        _compared(params, tables)

@@ -1,0 +1,74 @@
+"""The runs of a phase: its students arm by arm, the teacher before them and the controls after them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill.config.params import Params
+from distill.experiments import study
+from pipeline.process.records import record_file
+from pipeline.stage import paths
+from pipeline.summary import controls
+
+TEACHER = "teacher"
+
+
+@dataclass(frozen=True)
+class Student:
+    """A student, or the teacher, which is scored beside them.
+
+    Attributes:
+        name: row of the tables.
+        seed: None: the teacher, which is trained once.
+        target: the stage of dvc.yaml that makes all that is kept of it.
+        scored: whether it is scored; otherwise its training is all that counts.
+    """
+
+    name: str
+    seed: int | None
+    target: str
+    scored: bool = True
+
+    @property
+    def label(self) -> str:
+        """The beginning of its files' names."""
+        return self.name if self.seed is None else paths.label(self.name, self.seed)
+
+    @property
+    def scores(self) -> Path:
+        """Its scores, relative to a run's folder, as the next two."""
+        return paths.METRICS / "runs" / f"{self.label}.json"
+
+    @property
+    def trained(self) -> Path | None:
+        """The record of its training; None for the teacher, whose stages are kept as all that runs once."""
+        return None if self.seed is None else record_file(f"distill@{self.label}")
+
+    @property
+    def record(self) -> Path:
+        """The record of the last stage that it needs."""
+        if not self.scored:
+            return record_file(f"distill@{self.label}")
+        return record_file("evaluate_teacher" if self.seed is None else f"evaluate@{self.label}")
+
+
+def of(params: Params, phase: str) -> dict[str, list[Student]]:
+    """Arm → its students: those of a method's variants; `teacher`, where methods are compared; a control's name.
+
+    Args:
+        params: the phase's parameters.
+    """
+    scored = phase != study.TIME
+    compares = phase in (study.SCREEN, study.CONFIRM)
+    arms = {TEACHER: [Student(TEACHER, None, "evaluate_teacher")]} if compares else {}
+    for name in params.methods:
+        for seed in params.seeds_of(name):
+            stage = "evaluate" if seed in params.seeds else "evaluate_baseline"
+            stage = stage if scored else "distill"
+            student = Student(name, seed, f"{stage}@{paths.label(name, seed)}", scored)
+            arms.setdefault(params.method_of(name), []).append(student)
+    for name in controls.names(params) if compares else ():
+        stages = [f"evaluate_control@{name.removeprefix('ft-')}-{seed}" for seed in params.seeds]
+        arms[name] = [Student(name, seed, stage) for seed, stage in zip(params.seeds, stages, strict=True)]
+    return arms
