@@ -4,7 +4,8 @@
     arms.json                    arm → commit of the code, and hash of the teacher that it has learned from
     data/runs/*.json             records of the stages; a student whose record is here is done
     metrics/runs/*.json          scores of each student
-    examples.parquet             what the main score of each student is made of: columns `<label>:<column>`
+    examples.parquet             where arms are compared: what the main score of each student is made of, in columns
+                                 `<label>:<column>`
     metrics/summary.json         means over seeds          } once all arms are there
     differences.json             differences and intervals }
     phase.json                   what was picked, and hashes of the data: the phase is done
@@ -64,17 +65,19 @@ class PhaseFolder:
         """Whether all of these are kept."""
         return all((self.path / RECORDS / student.record.name).is_file() for student in students)
 
-    def keep(self, arm: str, students: Iterable[Student], clone: Path, metric: str, commit: str) -> None:
+    def keep(self, arm: str, students: Iterable[Student], clone: Path, metric: str | None, commit: str) -> None:
         """Keep what the runs of an arm have found.
 
         Args:
             clone: where they have run.
-            metric: the task's main score, whose parts are kept example by example.
+            metric: the score that arms are compared by, whose parts are kept example by example; None: they are not
+                compared.
             commit: of the code.
         """
         for student in students:
             if student.scored:
                 self._copy(student.scores, clone)
+            if student.scored and metric is not None:
                 self._keep_examples(student.label, clone, metric)
             if student.trained is not None:
                 self._copy(student.trained, clone)

@@ -59,8 +59,7 @@ def of(params: Params, phase: str) -> dict[str, list[Student]]:
     Args:
         params: the phase's parameters.
     """
-    scored = phase != study.TIME
-    compares = phase in (study.SCREEN, study.CONFIRM)
+    scored, compares = phase != study.TIME, phase in study.COMPARING
     arms = {TEACHER: [Student(TEACHER, None, "evaluate_teacher")]} if compares else {}
     for name in params.methods:
         for seed in params.seeds_of(name):

@@ -77,18 +77,19 @@ class Workspace:
         params = parameters.load(self.clone / PARAMS)
         arms, log = students.of(params, phase), self.clone.parent / f"{self.task}-{phase}.log"
         say(f"{self.task} {phase}: runs in {self.clone}, log {log}")
+        metric = self.metric if phase in study.COMPARING else None
         for arm, members in arms.items():
             if kept.holds(members):
                 say(f"{self.task} {phase}: {arm}: done before")
                 continue
             self._dvc([member.target for member in members], log)
-            kept.keep(arm, members, self.clone, self.metric, commit)
+            kept.keep(arm, members, self.clone, metric, commit)
             say(f"{self.task} {phase}: {arm}: kept")
         if phase == study.TIME:
             rows = compared = None
         else:
             rows = kept.summarized(itertools.chain(*arms.values()), self.metric)
-            compared = None if phase == study.TUNE else self._differences(kept, params, arms, log)
+            compared = None if metric is None else self._differences(kept, params, arms, log)
         made = {"commit": commit, "picks": picks, "confirmed": confirmed, "data": digests(self.data, self._files())}
         kept.finish(rows, compared, made)
         say(f"{self.task} {phase}: {kept.path}")

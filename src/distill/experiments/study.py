@@ -31,6 +31,8 @@ from distill.experiments import presets
 
 FILE = "study.yaml"
 PHASES = TUNE, SCREEN, CONFIRM, TIME = "tune", "screen", "confirm", "time"
+#: The phases in which arms are compared on the reported split.
+COMPARING = SCREEN, CONFIRM
 #: The value of a trial that belongs to the training, not to the method's section.
 RATE = "learning_rate"
 #: Arms that are confirmed beside baseline and `also`.

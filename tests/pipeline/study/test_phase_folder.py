@@ -72,6 +72,13 @@ def test_tables_are_those_of_the_runs(tmp_path: Path, metric: str) -> None:
     assert folder.done
 
 
+def test_nothing_is_kept_of_the_reported_examples_where_arms_are_not_compared(tmp_path: Path) -> None:
+    folder, clone = PhaseFolder(tmp_path / "kept"), tmp_path / "clone"
+    _run(clone, ARMS["ft"], "accuracy")
+    folder.keep("ft", ARMS["ft"], clone, None, "0123")
+    assert folder.holds(ARMS["ft"]) and not list((tmp_path / "kept").glob("*.parquet"))
+
+
 def test_an_arm_kept_again_replaces_itself(tmp_path: Path) -> None:
     folder, clone = PhaseFolder(tmp_path / "kept"), tmp_path / "clone"
     for _ in range(2):
