@@ -66,11 +66,19 @@ class Coordinator:
         self._uploaded: set[str] = set()
 
     def run(self) -> None:
-        """Returns when all stages that jobs can run have been run and pushed.
+        """Returns when all stages that jobs can run have been run and pushed; at Ctrl-C jobs of this machine end.
 
         Raises:
             UserError: a job failed by itself, or was lost too often. The others have been run to their end.
         """
+        try:
+            self._run()
+        except KeyboardInterrupt:
+            for item in self._running.values() if self._backend.here else ():
+                self._backend.cancel(item.handle)
+            raise
+
+    def _run(self) -> None:
         with Repo(str(self._desk.folder)) as repo:
             self._store = Store(repo, self._desk.run)
             self._store.check_writable("coordinator")

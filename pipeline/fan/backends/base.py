@@ -51,6 +51,8 @@ class Backend(Protocol):
 
     #: Whether its workers see the files of this machine, and its DVC cache.
     shared: bool
+    #: Whether Ctrl-C ends the jobs, too: those on the machine of who presses it.
+    here: bool
 
     def submit(self, job: Submission) -> str:
         """Hands a job to the engine; returns a name by which a later process finds it again."""

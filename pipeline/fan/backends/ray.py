@@ -23,6 +23,7 @@ class Ray:
     """
 
     shared = False
+    here = False
 
     def __init__(self, work: str, gpus: int, options: dict[str, Any], setup: str = ""):
         self._ray = load("ray", "ray")

@@ -6,6 +6,8 @@ import contextlib
 import os
 import re
 import shlex
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ class Submitit:
 
     def __init__(self, cluster: str, folder: Path, work: str, gpus: int, options: dict[str, Any], setup: str = ""):
         self._submitit = load("submitit", "fan")
+        self.here = cluster == "local"
         self._cluster, self._folder, self._work, self._gpus, self._setup = cluster, folder, work, gpus, setup
         try:
             self._executor = self._submitit.AutoExecutor(folder=folder / "%j", cluster=cluster)
@@ -52,7 +55,8 @@ class Submitit:
         wrapped = f'bash -c {shlex.quote(text)} && code=0 || code=$?\necho "job ended with $code"'
         function = self._submitit.helpers.CommandFunction(["bash", "-c", wrapped])
         try:
-            submitted = self._executor.submit(function)
+            with _ignoring_interrupts() if self.here else contextlib.nullcontext():
+                submitted = self._executor.submit(function)
         except Exception as error:  # sbatch refuses in many ways
             raise UserError(f"--backend {self._cluster}: {' '.join(str(error).split())}") from error
         self._jobs[submitted.job_id] = submitted
@@ -98,6 +102,19 @@ class Submitit:
             return f"export CUDA_VISIBLE_DEVICES={','.join(str(slot * self._gpus + n) for n in range(self._gpus))}"
         outer = os.environ.get("CUDA_VISIBLE_DEVICES")
         return "unset CUDA_VISIBLE_DEVICES" if outer is None else f"export CUDA_VISIBLE_DEVICES={shlex.quote(outer)}"
+
+
+@contextlib.contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    """Processes that begin in here know nothing of Ctrl-C, which a terminal sends to all of them.
+
+    submitit's own would end with a traceback each. The coordinator ends them.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _is_controller(pid: int) -> bool:

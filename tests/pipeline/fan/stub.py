@@ -48,7 +48,8 @@ stages:
     deps: [data/predictions]
     outs: [metrics/report.html]
 """
-#: The stages. `kill-…` and `break-…` in the folder of marks are done once, by the student whom they name.
+#: The stages. `kill-…` and `break-…` in the folder of marks are done once, by the student whom they name;
+#: as long as `hold-…` is there, that student waits.
 COMMANDS = """\
 marks=MARKS
 mkdir -p data/inputs data/prepared data/models data/predictions metrics/selection metrics/curves
@@ -63,6 +64,8 @@ signals) for name in ft kd; do
 evaluate_teacher) cp data/models/teacher data/predictions/teacher.json;;
 distill)
   if mv "$marks/kill-$2-$3" "$marks/killed" 2> /dev/null; then kill -9 $$; fi
+  if [ -e "$marks/hold-$2-$3" ]; then touch "$marks/held"; fi
+  while [ -e "$marks/hold-$2-$3" ]; do sleep 0.1; done
   mkdir -p $student
   cat data/signals/$2/own > $student/model
   echo $3 >> $student/model

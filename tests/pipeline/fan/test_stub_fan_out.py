@@ -1,6 +1,9 @@
 """Two slots against one machine, with shell commands for stages: a killed worker, and a remote that goes."""
 
 import os
+import signal
+import subprocess
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -59,6 +62,31 @@ def test_a_remote_that_goes_ends_it_in_one_line_and_nothing_is_lost(fanned):
     (line,) = fanned.broken.stderr.splitlines()
     assert "DVC remote store" in line and "run the same command again: what is done stays done" in line
     assert "base-" not in fanned.mended.stdout
+
+
+def test_control_c_ends_it_in_one_word_and_the_next_command_goes_on(fanned, tmp_path):
+    """As from a terminal: the signal goes to all processes of the foreground."""
+    repo = stub.repo(tmp_path / "repo", tmp_path)
+    env = {"PYTHONPATH": f"{repo / 'src'}{os.pathsep}{repo}"}  # Python itself: the tests' own passes no signal on
+    micro.run(repo, "dvc", "remote", "add", "-d", "store", str(tmp_path / "store"), env=env)
+    (tmp_path / "hold-kd-2").touch()
+    with (tmp_path / "output").open("w") as output, (tmp_path / "errors").open("w") as errors:
+        streams = {"stdout": output, "stderr": errors, "start_new_session": True}
+        running = subprocess.Popen(COMMAND, cwd=repo, env=micro.environment(**env), **streams)
+        end = time.monotonic() + 120
+        while not (tmp_path / "held").exists():
+            assert running.poll() is None and time.monotonic() < end
+            time.sleep(0.1)
+        os.killpg(running.pid, signal.SIGINT)
+        assert running.wait(60) == 130
+    assert (tmp_path / "errors").read_text().split() == ["stopped"]
+    (tmp_path / "hold-kd-2").unlink()
+    again = micro.run(repo, *COMMAND, env=env)
+    assert contents(repo) == contents(fanned.plain)
+    # What had been handed in was not run again.
+    lines = (tmp_path / "output").read_text().splitlines()
+    done = {line.partition(":")[0] for line in lines if ": done after" in line}
+    assert done and not any(f"{name}: submitted" in again.stdout for name in done)
 
 
 def test_without_a_remote_nothing_begins(fanned):
