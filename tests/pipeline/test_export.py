@@ -16,9 +16,10 @@ from distill.errors import UserError
 from distill.experiments import params_file
 from distill.inference import answer, classify
 from distill.inference.model import load
-from tests.helpers import micro
+from tests.helpers import forked, micro
 
 pytestmark = pytest.mark.slow
+CHECKPOINTS = "checkpoints/checkpoint-*/complete.json"
 FAST = {("cost", "seconds"): 0.01}
 FORMS = {"pytorch", "onnx", "int8", "openvino", "openvino_int8"}
 TEXTS = {
@@ -180,6 +181,47 @@ def test_int8_that_loses_too_much_is_refused(texts, stages, tmp_path):
     assert "model.int8.onnx" not in (folder / "README.md").read_text()
     with pytest.raises(UserError, match="int8 loses more than export.max_loss"):
         load(str(folder), int8=True)
+
+
+# The weights of every model that is exported are kept, those of the trained one as trained.onnx.safetensors.
+KEEPING = (
+    LOSING
+    + """
+from pathlib import Path
+from safetensors.torch import save_model
+copied = onnx.write
+def keeping(model, *words):
+    save_model(model, "{weights}/" + Path(words[-1]).name + ".safetensors")
+    copied(model, *words)
+onnx.write = keeping
+"""
+)
+
+
+def test_int8_training_that_was_killed_goes_on(texts, stages, tmp_path):
+    """From its last checkpoint, to the weights of a training to which nothing has happened."""
+    made, operations = {}, {}
+    for name in ("whole", "killed"):
+        repo, weights = shutil.copytree(texts, tmp_path / name), tmp_path / f"{name}-weights"
+        weights.mkdir()
+        change(repo, {("export", "max_examples"): 7, ("export", "max_loss"): 0.5, ("quantization", "max_steps"): 20})
+        photos = tmp_path / "photos"
+        if name == "killed":
+            (operation, *_) = [
+                int(photo.name)
+                for photo in sorted(photos.iterdir(), key=lambda photo: int(photo.name))
+                if any(10 <= int(mark.parent.name.split("-")[1]) < 20 for mark in photo.glob(f"*/{CHECKPOINTS}"))
+            ]
+            forked.as_killed_at(operation, photos, repo)
+        setup = KEEPING.format(repo=texts, weights=weights)
+        done = stages.run(repo, "export", "kd", "1", setup=setup, photos=photos if name == "whole" else None)
+        made[name], operations[name] = (weights / "trained.onnx.safetensors").read_bytes(), done.operations
+        assert ("what an interrupted run left, and resumes from it" in done.out) == (name == "killed")
+        assert not (repo / ".scratch").exists()
+    assert made["killed"] == made["whole"]
+    assert operations["killed"] < operations["whole"]  # fewer checkpoints: the training did not begin anew
+    before = (tmp_path / "whole-weights/model.onnx.safetensors").read_bytes()
+    assert made["whole"] != before
 
 
 def test_no_int8(texts, stages, tmp_path):
