@@ -16,7 +16,7 @@ from distill.report import formatting, svg
 from distill.report.results import title
 from distill.runtime import json_files
 from pipeline.process.records import read_record
-from pipeline.study.phase_folder import DIFFERENCES, DONE, SUMMARY
+from pipeline.study.phase_folder import DIFFERENCES, DONE, SUMMARY, PhaseFolder
 from pipeline.summary import contents
 
 CONFIDENCE = 0.95
@@ -37,7 +37,7 @@ class Figures:
 
     def done(self, task: str, phase: str) -> bool:
         """Whether a phase has its figures."""
-        return (self.results / task / phase / DONE).is_file()
+        return PhaseFolder(self.results / task / phase).done
 
     def summary(self, task: str, phase: str) -> dict[str, Any]:
         """Row → scores."""
@@ -83,7 +83,7 @@ class Figures:
 
 def text(figures: Figures) -> str:
     """All tables, as Markdown."""
-    blocks = []
+    blocks = _progress(figures)
     if tasks := figures.screened():
         blocks += [f"### Mean over {', '.join(tasks)}", "", *_means(figures), "", recommendation(figures)]
     for task in figures.plan.tasks:
@@ -91,7 +91,23 @@ def text(figures: Figures) -> str:
             blocks += ["", f"### {task}: screening", "", *_screening(figures, task)]
         if figures.done(task, study.CONFIRM):
             blocks += ["", f"### {task}: confirmation on fresh seeds", "", *_confirmation(figures, task)]
-    return "\n".join(blocks or ["No task has been screened yet."]).lstrip("\n") + "\n"
+    return "\n".join(blocks).strip("\n") + "\n"
+
+
+def _progress(figures: Figures) -> list[str]:
+    """How far the study is, a row for each task; nothing once all is done."""
+    plan, rows = figures.plan, []
+    for task in plan.tasks:
+        cells = []
+        for phase in study.PHASES:
+            folder = PhaseFolder(figures.results / task / phase)
+            arms = len(folder.arms().keys() & plan.arms.keys())
+            cells.append("done" if folder.done else f"{arms} arms" if arms else "")
+        rows.append((task, cells))
+    if all(cell == "done" for _, cells in rows for cell in cells):
+        return []
+    lines = ["### How far it is", "", f"| task | {' | '.join(study.PHASES)} |", f"|---|{'---|' * len(study.PHASES)}"]
+    return [*lines, *(f"| {task} | {' | '.join(cells)} |" for task, cells in rows), ""]
 
 
 def _means(figures: Figures) -> list[str]:

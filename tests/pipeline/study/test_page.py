@@ -108,5 +108,16 @@ def test_verdicts_are_holms_over_the_arms(tmp_path: Path) -> None:
     assert first["ft"][1:4] == ["", "", ""]
 
 
-def test_nothing_is_shown_before_the_first_screening(tmp_path: Path) -> None:
-    assert page.text(Figures(_plan(), tmp_path)) == "No task has been screened yet.\n"
+def test_before_the_first_screening_it_says_how_far_it_is(tmp_path: Path) -> None:
+    _write(tmp_path / "a" / study.TUNE / "phase.json", {})
+    _write(tmp_path / "b" / study.TUNE / "arms.json", {"teacher": {}, "ft": {}, "kd": {}})
+    lines = page.text(Figures(_plan(), tmp_path)).splitlines()
+    assert lines[0] == "### How far it is"
+    assert lines[-3:] == ["| a | done |  |  |  |", "| b | 2 arms |  |  |  |", "| c |  |  |  |  |"]
+
+
+def test_how_far_it_is_is_not_said_of_a_finished_study(tmp_path: Path) -> None:
+    for task in "abc":
+        for phase in study.PHASES:
+            _write(tmp_path / task / phase / "phase.json", {})
+    assert page._progress(Figures(_plan(), tmp_path)) == []
