@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,8 +77,10 @@ class Coordinator:
         try:
             self._run()
         except KeyboardInterrupt:
-            for item in self._running.values() if self._backend.here else ():
-                self._backend.cancel(item.handle)
+            if self._backend.ends_jobs:
+                for item in self._running.values():
+                    self._backend.cancel(item.handle)
+                self._journal.write([])  # they are not lost: the next command plans them anew
             raise
 
     def _run(self) -> None:
@@ -117,9 +122,10 @@ class Coordinator:
             if free and jobs.ready(job, stages, missing):
                 self._again.pop(job.name, None)
                 file = self._write(job)
-                handle = self._backend.submit(Submission(job.name, file, min(free), self._log(job.name)))
-                self._running[job.name] = Running(job, handle, min(free), time.time())
-                self._journal.write(self._running.values())
+                with _deferred_interrupts():
+                    handle = self._backend.submit(Submission(job.name, file, min(free), self._log(job.name)))
+                    self._running[job.name] = Running(job, handle, min(free), time.time())
+                    self._journal.write(self._running.values())
                 self._progress.say(f"{job.name}: submitted, {len(job.stages)} stages")
 
     def _write(self, job: Job) -> Path:
@@ -189,3 +195,16 @@ class Coordinator:
             return ""
         told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
         return told[-1] if told else ""
+
+
+@contextlib.contextmanager
+def _deferred_interrupts() -> Iterator[None]:
+    """Ctrl-C takes effect at the end, and never in processes that begin in here, where submitit's would be tracebacks.
+
+    A terminal sends it to all processes of the command. Those that begin with it blocked keep that.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,4 +1,4 @@
-"""The tables and the picture of a study, from the figures of its finished phases."""
+"""The tables and the picture of a study, from the figures that are kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from distill.analysis import across_tasks, significance
+from distill.analysis import across_tasks, significance, training_cost
 from distill.analysis.across_tasks import Mean, TaskDifference
 from distill.experiments import study
 from distill.experiments.study import Study
@@ -65,7 +65,7 @@ class Figures:
             row = study.tuned_name(self.plan, name)
             (seed,) = self.plan.seeds.screening[:1]
             record = read_record(self.results / task / study.TIME / "data/runs" / f"distill-{row}-{seed}.json")
-            seconds[name] = record["train_seconds"] / record["updates"]
+            seconds[name] = training_cost.own_seconds(record) / record["updates"]
         return seconds[arm] / seconds[self.plan.baseline]
 
     def mean(self, arm: str, baseline: str) -> Mean:
@@ -102,7 +102,7 @@ def _progress(figures: Figures) -> list[str]:
         for phase in study.PHASES:
             folder = PhaseFolder(figures.results / task / phase)
             arms = len(folder.arms().keys() & plan.arms.keys())
-            cells.append("done" if folder.done else f"{arms} arms" if arms else "")
+            cells.append("done" if folder.done else f"{arms} of {len(plan.arms)} arms" if arms else "")
         rows.append((task, cells))
     if all(cell == "done" for _, cells in rows for cell in cells):
         return []

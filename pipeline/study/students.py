@@ -11,7 +11,7 @@ from pipeline.process.records import record_file
 from pipeline.stage import paths
 from pipeline.summary import controls
 
-TEACHER = "teacher"
+TEACHER, ALL = "teacher", "all"
 
 
 @dataclass(frozen=True)
@@ -37,24 +37,23 @@ class Student:
 
     @property
     def scores(self) -> Path:
-        """Its scores, relative to a run's folder, as the next two."""
+        """Its scores, relative to a run's folder, as the next ones."""
         return paths.METRICS / "runs" / f"{self.label}.json"
 
     @property
-    def trained(self) -> Path | None:
-        """The record of its training; None for the teacher, whose stages are kept as all that runs once."""
-        return None if self.seed is None else record_file(f"distill@{self.label}")
-
-    @property
-    def record(self) -> Path:
-        """The record of the last stage that it needs."""
+    def files(self) -> list[Path]:
+        """The records of its own stages, and its scores; the teacher's other stages are kept as all that runs once."""
+        trained = [] if self.seed is None else [record_file(f"distill@{self.label}")]
         if not self.scored:
-            return record_file(f"distill@{self.label}")
-        return record_file("evaluate_teacher" if self.seed is None else f"evaluate@{self.label}")
+            return trained
+        stage = "evaluate_teacher" if self.seed is None else f"evaluate@{self.label}"
+        return [*trained, record_file(stage), self.scores]
 
 
 def of(params: Params, phase: str) -> dict[str, list[Student]]:
     """Arm → its students: those of a method's variants; `teacher`, where methods are compared; a control's name.
+
+    In phase time all are one arm, so that what is divided by each other was taken on one machine.
 
     Args:
         params: the phase's parameters.
@@ -66,7 +65,7 @@ def of(params: Params, phase: str) -> dict[str, list[Student]]:
             stage = "evaluate" if seed in params.seeds else "evaluate_baseline"
             stage = stage if scored else "distill"
             student = Student(name, seed, f"{stage}@{paths.label(name, seed)}", scored)
-            arms.setdefault(params.method_of(name), []).append(student)
+            arms.setdefault(params.method_of(name) if scored else ALL, []).append(student)
     for name in controls.names(params) if compares else ():
         stages = [f"evaluate_control@{name.removeprefix('ft-')}-{seed}" for seed in params.seeds]
         arms[name] = [Student(name, seed, stage) for seed, stage in zip(params.seeds, stages, strict=True)]

@@ -46,7 +46,7 @@ class Workspace:
         task: name of the task.
         data: folder that becomes data/raw/study.
         clone: where it runs; made where it is missing.
-        results: folder with a folder for each finished phase.
+        results: folder with a folder for each phase.
         source: repository that is cloned.
     """
 
@@ -73,13 +73,13 @@ class Workspace:
         if phase == study.CONFIRM:
             confirmed = study.best(self.plan, self._summary(study.SCREEN), self.metric)
         commit = self._prepare(phase, study.phase_values(self.plan, self.task, phase, picks, confirmed))
-        kept.begin(self.clone / PARAMS)
+        kept.begin(self.clone / PARAMS, digests(self.data, self._files()))
         params = parameters.load(self.clone / PARAMS)
         arms, log = students.of(params, phase), self.clone.parent / f"{self.task}-{phase}.log"
         say(f"{self.task} {phase}: runs in {self.clone}, log {log}")
         metric = self.metric if phase in study.COMPARING else None
         for arm, members in arms.items():
-            if kept.holds(members):
+            if kept.holds(arm):
                 say(f"{self.task} {phase}: {arm}: done before")
                 continue
             self._dvc([member.target for member in members], log)
@@ -90,18 +90,21 @@ class Workspace:
         else:
             rows = kept.summarized(itertools.chain(*arms.values()), self.metric)
             compared = None if metric is None else self._differences(kept, params, arms, log)
-        made = {"commit": commit, "picks": picks, "confirmed": confirmed, "data": digests(self.data, self._files())}
-        kept.finish(rows, compared, made)
+        analysis = _git(ROOT, "rev-parse", "HEAD").strip()
+        kept.finish(rows, compared, {"analysis": analysis, "picks": picks, "confirmed": confirmed})
         say(f"{self.task} {phase}: {kept.path}")
 
     def _differences(self, kept: PhaseFolder, params: Params, arms: Arms, log: Path) -> dict[str, Any]:
         """The differences of all rows to the baseline and to `also`."""
         self._dvc(["prepare"], log)  # the arms may all have run on another machine
         data = Prepared(self.clone / paths.PREPARED, self.clone / paths.REPORTED)
-        tables = kept.tables(itertools.chain(*arms.values()))
+        examples, tables = data.examples("validation"), kept.tables(arms)
+        first = next(iter(tables[self.plan.baseline].values()))
+        if list(first.index) != [str(key) for key in examples["id"]]:
+            raise UserError(f"{kept.path}: its examples are not those of {self.data}: give the data of its runs")
         baselines = [self.plan.baseline, study.tuned_name(self.plan, self.plan.also)]
         updates = controls.updates_of(params, kept.path / RECORDS)
-        groups = example_groups.of(params.task, data.examples("validation"))
+        groups = example_groups.of(params.task, examples)
         classes = data.meta.get("labels", ())
         return differences.of(params, self.metric, tables, baselines, updates, classes, groups)
 

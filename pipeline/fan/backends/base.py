@@ -51,8 +51,8 @@ class Backend(Protocol):
 
     #: Whether its workers see the files of this machine, and its DVC cache.
     shared: bool
-    #: Whether Ctrl-C ends the jobs, too: those on the machine of who presses it.
-    here: bool
+    #: Whether the coordinator ends the jobs at Ctrl-C: those on its own machine.
+    ends_jobs: bool
 
     def submit(self, job: Submission) -> str:
         """Hands a job to the engine; returns a name by which a later process finds it again."""

@@ -23,7 +23,7 @@ class Ray:
     """
 
     shared = False
-    here = False
+    ends_jobs = False
 
     def __init__(self, work: str, gpus: int, options: dict[str, Any], setup: str = ""):
         self._ray = load("ray", "ray")

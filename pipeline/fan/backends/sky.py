@@ -70,7 +70,7 @@ class Sky:
     """
 
     shared = False
-    here = False
+    ends_jobs = False
 
     def __init__(self, run: str, work: str, gpus: int, options: dict[str, Any], setup: str = ""):
         self._run, self._work, self._gpus, self._options, self._setup = run, work, gpus, options, setup

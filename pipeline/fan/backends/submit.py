@@ -6,8 +6,6 @@ import contextlib
 import os
 import re
 import shlex
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +36,7 @@ class Submitit:
 
     def __init__(self, cluster: str, folder: Path, work: str, gpus: int, options: dict[str, Any], setup: str = ""):
         self._submitit = load("submitit", "fan")
-        self.here = cluster == "local"
+        self.ends_jobs = cluster == "local"
         self._cluster, self._folder, self._work, self._gpus, self._setup = cluster, folder, work, gpus, setup
         try:
             self._executor = self._submitit.AutoExecutor(folder=folder / "%j", cluster=cluster)
@@ -55,8 +53,7 @@ class Submitit:
         wrapped = f'bash -c {shlex.quote(text)} && code=0 || code=$?\necho "job ended with $code"'
         function = self._submitit.helpers.CommandFunction(["bash", "-c", wrapped])
         try:
-            with _ignoring_interrupts() if self.here else contextlib.nullcontext():
-                submitted = self._executor.submit(function)
+            submitted = self._executor.submit(function)
         except Exception as error:  # sbatch refuses in many ways
             raise UserError(f"--backend {self._cluster}: {' '.join(str(error).split())}") from error
         self._jobs[submitted.job_id] = submitted
@@ -83,10 +80,11 @@ class Submitit:
         if self._cluster == "slurm":
             self._job(handle).cancel(check=False)
         elif _is_controller(int(handle)):  # submitit would end its own process and leave the stage's
-            controller = psutil.Process(int(handle))
-            for process in [controller, *controller.children(recursive=True)]:
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
+            with contextlib.suppress(psutil.Error):
+                controller = psutil.Process(int(handle))
+                for process in [controller, *controller.children(recursive=True)]:
+                    with contextlib.suppress(psutil.Error):
+                        process.kill()
 
     def _job(self, handle: str) -> Any:
         if handle not in self._jobs:
@@ -102,19 +100,6 @@ class Submitit:
             return f"export CUDA_VISIBLE_DEVICES={','.join(str(slot * self._gpus + n) for n in range(self._gpus))}"
         outer = os.environ.get("CUDA_VISIBLE_DEVICES")
         return "unset CUDA_VISIBLE_DEVICES" if outer is None else f"export CUDA_VISIBLE_DEVICES={shlex.quote(outer)}"
-
-
-@contextlib.contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    """Processes that begin in here know nothing of Ctrl-C, which a terminal sends to all of them.
-
-    submitit's own would end with a traceback each. The coordinator ends them.
-    """
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _is_controller(pid: int) -> bool:

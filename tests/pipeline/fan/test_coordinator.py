@@ -47,7 +47,7 @@ class Engine:
     """Ends jobs at the second look, as `codes` says; 0 hands the result in."""
 
     shared = True
-    here = False
+    ends_jobs = False
 
     def __init__(self, results, **codes):
         self.results, self.codes, self.submitted, self.most, self.looks = results, codes, [], 0, {}

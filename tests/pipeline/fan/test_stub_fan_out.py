@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from distill.experiments import params_file
@@ -64,6 +66,14 @@ def test_a_remote_that_goes_ends_it_in_one_line_and_nothing_is_lost(fanned):
     assert "base-" not in fanned.mended.stdout
 
 
+def _is_below(process, folder):
+    """Whether a process is at work in a folder."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(folder)
+    except psutil.Error:
+        return False
+
+
 def test_control_c_ends_it_in_one_word_and_the_next_command_goes_on(fanned, tmp_path):
     """As from a terminal: the signal goes to all processes of the foreground."""
     repo = stub.repo(tmp_path / "repo", tmp_path)
@@ -80,6 +90,7 @@ def test_control_c_ends_it_in_one_word_and_the_next_command_goes_on(fanned, tmp_
         os.killpg(running.pid, signal.SIGINT)
         assert running.wait(60) == 130
     assert (tmp_path / "errors").read_text().split() == ["stopped"]
+    assert not [process for process in psutil.process_iter() if _is_below(process, tmp_path)]
     (tmp_path / "hold-kd-2").unlink()
     again = micro.run(repo, *COMMAND, env=env)
     assert contents(repo) == contents(fanned.plain)

@@ -60,7 +60,7 @@ def _figures(folder: Path, plan: Study, timed: bool = True) -> Figures:
         _write(screen / "differences.json", {"metric": "accuracy", "against": against, "controls": []})
         for name, seconds in SECONDS.items() if timed else ():
             row = name if name == "ft" else f"{name}-tuned"
-            record = {"train_seconds": 60 * seconds, "updates": 60}
+            record = {"train_seconds": 60 * seconds, "updates": 60, "trainer_steps": 60}
             _write(folder / task / study.TIME / f"data/runs/distill-{row}-1.json", record)
         if timed:
             _write(folder / task / study.TIME / "phase.json", {})
@@ -110,10 +110,11 @@ def test_verdicts_are_holms_over_the_arms(tmp_path: Path) -> None:
 
 def test_before_the_first_screening_it_says_how_far_it_is(tmp_path: Path) -> None:
     _write(tmp_path / "a" / study.TUNE / "phase.json", {})
-    _write(tmp_path / "b" / study.TUNE / "arms.json", {"teacher": {}, "ft": {}, "kd": {}})
+    for arm in ("teacher", "ft", "kd"):
+        _write(tmp_path / "b" / study.TUNE / "arms" / f"{arm}.json", {})
     lines = page.text(Figures(_plan(), tmp_path)).splitlines()
     assert lines[0] == "### How far it is"
-    assert lines[-3:] == ["| a | done |  |  |  |", "| b | 2 arms |  |  |  |", "| c |  |  |  |  |"]
+    assert lines[-3:] == ["| a | done |  |  |  |", "| b | 2 of 4 arms |  |  |  |", "| c |  |  |  |  |"]
 
 
 def test_how_far_it_is_is_not_said_of_a_finished_study(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from distill.analysis import bootstrap, example_table
 from distill.errors import UserError
+from pipeline.process.hashes import dvc_md5
 from pipeline.study.phase_folder import PhaseFolder
 from pipeline.study.students import Student
 
@@ -34,18 +35,20 @@ def _table(name: str, seed: int, metric: str) -> dict[str, list[Any]]:
     }
 
 
-def _run(clone: Path, members: list[Student], metric: str, teacher: str = "abc") -> None:
+def run(clone: Path, members: list[Student], metric: str, teacher: str = "abc") -> None:
     """What the stages of an arm leave."""
-    for folder in ("data/runs", "data/predictions", "metrics/runs"):
+    for folder in ("data/runs", "data/predictions", "data/models/teacher", "metrics/runs"):
         (clone / folder).mkdir(parents=True, exist_ok=True)
-    (clone / "data/runs/evaluate_teacher.json").write_text(json.dumps({"artifact_md5": teacher}))
+    (clone / "data/models/teacher/model.safetensors").write_text(teacher)
+    for stage in ("finetune_teacher", "evaluate_teacher"):
+        (clone / f"data/runs/{stage}.json").write_text(json.dumps({"stage": teacher}))
     for member in members:
         table = _table(member.name, member.seed, metric)
         example_table.write(table, clone / f"data/predictions/{member.label}.examples.csv")
         scores = {metric: 50.0 + member.seed, f"selection_{metric}": 40.0, "loss": 1.0}
         (clone / member.scores).write_text(json.dumps(scores))
-        (clone / member.trained).write_text(json.dumps({"updates": 5}))
-        (clone / member.record).write_text(json.dumps({"examples": ROWS}))
+        (clone / f"data/runs/distill-{member.label}.json").write_text(json.dumps({"updates": 5}))
+        (clone / f"data/runs/evaluate-{member.label}.json").write_text(json.dumps({"examples": ROWS}))
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "f1", "pearson"])
@@ -53,12 +56,12 @@ def test_tables_are_those_of_the_runs(tmp_path: Path, metric: str) -> None:
     folder = PhaseFolder(tmp_path / "kept")
     for number, (arm, members) in enumerate(ARMS.items()):
         clone = tmp_path / f"clone-{number}"  # each on a machine of its own
-        _run(clone, members, metric)
-        assert not folder.holds(members)
+        run(clone, members, metric)
+        assert not folder.holds(arm)
         folder.keep(arm, members, clone, metric, "0123")
-        assert folder.holds(members)
+        assert folder.holds(arm)
     everyone = [member for members in ARMS.values() for member in members]
-    tables = folder.tables(everyone)
+    tables = folder.tables(ARMS)
     assert list(tables) == list(ARMS) and list(tables["ft"]) == [1, 2]
     full = [pd.DataFrame(_table(member.name, member.seed, metric)).set_index("id") for member in everyone]
     kept = [tables[member.name][member.seed] for member in everyone]
@@ -74,56 +77,81 @@ def test_tables_are_those_of_the_runs(tmp_path: Path, metric: str) -> None:
 
 def test_nothing_is_kept_of_the_reported_examples_where_arms_are_not_compared(tmp_path: Path) -> None:
     folder, clone = PhaseFolder(tmp_path / "kept"), tmp_path / "clone"
-    _run(clone, ARMS["ft"], "accuracy")
+    run(clone, ARMS["ft"], "accuracy")
     folder.keep("ft", ARMS["ft"], clone, None, "0123")
-    assert folder.holds(ARMS["ft"]) and not list((tmp_path / "kept").glob("*.parquet"))
+    assert folder.holds("ft") and not list((tmp_path / "kept").rglob("*.parquet"))
 
 
 def test_an_arm_kept_again_replaces_itself(tmp_path: Path) -> None:
     folder, clone = PhaseFolder(tmp_path / "kept"), tmp_path / "clone"
     for _ in range(2):
-        _run(clone, ARMS["ft"], "accuracy")
+        run(clone, ARMS["ft"], "accuracy")
         folder.keep("ft", ARMS["ft"], clone, "accuracy", "0123")
-    assert len(pd.read_parquet(tmp_path / "kept/examples.parquet").columns) == 2
+    assert len(folder.tables({"ft": ARMS["ft"]})["ft"]) == 2
 
 
 def test_the_teacher_of_each_arm_is_on_record(tmp_path: Path) -> None:
+    """In each phase, whether the teacher is scored or not; what runs once is kept of the first machine."""
     folder = PhaseFolder(tmp_path / "kept")
     for teacher, arm in (("abc", "ft"), ("other", "ted")):
-        _run(tmp_path / arm, ARMS[arm], "accuracy", teacher)
-        folder.keep(arm, ARMS[arm], tmp_path / arm, "accuracy", "0123")
+        run(tmp_path / arm, ARMS[arm], "accuracy", teacher)
+        folder.keep(arm, ARMS[arm], tmp_path / arm, None, "0123")
+    hashes = [dvc_md5(tmp_path / arm / "data/models/teacher") for arm in ("ft", "ted")]
     assert folder.arms() == {
-        "ft": {"commit": "0123", "teacher": "abc"},
-        "ted": {"commit": "0123", "teacher": "other"},
+        "ft": {"commit": "0123", "teacher": hashes[0]},
+        "ted": {"commit": "0123", "teacher": hashes[1]},
     }
+    assert hashes[0] != hashes[1]
+    assert json.loads((tmp_path / "kept/data/runs/finetune_teacher.json").read_text()) == {"stage": "abc"}
+    assert not (tmp_path / "kept/data/runs/evaluate_teacher.json").exists()
 
 
-def test_an_arm_whose_keeping_was_cut_off_is_not_held(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", ["metrics/runs/ft-2.json", "data/runs/distill-ft-2.json", "data/predictions/ft-2"])
+def test_an_arm_whose_keeping_was_cut_off_is_not_held(tmp_path: Path, lost: str) -> None:
     folder, clone = PhaseFolder(tmp_path / "kept"), tmp_path / "clone"
-    _run(clone, ARMS["ft"], "accuracy")
-    (clone / ARMS["ft"][1].scores).unlink()
-    with pytest.raises(FileNotFoundError):
+    run(clone, ARMS["ft"], "accuracy")
+    next(iter(clone.glob(f"{lost}*"))).unlink()
+    with pytest.raises((FileNotFoundError, UserError)):
         folder.keep("ft", ARMS["ft"], clone, "accuracy", "0123")
-    assert not folder.holds(ARMS["ft"])
+    assert not folder.holds("ft") and folder.arms() == {}
 
 
 def test_other_examples_are_refused(tmp_path: Path) -> None:
     folder, clone = PhaseFolder(tmp_path / "kept"), tmp_path / "clone"
     for arm in ("ft", "ted"):
-        _run(clone, ARMS[arm], "accuracy")
+        run(clone, ARMS[arm], "accuracy")
+    for seed in (1, 2):
+        path = clone / f"data/predictions/ted-{seed}.examples.csv"
+        path.write_text(path.read_text().replace("q7", "other"))
+    for arm in ("ft", "ted"):
+        folder.keep(arm, ARMS[arm], clone, "accuracy", "0123")
+    with pytest.raises(UserError, match=r"ted\.parquet: has other examples than the arms before it"):
+        folder.tables({arm: ARMS[arm] for arm in ("ft", "ted")})
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut"])
+def test_damaged_examples_are_told_in_one_line(tmp_path: Path, damage: str) -> None:
+    folder, clone = PhaseFolder(tmp_path / "kept"), tmp_path / "clone"
+    run(clone, ARMS["ft"], "accuracy")
     folder.keep("ft", ARMS["ft"], clone, "accuracy", "0123")
-    path = clone / "data/predictions/ted-1.examples.csv"
-    path.write_text(path.read_text().replace("q7", "other"))
-    with pytest.raises(UserError, match="other examples than .*ted-1"):
-        folder.keep("ted", ARMS["ted"], clone, "accuracy", "0123")
+    path = tmp_path / "kept/examples/ft.parquet"
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "cut":
+        path.write_bytes(content[:100])
+    with pytest.raises(UserError, match=r"ft\.parquet: .*restore it from Git"):
+        folder.tables({"ft": ARMS["ft"]})
 
 
-def test_figures_of_other_parameters_are_not_gone_on_with(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", ["parameters", "data"])
+def test_figures_of_other_parameters_or_data_are_not_gone_on_with(tmp_path: Path, other: str) -> None:
     folder, params = PhaseFolder(tmp_path / "kept"), tmp_path / "params.yaml"
     params.write_text("seeds: [1]\n")
-    folder.begin(params)
-    folder.begin(params)
-    params.write_text("seeds: [2]\n")
-    with pytest.raises(UserError, match="not the parameters of this phase"):
-        folder.begin(params)
+    for _ in range(2):
+        folder.begin(params, {"train.tsv": "abc"})
+    if other == "parameters":
+        params.write_text("seeds: [2]\n")
+    with pytest.raises(UserError, match="not those of this phase"):
+        folder.begin(params, {"train.tsv": "abc" if other == "parameters" else "def"})
     assert (tmp_path / "kept/params.yaml").read_text() == "seeds: [1]\n"
+    assert json.loads((tmp_path / "kept/data.json").read_text()) == {"train.tsv": "abc"}

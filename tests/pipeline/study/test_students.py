@@ -47,17 +47,23 @@ def test_the_teacher_further_seeds_and_controls_are_there_where_methods_are_comp
 
 
 def test_where_times_are_taken_students_are_trained_and_not_scored(root: Path) -> None:
-    (student,) = students.of(_params(root, methods=["ft"], seeds=[1]), study.TIME)["ft"]
-    assert (student.target, student.scored, student.record) == ("distill@ft-1", False, student.trained)
+    """All are one arm: their times are divided by each other, so none may be of another machine."""
+    arms = students.of(_params(root, methods=["ft", "kd"], seeds=[1]), study.TIME)
+    assert {arm: [student.target for student in members] for arm, members in arms.items()} == {
+        "all": ["distill@ft-1", "distill@kd-1"]
+    }
+    assert arms["all"][0].files == [Path("data/runs/distill-ft-1.json")]
 
 
 def test_dvc_has_these_stages(root: Path) -> None:
-    """Names of stages are those of dvc.yaml, and the record that marks a run as done is among the stage's outputs."""
+    """Names of stages are those of dvc.yaml, and what is kept of them is among their outputs."""
     text = (root / "dvc.yaml").read_text(encoding="utf-8")
     changes = {"compare.baseline_seeds": [4], "controls.methods": ["kd"], "controls.times": ["own"]}
     arms = students.of(_params(root, methods=["ft", "kd"], seeds=[1], **changes), study.CONFIRM)
     for member in [member for members in arms.values() for member in members]:
         assert f"\n  {member.target.partition('@')[0]}:" in text
-    assert arms["teacher"][0].record.as_posix() in text
-    assert "data/runs/evaluate-ft-${item.time}-${item.method}-${item.seed}.json" in text
-    assert arms["ft-own-kd"][0].record == Path("data/runs/evaluate-ft-own-kd-1.json")
+    assert all(path.as_posix() in text for path in arms["teacher"][0].files)
+    beginnings = ("data/runs/distill-", "data/runs/evaluate-", "metrics/runs/")
+    for beginning in beginnings:
+        assert f"{beginning}ft-${{item.time}}-${{item.method}}-${{item.seed}}.json" in text
+    assert arms["ft-own-kd"][0].files == [Path(f"{beginning}ft-own-kd-1.json") for beginning in beginnings]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from distill.errors import UserError
 from distill.experiments import study
 from distill.runtime import json_files
 from pipeline.study import page
+from pipeline.study.phase_folder import PhaseFolder
+from pipeline.study.students import Student
 from pipeline.study.workspace import Workspace
 from pipeline.summary import contents
 from tests.helpers import micro
+from tests.pipeline.study import test_phase_folder
 
 PLAN = {
     "seeds": {"tuning": [11], "screening": [1, 2], "further": [], "confirmation": [101, 102]},
@@ -47,6 +51,49 @@ def _workspace(folder: Path) -> Workspace:
     return Workspace(plan, folder / "plan", "tiny", folder / "data", folder / "w/tiny", folder / "results/tiny", source)
 
 
+class Stopped(Workspace):
+    """Stages that leave files and train nothing; the machine goes at the arm `lost`."""
+
+    lost = ""
+
+    def _dvc(self, targets: list[str], log: Path) -> None:
+        labels = [target.partition("@")[2] for target in targets]
+        if self.lost and any(label.startswith(self.lost) for label in labels):
+            raise UserError("the machine is gone")
+        for label in labels:
+            with (self.clone.parent / "ran").open("a", encoding="utf-8") as file:
+                file.write(f"{label}\n")
+            name, seed = label.rsplit("-", 1)
+            test_phase_folder.run(self.clone, [Student(name, int(seed), targets[0])], "accuracy")
+
+
+def test_a_phase_goes_on_in_another_clone_with_the_arms_that_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = Stopped(**vars(_workspace(tmp_path)))
+    monkeypatch.setattr(Stopped, "lost", "rkd")
+    with pytest.raises(UserError, match="the machine is gone"):
+        space.run(study.TUNE)
+    kept = PhaseFolder(space.results / study.TUNE)
+    assert kept.arms().keys() == {"ft", "kd"} and not kept.done
+    monkeypatch.setattr(Stopped, "lost", "")
+    other = dataclasses.replace(space, clone=tmp_path / "other/tiny")
+    other.run(study.TUNE)
+    assert (tmp_path / "other/ran").read_text().split() == ["rkd-t1-11", "rkd-t2-11"]
+    assert kept.done and "tiny tune: ft: done before" in capsys.readouterr().out
+    rows = json_files.read(kept.path / "metrics/summary.json", "")
+    assert list(rows) == [f"{arm}-t{number}" for arm in PLAN["arms"] for number in (1, 2)]
+    # Times are divided by each other: they are taken on one machine, and no scores with them.
+    other.run(study.TIME)
+    timed = PhaseFolder(space.results / study.TIME)
+    assert timed.done and timed.arms().keys() == {"all"} and not (timed.path / "metrics").exists()
+    # Other data are no part of the same phase.
+    (kept.path / "phase.json").unlink()
+    (space.data / "note.txt").write_text("another text\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"data\.json: not those of this phase"):
+        other.run(study.TUNE)
+
+
 @pytest.mark.exhaustive
 @pytest.mark.timeout(1800)
 def test_a_study_runs_from_tuning_to_tables(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -55,27 +102,29 @@ def test_a_study_runs_from_tuning_to_tables(tmp_path: Path, capfd: pytest.Captur
         space.run(study.SCREEN)
     for phase in study.PHASES:
         space.run(phase)
+        if phase == study.SCREEN:
+            code = {"PYTHONPATH": f"{space.clone / 'src'}:{space.clone}"}
+            micro.run(space.clone, "dvc", "repro", "summarize", env=code)
+            screened = json_files.read(space.clone / "metrics/summary.json", "", contents.SUMMARY)
     figures = page.Figures(space.plan, tmp_path / "results")
     tuned = figures.summary("tiny", study.TUNE)
     picks = figures.made("tiny", study.SCREEN)["picks"]
     for arm in PLAN["arms"]:
         scores = [tuned[f"{arm}-t{number}"]["selection_accuracy"] for number in (1, 2)]
         assert picks[arm] == 1 + scores.index(max(scores))
-    # What the screening says is what its own summary says.
-    summary = json_files.read(space.clone / "metrics/summary.json", "", contents.SUMMARY)
-    assert set(summary) >= {"ft", "kd-tuned", "rkd-tuned"}
-    screened = figures.summary("tiny", study.SCREEN)
+    # The differences are those of the pipeline's own summary.
+    assert screened.keys() >= {"ft", "kd-tuned", "rkd-tuned"}
     row = figures.differences("tiny", study.SCREEN)["against"]["ft"]["kd-tuned"]
     assert row["value"] == pytest.approx(screened["kd-tuned"]["accuracy_vs_ft"])
     assert row["p"] == pytest.approx(screened["kd-tuned"]["accuracy_vs_ft_p"])
     (control,) = figures.differences("tiny", study.CONFIRM)["controls"]
     assert control["method"] == "rkd-tuned"
-    assert figures.made("tiny", study.TIME)["data"].keys() == {"note.txt"}
+    assert json_files.read(space.results / study.TIME / "data.json", "").keys() == {"note.txt"}
     text = page.text(figures)
     assert "### Mean over tiny" in text
     assert "confirmation on fresh seeds" in text
     assert "<svg" in page.picture(figures)
-    # A finished phase is left alone; one whose figures were lost comes out of DVC's cache.
+    # A finished phase is left alone; one that was not finished runs no arm again.
     before = json.loads((space.results / study.TUNE / "phase.json").read_text())
     (space.results / study.TUNE / "phase.json").unlink()
     capfd.readouterr()
