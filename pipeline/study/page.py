@@ -88,9 +88,16 @@ def text(figures: Figures) -> str:
         blocks += [f"### Mean over {', '.join(tasks)}", "", *_means(figures), "", recommendation(figures)]
     for task in figures.plan.tasks:
         if figures.done(task, study.SCREEN):
-            blocks += ["", f"### {task}: screening", "", *_screening(figures, task)]
+            blocks += [
+                "",
+                f"### {task}: screening",
+                "",
+                *_screening(figures, task),
+                *_teachers(figures, task, study.SCREEN),
+            ]
         if figures.done(task, study.CONFIRM):
             blocks += ["", f"### {task}: confirmation on fresh seeds", "", *_confirmation(figures, task)]
+            blocks += _teachers(figures, task, study.CONFIRM)
     return "\n".join(blocks).strip("\n") + "\n"
 
 
@@ -183,6 +190,13 @@ def _screening(figures: Figures, task: str) -> list[str]:
             cells += _difference(differences.get(name))
         lines.append(f"| {' | '.join(cells)} | {formatting.times(_cost(figures, task, row))} |")
     return lines
+
+
+def _teachers(figures: Figures, task: str, phase: str) -> list[str]:
+    """A sentence where arms have learned from teachers of several machines, whose weights may differ by rounding."""
+    kept = PhaseFolder(figures.results / task / phase).arms().values()
+    count = len({arm["teacher"] for arm in kept if arm.get("teacher")})
+    return ["", f"The arms have learned from {count} teachers, trained alike on as many machines."] if count > 1 else []
 
 
 def _cost(figures: Figures, task: str, row: str) -> float | None:

@@ -117,6 +117,15 @@ def test_before_the_first_screening_it_says_how_far_it_is(tmp_path: Path) -> Non
     assert lines[-3:] == ["| a | done |  |  |  |", "| b | 2 of 4 arms |  |  |  |", "| c |  |  |  |  |"]
 
 
+def test_teachers_of_several_machines_are_told(tmp_path: Path) -> None:
+    figures = _figures(tmp_path, _plan())
+    for arm, teacher in (("ft", "abc"), ("kd", "abc"), ("teacher", None)):
+        _write(tmp_path / "a" / study.SCREEN / "arms" / f"{arm}.json", {"teacher": teacher})
+    assert "teachers, trained alike" not in page.text(figures)
+    _write(tmp_path / "a" / study.SCREEN / "arms" / "ted.json", {"teacher": "other"})
+    assert page.text(figures).count("learned from 2 teachers, trained alike") == 1
+
+
 def test_how_far_it_is_is_not_said_of_a_finished_study(tmp_path: Path) -> None:
     for task in "abc":
         for phase in study.PHASES:
