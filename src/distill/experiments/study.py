@@ -223,7 +223,8 @@ def phase_values(
         values["controls"] = {"methods": [tuned_name(study, confirmed[0])], "times": ["own"]}
     else:
         values["seeds"] = study.seeds.screening[:1]
-        values["distill"] = {**values["distill"], "max_steps": study.timed_updates}
+        # Scores on the selection split would take a quarter of so short a training, and an arm of two phases has two.
+        values["distill"] = {**values["distill"], "max_steps": study.timed_updates, "evaluations": 0}
     return values
 
 
