@@ -5,41 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from distill.analysis import bootstrap
+from distill.analysis import example_groups
 from distill.analysis.significance import Scored
 from distill.config.params import Params
+from distill.data.loading.prepared import Prepared
+from distill.tasks.base import Task
 from pipeline.summary import controls, runs
 
 
 def of(
     params: Params,
-    metric: str,
+    task: Task,
+    data: Prepared,
     tables: runs.Tables,
     baselines: Sequence[str],
     updates: Mapping[str, float | None],
-    classes: Sequence[str] = (),
-    groups: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """The content of differences.json.
 
     Args:
         params: the phase's parameters.
-        metric: the task's main score.
+        data: the prepared data, with the splits that are reported on.
         tables: tables of examples of the listed methods and of their controls.
         baselines: rows that all others are compared with.
         updates: control → its updates.
-        classes: names of the classes in order.
-        groups: group of each example, see `significance.differences`.
     """
-    listed = [(name, seed) for name in params.methods for seed in tables[name]]
-    score = bootstrap.score_of(metric, [tables[name][seed] for name, seed in listed], classes)
-    scored = Scored(score, listed, params.compare, groups)
+    scored = runs.scored(tables, params.methods, task, data, params)
+    classes, groups = data.meta.get("labels", ()), example_groups.of(task.name, data.examples("validation"))
     return {
-        "metric": metric,
+        "metric": task.main_metric,
         "against": {name: against(scored, params.methods, name) for name in baselines},
-        "controls": controls.compared(params, metric, tables, updates, classes, groups),
+        "controls": controls.compared(params, task.main_metric, tables, updates, classes, groups),
     }
 
 

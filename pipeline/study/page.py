@@ -35,21 +35,25 @@ class Figures:
     plan: Study
     results: Path
 
+    def folder(self, task: str, phase: str) -> PhaseFolder:
+        """Where the figures of a phase are."""
+        return PhaseFolder(self.results / task / phase)
+
     def done(self, task: str, phase: str) -> bool:
         """Whether a phase has its figures."""
-        return PhaseFolder(self.results / task / phase).done
+        return self.folder(task, phase).done
 
     def summary(self, task: str, phase: str) -> dict[str, Any]:
         """Row → scores."""
-        return json_files.read(self.results / task / phase / SUMMARY, _FIX, contents.SUMMARY)
+        return json_files.read(self.folder(task, phase).path / SUMMARY, _FIX, contents.SUMMARY)
 
     def made(self, task: str, phase: str) -> dict[str, Any]:
         """Commit, picks and data."""
-        return json_files.read(self.results / task / phase / DONE, _FIX)
+        return json_files.read(self.folder(task, phase).path / DONE, _FIX)
 
     def differences(self, task: str, phase: str) -> dict[str, Any]:
         """Metric; baseline → method → difference; controls."""
-        return json_files.read(self.results / task / phase / DIFFERENCES, _FIX)
+        return json_files.read(self.folder(task, phase).path / DIFFERENCES, _FIX)
 
     def screened(self) -> list[str]:
         """The tasks that have been screened, without the replications."""
@@ -64,7 +68,7 @@ class Figures:
         for name in (arm, self.plan.baseline):
             row = study.tuned_name(self.plan, name)
             (seed,) = self.plan.seeds.screening[:1]
-            record = read_record(self.results / task / study.TIME / "data/runs" / f"distill-{row}-{seed}.json")
+            record = read_record(self.folder(task, study.TIME).path / "data/runs" / f"distill-{row}-{seed}.json")
             seconds[name] = training_cost.own_seconds(record) / record["updates"]
         return seconds[arm] / seconds[self.plan.baseline]
 
@@ -107,7 +111,7 @@ def _progress(figures: Figures) -> list[str]:
     for task in plan.tasks:
         cells = []
         for phase in study.PHASES:
-            folder = PhaseFolder(figures.results / task / phase)
+            folder = figures.folder(task, phase)
             arms = len(folder.arms().keys() & plan.arms.keys())
             cells.append("done" if folder.done else f"{arms} of {len(plan.arms)} arms" if arms else "")
         rows.append((task, cells))
@@ -194,7 +198,7 @@ def _screening(figures: Figures, task: str) -> list[str]:
 
 def _teachers(figures: Figures, task: str, phase: str) -> list[str]:
     """A sentence where arms have learned from teachers of several machines, whose weights may differ by rounding."""
-    kept = PhaseFolder(figures.results / task / phase).arms().values()
+    kept = figures.folder(task, phase).arms().values()
     count = len({arm["teacher"] for arm in kept if arm.get("teacher")})
     return ["", f"The arms have learned from {count} teachers, trained alike on as many machines."] if count > 1 else []
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
+from distill.config.comparison import control
 from distill.config.params import Params
 from distill.experiments import study
 from pipeline.process.records import record_file
 from pipeline.stage import paths
-from pipeline.summary import controls
 
 TEACHER, ALL = "teacher", "all"
 
@@ -66,7 +67,7 @@ def of(params: Params, phase: str) -> dict[str, list[Student]]:
             stage = stage if scored else "distill"
             student = Student(name, seed, f"{stage}@{paths.label(name, seed)}", scored)
             arms.setdefault(params.method_of(name) if scored else ALL, []).append(student)
-    for name in controls.names(params) if compares else ():
-        stages = [f"evaluate_control@{name.removeprefix('ft-')}-{seed}" for seed in params.seeds]
-        arms[name] = [Student(name, seed, stage) for seed, stage in zip(params.seeds, stages, strict=True)]
+    for time, method in itertools.product(params.controls.times, params.controls.methods) if compares else ():
+        name = control(time, method)
+        arms[name] = [Student(name, seed, f"evaluate_control@{time}-{method}-{seed}") for seed in params.seeds]
     return arms

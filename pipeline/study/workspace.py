@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from distill import parameters
-from distill.analysis import example_groups
 from distill.config.params import Params
 from distill.data.loading.prepared import Prepared
 from distill.errors import UserError
@@ -26,6 +25,7 @@ from distill.experiments import presets, study
 from distill.experiments.study import Study
 from distill.runtime import json_files
 from distill.runtime.files import file_hash, write_text
+from distill.tasks.registry import load_task
 from pipeline.stage import paths
 from pipeline.study import differences, students
 from pipeline.study.phase_folder import PARAMS, RECORDS, SUMMARY, PhaseFolder
@@ -98,15 +98,14 @@ class Workspace:
         """The differences of all rows to the baseline and to `also`."""
         self._dvc(["prepare"], log)  # the arms may all have run on another machine
         data = Prepared(self.clone / paths.PREPARED, self.clone / paths.REPORTED)
-        examples, tables = data.examples("validation"), kept.tables(arms)
+        task = load_task(params.task, params.evaluate.metric, data.meta.get("labels", ()))
+        tables = kept.tables(arms)
         first = next(iter(tables[self.plan.baseline].values()))
-        if list(first.index) != [str(key) for key in examples["id"]]:
+        if list(first.index) != [str(key) for key in data.examples("validation")["id"]]:
             raise UserError(f"{kept.path}: its examples are not those of {self.data}: give the data of its runs")
         baselines = [self.plan.baseline, study.tuned_name(self.plan, self.plan.also)]
         updates = controls.updates_of(params, kept.path / RECORDS)
-        groups = example_groups.of(params.task, examples)
-        classes = data.meta.get("labels", ())
-        return differences.of(params, self.metric, tables, baselines, updates, classes, groups)
+        return differences.of(params, task, data, tables, baselines, updates)
 
     @functools.cached_property
     def preset(self) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from distill.analysis import bootstrap, example_table, significance
 from distill.config.comparison import control
 from distill.config.params import Params
 from distill.tasks.base import Task
-from pipeline.process.records import RUNS, read_record, record_file
+from pipeline.process.records import RUNS
 from pipeline.stage import paths
-from pipeline.summary import runs
+from pipeline.summary import runs, spent
 
 
 def compared(
@@ -95,7 +95,6 @@ def updates_of(params: Params, folder: Path = RUNS) -> dict[str, float | None]:
 
 
 def _mean_updates(name: str, seeds: Sequence[int], folder: Path) -> float | None:
-    files = [folder / record_file(f"distill@{paths.label(name, seed)}").name for seed in seeds]
-    records = [read_record(path) for path in files if path.is_file()]
-    counts = [record["updates"] for record in records if record.get("updates")]
+    records = [spent.record(f"distill@{paths.label(name, seed)}", folder) for seed in seeds]
+    counts = [record["updates"] for record in records if record and record.get("updates")]
     return sum(counts) / len(counts) if counts else None

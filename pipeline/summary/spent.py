@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from distill.analysis.training_cost import Record, training_cost
 from distill.config.params import Params
 from distill.methods import registry, requirements
-from pipeline.process.records import read_record, record_file
+from pipeline.process.records import RUNS, read_record, record_file
 from pipeline.stage import paths
 from pipeline.stage.artifacts import MADE_BY
 
@@ -67,11 +68,14 @@ def _trained(stage: str) -> Record | None:
     return found if found and found.get("needed", True) else None
 
 
-def record(stage: str) -> Record | None:
+def record(stage: str, folder: Path = RUNS) -> Record | None:
     """The record of a stage's run; None where there is none.
+
+    Args:
+        folder: where the records are.
 
     Raises:
         UserError: it is damaged.
     """
-    path = record_file(stage)
+    path = folder / record_file(stage).name
     return read_record(path) if path.exists() else None
