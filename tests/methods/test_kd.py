@@ -42,8 +42,8 @@ def test_value_and_gradient_are_the_formula(student_kind, teacher_kind, temperat
     (0.5 * task + 10 * kl).backward()
     assert list(terms) == ["loss", "task", "kl"]
     for name, expected in {"task": task, "kl": kl, "loss": 0.5 * task + 10 * kl}.items():
-        reference.same_value(terms[name], expected)
-    reference.same_gradients(student, student64)
+        reference.same_value(terms[name], expected, temperature)
+    reference.same_gradients(student, student64, temperature)
 
 
 def test_the_teacher_is_left_alone_even_where_it_has_dropout():

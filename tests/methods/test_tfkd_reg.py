@@ -57,8 +57,8 @@ def test_value_and_gradient_are_the_formula_over_tokens(temperature, correct, so
     task = reference.task(logits, batch)
     (0.9 * task + 0.1 * kl).backward()
     for name, expected in {"task": task, "kl": kl, "loss": 0.9 * task + 0.1 * kl}.items():
-        reference.same_value(terms[name], expected)
-    reference.same_gradients(student, student64)
+        reference.same_value(terms[name], expected, temperature)
+    reference.same_gradients(student, student64, temperature)
 
 
 @pytest.mark.parametrize("soften", ["logits", "probabilities"])
