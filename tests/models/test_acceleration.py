@@ -78,13 +78,31 @@ def test_deberta_has_only_the_eager_attention_of_transformers():
     assert tiny.model("deberta-v2").config._attn_implementation == "eager"
 
 
+def trains_compiled_as_plain(folder):
+    plain, compiled = (train(folder / str(on), "bert", dropout=0.0, layers=1, compile=on) for on in (False, True))
+    same(plain, compiled)
+    assert compiled[0]._compiled_call_impl is None
+
+
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(900)  # what the compiler takes where others compute too
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, and there is no g++")
 def test_a_compiled_model_trains_as_the_plain_one(tmp_path):
-    plain, compiled = (train(tmp_path / str(on), "bert", dropout=0.0, layers=1, compile=on) for on in (False, True))
-    same(plain, compiled)
-    assert compiled[0]._compiled_call_impl is None
+    trains_compiled_as_plain(tmp_path)
+
+
+def test_a_traced_model_trains_as_the_plain_one(tmp_path, monkeypatch):
+    """The graphs of both directions as torch.compile makes them, run as they are: what is left out is torch's C++."""
+    compiled = []
+
+    def traced(model, **settings):
+        compiled.append(model)
+        model._compiled_call_impl = torch.compile(model._call_impl, backend="aot_eager", **settings)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", traced)
+    trains_compiled_as_plain(tmp_path)
+    assert len(compiled) == 1
 
 
 def test_one_graph_serves_all_lengths_and_numbers_of_rows():

@@ -81,18 +81,29 @@ def test_control_c_ends_it_in_one_word_and_the_next_command_goes_on(fanned, tmp_
     micro.run(repo, "dvc", "remote", "add", "-d", "store", str(tmp_path / "store"), env=env)
     (tmp_path / "hold-kd-2").touch()
     with (tmp_path / "output").open("w") as output, (tmp_path / "errors").open("w") as errors:
-        streams = {"stdout": output, "stderr": errors, "start_new_session": True}
-        running = subprocess.Popen(COMMAND, cwd=repo, env=micro.environment(**env), **streams)
-        end = time.monotonic() + 120
-        while not (tmp_path / "held").exists():
-            assert running.poll() is None and time.monotonic() < end
-            time.sleep(0.1)
-        os.killpg(running.pid, signal.SIGINT)
-        assert running.wait(60) == 130
+        running = subprocess.Popen(
+            COMMAND,
+            cwd=repo,
+            env=micro.environment(**env),
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
+        )
+        try:
+            end = time.monotonic() + 120
+            while not (tmp_path / "held").exists():
+                assert running.poll() is None and time.monotonic() < end
+                time.sleep(0.1)
+            os.killpg(running.pid, signal.SIGINT)
+            assert running.wait(60) == 130
+        finally:
+            if running.poll() is None:
+                os.killpg(running.pid, signal.SIGKILL)
     assert (tmp_path / "errors").read_text().split() == ["stopped"]
     assert not [process for process in psutil.process_iter() if _is_below(process, tmp_path)]
     (tmp_path / "hold-kd-2").unlink()
-    again = micro.run(repo, *COMMAND, env=env)
+    again = micro.run(repo, *COMMAND, env=env | {"PATH": fanned.env["PATH"]})
     assert contents(repo) == contents(fanned.plain)
     # What had been handed in was not run again.
     lines = (tmp_path / "output").read_text().splitlines()
