@@ -21,6 +21,7 @@ from distill.experiments.study import Study
 from distill.runtime.files import write_text
 from pipeline.process import command
 from pipeline.study import page
+from pipeline.study.figures import Figures
 from pipeline.study.workspace import Workspace
 
 #: Where figures are kept, a folder per study.
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     plan = study.read(options.study)
     results = RESULTS / options.study.resolve().name
     if options.work is None and options.data is None:
-        print(page.text(page.Figures(plan, results)), end="")
+        print(page.text(Figures(plan, results)), end="")
         return command.DONE
     if options.work is None or options.data is None:
         raise UserError("--work and --data go together: give both, or neither for the tables so far")
@@ -61,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def draw(plan: Study, results: Path) -> None:
     """Write the picture, once all costs are taken."""
-    svg = page.picture(page.Figures(plan, results)) if results.is_dir() else None
+    svg = page.picture(Figures(plan, results)) if results.is_dir() else None
     if svg is not None:
         write_text(results / PICTURE, svg + "\n")
 

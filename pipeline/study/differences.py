@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from distill.analysis import example_groups
 from distill.analysis.significance import Scored
 from distill.config.params import Params
 from distill.data.loading.prepared import Prepared
 from distill.tasks.base import Task
-from pipeline.summary import controls, runs
+from pipeline.summary import runs
 
 
-def of(
-    params: Params,
-    task: Task,
-    data: Prepared,
-    tables: runs.Tables,
-    baselines: Sequence[str],
-    updates: Mapping[str, float | None],
-) -> dict[str, Any]:
+def of(params: Params, task: Task, data: Prepared, tables: runs.Tables, baselines: Sequence[str]) -> dict[str, Any]:
     """The content of differences.json.
 
     Args:
         params: the phase's parameters.
         data: the prepared data, with the splits that are reported on.
-        tables: tables of examples of the listed methods and of their controls.
+        tables: tables of examples of the listed methods.
         baselines: rows that all others are compared with.
-        updates: control → its updates.
     """
     scored = runs.scored(tables, params.methods, task, data, params)
-    classes, groups = data.meta.get("labels", ()), example_groups.of(task.name, data.examples("validation"))
     return {
         "metric": task.main_metric,
         "against": {name: against(scored, params.methods, name) for name in baselines},
-        "controls": controls.compared(params, task.main_metric, tables, updates, classes, groups),
     }
 
 

@@ -3,86 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from distill.analysis import across_tasks, significance, training_cost
-from distill.analysis.across_tasks import Mean, TaskDifference
+from distill.analysis import significance
+from distill.analysis.across_tasks import Mean
 from distill.experiments import study
-from distill.experiments.study import Study
 from distill.report import formatting, svg
 from distill.report.results import title
-from distill.runtime import json_files
-from pipeline.process.records import read_record
-from pipeline.study.phase_folder import DIFFERENCES, DONE, SUMMARY, PhaseFolder
-from pipeline.summary import contents
-
-CONFIDENCE = 0.95
-_FIX = "run the study's command again"
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What a study has found so far.
-
-    Attributes:
-        plan: the study.
-        results: its folder of results.
-    """
-
-    plan: Study
-    results: Path
-
-    def folder(self, task: str, phase: str) -> PhaseFolder:
-        """Where the figures of a phase are."""
-        return PhaseFolder(self.results / task / phase)
-
-    def done(self, task: str, phase: str) -> bool:
-        """Whether a phase has its figures."""
-        return self.folder(task, phase).done
-
-    def summary(self, task: str, phase: str) -> dict[str, Any]:
-        """Row → scores."""
-        return json_files.read(self.folder(task, phase).path / SUMMARY, _FIX, contents.SUMMARY)
-
-    def made(self, task: str, phase: str) -> dict[str, Any]:
-        """Commit, picks and data."""
-        return json_files.read(self.folder(task, phase).path / DONE, _FIX)
-
-    def differences(self, task: str, phase: str) -> dict[str, Any]:
-        """Metric; baseline → method → difference; controls."""
-        return json_files.read(self.folder(task, phase).path / DIFFERENCES, _FIX)
-
-    def screened(self) -> list[str]:
-        """The tasks that have been screened, without the replications."""
-        listed = self.plan.tasks.items()
-        return [name for name, task in listed if self.done(name, study.SCREEN) and not task.replication]
-
-    def cost(self, task: str, arm: str) -> float | None:
-        """Seconds of an update, as a multiple of the baseline's; None before phase time."""
-        if not self.done(task, study.TIME):
-            return None
-        seconds = {}
-        for name in (arm, self.plan.baseline):
-            row = study.tuned_name(self.plan, name)
-            (seed,) = self.plan.seeds.screening[:1]
-            record = read_record(self.folder(task, study.TIME).path / "data/runs" / f"distill-{row}-{seed}.json")
-            seconds[name] = training_cost.own_seconds(record) / record["updates"]
-        return seconds[arm] / seconds[self.plan.baseline]
-
-    def mean(self, arm: str, baseline: str) -> Mean:
-        """The arm against another in the screening, as its mean over tasks."""
-        row, other = (study.tuned_name(self.plan, name) for name in (arm, baseline))
-        rows = [self.differences(task, study.SCREEN)["against"][other][row] for task in self.screened()]
-        parts = [TaskDifference(row["value"], row["shared"], row["seeds"], row["freedom"]) for row in rows]
-        return across_tasks.mean(parts, CONFIDENCE)
-
-    def mean_cost(self, arm: str) -> float | None:
-        """The mean over tasks of `cost`; None where a task has none yet."""
-        costs = [self.cost(task, arm) for task in self.screened()]
-        return fmean(costs) if costs and None not in costs else None
+from pipeline.study.figures import CONFIDENCE, Figures
 
 
 def text(figures: Figures) -> str:
@@ -213,24 +141,28 @@ def _trial(values: Mapping[str, Any]) -> str:
 
 def _confirmation(figures: Figures, task: str) -> list[str]:
     plan, found, summary = figures.plan, figures.differences(task, study.CONFIRM), figures.summary(task, study.CONFIRM)
-    metric = found["metric"]
+    metric, made = found["metric"], figures.made(task, study.CONFIRM)
     lines = [f"| arm | {title(metric)} | − {plan.baseline} | 95% interval | − {plan.also} | 95% interval |"]
     lines.append("|---|---:|---:|---|---:|---|")
-    arms = [plan.baseline, plan.also, *figures.made(task, study.CONFIRM)["confirmed"]]
-    for arm in arms:
-        name = study.tuned_name(plan, arm)
-        cells = [arm, formatting.spread(summary[name][metric], summary[name].get(f"{metric}_std"))]
+    longer = study.longer_name(plan)
+    labels = {study.tuned_name(plan, arm): arm for arm in (plan.baseline, plan.also, *made["confirmed"])}
+    labels[longer] = f"{plan.baseline}, {made['updates']:,} updates"
+    for name, label in labels.items():
+        cells = [label, formatting.spread(summary[name][metric], summary[name].get(f"{metric}_std"))]
         for baseline in (plan.baseline, plan.also):
             cells += _difference(found["against"][study.tuned_name(plan, baseline)].get(name))
         lines.append(f"| {' | '.join(cells)} |")
-    for row in found["controls"]:
-        lines += [
-            "",
-            f"{row['method']} against {plan.baseline} of {row['updates']:,.0f} updates, which take as long:"
-            f" {formatting.number(row['difference'], signed=True)}"
-            f" ({formatting.interval(row['low'], row['high'])}), {row['verdict']}.",
-        ]
-    return lines
+    best = made["confirmed"][0]
+    row = found["against"][longer][study.tuned_name(plan, best)]
+    difference = significance.Difference(row["value"], row["low"], row["high"], row["p"])
+    return [
+        *lines,
+        "",
+        f"{best} against {plan.baseline} of {made['updates']:,} updates, which take as long:"
+        f" {formatting.number(row['value'], signed=True)}"
+        f" ({formatting.interval(row['low'], row['high'])}),"
+        f" {significance.verdicts({best: difference}, CONFIDENCE)[best]}.",
+    ]
 
 
 def picture(figures: Figures) -> str | None:

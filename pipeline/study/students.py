@@ -1,12 +1,10 @@
-"""The runs of a phase: its students arm by arm, the teacher before them and the controls after them."""
+"""The runs of a phase: its students arm by arm, and the teacher before them."""
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
-from distill.config.comparison import control
 from distill.config.params import Params
 from distill.experiments import study
 from pipeline.process.records import record_file
@@ -52,9 +50,10 @@ class Student:
 
 
 def of(params: Params, phase: str) -> dict[str, list[Student]]:
-    """Arm → its students: those of a method's variants; `teacher`, where methods are compared; a control's name.
+    """Arm → its students: those of a method's variants; `teacher`, where methods are compared.
 
-    In phase time all are one arm, so that what is divided by each other was taken on one machine.
+    A further row of a method that is compared is an arm by itself. In phase time all are one arm, so that what is
+    divided by each other was taken on one machine.
 
     Args:
         params: the phase's parameters.
@@ -62,12 +61,11 @@ def of(params: Params, phase: str) -> dict[str, list[Student]]:
     scored, compares = phase != study.TIME, phase in study.COMPARING
     arms = {TEACHER: [Student(TEACHER, None, "evaluate_teacher")]} if compares else {}
     for name in params.methods:
+        arm = ALL if not scored else params.method_of(name)
+        arm = name if compares and arm in arms else arm
         for seed in params.seeds_of(name):
             stage = "evaluate" if seed in params.seeds else "evaluate_baseline"
             stage = stage if scored else "distill"
             student = Student(name, seed, f"{stage}@{paths.label(name, seed)}", scored)
-            arms.setdefault(params.method_of(name) if scored else ALL, []).append(student)
-    for time, method in itertools.product(params.controls.times, params.controls.methods) if compares else ():
-        name = control(time, method)
-        arms[name] = [Student(name, seed, f"evaluate_control@{time}-{method}-{seed}") for seed in params.seeds]
+            arms.setdefault(arm, []).append(student)
     return arms

@@ -28,9 +28,10 @@ from distill.runtime.files import file_hash, write_text
 from distill.tasks.registry import load_task
 from pipeline.stage import paths
 from pipeline.study import differences, students
-from pipeline.study.phase_folder import PARAMS, RECORDS, SUMMARY, PhaseFolder
+from pipeline.study.figures import Figures
+from pipeline.study.phase_folder import PARAMS, SUMMARY, PhaseFolder
 from pipeline.study.students import Student
-from pipeline.summary import contents, controls
+from pipeline.summary import contents
 
 ROOT = Path(__file__).resolve().parents[2]
 Arms = dict[str, list[Student]]
@@ -67,12 +68,13 @@ class Workspace:
         kept = PhaseFolder(self.results / phase)
         if kept.done:
             return say(f"{self.task} {phase}: done before")
-        picks = confirmed = None
+        picks = confirmed = updates = None
         if phase != study.TUNE:
             picks = study.picked(self.plan, self.task, self._summary(study.TUNE), self.metric)
         if phase == study.CONFIRM:
             confirmed = study.best(self.plan, self._summary(study.SCREEN), self.metric)
-        commit = self._prepare(phase, study.phase_values(self.plan, self.task, phase, picks, confirmed))
+            updates = Figures(self.plan, self.results.parent).as_long(self.task, confirmed[0])
+        commit = self._prepare(phase, study.phase_values(self.plan, self.task, phase, picks, confirmed, updates))
         kept.begin(self.clone / PARAMS, digests(self.data, self._files()))
         params = parameters.load(self.clone / PARAMS)
         arms, log = students.of(params, phase), self.clone.parent / f"{self.task}-{phase}.log"
@@ -91,11 +93,11 @@ class Workspace:
             rows = kept.summarized(itertools.chain(*arms.values()), self.metric)
             compared = None if metric is None else self._differences(kept, params, arms, log)
         analysis = _git(ROOT, "rev-parse", "HEAD").strip()
-        kept.finish(rows, compared, {"analysis": analysis, "picks": picks, "confirmed": confirmed})
+        kept.finish(rows, compared, {"analysis": analysis, "picks": picks, "confirmed": confirmed, "updates": updates})
         say(f"{self.task} {phase}: {kept.path}")
 
     def _differences(self, kept: PhaseFolder, params: Params, arms: Arms, log: Path) -> dict[str, Any]:
-        """The differences of all rows to the baseline and to `also`."""
+        """The differences of all rows to the baseline, to `also`, and to the longer baseline where there is one."""
         self._dvc(["prepare"], log)  # the arms may all have run on another machine
         data = Prepared(self.clone / paths.PREPARED, self.clone / paths.REPORTED)
         task = load_task(params.task, params.evaluate.metric, data.meta.get("labels", ()))
@@ -103,9 +105,8 @@ class Workspace:
         first = next(iter(tables[self.plan.baseline].values()))
         if list(first.index) != [str(key) for key in data.examples("validation")["id"]]:
             raise UserError(f"{kept.path}: its examples are not those of {self.data}: give the data of its runs")
-        baselines = [self.plan.baseline, study.tuned_name(self.plan, self.plan.also)]
-        updates = controls.updates_of(params, kept.path / RECORDS)
-        return differences.of(params, task, data, tables, baselines, updates)
+        baselines = (self.plan.baseline, study.tuned_name(self.plan, self.plan.also), study.longer_name(self.plan))
+        return differences.of(params, task, data, tables, [name for name in baselines if name in params.methods])
 
     @functools.cached_property
     def preset(self) -> dict[str, Any]:

@@ -47,13 +47,15 @@ def test_the_baseline_keeps_its_name_and_gets_its_trial() -> None:
     assert found.seeds_of("ft") == [*PLAN.seeds.screening, *PLAN.seeds.further]
 
 
-def test_the_confirmation_has_fresh_seeds_and_a_control() -> None:
-    picks = dict.fromkeys(PLAN.arms, 1)
-    found = _params("squad", study.phase_values(PLAN, "squad", study.CONFIRM, picks, ["ted", "mate"]))
-    assert found.methods == ["ft", "kd-tuned", "ted-tuned", "mate-tuned"]
+def test_the_confirmation_has_fresh_seeds_and_a_longer_baseline() -> None:
+    picks = dict.fromkeys(PLAN.arms, 4)
+    found = _params("squad", study.phase_values(PLAN, "squad", study.CONFIRM, picks, ["ted", "mate"], 260))
+    assert found.methods == ["ft", "kd-tuned", "ted-tuned", "mate-tuned", "ft-longer"]
+    plain, longer = found.resolved("ft"), found.resolved("ft-longer")
+    assert longer.distill.max_steps == 260 != plain.distill.max_steps
+    assert longer.distill.learning_rate == plain.distill.learning_rate == PLAN.arms["ft"][3]["learning_rate"]
+    assert found.sections["ft-longer"].label_smoothing == PLAN.arms["ft"][3]["label_smoothing"]
     assert not set(found.seeds) & {*PLAN.seeds.screening, *PLAN.seeds.further, *PLAN.seeds.tuning}
-    assert found.controls.methods == ["ted-tuned"]
-    assert found.controls.times == ["own"]
 
 
 def test_times_are_taken_of_few_updates() -> None:

@@ -6,11 +6,11 @@ tune
     Every trial of every arm, on the tuning seeds. Of each arm the trial with the best selection score is picked.
 screen
     The picked trials on the screening seeds, and the baseline on further seeds: the comparison of all arms.
-confirm
-    Baseline, `also` and the two best arms of the screening on fresh seeds, and the baseline for as long as the best one
-    takes: whether a lead was luck.
 time
     The picked trials for a few updates each, on an otherwise idle machine: what an update costs.
+confirm
+    Baseline, `also` and the two best arms of the screening on fresh seeds, and the baseline for as many more updates as
+    fit into the time of the best one, by phase time: whether a lead was luck, or is worth its time.
 
 Whatever is picked is picked by selection scores. The reported split is read by the analysis alone.
 """
@@ -30,7 +30,7 @@ from distill.errors import UserError
 from distill.experiments import presets
 
 FILE = "study.yaml"
-PHASES = TUNE, SCREEN, CONFIRM, TIME = "tune", "screen", "confirm", "time"
+PHASES = TUNE, SCREEN, TIME, CONFIRM = "tune", "screen", "time", "confirm"
 #: The phases in which arms are compared on the reported split.
 COMPARING = SCREEN, CONFIRM
 #: The value of a trial that belongs to the training, not to the method's section.
@@ -152,8 +152,13 @@ def trial_name(arm: str, number: int) -> str:
 
 
 def tuned_name(study: Study, arm: str) -> str:
-    """The arm's row after tuning: the baseline keeps its method's name, which controls ask for."""
+    """The arm's row after tuning: the baseline keeps its method's name."""
     return arm if arm == study.baseline else f"{arm}-tuned"
+
+
+def longer_name(study: Study) -> str:
+    """The baseline's row in phase confirm that takes as long as the best arm."""
+    return f"{study.baseline}-longer"
 
 
 def picked(study: Study, task: str, scores: Mapping[str, Mapping[str, Any]], metric: str) -> dict[str, int]:
@@ -181,13 +186,19 @@ def best(study: Study, scores: Mapping[str, Mapping[str, Any]], metric: str) -> 
 
 
 def phase_values(
-    study: Study, task: str, phase: str, picks: Mapping[str, int] | None = None, confirmed: list[str] | None = None
+    study: Study,
+    task: str,
+    phase: str,
+    picks: Mapping[str, int] | None = None,
+    confirmed: list[str] | None = None,
+    updates: int | None = None,
 ) -> dict[str, Any]:
     """What a phase sets on top of the task's preset, in the form of a preset.
 
     Args:
         picks: from `picked`; all phases but tune need it.
         confirmed: from `best`; phase confirm needs it.
+        updates: those of the baseline that take as long as the first of `confirmed`; phase confirm needs it.
     """
     nothing = {"confirm": {"methods": [], "seeds": []}, "controls": {"methods": []}, "export": {"methods": []}}
     arms = study.trials(task)
@@ -199,7 +210,7 @@ def phase_values(
         }
         compare = {"baseline": study.baseline, "also": [], "baseline_seeds": []}
         return {**nothing, "methods": list(variants), "seeds": study.seeds.tuning, "compare": compare, **variants}
-    if picks is None or (phase == CONFIRM and not confirmed):
+    if picks is None or (phase == CONFIRM and not (confirmed and updates)):
         raise ValueError(f"phase {phase} needs what was picked before")
     chosen = {arm: arms[arm][number - 1] for arm, number in picks.items()}
     baseline = chosen[study.baseline]
@@ -210,7 +221,7 @@ def phase_values(
         **nothing,
         "methods": [tuned_name(study, arm) for arm in listed],
         "compare": {"baseline": study.baseline, "also": [also], "baseline_seeds": []},
-        # Controls run the baseline's own section, so its trial stands there.
+        # The baseline's row, and the longer one, have its section and no own values, so its trial stands there.
         "distill": {RATE: baseline[RATE]},
         study.baseline: {name: value for name, value in baseline.items() if name != RATE},
         **variants,
@@ -220,7 +231,8 @@ def phase_values(
         values["compare"] = {**values["compare"], "baseline_seeds": study.seeds.further}
     elif phase == CONFIRM:
         values["seeds"] = study.seeds.confirmation
-        values["controls"] = {"methods": [tuned_name(study, confirmed[0])], "times": ["own"]}
+        values["methods"] += [longer_name(study)]
+        values[longer_name(study)] = {"method": study.baseline, "distill": {"max_steps": updates}}
     else:
         values["seeds"] = study.seeds.screening[:1]
         # Scores on the selection split would take a quarter of so short a training, and an arm of two phases has two.

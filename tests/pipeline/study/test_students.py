@@ -32,18 +32,20 @@ def test_variants_of_a_method_are_an_arm(root: Path) -> None:
     }
 
 
-def test_the_teacher_further_seeds_and_controls_are_there_where_methods_are_compared(root: Path) -> None:
-    changes = {"compare.baseline_seeds": [4], "controls.methods": ["kd"], "controls.times": ["own"]}
-    params = _params(root, methods=["ft", "kd"], seeds=[1, 2], **changes)
+def test_the_teacher_further_seeds_and_a_longer_baseline_are_there_where_methods_are_compared(root: Path) -> None:
+    """A further row of a method is an arm by itself: it may be added where the others are kept."""
+    longer = {"ft-longer": {"method": "ft", "distill": {"max_steps": 9}}}
+    changes = {"compare.baseline_seeds": [4], **longer}
+    params = _params(root, methods=["ft", "kd", "ft-longer"], seeds=[1, 2], **changes)
     arms = students.of(params, study.SCREEN)
-    assert list(arms) == ["teacher", "ft", "kd", "ft-own-kd"]
+    assert list(arms) == ["teacher", "ft", "kd", "ft-longer"]
     assert [student.target for members in arms.values() for student in members] == [
         "evaluate_teacher",
         *("evaluate@ft-1", "evaluate@ft-2", "evaluate_baseline@ft-4"),
         *("evaluate@kd-1", "evaluate@kd-2"),
-        *("evaluate_control@own-kd-1", "evaluate_control@own-kd-2"),
+        *("evaluate@ft-longer-1", "evaluate@ft-longer-2"),
     ]
-    assert [(s.name, s.seed, s.label) for s in arms["ft-own-kd"]][0] == ("ft-own-kd", 1, "ft-own-kd-1")
+    assert [(s.name, s.seed, s.label) for s in arms["ft-longer"]][0] == ("ft-longer", 1, "ft-longer-1")
 
 
 def test_where_times_are_taken_students_are_trained_and_not_scored(root: Path) -> None:
@@ -58,12 +60,11 @@ def test_where_times_are_taken_students_are_trained_and_not_scored(root: Path) -
 def test_dvc_has_these_stages(root: Path) -> None:
     """Names of stages are those of dvc.yaml, and what is kept of them is among their outputs."""
     text = (root / "dvc.yaml").read_text(encoding="utf-8")
-    changes = {"compare.baseline_seeds": [4], "controls.methods": ["kd"], "controls.times": ["own"]}
-    arms = students.of(_params(root, methods=["ft", "kd"], seeds=[1], **changes), study.CONFIRM)
+    arms = students.of(_params(root, methods=["ft", "kd"], seeds=[1], **{"compare.baseline_seeds": [4]}), study.CONFIRM)
     for member in [member for members in arms.values() for member in members]:
         assert f"\n  {member.target.partition('@')[0]}:" in text
     assert all(path.as_posix() in text for path in arms["teacher"][0].files)
     beginnings = ("data/runs/distill-", "data/runs/evaluate-", "metrics/runs/")
     for beginning in beginnings:
-        assert f"{beginning}ft-${{item.time}}-${{item.method}}-${{item.seed}}.json" in text
-    assert arms["ft-own-kd"][0].files == [Path(f"{beginning}ft-own-kd-1.json") for beginning in beginnings]
+        assert f"{beginning}${{item.method}}-${{item.seed}}.json" in text
+    assert arms["kd"][0].files == [Path(f"{beginning}kd-1.json") for beginning in beginnings]

@@ -13,6 +13,7 @@ from distill.errors import UserError
 from distill.experiments import study
 from distill.runtime import json_files
 from pipeline.study import page
+from pipeline.study.figures import Figures
 from pipeline.study.phase_folder import PhaseFolder
 from pipeline.study.students import Student
 from pipeline.study.workspace import Workspace
@@ -106,7 +107,7 @@ def test_a_study_runs_from_tuning_to_tables(tmp_path: Path, capfd: pytest.Captur
             code = {"PYTHONPATH": f"{space.clone / 'src'}:{space.clone}"}
             micro.run(space.clone, "dvc", "repro", "summarize", env=code)
             screened = json_files.read(space.clone / "metrics/summary.json", "", contents.SUMMARY)
-    figures = page.Figures(space.plan, tmp_path / "results")
+    figures = Figures(space.plan, tmp_path / "results")
     tuned = figures.summary("tiny", study.TUNE)
     picks = figures.made("tiny", study.SCREEN)["picks"]
     for arm in PLAN["arms"]:
@@ -117,8 +118,11 @@ def test_a_study_runs_from_tuning_to_tables(tmp_path: Path, capfd: pytest.Captur
     row = figures.differences("tiny", study.SCREEN)["against"]["ft"]["kd-tuned"]
     assert row["value"] == pytest.approx(screened["kd-tuned"]["accuracy_vs_ft"])
     assert row["p"] == pytest.approx(screened["kd-tuned"]["accuracy_vs_ft_p"])
-    (control,) = figures.differences("tiny", study.CONFIRM)["controls"]
-    assert control["method"] == "rkd-tuned"
+    longer = figures.differences("tiny", study.CONFIRM)["against"]["ft-longer"]
+    assert longer.keys() == {"ft", "kd-tuned", "rkd-tuned"}
+    record = json_files.read(space.results / study.CONFIRM / "data/runs/distill-ft-longer-101.json", "")
+    assert record["updates"] == figures.as_long("tiny", "rkd") == figures.made("tiny", study.CONFIRM)["updates"]
+    assert f"ft, {record['updates']} updates" in page.text(figures)
     assert json_files.read(space.results / study.TIME / "data.json", "").keys() == {"note.txt"}
     text = page.text(figures)
     assert "### Mean over tiny" in text

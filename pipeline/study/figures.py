@@ -1,0 +1,100 @@
+"""The figures of a study, as they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from distill.analysis import across_tasks, training_cost
+from distill.analysis.across_tasks import Mean, TaskDifference
+from distill.errors import UserError
+from distill.experiments import study
+from distill.experiments.study import Study
+from distill.runtime import json_files
+from pipeline.process.records import read_record
+from pipeline.stage import paths
+from pipeline.study.phase_folder import DIFFERENCES, DONE, RECORDS, SUMMARY, PhaseFolder
+from pipeline.summary import contents
+
+CONFIDENCE = 0.95
+_FIX = "run the study's command again"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a study has found so far.
+
+    Attributes:
+        plan: the study.
+        results: its folder of results.
+    """
+
+    plan: Study
+    results: Path
+
+    def folder(self, task: str, phase: str) -> PhaseFolder:
+        """Where the figures of a phase are."""
+        return PhaseFolder(self.results / task / phase)
+
+    def done(self, task: str, phase: str) -> bool:
+        """Whether a phase has its figures."""
+        return self.folder(task, phase).done
+
+    def summary(self, task: str, phase: str) -> dict[str, Any]:
+        """Row → scores."""
+        return json_files.read(self.folder(task, phase).path / SUMMARY, _FIX, contents.SUMMARY)
+
+    def made(self, task: str, phase: str) -> dict[str, Any]:
+        """Commit of the analysis, and what was picked."""
+        return json_files.read(self.folder(task, phase).path / DONE, _FIX)
+
+    def differences(self, task: str, phase: str) -> dict[str, Any]:
+        """Metric; baseline → method → difference."""
+        return json_files.read(self.folder(task, phase).path / DIFFERENCES, _FIX)
+
+    def screened(self) -> list[str]:
+        """The tasks that have been screened, without the replications."""
+        listed = self.plan.tasks.items()
+        return [name for name, task in listed if self.done(name, study.SCREEN) and not task.replication]
+
+    def cost(self, task: str, arm: str) -> float | None:
+        """Seconds of an update, as a multiple of the baseline's; None before phase time."""
+        if not self.done(task, study.TIME):
+            return None
+        seconds = {}
+        for name in (arm, self.plan.baseline):
+            record = self._record(task, study.TIME, name)
+            seconds[name] = training_cost.own_seconds(record) / record["updates"]
+        return seconds[arm] / seconds[self.plan.baseline]
+
+    def as_long(self, task: str, arm: str) -> int:
+        """Updates of the baseline that take as long as those of an arm.
+
+        Raises:
+            UserError: the task is not screened, or its times are not taken.
+        """
+        for phase in (study.SCREEN, study.TIME):
+            if not self.done(task, phase):
+                idle = " on an idle machine" if phase == study.TIME else ""
+                raise UserError(f"{self.folder(task, phase).path}: missing: run phase {phase} of {task} first{idle}")
+        return round(self.cost(task, arm) * self._record(task, study.SCREEN, arm)["updates"])
+
+    def _record(self, task: str, phase: str, arm: str) -> Mapping[str, Any]:
+        """The record of an arm's training with the first of the screening's seeds."""
+        label = paths.label(study.tuned_name(self.plan, arm), self.plan.seeds.screening[0])
+        return read_record(self.folder(task, phase).path / RECORDS / f"distill-{label}.json")
+
+    def mean(self, arm: str, baseline: str) -> Mean:
+        """The arm against another in the screening, as its mean over tasks."""
+        row, other = (study.tuned_name(self.plan, name) for name in (arm, baseline))
+        rows = [self.differences(task, study.SCREEN)["against"][other][row] for task in self.screened()]
+        parts = [TaskDifference(row["value"], row["shared"], row["seeds"], row["freedom"]) for row in rows]
+        return across_tasks.mean(parts, CONFIDENCE)
+
+    def mean_cost(self, arm: str) -> float | None:
+        """The mean over tasks of `cost`; None where a task has none yet."""
+        costs = [self.cost(task, arm) for task in self.screened()]
+        return fmean(costs) if costs and None not in costs else None

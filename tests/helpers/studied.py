@@ -1,0 +1,67 @@
+"""The figures of a study of four arms on three tasks, with known differences and times."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from distill.experiments import study
+from distill.experiments.study import Study
+from pipeline.study.figures import Figures
+
+TRIALS = [{"learning_rate": 1e-3}, {"learning_rate": 3e-3}]
+# Points above ft on each task, and seconds of an update.
+ABOVE = {"kd": (1.0, 2.0), "ted": (1.6, 1.8), "mate": (-3.0, -1.0)}
+SECONDS = {"ft": 0.2, "kd": 0.21, "ted": 0.4, "mate": 0.8}
+
+
+def plan(**changes: Any) -> Study:
+    values = {
+        "seeds": {"tuning": [11], "screening": [1, 2], "further": [3], "confirmation": [101, 102]},
+        "tasks": {"a": {"presets": ["a"]}, "b": {"presets": ["b"]}, "c": {"presets": ["c"], "replication": True}},
+        "baseline": "ft",
+        "also": "kd",
+        "margin": 0.5,
+        "timed_updates": 4,
+        "arms": {name: TRIALS for name in SECONDS},
+    }
+    return Study.model_validate({**values, **changes})
+
+
+def row(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 1, "high": value + 1, "p": 0.2, "shared": 0.1, "seeds": 0.1, "freedom": 8.0}
+
+
+def write(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def figures(folder: Path, plan: Study, timed: bool = True) -> Figures:
+    picks = {arm: 2 for arm in SECONDS}
+    for number, task in enumerate(("a", "b", "c")):
+        above = {name: values[number] if number < 2 else 50.0 for name, values in ABOVE.items()}
+        scores = {"ft": 70.0, **{f"{name}-tuned": 70.0 + value for name, value in above.items()}}
+        rows = {name: {"accuracy": s, "selection_accuracy": s, "seeds": [1, 2]} for name, s in scores.items()}
+        against = {
+            "ft": {f"{name}-tuned": row(value) for name, value in above.items()},
+            "kd-tuned": {
+                "ft": row(-above["kd"]),
+                **{f"{name}-tuned": row(value - above["kd"]) for name, value in above.items() if name != "kd"},
+            },
+        }
+        screen = folder / task / study.SCREEN
+        write(screen / "phase.json", {"picks": picks})
+        write(screen / "metrics/summary.json", rows)
+        write(screen / "differences.json", {"metric": "accuracy", "against": against})
+        for name, seconds in SECONDS.items():
+            label = f"data/runs/distill-{name if name == 'ft' else f'{name}-tuned'}-1.json"
+            # Times of the screening are those of a busy machine.
+            write(screen / label, {"train_seconds": 999, "updates": 200, "trainer_steps": 200})
+            if timed:
+                record = {"train_seconds": 60 * seconds, "updates": 60, "trainer_steps": 60}
+                write(folder / task / study.TIME / label, record)
+        if timed:
+            write(folder / task / study.TIME / "phase.json", {})
+    return Figures(plan, folder)

@@ -1,0 +1,37 @@
+"""Means, costs and updates of equal time from figures of known differences and times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from distill.errors import UserError
+from tests.helpers import studied
+
+
+def test_the_mean_leaves_out_replications(tmp_path: Path) -> None:
+    figures = studied.figures(tmp_path, studied.plan())
+    assert figures.mean("ted", "ft").value == pytest.approx(1.7)
+    assert figures.mean("ft", "kd").value == pytest.approx(-1.5)
+    assert figures.mean("mate", "kd").value == pytest.approx(-3.5)
+    # Two tasks with equal errors: each error shrinks by the root of two.
+    assert figures.mean("ted", "ft").high - 1.7 < 1.96 * 0.142 / 2**0.5 * 1.2
+
+
+def test_costs_are_ratios_to_the_baseline(tmp_path: Path) -> None:
+    figures = studied.figures(tmp_path, studied.plan())
+    assert figures.mean_cost("ted") == pytest.approx(2.0)
+    assert figures.mean_cost("ft") == pytest.approx(1.0)
+
+
+def test_updates_of_equal_time_are_by_the_times_of_the_quiet_block(tmp_path: Path) -> None:
+    figures = studied.figures(tmp_path, studied.plan())
+    assert figures.as_long("a", "ted") == 400
+    assert figures.as_long("b", "kd") == 210
+
+
+def test_without_times_nothing_is_as_long(tmp_path: Path) -> None:
+    figures = studied.figures(tmp_path, studied.plan(), timed=False)
+    with pytest.raises(UserError, match="time: missing: run phase time of a first on an idle machine"):
+        figures.as_long("a", "ted")
