@@ -6,7 +6,8 @@
 
 The runs are in clones of the last commit under WORK, one per task. What an arm has found goes to
 docs/results/<study>/<task>/<phase> when it is finished; a stopped command goes on with the arms that are not there, on
-another machine too. Phase `time` is run by itself, on an otherwise idle machine.
+another machine too. Phase `time` wants a machine that does nothing else: where that is not so, give the other phases by
+name, and `confirm`, whose longest runs are as long as the best arm by these times, last.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("study", type=Path, help="folder with study.yaml")
     parser.add_argument("--data", type=Path, help="folder that the study's make_data.py has written")
     parser.add_argument("--work", type=Path, help="folder for the clones, with room for models and caches")
-    parser.add_argument("--task", action="append", help="a task; can be repeated (default: all)")
-    parser.add_argument("--phase", action="append", choices=study.PHASES, help="a phase (default: all but time)")
+    parser.add_argument("--task", action="append", help="a task; also repeated (default: all)")
+    parser.add_argument("--phase", action="append", choices=study.PHASES, help="a phase; also repeated (default: all)")
     options = parser.parse_args(argv)
     plan = study.read(options.study)
     results = RESULTS / options.study.resolve().name
@@ -51,10 +52,9 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError("--work and --data go together: give both, or neither for the tables so far")
     if strange := [name for name in options.task or [] if name not in plan.tasks]:
         raise UserError(f"--task {strange[0]}: the study has {', '.join(plan.tasks)}")
-    phases = options.phase or [phase for phase in study.PHASES if phase != study.TIME]
     for task in options.task or list(plan.tasks):
         space = Workspace(plan, options.study, task, options.data, options.work / task, results / task)
-        for phase in sorted(phases, key=study.PHASES.index):
+        for phase in sorted(options.phase or study.PHASES, key=study.PHASES.index):
             space.run(phase)
     draw(plan, results)
     return command.DONE

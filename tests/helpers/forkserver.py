@@ -1,6 +1,7 @@
-"""The fork server of a test process: multiprocessing's, with all that stages import imported once.
+"""The fork server of the tests: multiprocessing's, with all that stages import imported once.
 
-It is a fresh program, so its processes have none of pytest's threads, and each worker of pytest-xdist has its own.
+It is a fresh program, so its processes have none of pytest's threads. The workers of pytest-xdist share one, which the
+process that starts them has started: it imports for a quarter of a minute.
 """
 
 import multiprocessing
@@ -8,8 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from multiprocessing import connection
-from multiprocessing.forkserver import ensure_running
+from multiprocessing import connection, forkserver
 from multiprocessing.process import BaseProcess
 from unittest import mock
 
@@ -17,6 +17,7 @@ from tests.helpers import micro, pictures
 
 PROJECT = (str(micro.ROOT), str(micro.ROOT / "src"))  # entries of the import path
 _PRELOADED = "tests.helpers.preloaded"
+_SHARED = "TESTS_FORK_SERVER"  # in the environment: address of the server that the workers share
 _CONTEXT = multiprocessing.get_context("forkserver")
 # Starting or joining a process polls all others, which multiprocessing allows only one thread to do.
 _lock = threading.Lock()
@@ -24,11 +25,27 @@ _lock = threading.Lock()
 
 def launch() -> None:
     """Start the server, where there is none; it imports in the background, and the first process waits for it."""
+    if address := os.environ.get(_SHARED):
+        return _use(address)
     _CONTEXT.set_forkserver_preload(["__main__", _PRELOADED])
     # Libraries read the environment when they are imported.
     environment = micro.environment(PYTHONPATH=os.pathsep.join(PROJECT), TORCH_CPP_LOG_LEVEL="ERROR")
     with _lock, mock.patch.dict(os.environ, environment, clear=True):
-        ensure_running()
+        forkserver.ensure_running()
+
+
+def share() -> None:
+    """Start a server for this process's children, as long as this process lives."""
+    launch()
+    os.environ[_SHARED] = forkserver._forkserver._forkserver_address
+
+
+def _use(address: str) -> None:
+    """Start processes by another process's server: multiprocessing can, but has no public way to say so."""
+    client = forkserver._forkserver
+    if client._forkserver_address != address:
+        client._forkserver_address, client._forkserver_alive_fd = address, os.pipe()[1]
+        client.ensure_running = lambda: None
 
 
 def start(target: Callable[..., None], *values: object) -> BaseProcess:

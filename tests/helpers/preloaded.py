@@ -96,3 +96,4 @@ def rehearse() -> None:
 rehearse()
 assert warm.CODE, "it is read before the first process starts"
 gc.freeze()  # or every process goes through, and copies, all of the above when it collects garbage
+gc.set_threshold(50_000, 20, 50)

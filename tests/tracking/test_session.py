@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,7 +106,7 @@ def test_what_a_killed_process_left_out_of_the_parent_is_added(root, client, exp
     assert parent.data.params == {"ted.mse_alpha": "100", "seeds": "[1, 2]"}
 
 
-def test_processes_that_start_together_make_one_parent(root, client, experiment):
+def test_processes_that_start_together_make_one_parent(root, client, experiment, python):
     code = f"""
         from pathlib import Path
         from distill.tracking import run as tracking
@@ -117,7 +116,7 @@ def test_processes_that_start_together_make_one_parent(root, client, experiment)
                             details=lambda: details, close_timeout=120):
             pass
     """
-    command = [sys.executable, "-c", "\n".join(line[8:] for line in code.splitlines())]
+    command = [str(python / "python"), "-c", "\n".join(line[8:] for line in code.splitlines())]
     env = os.environ | {"PYTHONPATH": SRC}
     together = [subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     assert [process.communicate(timeout=280)[1] for process in together] == ["", "", ""]
