@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from distill import parameters
 from distill.config.params import Params
 from distill.data.loading.prepared import Prepared
@@ -63,11 +65,22 @@ class Workspace:
         """Run a phase and keep its figures; nothing where they are there.
 
         Raises:
-            UserError: the clone cannot be made, the parameters are refused, or DVC fails; the log has more.
+            UserError: the clone cannot be made, or another command runs in it; the parameters are refused; or DVC
+                fails: the log has more.
         """
         kept = PhaseFolder(self.results / phase)
         if kept.done:
             return say(f"{self.task} {phase}: done before")
+        self.clone.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # A phase changes the clone's parameters, which each stage of another one would read.
+            with FileLock(self.clone.with_name(f"{self.clone.name}.lock"), timeout=0):
+                self._run(phase, kept, say)
+        except Timeout:
+            fix = "wait for its end, or give another --work"
+            raise UserError(f"{self.clone}: another command runs a phase of {self.task} there: {fix}") from None
+
+    def _run(self, phase: str, kept: PhaseFolder, say: Any) -> None:
         picks = confirmed = updates = None
         if phase != study.TUNE:
             picks = study.picked(self.plan, self.task, self._summary(study.TUNE), self.metric)
@@ -124,7 +137,6 @@ class Workspace:
     def _prepare(self, phase: str, values: dict[str, Any]) -> str:
         """Clone, data and parameters of the phase, committed; returns the commit of the code."""
         if not (self.clone / ".git").is_dir():
-            self.clone.parent.mkdir(parents=True, exist_ok=True)
             _git(self.clone.parent, "clone", "--quiet", str(self.source), str(self.clone.resolve()))
             _git(self.clone, "tag", "study-code")
         for source in self._files():

@@ -95,6 +95,28 @@ def test_a_phase_goes_on_in_another_clone_with_the_arms_that_are_missing(
         other.run(study.TUNE)
 
 
+def test_two_commands_do_not_work_in_one_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second would change the parameters under the first one's stages."""
+    space = Stopped(**vars(_workspace(tmp_path)))
+    refusals = []
+
+    def second(self: Stopped, targets: list[str], log: Path) -> None:
+        before = (self.clone / "params.yaml").read_bytes()
+        with pytest.raises(UserError, match="another command runs a phase of tiny there: wait for its end") as caught:
+            dataclasses.replace(self, results=self.results.with_name("other")).run(study.TUNE)
+        refusals.append(caught)
+        assert (self.clone / "params.yaml").read_bytes() == before
+        raise UserError("the machine is gone")
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="the machine is gone"):
+        patch.setattr(Stopped, "_dvc", second)
+        space.run(study.TUNE)
+    assert len(refusals) == 1 and not space.results.with_name("other").exists()
+    # The first one's end leaves the clone free, also where it failed.
+    space.run(study.TUNE)
+    assert PhaseFolder(space.results / study.TUNE).done
+
+
 @pytest.mark.exhaustive
 @pytest.mark.timeout(1800)
 def test_a_study_runs_from_tuning_to_tables(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
