@@ -86,7 +86,13 @@ def test_replace_refuses_a_path_that_is_not_there(values, removed):
         params_file.replace(TEXT, values, removed)
 
 
-@pytest.mark.parametrize("name", ["", *presets.names()])
+# A preset of each task, and as exhaustive tests all others.
+FEW = ("squad_v2-deberta_v3", "sst2-minilm-6to3", "stsb-minilm-6to3")
+FEW += ("embedded-topics", "embedded-entities", "embedded-passages")
+OTHERS = [pytest.param(name, marks=pytest.mark.exhaustive) for name in presets.names() if name not in FEW]
+
+
+@pytest.mark.parametrize("name", ["", *FEW, *OTHERS])
 def test_dvc_changes_the_one_line_of_an_override(name, tmp_path):
     """Also after a preset: what `make preset` writes is what DVC writes."""
     before = micro.shipped(name)

@@ -79,6 +79,7 @@ def test_ids_are_unique_over_both_splits_and_stable(corpus):
 
 def test_answer_is_the_towns_value_of_the_relation_asked(corpus):
     relation_of = {wording: relation for relation in RELATIONS for wording in relation.questions + relation.held_out}
+    known = {kind: {value.lower() for value in values} for kind, values in VALUES.items()}
     for title, context, qa in questions(corpus["train"]) + questions(corpus["validation"]):
         relation = relation_of[TOWN.sub("{e}", qa["question"], count=1)]
         (town,) = TOWN.findall(qa["question"])
@@ -91,8 +92,7 @@ def test_answer_is_the_towns_value_of_the_relation_asked(corpus):
                     left, right = before.format(e=subject), after.format(e=subject)
                     matches = sentence.lower().startswith(left.lower()) and sentence.endswith(right)
                     value = sentence[len(left) : len(sentence) - len(right)]
-                    known = {value.lower() for value in VALUES[relation.kind]}
-                    if matches and value.lower() in known:
+                    if matches and value.lower() in known[relation.kind]:
                         found.add(value)
         assert found == {answer["text"] for answer in qa["answers"]}, (context, qa)
 
