@@ -6,8 +6,8 @@
 
 The runs are in clones of the last commit under WORK, one per task. What an arm has found goes to
 docs/results/<study>/<task>/<phase> when it is finished; a stopped command goes on with the arms that are not there, on
-another machine too. Phase `time` wants a machine that does nothing else: where that is not so, give the other phases by
-name, and `confirm`, whose longest runs are as long as the best arm by these times, last.
+another machine too. Phase `time` wants a machine that does nothing else, and `confirm` needs its times. On a busy one:
+`--phase tune --phase screen`, then `--phase time` while nothing else runs, then `--phase confirm`.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("study", type=Path, help="folder with study.yaml")
     parser.add_argument("--data", type=Path, help="folder that the study's make_data.py has written")
     parser.add_argument("--work", type=Path, help="folder for the clones, with room for models and caches")
-    parser.add_argument("--task", action="append", help="a task; also repeated (default: all)")
-    parser.add_argument("--phase", action="append", choices=study.PHASES, help="a phase; also repeated (default: all)")
+    parser.add_argument("--task", action="append", help="a task, or several (default: all)")
+    parser.add_argument("--phase", action="append", choices=study.PHASES, help="a phase, or several (default: all)")
     options = parser.parse_args(argv)
     plan = study.read(options.study)
     results = RESULTS / options.study.resolve().name

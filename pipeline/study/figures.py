@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from distill.analysis import across_tasks, training_cost
@@ -48,7 +47,7 @@ class Figures:
         return json_files.read(self.folder(task, phase).path / SUMMARY, _FIX, contents.SUMMARY)
 
     def made(self, task: str, phase: str) -> dict[str, Any]:
-        """Commit of the analysis, and what was picked."""
+        """Commit of the analysis, what was picked and confirmed, and the updates of the longer baseline."""
         return json_files.read(self.folder(task, phase).path / DONE, _FIX)
 
     def differences(self, task: str, phase: str) -> dict[str, Any]:
@@ -62,16 +61,31 @@ class Figures:
 
     def cost(self, task: str, arm: str) -> float | None:
         """Seconds of an update, as a multiple of the baseline's; None before phase time."""
+        return median(ratios) if (ratios := self.ratios(task, arm)) else None
+
+    def ratios(self, task: str, arm: str) -> list[float]:
+        """Seconds of an update over the baseline's of the same round, for each round of phase time; empty before it."""
         if not self.done(task, study.TIME):
+            return []
+        found = []
+        for seed in self.plan.seeds.screening:
+            seconds = [self._seconds(task, name, seed) for name in (arm, self.plan.baseline)]
+            if None not in seconds:
+                found.append(seconds[0] / seconds[1])
+        return found
+
+    def _seconds(self, task: str, arm: str, seed: int) -> float | None:
+        """Of an update in a round of phase time; None where the round was not run."""
+        path = self._record_file(task, study.TIME, arm, seed)
+        if not path.is_file():
             return None
-        seconds = {}
-        for name in (arm, self.plan.baseline):
-            record = self._record(task, study.TIME, name)
-            seconds[name] = training_cost.own_seconds(record) / record["updates"]
-        return seconds[arm] / seconds[self.plan.baseline]
+        record = read_record(path)
+        return training_cost.own_seconds(record) / record["updates"]
 
     def as_long(self, task: str, arm: str) -> int:
-        """Updates of the baseline that take as long as those of an arm.
+        """Updates of the baseline that take as long as an arm's own training, by the short ones of phase time.
+
+        What a training does once at its start, or once in a cycle of updates, counts for more in those.
 
         Raises:
             UserError: the task is not screened, or its times are not taken.
@@ -80,12 +94,13 @@ class Figures:
             if not self.done(task, phase):
                 idle = " on an idle machine" if phase == study.TIME else ""
                 raise UserError(f"{self.folder(task, phase).path}: missing: run phase {phase} of {task} first{idle}")
-        return round(self.cost(task, arm) * self._record(task, study.SCREEN, arm)["updates"])
+        screened = self._record_file(task, study.SCREEN, arm, self.plan.seeds.screening[0])
+        return round(self.cost(task, arm) * read_record(screened)["updates"])
 
-    def _record(self, task: str, phase: str, arm: str) -> Mapping[str, Any]:
-        """The record of an arm's training with the first of the screening's seeds."""
-        label = paths.label(study.tuned_name(self.plan, arm), self.plan.seeds.screening[0])
-        return read_record(self.folder(task, phase).path / RECORDS / f"distill-{label}.json")
+    def _record_file(self, task: str, phase: str, arm: str, seed: int) -> Path:
+        """Of an arm's training."""
+        label = paths.label(study.tuned_name(self.plan, arm), seed)
+        return self.folder(task, phase).path / RECORDS / f"distill-{label}.json"
 
     def mean(self, arm: str, baseline: str) -> Mean:
         """The arm against another in the screening, as its mean over tasks."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import median
 from typing import Any
 
 from distill.analysis import significance
@@ -120,7 +121,9 @@ def _screening(figures: Figures, task: str) -> list[str]:
         ]
         for differences in against.values():
             cells += _difference(differences.get(name))
-        lines.append(f"| {' | '.join(cells)} | {formatting.times(_cost(figures, task, row))} |")
+        lines.append(f"| {' | '.join(cells)} | {_cost(figures, task, row)} |")
+    if len(figures.ratios(task, plan.baseline)) == 1:
+        lines += ["", "Costs are of one run of each arm: how far two runs differ is not known."]
     return lines
 
 
@@ -131,8 +134,12 @@ def _teachers(figures: Figures, task: str, phase: str) -> list[str]:
     return ["", f"The arms have learned from {count} teachers, trained alike on as many machines."] if count > 1 else []
 
 
-def _cost(figures: Figures, task: str, row: str) -> float | None:
-    return figures.cost(task, row) if row in figures.plan.arms else None
+def _cost(figures: Figures, task: str, row: str) -> str:
+    """The median over the rounds of phase time, and the least and the greatest where there are several."""
+    ratios = figures.ratios(task, row) if row in figures.plan.arms else []
+    if len(ratios) < 2 or row == figures.plan.baseline:
+        return formatting.times(median(ratios) if ratios else None)
+    return f"{formatting.times(median(ratios))} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def _trial(values: Mapping[str, Any]) -> str:
@@ -158,7 +165,7 @@ def _confirmation(figures: Figures, task: str) -> list[str]:
     return [
         *lines,
         "",
-        f"{best} against {plan.baseline} of {made['updates']:,} updates, which take as long:"
+        f"{best} against {plan.baseline} of {made['updates']:,} updates, whose training takes as long:"
         f" {formatting.number(row['value'], signed=True)}"
         f" ({formatting.interval(row['low'], row['high'])}),"
         f" {significance.verdicts({best: difference}, CONFIDENCE)[best]}.",

@@ -9,7 +9,8 @@
                                  `<label>:<column>`
     metrics/summary.json         means over seeds          } once all arms are kept
     differences.json             differences and intervals }
-    phase.json                   what was picked, and the commit of the analysis: the phase is done
+    phase.json                   what was picked, the updates of the longer baseline, the commit of the analysis: the
+                                 phase is done
 
 The analysis needs nothing else, neither models nor caches. A phase can go on with the missing arms on another machine,
 which makes for itself what they learn from.

@@ -53,7 +53,7 @@ def of(params: Params, phase: str) -> dict[str, list[Student]]:
     """Arm → its students: those of a method's variants; `teacher`, where methods are compared.
 
     A further row of a method that is compared is an arm by itself. In phase time all are one arm, so that what is
-    divided by each other was taken on one machine.
+    divided by each other was taken on one machine, and they take turns: all with the first seed, then with the next.
 
     Args:
         params: the phase's parameters.
@@ -68,4 +68,6 @@ def of(params: Params, phase: str) -> dict[str, list[Student]]:
             stage = stage if scored else "distill"
             student = Student(name, seed, f"{stage}@{paths.label(name, seed)}", scored)
             arms.setdefault(arm, []).append(student)
+    if not scored:
+        arms[ALL].sort(key=lambda student: params.seeds.index(student.seed))
     return arms

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from distill import parameters
 from distill.config.params import Params
 from distill.data.loading.prepared import Prepared
@@ -28,6 +26,7 @@ from distill.experiments.study import Study
 from distill.runtime import json_files
 from distill.runtime.files import file_hash, write_text
 from distill.tasks.registry import load_task
+from pipeline.process import locks
 from pipeline.stage import paths
 from pipeline.study import differences, students
 from pipeline.study.figures import Figures
@@ -49,7 +48,7 @@ class Workspace:
         task: name of the task.
         data: folder that becomes data/raw/study.
         clone: where it runs; made where it is missing.
-        results: folder with a folder for each phase.
+        results: folder with a folder for each phase; its name is the task's.
         source: repository that is cloned.
     """
 
@@ -71,14 +70,9 @@ class Workspace:
         kept = PhaseFolder(self.results / phase)
         if kept.done:
             return say(f"{self.task} {phase}: done before")
-        self.clone.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            # A phase changes the clone's parameters, which each stage of another one would read.
-            with FileLock(self.clone.with_name(f"{self.clone.name}.lock"), timeout=0):
-                self._run(phase, kept, say)
-        except Timeout:
-            fix = "wait for its end, or give another --work"
-            raise UserError(f"{self.clone}: another command runs a phase of {self.task} there: {fix}") from None
+        # A phase changes the clone's parameters, which each stage of another one would read.
+        with locks.exclusive(self.clone.with_name(f"{self.clone.name}.lock"), f"a phase of {self.task}", 0):
+            self._run(phase, kept, say)
 
     def _run(self, phase: str, kept: PhaseFolder, say: Any) -> None:
         picks = confirmed = updates = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from distill.analysis import bootstrap, example_table, significance
 from distill.config.comparison import control
 from distill.config.params import Params
 from distill.tasks.base import Task
-from pipeline.process.records import RUNS
 from pipeline.stage import paths
 from pipeline.summary import runs, spent
 
@@ -85,16 +83,12 @@ def tables_of(params: Params, task: Task, tables: runs.Tables) -> runs.Tables:
     return found
 
 
-def updates_of(params: Params, folder: Path = RUNS) -> dict[str, float | None]:
-    """Control → its updates, the mean over seeds; None where no record has them.
-
-    Args:
-        folder: where the stages' records are.
-    """
-    return {name: _mean_updates(name, params.seeds, folder) for name in names(params)}
+def updates_of(params: Params) -> dict[str, float | None]:
+    """Control → its updates, the mean over seeds; None where no record has them."""
+    return {name: _mean_updates(name, params.seeds) for name in names(params)}
 
 
-def _mean_updates(name: str, seeds: Sequence[int], folder: Path) -> float | None:
-    records = [spent.record(f"distill@{paths.label(name, seed)}", folder) for seed in seeds]
+def _mean_updates(name: str, seeds: Sequence[int]) -> float | None:
+    records = [spent.record(f"distill@{paths.label(name, seed)}") for seed in seeds]
     counts = [record["updates"] for record in records if record and record.get("updates")]
     return sum(counts) / len(counts) if counts else None

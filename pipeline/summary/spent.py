@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from distill.analysis.training_cost import Record, training_cost
@@ -68,14 +67,11 @@ def _trained(stage: str) -> Record | None:
     return found if found and found.get("needed", True) else None
 
 
-def record(stage: str, folder: Path = RUNS) -> Record | None:
+def record(stage: str) -> Record | None:
     """The record of a stage's run; None where there is none.
-
-    Args:
-        folder: where the records are.
 
     Raises:
         UserError: it is damaged.
     """
-    path = folder / record_file(stage).name
+    path = RUNS / record_file(stage).name
     return read_record(path) if path.exists() else None

@@ -36,6 +36,8 @@ def launch() -> None:
 
 def share() -> None:
     """Start a server for this process's children, as long as this process lives."""
+    if hasattr(forkserver._forkserver, "_forkserver_authkey"):
+        return  # Python 3.14's server answers no other process than the one that has started it
     launch()
     os.environ[_SHARED] = forkserver._forkserver._forkserver_address
 
@@ -44,7 +46,8 @@ def _use(address: str) -> None:
     """Start processes by another process's server: multiprocessing can, but has no public way to say so."""
     client = forkserver._forkserver
     if client._forkserver_address != address:
-        client._forkserver_address, client._forkserver_alive_fd = address, os.pipe()[1]
+        client._forkserver_address = address
+        client._forkserver_alive_fd = os.open(os.devnull, os.O_WRONLY)  # the server watches its starter's
         client.ensure_running = lambda: None
 
 

@@ -14,11 +14,12 @@ TRIALS = [{"learning_rate": 1e-3}, {"learning_rate": 3e-3}]
 # Points above ft on each task, and seconds of an update.
 ABOVE = {"kd": (1.0, 2.0), "ted": (1.6, 1.8), "mate": (-3.0, -1.0)}
 SECONDS = {"ft": 0.2, "kd": 0.21, "ted": 0.4, "mate": 0.8}
+SEEDS = {"tuning": [11], "screening": [1, 2], "further": [3], "confirmation": [101, 102]}
 
 
 def plan(**changes: Any) -> Study:
     values = {
-        "seeds": {"tuning": [11], "screening": [1, 2], "further": [3], "confirmation": [101, 102]},
+        "seeds": SEEDS,
         "tasks": {"a": {"presets": ["a"]}, "b": {"presets": ["b"]}, "c": {"presets": ["c"], "replication": True}},
         "baseline": "ft",
         "also": "kd",

@@ -94,15 +94,18 @@ def test_a_compiled_model_trains_as_the_plain_one(tmp_path):
 
 def test_a_traced_model_trains_as_the_plain_one(tmp_path, monkeypatch):
     """The graphs of both directions as torch.compile makes them, run as they are: what is left out is torch's C++."""
-    compiled = []
+    runs = []
 
-    def traced(model, **settings):
-        compiled.append(model)
-        model._compiled_call_impl = torch.compile(model._call_impl, backend="aot_eager", **settings)
+    def traced(graph, inputs):
+        run = torch._dynamo.lookup_backend("aot_eager")(graph, inputs)
+        return lambda *values: runs.append(graph) or run(*values)
 
-    monkeypatch.setattr(torch.nn.Module, "compile", traced)
+    def compiled(model, **settings):
+        model._compiled_call_impl = torch.compile(model._call_impl, backend=traced, **settings)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compiled)
     trains_compiled_as_plain(tmp_path)
-    assert len(compiled) == 1
+    assert len(runs) >= 5  # updates
 
 
 def test_one_graph_serves_all_lengths_and_numbers_of_rows():

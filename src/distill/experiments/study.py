@@ -7,10 +7,11 @@ tune
 screen
     The picked trials on the screening seeds, and the baseline on further seeds: the comparison of all arms.
 time
-    The picked trials for a few updates each, on an otherwise idle machine: what an update costs.
+    The picked trials for a few updates each, on an otherwise idle machine, once with each screening seed: what an
+    update costs.
 confirm
-    Baseline, `also` and the two best arms of the screening on fresh seeds, and the baseline for as many more updates as
-    fit into the time of the best one, by phase time: whether a lead was luck, or is worth its time.
+    Baseline, `also` and the two best arms of the screening on fresh seeds, and the baseline for as many updates as fit
+    into the time of the best one, by phase time: whether a lead was luck, or is worth its time.
 
 Whatever is picked is picked by selection scores. The reported split is read by the analysis alone.
 """
@@ -199,6 +200,9 @@ def phase_values(
         picks: from `picked`; all phases but tune need it.
         confirmed: from `best`; phase confirm needs it.
         updates: those of the baseline that take as long as the first of `confirmed`; phase confirm needs it.
+
+    Raises:
+        ValueError: the phase needs one of them, and it is not there.
     """
     nothing = {"confirm": {"methods": [], "seeds": []}, "controls": {"methods": []}, "export": {"methods": []}}
     arms = study.trials(task)
@@ -211,7 +215,7 @@ def phase_values(
         compare = {"baseline": study.baseline, "also": [], "baseline_seeds": []}
         return {**nothing, "methods": list(variants), "seeds": study.seeds.tuning, "compare": compare, **variants}
     if picks is None or (phase == CONFIRM and not (confirmed and updates)):
-        raise ValueError(f"phase {phase} needs what was picked before")
+        raise ValueError(f"phase {phase} needs picks, and phase confirm what is confirmed and for how many updates")
     chosen = {arm: arms[arm][number - 1] for arm, number in picks.items()}
     baseline = chosen[study.baseline]
     listed = [study.baseline, study.also, *(confirmed or [])] if phase == CONFIRM else list(arms)
@@ -221,7 +225,7 @@ def phase_values(
         **nothing,
         "methods": [tuned_name(study, arm) for arm in listed],
         "compare": {"baseline": study.baseline, "also": [also], "baseline_seeds": []},
-        # The baseline's row, and the longer one, have its section and no own values, so its trial stands there.
+        # The baseline's row and the longer one read its section, so its trial stands there.
         "distill": {RATE: baseline[RATE]},
         study.baseline: {name: value for name, value in baseline.items() if name != RATE},
         **variants,
@@ -234,8 +238,9 @@ def phase_values(
         values["methods"] += [longer_name(study)]
         values[longer_name(study)] = {"method": study.baseline, "distill": {"max_steps": updates}}
     else:
-        values["seeds"] = study.seeds.screening[:1]
-        # Scores on the selection split would take a quarter of so short a training, and an arm of two phases has two.
+        values["seeds"] = study.seeds.screening
+        # Scores on the selection split would take a quarter of so short a training. What a method's own section asks
+        # for stays, such as those by which annealing keeps the best weights of its first phase.
         values["distill"] = {**values["distill"], "max_steps": study.timed_updates, "evaluations": 0}
     return values
 

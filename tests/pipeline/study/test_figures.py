@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from distill.errors import UserError
+from distill.experiments import study
 from tests.helpers import studied
 
 
@@ -23,6 +24,21 @@ def test_costs_are_ratios_to_the_baseline(tmp_path: Path) -> None:
     figures = studied.figures(tmp_path, studied.plan())
     assert figures.mean_cost("ted") == pytest.approx(2.0)
     assert figures.mean_cost("ft") == pytest.approx(1.0)
+
+
+def test_a_cost_is_the_median_over_rounds_of_ratios_within_a_round(tmp_path: Path) -> None:
+    """The second round is on a slower machine, the third was not run with this arm."""
+    figures = studied.figures(tmp_path, studied.plan(seeds={**studied.SEEDS, "screening": [1, 2, 4, 5]}))
+    for seed, rows in {
+        2: {"ft": 60.0, "ted-tuned": 150.0},
+        4: {"ft": 12.0, "ted-tuned": 27.0},
+        5: {"ft": 12.0},
+    }.items():
+        for name, seconds in rows.items():
+            record = {"train_seconds": seconds, "updates": 60, "trainer_steps": 60}
+            studied.write(tmp_path / "a" / study.TIME / f"data/runs/distill-{name}-{seed}.json", record)
+    assert figures.ratios("a", "ted") == pytest.approx([2.0, 2.5, 2.25])
+    assert figures.cost("a", "ted") == pytest.approx(2.25)
 
 
 def test_updates_of_equal_time_are_by_the_times_of_the_quiet_block(tmp_path: Path) -> None:

@@ -41,7 +41,18 @@ def test_the_confirmation_ends_with_the_best_arm_at_equal_time(tmp_path: Path) -
     studied.write(folder / "differences.json", {"metric": "accuracy", "against": against})
     text = page.text(figures).partition("### b: confirmation on fresh seeds\n")[2]
     assert "| ft, 1,400 updates | 70.75 ± 0.50 | +0.75 | [−0.25, +1.75] | +0.25 |" in text
-    assert "ted against ft of 1,400 updates, which take as long: +0.25 ([+0.10, +0.40]), better." in text
+    assert "ted against ft of 1,400 updates, whose training takes as long: +0.25 ([+0.10, +0.40]), better." in text
+
+
+def test_costs_have_the_least_and_the_greatest_of_several_rounds(tmp_path: Path) -> None:
+    figures = studied.figures(tmp_path, studied.plan())
+    assert "of one run of each arm" in page.text(figures)
+    for name, seconds in (("ft", 12.0), ("ted-tuned", 30.0)):
+        record = {"train_seconds": seconds, "updates": 60, "trainer_steps": 60}
+        studied.write(tmp_path / "a" / study.TIME / f"data/runs/distill-{name}-2.json", record)
+    table = page.text(figures).partition("### a: screening")[2].partition("### b")[0]
+    (row,) = [line for line in table.splitlines() if line.startswith("| ted |")]
+    assert row.endswith("| 2.25× (2.00 to 2.50) |") and "of one run of each arm" not in table
 
 
 def test_without_times_there_is_no_recommendation_and_no_picture(tmp_path: Path) -> None:
