@@ -62,6 +62,7 @@ def test_times_are_taken_of_few_updates() -> None:
     found = _params("stsb", study.phase_values(PLAN, "stsb", study.TIME, dict.fromkeys(PLAN.arms, 1)))
     assert {found.resolved(name).distill.max_steps for name in found.methods} == {PLAN.timed_updates}
     assert {found.resolved(name).distill.evaluations for name in found.methods} == {0}
+    assert found.seeds == PLAN.seeds.screening  # a round each
 
 
 def test_selection_scores_pick_and_reported_ones_do_not() -> None:
