@@ -46,6 +46,7 @@ class _Record(BaseModel, extra="allow"):
     trainer_steps: int | None = None
     stopped_early: bool = False
     train_seconds: NumberOrNull = None
+    scoring_seconds: NumberOrNull = None
     earlier_seconds: NumberOrNull = None
     labelled_rows: NumberOrNull = None
     unlabelled_rows: NumberOrNull = None

@@ -134,6 +134,7 @@ def finish(stage: Stage, result: Result, built: Path, artifact: Path, curves: Pa
             "trainer_steps": result.steps,
             "resumed_from": result.resumed_from,
             "train_seconds": round(result.seconds, 2),
+            "scoring_seconds": round(result.scoring_seconds, 2),
             "examples_per_second": round(result.examples_per_second, 2),
             "padding": round(result.padding, 4),
             **_used(result, result.steps if updates is None else updates),

@@ -79,8 +79,7 @@ class Figures:
         path = self._record_file(task, study.TIME, arm, seed)
         if not path.is_file():
             return None
-        record = read_record(path)
-        return training_cost.own_seconds(record) / record["updates"]
+        return training_cost.update_seconds(read_record(path))
 
     def as_long(self, task: str, arm: str) -> int:
         """Updates of the baseline that take as long as an arm's own training, by the short ones of phase time.

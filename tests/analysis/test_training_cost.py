@@ -1,6 +1,6 @@
 """Means over the records of runs; what a record does not know stays unknown."""
 
-from distill.analysis.training_cost import own_seconds, training_cost, updates_in
+from distill.analysis.training_cost import own_seconds, training_cost, update_seconds, updates_in
 
 
 def run(seconds, **more):
@@ -52,6 +52,14 @@ def test_a_trainings_own_time_is_that_of_all_its_steps():
     assert own_seconds(record | {"resumed_from": 10}) == 40.0  # the last 30 of 40 steps took 30 s
     assert own_seconds(record | {"earlier_seconds": 60.0}) == 90.0  # generations before the last
     assert own_seconds(record | {"resumed_from": 40}) == 30.0
+
+
+def test_an_update_takes_no_scores_on_the_selection_split():
+    record = {"train_seconds": 30.0, "scoring_seconds": 10.0, "trainer_steps": 40, "updates": 20, "resumed_from": 0}
+    assert update_seconds(record) == 1.0
+    assert update_seconds(record | {"resumed_from": 20}) == 2.0  # the last 20 of 40 steps took 20 s
+    assert update_seconds({name: value for name, value in record.items() if name != "scoring_seconds"}) == 1.5
+    assert own_seconds(record) == 30.0
 
 
 def test_updates_that_fit_into_a_time():

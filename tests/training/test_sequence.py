@@ -1,6 +1,7 @@
 """Sequences of trainings: what passes from link to link, what a kill costs, and how results are put together."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -195,6 +196,10 @@ def test_joined_results_count_steps_on_and_name_the_training_of_every_entry():
     assert joined.history[2]["loss"] == 1.0 and list(joined.history[0]) == ["step", "loss", "link"]
     assert (joined.steps, joined.seconds, joined.examples_per_second) == (5, 4.0, 25.0)
     assert (joined.scores, joined.resumed_from, joined.padding) == ({"f1": 4.0}, 3, 0.2)
+    scored = join(
+        [replace(result(2, 1.0, 10.0), scoring_seconds=0.5), replace(result(3, 3.0, 1.0), scoring_seconds=1.0)]
+    )
+    assert scored.scoring_seconds == 1.5
 
 
 def test_joined_results_without_a_column_and_of_nothing():

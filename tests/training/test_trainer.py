@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 
 import pytest
 import torch
@@ -147,6 +148,16 @@ def test_evaluations_are_evenly_spaced_and_the_last_is_at_the_end(tmp_path, tota
     result = run(Probe(), tmp_path, max_steps=total, evaluations=count, evaluate=lambda: {"f1": 1.0})
     assert [entry["step"] for entry in result.history if "selection_f1" in entry] == expected
     assert result.scores == {"f1": 1.0}
+
+
+def test_seconds_of_scoring_are_counted_apart(tmp_path):
+    def evaluate():
+        time.sleep(0.2)
+        return {"f1": 1.0}
+
+    result = run(Probe(), tmp_path, max_steps=4, evaluations=2, evaluate=evaluate)
+    assert 0.4 <= result.scoring_seconds <= result.seconds
+    assert run(Probe(), tmp_path / "unscored", max_steps=4).scoring_seconds == 0.0
 
 
 @pytest.mark.parametrize(("keep", "chosen", "score"), [("best", 1, 30.0), ("last", 2, 20.0)])

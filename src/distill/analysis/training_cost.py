@@ -63,9 +63,24 @@ def own_seconds(record: Record) -> float:
     Raises:
         KeyError: the record is of no training.
     """
+    return _of_all_steps(record["train_seconds"], record)
+
+
+def update_seconds(record: Record) -> float:
+    """Seconds of an update of a student, without those in which the selection split was scored.
+
+    Records of older versions do not tell these apart: they have them all.
+
+    Raises:
+        KeyError: the record is of no training.
+    """
+    return _of_all_steps(record["train_seconds"] - (record.get("scoring_seconds") or 0.0), record) / record["updates"]
+
+
+def _of_all_steps(seconds: float, record: Record) -> float:
+    """Seconds of the part since the last interruption, as of the whole training with what came before it."""
     steps, before = record["trainer_steps"], record.get("resumed_from") or 0
-    whole = record["train_seconds"] * (steps / (steps - before) if before < steps else 1)
-    return whole + (record.get("earlier_seconds") or 0.0)
+    return seconds * (steps / (steps - before) if before < steps else 1) + (record.get("earlier_seconds") or 0.0)
 
 
 def updates_in(seconds: float, record: Record) -> int:

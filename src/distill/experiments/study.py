@@ -239,8 +239,8 @@ def phase_values(
         values[longer_name(study)] = {"method": study.baseline, "distill": {"max_steps": updates}}
     else:
         values["seeds"] = study.seeds.screening
-        # Scores on the selection split would take a quarter of so short a training. What a method's own section asks
-        # for stays, such as those by which annealing keeps the best weights of its first phase.
+        # Scores on the selection split would take a quarter of so short a training. Those that a method's own section
+        # asks for stay, such as annealing's in its first phase; the records tell their seconds apart.
         values["distill"] = {**values["distill"], "max_steps": study.timed_updates, "evaluations": 0}
     return values
 

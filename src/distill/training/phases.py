@@ -101,4 +101,4 @@ def _finished(done: Path, objective: Objective) -> Result | None:
     trainer.load_weights(objective, done / "weights.safetensors")
     result = Result.read(done / "result.json")
     # Times are those of this process, which starts after the phase.
-    return replace(result, seconds=0.0, examples_per_second=0.0, resumed_from=result.steps)
+    return replace(result, seconds=0.0, scoring_seconds=0.0, examples_per_second=0.0, resumed_from=result.steps)

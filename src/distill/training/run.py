@@ -113,6 +113,7 @@ class Result:
         passes: what `Objective.passes` has counted in the same part.
         planned: number of steps that were asked for; more than `steps` where `patience` has ended the training.
         updates: updates of the trained model, where the trainer also made steps for something else; else all steps.
+        scoring_seconds: of `seconds`, those in which the selection split was scored.
     """
 
     history: list[dict[str, float]]
@@ -125,6 +126,7 @@ class Result:
     passes: dict[str, int] = field(default_factory=dict)
     planned: int = 0
     updates: int = 0
+    scoring_seconds: float = 0.0
 
     @property
     def stopped_early(self) -> bool:
@@ -159,12 +161,12 @@ def join(results: Sequence[Result], column: str | None = None) -> Result:
         resumed = steps + result.resumed_from if result.resumed_from else resumed
         steps += result.steps
         passes.update(result.passes)
-    seconds = sum(result.seconds for result in results)
+    seconds, scoring = (sum(getattr(result, name) for result in results) for name in ("seconds", "scoring_seconds"))
     examples = sum(result.examples_per_second * result.seconds for result in results)
     speed = examples / seconds if seconds else 0.0
     scores, padding = (results[-1].scores, results[0].padding) if results else ({}, 0.0)
     planned, updates = (sum(getattr(result, name) for result in results) for name in ("planned", "updates"))
-    return Result(history, scores, steps, seconds, speed, resumed, padding, dict(passes), planned, updates)
+    return Result(history, scores, steps, seconds, speed, resumed, padding, dict(passes), planned, updates, scoring)
 
 
 def write_curves(history: list[dict[str, float]], path: Path) -> None:

@@ -50,6 +50,7 @@ class _Hooks(TrainerCallback):
         self.trainer: ObjectiveTrainer | None = None
         self.bar = None
         self.best: float | None = None
+        self.scoring_seconds = 0.0
 
     def on_train_begin(self, args, state, control, **_):
         self.bar = bar(state.max_steps, self.run.label, initial=state.global_step, shown=distributed.is_first())
@@ -62,7 +63,9 @@ class _Hooks(TrainerCallback):
             snapshots.keep(self.run.folder, self.snapshot_at[state.global_step], self.trainer.model)
         if state.global_step in self.evaluate_at:
             check_weights(self.trainer.model, state.global_step)
+            began = time.monotonic()
             scores = distributed.from_first(self.run.evaluate)
+            self.scoring_seconds += time.monotonic() - began
             # Evaluation must leave the training unchanged; logging clears the flag.
             self.trainer.model.train()
             due = control.should_log
@@ -163,7 +166,19 @@ def train(run: TrainingRun) -> Result:
     # Processes have as many rows, but of the labelled ones in a mixed batch one has another number than another.
     shares = distributed.mean([float(count - before[name]) for name, count in counts.items()])
     passes = {name: round(share * distributed.count()) for name, share in zip(counts, shares, strict=True)}
-    return Result(history, scores, steps, seconds, speed, done, padded, passes, trainer.state.max_steps, steps)
+    return Result(
+        history,
+        scores,
+        steps,
+        seconds,
+        speed,
+        done,
+        padded,
+        passes,
+        planned=trainer.state.max_steps,
+        updates=steps,
+        scoring_seconds=hooks.scoring_seconds,
+    )
 
 
 def _arguments(run: TrainingRun) -> TrainingArguments:
