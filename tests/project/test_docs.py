@@ -1,5 +1,6 @@
 """README.md and docs/ agree with the code, the presets and the pipeline; their links and commands: test_pages.py."""
 
+import json
 import re
 import subprocess
 import sys
@@ -267,6 +268,21 @@ def test_the_picture_in_the_readme_has_every_stage(root):
     picture = (root / "README.md").read_text().partition("```mermaid\n")[2].partition("```")[0]
     names = set(re.findall(r"[a-z_]+", re.sub(r'\["made only.*"\]|@method-seed', "", picture)))
     assert names - {"flowchart", "subgraph", "artifacts", "end"} == stages
+
+
+def test_a_short_table_of_experiments_has_f1_and_parameters(root):
+    """What `dvc exp show --drop` is told: DVC looks for the pattern at the beginning of a name."""
+    page = (root / "docs/experiments.md").read_text(encoding="utf-8")
+    pattern = re.compile("".join(re.findall(r"SHORT=(?:\$SHORT)?'(.*)'", page)))
+    summary = json.loads((root / "docs/results/embedded/metrics/summary.json").read_text(encoding="utf-8"))
+    figures = [f"{row}.{name}" for row, scores in summary.items() for name in scores if name != "seeds"]
+    assert len(figures) > 50
+    kept = {name for name in figures if not pattern.match(name)}
+    assert {f"{row}.f1" for row in summary} <= kept
+    assert {name.partition(".")[2] for name in kept} == {"f1"}
+    shown = ["ted.mse_alpha", "kd.temperature", "data.embedded", "student.model.path", "Experiment"]
+    assert not any(pattern.match(name) for name in shown)
+    assert pattern.match("Created") and pattern.match("data/runs") and pattern.match("calibration.kd.ece_low")
 
 
 def test_the_command_that_keeps_a_run_names_all_that_git_has_of_it(root):
