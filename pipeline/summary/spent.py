@@ -7,7 +7,7 @@ from typing import Any
 from distill.analysis.training_cost import Record, training_cost
 from distill.config.params import Params
 from distill.methods import registry, requirements
-from pipeline.process.records import RUNS, read_record, record_file
+from pipeline.process.records import read_record, record_file
 from pipeline.stage import paths
 from pipeline.stage.artifacts import MADE_BY
 
@@ -73,5 +73,5 @@ def record(stage: str) -> Record | None:
     Raises:
         UserError: it is damaged.
     """
-    path = RUNS / record_file(stage).name
+    path = record_file(stage)
     return read_record(path) if path.exists() else None

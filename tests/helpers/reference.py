@@ -66,11 +66,12 @@ def same_value(found, expected, temperature=1):
     )
 
 
-def same_gradients(module, reference, temperature=1):
+def same_gradients(module, reference, temperature=0):
     """Every parameter's gradient, compared at the scale of the whole gradient, and of what it is a difference of.
 
     The gradient of T²·KL in a logit is T times the difference of two probabilities. Where these nearly agree it is
-    small, but each is rounded to float32: what is left of a sum that is zero is T times such roundings.
+    small, but each is rounded to float32: what is left of a sum that is zero is T times such roundings. 0: no soft term
+    whose rounding counts.
     """
     rounding = torch.finfo(torch.float32).eps * temperature
     assert any(parameter.grad is not None for parameter in module.parameters())

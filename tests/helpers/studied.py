@@ -57,12 +57,16 @@ def figures(folder: Path, plan: Study, timed: bool = True) -> Figures:
         write(screen / "metrics/summary.json", rows)
         write(screen / "differences.json", {"metric": "accuracy", "against": against})
         for name, seconds in SECONDS.items():
-            label = f"data/runs/distill-{name if name == 'ft' else f'{name}-tuned'}-1.json"
-            # Times of the screening are those of a busy machine.
-            write(screen / label, {"train_seconds": 999, "updates": 200, "trainer_steps": 200})
+            trained(screen, name, 1, 999, 200)  # times of the screening are those of a busy machine
             if timed:
-                record = {"train_seconds": 60 * seconds, "updates": 60, "trainer_steps": 60}
-                write(folder / task / study.TIME / label, record)
+                trained(folder / task / study.TIME, name, 1, 60 * seconds)
         if timed:
             write(folder / task / study.TIME / "phase.json", {})
     return Figures(plan, folder)
+
+
+def trained(phase: Path, arm: str, seed: int, seconds: float, updates: int = 60) -> None:
+    """The record of an arm's training in the folder of a phase."""
+    name = arm if arm == "ft" else f"{arm}-tuned"
+    record = {"train_seconds": seconds, "updates": updates, "trainer_steps": updates}
+    write(phase / f"data/runs/distill-{name}-{seed}.json", record)

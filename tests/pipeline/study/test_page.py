@@ -47,9 +47,8 @@ def test_the_confirmation_ends_with_the_best_arm_at_equal_time(tmp_path: Path) -
 def test_costs_have_the_least_and_the_greatest_of_several_rounds(tmp_path: Path) -> None:
     figures = studied.figures(tmp_path, studied.plan())
     assert "of one run of each arm" in page.text(figures)
-    for name, seconds in (("ft", 12.0), ("ted-tuned", 30.0)):
-        record = {"train_seconds": seconds, "updates": 60, "trainer_steps": 60}
-        studied.write(tmp_path / "a" / study.TIME / f"data/runs/distill-{name}-2.json", record)
+    for arm, seconds in (("ft", 12.0), ("ted", 30.0)):
+        studied.trained(tmp_path / "a" / study.TIME, arm, 2, seconds)
     table = page.text(figures).partition("### a: screening")[2].partition("### b")[0]
     (row,) = [line for line in table.splitlines() if line.startswith("| ted |")]
     assert row.endswith("| 2.25× (2.00 to 2.50) |") and "of one run of each arm" not in table
