@@ -78,16 +78,16 @@ def acquire(lock: FileLock, path: Path, seconds: float) -> bool:
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-        except FileExistsError:
-            if path.parent.exists() and not path.parent.is_dir():
-                raise  # a file in its place: no retry will change that
-            continue  # it was there, and the last holder has removed it before mkdir looked again
-        try:
             lock.acquire(timeout=seconds, poll_interval=0.1)
         except Timeout:
             return False
         except FileNotFoundError:
             continue  # the last holder has just removed the empty folder
+        except FileExistsError:
+            # The folder was there, and the last holder removed it before mkdir, here or in filelock, looked again.
+            if path.parent.exists() and not path.parent.is_dir():
+                raise  # a file in its place: no retry will change that
+            continue
         return True
 
 

@@ -165,6 +165,28 @@ def test_locks_removed_by_their_holders_still_exclude(tmp_path, root):
     assert counter.read_text() == "80"
 
 
+@pytest.mark.parametrize("collision", [1, 2], ids=["our mkdir", "filelock's mkdir"])
+def test_a_lock_s_folder_removed_between_mkdir_and_the_look_at_it_is_made_again(tmp_path, monkeypatch, collision):
+    """The last holder of a lock removes the empty folder at any time, also while another process makes it."""
+    lock = tmp_path / "locks" / "x.lock"
+    lock.parent.mkdir()
+    mkdir, collisions = os.mkdir, []
+
+    def removed_after_a_collision(path, *rest, **options):
+        try:
+            mkdir(path, *rest, **options)
+        except FileExistsError:
+            collisions.append(path)
+            if len(collisions) == collision:
+                os.rmdir(path)
+            raise
+
+    monkeypatch.setattr(os, "mkdir", removed_after_a_collision)
+    with exclusive(lock, "dummy", 1):
+        assert len(collisions) >= collision, "no mkdir met the folder: the test tries nothing"
+        assert lock.exists()
+
+
 def test_a_file_in_the_place_of_the_lock_s_folder_is_an_error_and_no_endless_wait(tmp_path):
     (tmp_path / "locks").write_text("in the way")
     with pytest.raises(FileExistsError), exclusive(tmp_path / "locks" / "x.lock", "dummy", 1):
