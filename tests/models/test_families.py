@@ -73,8 +73,8 @@ EXPORTED = {"modernbert": 2, "albert": 1, "mpnet": 1, "longformer": 1}
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    # The program does nothing of its own for a family here. tests/export/test_onnx.py has BERT, DistilBERT, RoBERTa and
-    # DeBERTa, and a refusal; ModernBERT has rotated positions and windows of attention besides.
+    # The program does nothing of its own for a family here. tests/export/test_onnx.py has BERT, DistilBERT and DeBERTa,
+    # and a refusal; ModernBERT has rotated positions and windows of attention besides.
     "family",
     ["modernbert", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("albert", "mpnet", "longformer"))],
 )

@@ -23,13 +23,12 @@ FIGURES = {
 
 
 @pytest.fixture(scope="module")
-def measured(base, tmp_path_factory):
+def measured(base, stages, tmp_path_factory):
     """A copy of the micro pipeline in which `cost` has run, with little time for each setting."""
     repo = shutil.copytree(base, tmp_path_factory.mktemp("cost") / "repo")
     changes = {"cost.seconds": 0.01, "cost.batch_sizes": [1, 8, 1000], "runtime.threads": 1}
     (repo / "params.yaml").write_text(micro.params(changes))
-    done = micro.run(repo, "python", "-m", "pipeline.cost", env={"DVC_ROOT": str(repo)})
-    return repo, done.stdout
+    return repo, stages.run(repo, "cost").out
 
 
 def test_the_file_has_every_figure_of_both_models(measured):

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 COUNT = int(os.environ.get("DAMAGED_INPUTS", "12"))
 SEED = int(os.environ.get("DAMAGED_SEED", "1"))
-STUDENTS = ("ft", "kd", "ted", "mate", "minimax_knn", "takd")
+STUDENTS = ("kd", "ted", "mate", "minimax_knn", "takd")
 SETTINGS = {
     "methods": list(STUDENTS),
     "augment.methods": ["kd"],
@@ -105,7 +105,7 @@ def written_by(repo: Path, command: tuple[str, ...]) -> dict[str, str]:
 def whole(stages, tmp_path_factory) -> Path:
     """A repository in which every stage has run."""
     repo = micro.repo(tmp_path_factory.mktemp("damaged") / "repo", SETTINGS)
-    stages.run_all(repo, (*micro.BASE, *COMMANDS[COMMANDS.index(("distill", "ft", "1")) :]))
+    stages.run_all(repo, (*micro.BASE, *COMMANDS[COMMANDS.index(("distill", "kd", "1")) :]))
     return repo
 
 

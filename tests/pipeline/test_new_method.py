@@ -98,7 +98,7 @@ def test_one_file_one_section_and_one_name_are_enough(repo, python):
     # What is there before the method, DVC need not run again.
     micro.run(repo, "dvc", "commit", "-f", *micro.BASE_IN_DVC, env=env)
     changes = {
-        ("methods",): ["ft", *FORMS, "layered-short"],
+        ("methods",): [*FORMS, "layered-short"],
         ("compare", "resamples"): 200,
         ("cost", "batch_sizes"): [1],
     }
@@ -132,7 +132,7 @@ def check_variant(repo: Path) -> None:
     steps = {name: text.splitlines()[-1].split(",")[0] for name, text in curves.items()}
     assert steps == {"layered": "8", "layered-short": "4"}
     rows = json.loads((repo / "metrics/summary.json").read_text())
-    assert list(rows) == ["teacher", "student", "ft", *FORMS, "layered-short"]
+    assert list(rows) == ["teacher", "student", *FORMS, "layered-short"]
     entry = json.loads((repo / "data/inputs/methods/layered-short.json").read_text())
     assert entry["method"] == "layered" and entry["settings"] == {"alpha": 5.0, "layer": 1}
     assert entry["code"]["name"] == "src/distill/methods/layered.py"

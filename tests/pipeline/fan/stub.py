@@ -80,9 +80,9 @@ esac
 OUTPUTS = ("data/models", "data/predictions", "data/prepared", "data/signals", "metrics")
 
 
-def repo(folder: Path, marks: Path) -> Path:
-    """A repository of two methods and two seeds; its remote is to be `<marks>/store`."""
-    root = micro.repo(folder, {"methods": ["ft", "kd"], "seeds": [1, 2]})
+def repo(folder: Path, marks: Path, seeds: tuple[int, ...] = (1, 2)) -> Path:
+    """A repository of two methods and some seeds; its remote is to be `<marks>/store`."""
+    root = micro.repo(folder, {"methods": ["ft", "kd"], "seeds": list(seeds)})
     (root / "dvc.yaml").write_text(DVC_YAML)
     (root / "stub.sh").write_text(COMMANDS.replace("MARKS", str(marks)))
     for words in (["add", "-A"], ["commit", "-qm", "stubs"]):
