@@ -53,7 +53,7 @@ def of(params: Params, phase: str) -> dict[str, list[Student]]:
     """Arm → its students: those of a method's variants; `teacher`, where methods are compared.
 
     A further row of a method that is compared is an arm by itself. In phase time all are one arm, so that what is
-    divided by each other was taken on one machine, and they take turns: all with the first seed, then with the next.
+    divided by each other was taken on one machine.
 
     Args:
         params: the phase's parameters.
@@ -68,6 +68,15 @@ def of(params: Params, phase: str) -> dict[str, list[Student]]:
             stage = stage if scored else "distill"
             student = Student(name, seed, f"{stage}@{paths.label(name, seed)}", scored)
             arms.setdefault(arm, []).append(student)
-    if not scored:
-        arms[ALL].sort(key=lambda student: params.seeds.index(student.seed))
     return arms
+
+
+def rounds(members: list[Student]) -> list[list[Student]]:
+    """The students of an arm in the parts that are run one after the other; DVC runs those of a part in its own order.
+
+    Students that are not scored take turns: all with the first seed, then with the next. What a machine does in some
+    minutes and not in others would else be a difference between methods.
+    """
+    if all(member.scored for member in members):
+        return [members]
+    return [[member for member in members if member.seed == seed] for seed in dict.fromkeys(m.seed for m in members)]

@@ -91,7 +91,8 @@ class Workspace:
             if kept.holds(arm):
                 say(f"{self.task} {phase}: {arm}: done before")
                 continue
-            self._dvc([member.target for member in members], log)
+            for part in students.rounds(members):
+                self._dvc([member.target for member in part], log)
             kept.keep(arm, members, self.clone, metric, commit)
             say(f"{self.task} {phase}: {arm}: kept")
         if phase == study.TIME:

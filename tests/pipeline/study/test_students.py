@@ -51,10 +51,22 @@ def test_the_teacher_further_seeds_and_a_longer_baseline_are_there_where_methods
 def test_where_times_are_taken_students_are_trained_and_not_scored(root: Path) -> None:
     """All are one arm: their times are divided by each other, so none may be of another machine."""
     arms = students.of(_params(root, methods=["ft", "kd"], seeds=[3, 1]), study.TIME)
-    assert {arm: [student.target for student in members] for arm, members in arms.items()} == {
-        "all": ["distill@ft-3", "distill@kd-3", "distill@ft-1", "distill@kd-1"]
+    assert {arm: {student.target for student in members} for arm, members in arms.items()} == {
+        "all": {"distill@ft-3", "distill@kd-3", "distill@ft-1", "distill@kd-1"}
     }
     assert arms["all"][0].files == [Path("data/runs/distill-ft-3.json")]
+
+
+def test_where_times_are_taken_students_take_turns(root: Path) -> None:
+    """And where they are scored, DVC may order them as it likes."""
+    params = _params(root, methods=["ft", "kd"], seeds=[3, 1])
+    timed = students.rounds(students.of(params, study.TIME)["all"])
+    assert [[student.target for student in part] for part in timed] == [
+        ["distill@ft-3", "distill@kd-3"],
+        ["distill@ft-1", "distill@kd-1"],
+    ]
+    screened = students.of(params, study.SCREEN)["kd"]
+    assert students.rounds(screened) == [screened]
 
 
 def test_dvc_has_these_stages(root: Path) -> None:

@@ -61,9 +61,9 @@ class Stopped(Workspace):
         labels = [target.partition("@")[2] for target in targets]
         if self.lost and any(label.startswith(self.lost) for label in labels):
             raise UserError("the machine is gone")
+        with (self.clone.parent / "ran").open("a", encoding="utf-8") as file:
+            file.write(f"{' '.join(labels)}\n")
         for label in labels:
-            with (self.clone.parent / "ran").open("a", encoding="utf-8") as file:
-                file.write(f"{label}\n")
             name, seed = label.rsplit("-", 1)
             test_phase_folder.run(self.clone, [Student(name, int(seed), targets[0])], "accuracy")
 
@@ -88,6 +88,9 @@ def test_a_phase_goes_on_in_another_clone_with_the_arms_that_are_missing(
     other.run(study.TIME)
     timed = PhaseFolder(space.results / study.TIME)
     assert timed.done and timed.arms().keys() == {"all"} and not (timed.path / "metrics").exists()
+    # DVC orders the stages of one call by itself: each round is a call of its own.
+    calls = (tmp_path / "other/ran").read_text().splitlines()[1:]
+    assert calls == [f"ft-{seed} kd-tuned-{seed} rkd-tuned-{seed}" for seed in PLAN["seeds"]["screening"]]
     # Other data are no part of the same phase.
     (kept.path / "phase.json").unlink()
     (space.data / "note.txt").write_text("another text\n", encoding="utf-8")
