@@ -42,7 +42,8 @@ def _progress(figures: Figures) -> list[str]:
         for phase in study.PHASES:
             folder = figures.folder(task, phase)
             arms = len(folder.arms().keys() & plan.arms.keys())
-            cells.append("done" if folder.done else f"{arms} of {len(plan.arms)} arms" if arms else "")
+            all_arms = "" if phase == study.CONFIRM else f" of {len(plan.arms)}"  # which are confirmed, screening says
+            cells.append("done" if folder.done else f"{arms}{all_arms} arms" if arms else "")
         rows.append((task, cells))
     if all(cell == "done" for _, cells in rows for cell in cells):
         return []

@@ -86,6 +86,9 @@ class PhaseFolder:
             metric: the score that arms are compared by, whose parts are kept example by example; None: they are not
                 compared.
             commit: of the code.
+
+        Raises:
+            UserError: a file of a run is missing or damaged.
         """
         for student in students:
             for name in student.files:
@@ -163,7 +166,13 @@ class PhaseFolder:
         publish(draft, target)
 
     def _copy(self, name: Path, clone: Path) -> None:
-        self._write(name, (clone / name).read_text(encoding="utf-8"))
+        try:
+            text = (clone / name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"{clone / name}: {error}: `dvc checkout --force` there restores it; then run the study's command again"
+            ) from error
+        self._write(name, text)
 
     def _write(self, name: str | Path, text: str) -> None:
         write_text(self.path / name, text)

@@ -6,14 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from distill.analysis import example_table
 from distill.experiments import study
 from distill.experiments.study import Study
 from pipeline.study.figures import Figures
+from pipeline.study.students import Student
 
 TRIALS = [{"learning_rate": 1e-3}, {"learning_rate": 3e-3}]
 # Points above ft on each task, and seconds of an update.
 ABOVE = {"kd": (1.0, 2.0), "ted": (1.6, 1.8), "mate": (-3.0, -1.0)}
 SECONDS = {"ft": 0.2, "kd": 0.21, "ted": 0.4, "mate": 0.8}
+ROWS = 50  # of a table of examples
 SEEDS = {"tuning": [11], "screening": [1, 2], "further": [3], "confirmation": [101, 102]}
 
 
@@ -70,3 +75,35 @@ def trained(phase: Path, arm: str, seed: int, seconds: float, updates: int = 60)
     name = arm if arm == "ft" else f"{arm}-tuned"
     record = {"train_seconds": seconds, "updates": updates, "trainer_steps": updates}
     write(phase / f"data/runs/distill-{name}-{seed}.json", record)
+
+
+def table(name: str, seed: int, metric: str) -> dict[str, list[Any]]:
+    """A student's table of examples, made up: column → values."""
+    random = np.random.default_rng([len(name), seed])
+    columns: dict[str, list[Any]] = {"id": [f"q{n}" for n in range(ROWS)]}
+    if metric == "pearson":
+        gold = np.random.default_rng(0).random(ROWS)
+        return columns | {"gold": gold.tolist(), "predicted": (gold + random.random(ROWS)).tolist()}
+    right = random.random(ROWS) < 0.6
+    return columns | {
+        "accuracy": (100.0 * right).tolist(),
+        "gold": ["NA"] * ROWS,
+        "predicted": np.where(right, "NA", "=b").tolist(),
+        "confidence": random.random(ROWS).tolist(),
+    }
+
+
+def run(clone: Path, members: list[Student], metric: str, teacher: str = "abc") -> None:
+    """What the stages of an arm leave."""
+    for folder in ("data/runs", "data/predictions", "data/models/teacher", "metrics/runs"):
+        (clone / folder).mkdir(parents=True, exist_ok=True)
+    (clone / "data/models/teacher/model.safetensors").write_text(teacher)
+    for stage in ("finetune_teacher", "evaluate_teacher"):
+        (clone / f"data/runs/{stage}.json").write_text(json.dumps({"stage": teacher}))
+    for member in members:
+        content = table(member.name, member.seed, metric)
+        example_table.write(content, clone / f"data/predictions/{member.label}.examples.csv")
+        scores = {metric: 50.0 + member.seed, f"selection_{metric}": 40.0, "loss": 1.0}
+        (clone / member.scores).write_text(json.dumps(scores))
+        (clone / f"data/runs/distill-{member.label}.json").write_text(json.dumps({"updates": 5}))
+        (clone / f"data/runs/evaluate-{member.label}.json").write_text(json.dumps({"examples": ROWS}))

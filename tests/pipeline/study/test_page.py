@@ -72,10 +72,11 @@ def test_verdicts_are_holms_over_the_arms(tmp_path: Path) -> None:
 def test_before_the_first_screening_it_says_how_far_it_is(tmp_path: Path) -> None:
     studied.write(tmp_path / "a" / study.TUNE / "phase.json", {})
     for arm in ("teacher", "ft", "kd"):
-        studied.write(tmp_path / "b" / study.TUNE / "arms" / f"{arm}.json", {})
+        for phase in (study.TUNE, study.CONFIRM):
+            studied.write(tmp_path / "b" / phase / "arms" / f"{arm}.json", {})
     lines = page.text(Figures(studied.plan(), tmp_path)).splitlines()
     assert lines[0] == "### How far it is"
-    assert lines[-3:] == ["| a | done |  |  |  |", "| b | 2 of 4 arms |  |  |  |", "| c |  |  |  |  |"]
+    assert lines[-3:] == ["| a | done |  |  |  |", "| b | 2 of 4 arms |  |  | 2 arms |", "| c |  |  |  |  |"]
 
 
 def test_teachers_of_several_machines_are_told(tmp_path: Path) -> None:

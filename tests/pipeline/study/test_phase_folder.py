@@ -4,51 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from distill.analysis import bootstrap, example_table
+from distill.analysis import bootstrap
 from distill.errors import UserError
 from pipeline.process.hashes import dvc_md5
 from pipeline.study.phase_folder import PhaseFolder
 from pipeline.study.students import Student
+from tests.helpers import studied
 
 ARMS = {name: [Student(name, seed, f"evaluate@{name}-{seed}") for seed in (1, 2)] for name in ("ft", "kd-tuned", "ted")}
-ROWS = 50
-
-
-def _table(name: str, seed: int, metric: str) -> dict[str, list[Any]]:
-    random = np.random.default_rng([len(name), seed])
-    table: dict[str, list[Any]] = {"id": [f"q{n}" for n in range(ROWS)]}
-    if metric == "pearson":
-        gold = np.random.default_rng(0).random(ROWS)
-        return table | {"gold": gold.tolist(), "predicted": (gold + random.random(ROWS)).tolist()}
-    right = random.random(ROWS) < 0.6
-    return table | {
-        "accuracy": (100.0 * right).tolist(),
-        "gold": ["NA"] * ROWS,
-        "predicted": np.where(right, "NA", "=b").tolist(),
-        "confidence": random.random(ROWS).tolist(),
-    }
-
-
-def run(clone: Path, members: list[Student], metric: str, teacher: str = "abc") -> None:
-    """What the stages of an arm leave."""
-    for folder in ("data/runs", "data/predictions", "data/models/teacher", "metrics/runs"):
-        (clone / folder).mkdir(parents=True, exist_ok=True)
-    (clone / "data/models/teacher/model.safetensors").write_text(teacher)
-    for stage in ("finetune_teacher", "evaluate_teacher"):
-        (clone / f"data/runs/{stage}.json").write_text(json.dumps({"stage": teacher}))
-    for member in members:
-        table = _table(member.name, member.seed, metric)
-        example_table.write(table, clone / f"data/predictions/{member.label}.examples.csv")
-        scores = {metric: 50.0 + member.seed, f"selection_{metric}": 40.0, "loss": 1.0}
-        (clone / member.scores).write_text(json.dumps(scores))
-        (clone / f"data/runs/distill-{member.label}.json").write_text(json.dumps({"updates": 5}))
-        (clone / f"data/runs/evaluate-{member.label}.json").write_text(json.dumps({"examples": ROWS}))
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "f1", "pearson"])
@@ -56,16 +23,16 @@ def test_tables_are_those_of_the_runs(tmp_path: Path, metric: str) -> None:
     folder = PhaseFolder(tmp_path / "kept")
     for number, (arm, members) in enumerate(ARMS.items()):
         clone = tmp_path / f"clone-{number}"  # each on a machine of its own
-        run(clone, members, metric)
+        studied.run(clone, members, metric)
         assert not folder.holds(arm)
         folder.keep(arm, members, clone, metric, "0123")
         assert folder.holds(arm)
     everyone = [member for members in ARMS.values() for member in members]
     tables = folder.tables(ARMS)
     assert list(tables) == list(ARMS) and list(tables["ft"]) == [1, 2]
-    full = [pd.DataFrame(_table(member.name, member.seed, metric)).set_index("id") for member in everyone]
+    full = [pd.DataFrame(studied.table(member.name, member.seed, metric)).set_index("id") for member in everyone]
     kept = [tables[member.name][member.seed] for member in everyone]
-    counts = next(iter(bootstrap.draws(ROWS, 20, 1)))
+    counts = next(iter(bootstrap.draws(studied.ROWS, 20, 1)))
     expected, found = (bootstrap.score_of(metric, listed, ["=b", "NA"])(counts) for listed in (full, kept))
     assert (expected == found).all()
     rows = folder.summarized(everyone, metric)
@@ -77,7 +44,7 @@ def test_tables_are_those_of_the_runs(tmp_path: Path, metric: str) -> None:
 
 def test_nothing_is_kept_of_the_reported_examples_where_arms_are_not_compared(tmp_path: Path) -> None:
     folder, clone = PhaseFolder(tmp_path / "kept"), tmp_path / "clone"
-    run(clone, ARMS["ft"], "accuracy")
+    studied.run(clone, ARMS["ft"], "accuracy")
     folder.keep("ft", ARMS["ft"], clone, None, "0123")
     assert folder.holds("ft") and not list((tmp_path / "kept").rglob("*.parquet"))
 
@@ -85,7 +52,7 @@ def test_nothing_is_kept_of_the_reported_examples_where_arms_are_not_compared(tm
 def test_an_arm_kept_again_replaces_itself(tmp_path: Path) -> None:
     folder, clone = PhaseFolder(tmp_path / "kept"), tmp_path / "clone"
     for _ in range(2):
-        run(clone, ARMS["ft"], "accuracy")
+        studied.run(clone, ARMS["ft"], "accuracy")
         folder.keep("ft", ARMS["ft"], clone, "accuracy", "0123")
     assert len(folder.tables({"ft": ARMS["ft"]})["ft"]) == 2
 
@@ -94,7 +61,7 @@ def test_the_teacher_of_each_arm_is_on_record(tmp_path: Path) -> None:
     """In each phase, whether the teacher is scored or not; what runs once is kept of the first machine."""
     folder = PhaseFolder(tmp_path / "kept")
     for teacher, arm in (("abc", "ft"), ("other", "ted")):
-        run(tmp_path / arm, ARMS[arm], "accuracy", teacher)
+        studied.run(tmp_path / arm, ARMS[arm], "accuracy", teacher)
         folder.keep(arm, ARMS[arm], tmp_path / arm, None, "0123")
     hashes = [dvc_md5(tmp_path / arm / "data/models/teacher") for arm in ("ft", "ted")]
     assert folder.arms() == {
@@ -109,9 +76,9 @@ def test_the_teacher_of_each_arm_is_on_record(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lost", ["metrics/runs/ft-2.json", "data/runs/distill-ft-2.json", "data/predictions/ft-2"])
 def test_an_arm_whose_keeping_was_cut_off_is_not_held(tmp_path: Path, lost: str) -> None:
     folder, clone = PhaseFolder(tmp_path / "kept"), tmp_path / "clone"
-    run(clone, ARMS["ft"], "accuracy")
+    studied.run(clone, ARMS["ft"], "accuracy")
     next(iter(clone.glob(f"{lost}*"))).unlink()
-    with pytest.raises((FileNotFoundError, UserError)):
+    with pytest.raises(UserError):
         folder.keep("ft", ARMS["ft"], clone, "accuracy", "0123")
     assert not folder.holds("ft") and folder.arms() == {}
 
@@ -119,7 +86,7 @@ def test_an_arm_whose_keeping_was_cut_off_is_not_held(tmp_path: Path, lost: str)
 def test_other_examples_are_refused(tmp_path: Path) -> None:
     folder, clone = PhaseFolder(tmp_path / "kept"), tmp_path / "clone"
     for arm in ("ft", "ted"):
-        run(clone, ARMS[arm], "accuracy")
+        studied.run(clone, ARMS[arm], "accuracy")
     for seed in (1, 2):
         path = clone / f"data/predictions/ted-{seed}.examples.csv"
         path.write_text(path.read_text().replace("q7", "other"))
@@ -132,7 +99,7 @@ def test_other_examples_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["lost", "cut"])
 def test_damaged_examples_are_told_in_one_line(tmp_path: Path, damage: str) -> None:
     folder, clone = PhaseFolder(tmp_path / "kept"), tmp_path / "clone"
-    run(clone, ARMS["ft"], "accuracy")
+    studied.run(clone, ARMS["ft"], "accuracy")
     folder.keep("ft", ARMS["ft"], clone, "accuracy", "0123")
     path = tmp_path / "kept/examples/ft.parquet"
     content = path.read_bytes()

@@ -18,8 +18,7 @@ from pipeline.study.phase_folder import PhaseFolder
 from pipeline.study.students import Student
 from pipeline.study.workspace import Workspace
 from pipeline.summary import contents
-from tests.helpers import micro
-from tests.pipeline.study import test_phase_folder
+from tests.helpers import micro, studied
 
 PLAN = {
     "seeds": {"tuning": [11], "screening": [1, 2], "further": [], "confirmation": [101, 102]},
@@ -65,7 +64,7 @@ class Stopped(Workspace):
             file.write(f"{' '.join(labels)}\n")
         for label in labels:
             name, seed = label.rsplit("-", 1)
-            test_phase_folder.run(self.clone, [Student(name, int(seed), targets[0])], "accuracy")
+            studied.run(self.clone, [Student(name, int(seed), targets[0])], "accuracy")
 
 
 def test_a_phase_goes_on_in_another_clone_with_the_arms_that_are_missing(
