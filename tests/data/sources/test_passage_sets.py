@@ -115,6 +115,10 @@ BAD = {
         [{"query": "a", "passages": [ONE, {"text": "b"}]}],
         'line 1, passages[1], passage "b": has no relevance, and others of the query have; give it one',
     ),
+    "lists of two lengths": (
+        [{"query": "a", "passages": {"text": ["b", "c"], "label": [1]}}],
+        'line 1, passages: is {"text": ["b", "c"], "label": [1]}; write a list of',
+    ),
     "empty": ([{"query": " ", "passages": [ONE]}], "line 1, query: is empty; write a text or remove it"),
     "no query": ([{"text": "a", "passages": [ONE]}], 'line 1: has no "query" beside its passages; write {"query"'),
     "no label": (

@@ -78,6 +78,24 @@ def test_numbers_are_named_by_the_hubs_column(tmp_path):
     assert tagged.classes == ("O", "B-X", "I-X") and [row["tags"] for row in tagged.rows["train"]] == [[1, 2], [0]]
 
 
+def test_the_hubs_spans_are_lists_of_objects_or_objects_of_lists(tmp_path):
+    """`Sequence` of several fields turns a list of objects over."""
+    datasets = pytest.importorskip("datasets")
+    span = {name: datasets.Value("int64") for name in ("start", "end")} | {"label": datasets.Value("string")}
+    spans = [{"start": 0, "end": 4, "label": "LOC"}, {"start": 9, "end": 13, "label": "PER"}]
+    turned = {name: [one[name] for one in spans] for name in span}
+    for kind, feature, value in (("list", datasets.List(span), spans), ("lists", datasets.Sequence(span), turned)):
+        features = datasets.Features({"tokens": datasets.Value("string"), "tags": feature})
+        content = {"tokens": ["Oslo and Anna left"], "tags": [value]}
+        (tmp_path / kind).mkdir()
+        datasets.Dataset.from_dict(content, features=features).to_parquet(str(tmp_path / kind / "train.parquet"))
+        tagged = load_hub(str(tmp_path / kind), None, None, {"train": "train"}, COLUMNS, None)
+        names = [tagged.classes[tag] for tag in tagged.rows["train"][0]["tags"]]
+        assert names == ["B-LOC", "O", "B-PER", "O"]
+    turned["label"].pop()
+    refused(tmp_path, [{"tokens": "Oslo and Anna left", "tags": turned}], "line 1", "must be a list of tags")
+
+
 def test_a_transfer_set_has_no_tags(tmp_path):
     train = save(tmp_path, CONLL, "a.conll")
     transfer = save(tmp_path, "Nils\nsings\n", "b.conll")

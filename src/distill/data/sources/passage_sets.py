@@ -17,13 +17,13 @@ query one after another. Relevance is a whole number from 0 (not relevant) on, a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from distill.config.data import parameter
-from distill.data.sources import hub, text_files
+from distill.data.sources import hub, nested, text_files
 from distill.data.sources.squad_json import Row, encodable, fail, show
 from distill.data.sources.text_sets import TRANSFER, Columns, check_different, cleaned
 
@@ -130,7 +130,7 @@ class _Reader:
         if earlier := self.by_text.get(query):
             fail(self.file, f"{at}, {given}", f"{show(query)} is the query of {earlier.at} too",
                  "put all its passages into one group")  # fmt: skip
-        passages = _listed(item[_PASSAGES])
+        passages = nested.objects(item[_PASSAGES])
         if not isinstance(passages, list) or not all(isinstance(one, Mapping) for one in passages):
             fix = f'write a list of {{"{_TEXT}": …, "{_LABEL}": 0 or 1}}'
             fail(self.file, f"{at}, {_PASSAGES}", f"is {show(passages)}", fix)
@@ -255,14 +255,3 @@ def _are_triples(path: Path, columns: Columns) -> bool:
     with path.open("rb") as file:
         values = file.readline().decode("utf-8-sig", errors="replace").rstrip("\r\n").split("\t")
     return len(values) == len(_TRIPLE) and columns.text not in values and columns.text_pair not in values
-
-
-def _listed(passages: Any) -> Any:
-    """Passages as a list of objects: `datasets` gives an object of lists for those of some data sets (MS MARCO's)."""
-    if not isinstance(passages, Mapping) or not all(isinstance(values, list) for values in passages.values()):
-        return passages
-    return [dict(zip(passages, values, strict=True)) for values in _equally_long(passages)]
-
-
-def _equally_long(passages: Mapping[str, list]) -> Iterator[tuple[Any, ...]]:
-    return zip(*passages.values(), strict=False) if passages else iter(())

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from distill.config.data import parameter
-from distill.data.sources import conll, hub, pre_tokens, tag_schemes, text_files
+from distill.data.sources import conll, hub, nested, pre_tokens, tag_schemes, text_files
 from distill.data.sources.squad_json import Row, encodable, fail, show
 from distill.data.sources.text_sets import TRANSFER, check_different
 
@@ -222,6 +222,7 @@ def _read_tags(
 ) -> list[str]:
     """The names of a row's tags, one for each word."""
     place = f"{row['at']}, column {show(columns.label)}"
+    value = nested.objects(value) if isinstance(text, str) else value
     if not isinstance(value, list):
         fail(part.file, place, f"is {show(value)}", "it must be a list of tags, or of spans for a text")
     if isinstance(text, str):
