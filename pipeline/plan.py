@@ -3,9 +3,9 @@
 A file for each artifact says whether any method needs it; it does not change when a second method that needs it is
 listed, so that nothing is made twice. `states.json` says which of the teacher's hidden states the methods and the
 training of filters read, `signals.json` what each listed method asks stage signals for. Before anything is trained,
-the stage refuses pairs of models that a listed method cannot combine, methods that need a model where the teacher is
-known by its outputs alone or reads tokens of its own, and models with another vocabulary; what the parameters do not
-say, it reads from the checkpoints.
+the stage refuses settings that mean nothing for as many classes as the data have, pairs of models that a listed method
+cannot combine, methods that need a model where the teacher is known by its outputs alone or reads tokens of its own,
+and models with another vocabulary; what the parameters do not say, it reads from the data and the checkpoints.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from distill.config.params import Params
 from distill.config.schema import Model
 from distill.errors import UserError
 from distill.methods import outputs_only, own_tokens, registry, requirements
+from distill.methods.shared import class_rows
 from distill.methods.shared.filters import selected_layers
 from distill.models import layer_maps
 from distill.models.shape import FAMILY_FIELDS, num_layers
@@ -37,10 +38,11 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Reads parameters, and at most configurations and tokenizers of checkpoints."""
+    """Reads parameters, the names of the data's classes, and at most configurations and tokenizers of checkpoints."""
     params = paths.params()
     with Stage(define("plan"), params, tracked=False) as stage:
         outputs_only.check(params)
+        check_classes(params)
         check_pairs(params)
         check_vocabularies(params)
         check_architectures(params)
@@ -69,6 +71,20 @@ class Counts(dict):
         if callable(value):
             self[role] = value = value("layers")
         return value
+
+
+def check_classes(params: Params) -> None:
+    """Refuse settings of a listed method that mean nothing for as many classes as the data have.
+
+    Raises:
+        UserError: the method refuses them, or the prepared data are damaged.
+    """
+    from distill.data.loading.prepared import Prepared
+    from distill.tasks.registry import load_task
+
+    task = load_task(params.task, labels=Prepared(paths.PREPARED).meta.get("labels", ()))
+    for name in params.methods:
+        registry.load(params.method_of(name)).check_classes(params.resolved(name), class_rows.counted(task))
 
 
 def check_pairs(params: Params) -> None:

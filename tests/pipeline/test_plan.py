@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -165,6 +166,40 @@ def test_a_generator_for_copies_has_no_vocabulary_of_its_own_beside_a_new_one(tm
     parameters.load(path)  # nobody needs it
     with pytest.raises(UserError, match="features.tokenizer.path is null .* generator.model.path is 'someone/six'"):
         parameters.load(path, {"methods": ["rail"], "augment.methods": ["rail"]})
+
+
+SENTENCES = {"task": "classification", "data.embedded": "sentences", "evaluate.metric": "accuracy"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("kd.standardize", True, "kd.standardize: true, but standardised logits of two classes"),
+        ("kd.decoupled", True, "kd.decoupled: true, but of two classes the rest is a single one"),
+        ("dist.row_alpha", 1.0, "dist.row_alpha: 1, but two probabilities"),
+    ],
+)
+def test_what_means_nothing_for_two_classes_is_refused_where_only_the_data_have_them(
+    tmp_path, monkeypatch, field, value, said
+):
+    """Before anything is trained; and a change of the setting runs the plan again."""
+    method, _, name = field.partition(".")
+    texts = [
+        micro.params(SENTENCES | {"methods": [method], "dist.class_alpha": 2, field: chosen}) for chosen in (value, 0)
+    ]
+    params, without = (parameters.parse(reading.parse(text, "params.yaml"), "params.yaml") for text in texts)
+    assert params.data.labels is None
+    meta = tmp_path / "data/prepared/meta.json"
+    meta.parent.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    meta.write_text(json.dumps({"splits": {}, "labels": ["a", "b", "c"]}))
+    plan.check_classes(params)
+    meta.write_text(json.dumps({"splits": {}, "labels": ["a", "b"]}))
+    with pytest.raises(UserError, match=re.escape(said)):
+        plan.check_classes(params)
+    plan.check_classes(without)
+    deciding = [requirements.deciding(method, one) for one in (params, without)]
+    assert deciding[0] != deciding[1] and name in deciding[0]
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from distill.config.params import Params
 from distill.config.schema import Section, Training
 from distill.errors import UserError
 from distill.losses.weights import Rest, ScheduledWeight
+from distill.methods.shared import class_rows
 from distill.methods.shared.filters import FilterBank
 from distill.models import layer_maps
 from distill.models.forward import Outputs, counted, forward_pass
@@ -82,7 +83,7 @@ class Method(nn.Module):
     copies: ClassVar[bool] = False
     #: Tasks that it cannot learn → why, as the end of "task NAME: …".
     unfit: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    #: The fields of `Config` that `reads` and `fits` depend on: where one changes, stage plan runs again.
+    #: The fields of `Config` that stage plan depends on, in `reads`, `fits`, `suits`, `takes` or `check_classes`.
     layer_fields: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Section, setup: Setup):
@@ -105,10 +106,22 @@ class Method(nn.Module):
     def check(cls, params: Params) -> None:
         """Raise a ValueError or UserError where parameters cannot work together: before any stage runs.
 
-        This implementation calls `fits` with the numbers that the parameters state; a method that overrides both does
-        so too.
+        This implementation calls `fits` and `check_classes` with the numbers that the parameters state; a method that
+        overrides both does so too.
         """
         cls.fits(params, functools.partial(layer_maps.stated, params))
+        cls.check_classes(params, class_rows.stated(params))
+
+    @classmethod
+    def check_classes(cls, params: Params, classes: int | None) -> None:
+        """Raise a UserError where a setting means nothing for a task, or for so many classes.
+
+        Stage plan calls this again, before anything is trained, with the number of classes in the data. Name the
+        parameters that it reads in `layer_fields`.
+
+        Args:
+            classes: number of classes of a choice; None where it is not known yet, or the task has none.
+        """
 
     @classmethod
     def fits(cls, params: Params, count: Counts) -> None:

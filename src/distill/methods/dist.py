@@ -56,11 +56,12 @@ class CorrelationDistillation(Method):
     needs = frozenset({"logits"})
     unfit = {"regression": "it has a number and no classes whose probabilities could correlate"}
 
+    layer_fields = ("row_alpha",)
+
     @classmethod
-    def check(cls, params: Params) -> None:
+    def check_classes(cls, params: Params, classes: int | None) -> None:
         """No weight of a term that means nothing for the classes."""
-        super().check(params)
-        _check_weights(params.sections["dist"], _NO_CLASSES.get(params.task), class_rows.stated(params))
+        _check_weights(params.sections["dist"], _NO_CLASSES.get(params.task), classes)
 
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)

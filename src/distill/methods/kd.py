@@ -82,19 +82,24 @@ class LogitDistillation(SoftTargets):
 
     Config = Config
     copies = True
+    layer_fields = ("standardize", "decoupled")
 
     @classmethod
     def check(cls, params: Params) -> None:
-        """Divergences need classes, two of the options three of them, and decoupling a label for each row."""
+        """Decoupling needs a label for each row; margins and pairs need groups."""
         super().check(params)
         config = params.sections["kd"]
         _check_groups(config, params.task)
-        _check_classes(config, params.task != "regression", class_rows.stated(params))
         if config.decoupled and params.data.has_transfer:
             raise UserError(
                 "params.yaml: kd.decoupled: true, but the texts of data.transfer (hub: data.transfer_split) have no"
                 " gold class to set apart: set it to false"
             )
+
+    @classmethod
+    def check_classes(cls, params: Params, classes: int | None) -> None:
+        """Divergences need classes, and two of the options three of them."""
+        _check_classes(params.sections["kd"], params.task != "regression", classes)
 
     def __init__(self, config: Config, setup: Setup):
         super().__init__(config, setup)
