@@ -48,7 +48,8 @@ def repo(stages, tmp_path_factory):
     prepared = [(name,) for name in ("inputs", "corpus", "prepare", "plan")]
     taught = [("finetune", "teacher"), ("finetune", "student"), ("predict",), *micro.OPTIONAL, ("signals",)]
     scored = [("evaluate_teacher",), ("evaluate", "student"), ("cost",), ("summarize",)]
-    stages.run_all(repo, (*prepared, *taught, *students, *scored))
+    printed = stages.run_all(repo, (*prepared, *taught, *students, *scored))
+    (repo / "prepared.txt").write_text(printed["prepare",])
     return repo
 
 
@@ -63,6 +64,8 @@ def test_labels_are_0_and_1_of_each_class_and_nan_without_a_label(repo):
     labels, sets = np.array(data.features("train")["labels"]), data.examples("train")["label"]
     assert labels.shape == (120, 6) and [np.flatnonzero(row).tolist() for row in labels] == list(sets)
     assert counts["labels"] == labels.sum(0).tolist() and counts["without_class"] == (labels.sum(1) == 0).sum() > 0
+    shown = ", ".join(f'"{name}" {count}' for name, count in zip(TOPICS, counts["labels"], strict=True))
+    assert f"classes train: {shown}" in (repo / "prepared.txt").read_text()
     assert np.isnan(np.array(data.features("transfer")["labels"])).all() and data.meta["splits"]["transfer"]["examples"]
 
 

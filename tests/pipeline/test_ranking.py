@@ -8,6 +8,8 @@ import pytest
 
 from distill.data.loading.groups import bounds
 from distill.data.loading.prepared import Prepared
+from distill.inference import rank
+from distill.inference.model import load
 from distill.tasks import trec
 from pipeline.export import LimitedData
 from tests.helpers import micro
@@ -25,6 +27,8 @@ PASSAGES = {
     "kd.divergence": "margin_mse",
     "distill.transfer_share": 0.5,
     "cost.batch_sizes": [1],
+    "export.methods": ["kd"],
+    "export.int8": "none",
     "teacher.tokenizer.vocab_size": 300,
     "teacher.tokenizer.lowercase": True,
     "data.source": "files",
@@ -127,6 +131,25 @@ def test_the_report_has_slices_hardest_queries_and_disagreements(made):
     shown = json.loads((repo / "data/disagreements.json").read_text())["examples"]
     passages = set(Prepared(repo / "data/prepared", repo / "data/reported").examples("validation")["text_pair"])
     assert all(set(entry["answers"].values()) | set(entry["gold"]) <= passages for entry in shown)
+
+
+def test_an_exported_student_ranks_as_the_evaluation_says(made, stages):
+    repo, _ = made
+    stages.run(repo, "export", "kd", "1")
+    said = json.loads((repo / "data/predictions/kd-1.json").read_text())
+    examples = Prepared(repo / "data/prepared", repo / "data/reported").examples("validation")
+    queries = {}
+    for row in examples:
+        queries.setdefault(row["query"], []).append(row)
+    model = load(str(repo / "data/export/kd/1"), False, {"max_length": 64})
+    found = rank.rank(model, [(rows[0]["text"], [row["text_pair"] for row in rows]) for rows in queries.values()])
+    for (query, rows), ranked in zip(queries.items(), found, strict=True):
+        scores = {rows[passage["index"]]["id"]: passage["score"] for passage in ranked}
+        assert scores == pytest.approx({passage["id"]: passage["score"] for passage in said[query]}, abs=1e-4)
+    metrics = json.loads((repo / "metrics/export/kd-1.json").read_text())
+    evaluated = json.loads((repo / "metrics/runs/kd-1.json").read_text())
+    assert metrics["scores"]["onnx"]["ndcg_10"] == pytest.approx(evaluated["ndcg_10"], abs=1e-6)
+    assert "text-ranking" in (repo / "data/export/kd/1/README.md").read_text()
 
 
 @pytest.mark.parametrize(("limit", "rows"), [(20, 16), (3, 8), (None, 64)])

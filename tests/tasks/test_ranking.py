@@ -144,6 +144,7 @@ def test_scores_are_those_of_trec_eval_on_the_same_run_file(tmp_path):
         "ndcg_10": "ndcg_cut_10",
         "map": "map",
         "recall_5": "recall_5",
+        "recall_10": "recall_10",
         "recall_1": "recall_1",
     }.items():
         assert found[ours] == pytest.approx(100 * np.mean([values[theirs] for values in each]), abs=1e-9), ours

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from distill.experiments import study
@@ -67,6 +68,27 @@ def test_verdicts_are_holms_over_the_arms(tmp_path: Path) -> None:
     assert first["ted"][3] == "better"
     assert first["mate"][3] == "worse"
     assert first["ft"][1:4] == ["", "", ""]
+
+
+def test_a_pair_of_arms_has_one_interval(tmp_path: Path) -> None:
+    """kd against ft stands in the first columns; ft against kd, pooled over other differences, would be another one."""
+    text = page.text(studied.figures(tmp_path, studied.plan()))
+    for table in (text.partition("### a: screening")[0], text.partition("### a: screening")[2].partition("###")[0]):
+        rows = {line.split(" | ")[0]: line.split(" | ") for line in table.splitlines() if line.startswith("| ")}
+        assert not any("[" in cell for cell in rows["| ft"])
+        assert sum("[" in cell for cell in rows["| kd"]) == 1 and sum("[" in cell for cell in rows["| ted"]) == 2
+
+
+def test_arms_whose_seeds_differ_much_more_than_others_are_told(tmp_path: Path) -> None:
+    figures = studied.figures(tmp_path, studied.plan())
+    path = tmp_path / "a" / study.SCREEN / "metrics/summary.json"
+    rows = json.loads(path.read_text())
+    for name, row in rows.items():
+        row["accuracy_std"] = 4.1 if name == "mate-tuned" else 1.0
+    studied.write(path, rows)
+    text = page.text(figures)
+    told = "Seeds of mate differ more than 2 times as much as those of the arm in the middle (± 1.00)."
+    assert text.count(told) == 1 and told in text.partition("### a: screening")[2].partition("### b")[0]
 
 
 def test_before_the_first_screening_it_says_how_far_it_is(tmp_path: Path) -> None:
