@@ -9,9 +9,13 @@ from typing import Any
 from distill.analysis import significance
 from distill.analysis.across_tasks import Mean
 from distill.experiments import study
+from distill.experiments.study import Study
 from distill.report import formatting, svg
 from distill.report.results import title
 from pipeline.study.figures import CONFIDENCE, Figures
+
+#: Standard deviations over seeds above so many times the median one are pointed out (docs/reports.md has what they do).
+RESTLESS = 2
 
 
 def text(figures: Figures) -> str:
@@ -59,8 +63,8 @@ def _means(figures: Figures) -> list[str]:
         "|---|---:|---|---|---:|---|---|---:|",
     ]
     columns = {}
-    for baseline in (plan.baseline, plan.also):
-        means = {arm: figures.mean(arm, baseline) for arm in plan.arms if arm != baseline}
+    for baseline, rivals in _rivals(plan).items():
+        means = {arm: figures.mean(arm, baseline) for arm in rivals}
         columns[baseline] = (means, _verdicts(means))
     for arm in plan.arms:
         cells = []
@@ -69,6 +73,16 @@ def _means(figures: Figures) -> list[str]:
             cells += [*_difference(None if mean is None else mean._asdict()), verdicts.get(arm, "")]
         lines.append(f"| {arm} | {' | '.join(cells)} | {formatting.times(figures.mean_cost(arm))} |")
     return lines
+
+
+def _rivals(plan: Study) -> dict[str, list[str]]:
+    """Baseline → the arms that are shown against it.
+
+    `baseline` against `also` is left out: the other way round stands in the first columns, and its interval is another
+    one, because the seeds' part is pooled over other differences.
+    """
+    arms = [arm for arm in plan.arms if arm != plan.baseline]
+    return {plan.baseline: arms, plan.also: [arm for arm in arms if arm != plan.also]}
 
 
 def _verdicts(means: Mapping[str, Mean]) -> dict[str, str]:
@@ -120,12 +134,31 @@ def _screening(figures: Figures, task: str) -> list[str]:
             _trial(plan.trials(task)[row][picks[row] - 1]) if row in plan.arms else "",
             *(formatting.spread(scores[key], scores.get(f"{key}_std")) for key in (f"selection_{metric}", metric)),
         ]
-        for differences in against.values():
-            cells += _difference(differences.get(name))
+        for baseline, rivals in _rivals(plan).items():
+            cells += _difference(against[baseline].get(name) if row in rivals else None)
         lines.append(f"| {' | '.join(cells)} | {_cost(figures, task, row)} |")
+    lines += _restless(plan, summary, metric)
     if len(figures.ratios(task, plan.baseline)) == 1:
         lines += ["", "Costs are of one run of each arm: how far two runs differ is not known."]
     return lines
+
+
+def _restless(plan: Study, summary: Mapping[str, Any], metric: str) -> list[str]:
+    """A sentence where the seeds of some arms differ much more than those of the others."""
+    rows = {arm: summary.get(study.tuned_name(plan, arm), {}) for arm in plan.arms}
+    spreads = {arm: row[f"{metric}_std"] for arm, row in rows.items() if row.get(f"{metric}_std") is not None}
+    if not spreads:
+        return []
+    usual = median(spreads.values())
+    found = [arm for arm, spread in spreads.items() if spread > RESTLESS * usual]
+    if not found:
+        return []
+    return [
+        "",
+        f"Seeds of {' and '.join(found)} differ more than {RESTLESS} times as much as those of the arm in the middle"
+        f" (± {usual:.2f}). The intervals take the seeds' part from all arms together: they are too wide for the calm"
+        f" arms and too narrow for {' and '.join(found)}.",
+    ]
 
 
 def _teachers(figures: Figures, task: str, phase: str) -> list[str]:
@@ -158,7 +191,8 @@ def _confirmation(figures: Figures, task: str) -> list[str]:
     for name, label in labels.items():
         cells = [label, formatting.spread(summary[name][metric], summary[name].get(f"{metric}_std"))]
         for baseline in (plan.baseline, plan.also):
-            cells += _difference(found["against"][study.tuned_name(plan, baseline)].get(name))
+            shown = not (baseline == plan.also and label == plan.baseline)  # as in `_rivals`
+            cells += _difference(found["against"][study.tuned_name(plan, baseline)].get(name) if shown else None)
         lines.append(f"| {' | '.join(cells)} |")
     best = made["confirmed"][0]
     row = found["against"][longer][study.tuned_name(plan, best)]
