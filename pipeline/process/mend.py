@@ -15,6 +15,7 @@ import yaml
 from filelock import FileLock
 
 from pipeline.process import command
+from pipeline.process.command_line import command_line
 from pipeline.process.dvc_process import is_dvc
 from pipeline.process.locks import acquire
 
@@ -108,7 +109,7 @@ def free_stale_locks(root: Path) -> None:
 def _runs(info: dict[str, Any], written: float) -> bool:
     try:
         process = psutil.Process(int(info["pid"]))
-        return process.create_time() <= written + 1.0 and str(info["cmd"]) in " ".join(process.cmdline())
+        return process.create_time() <= written + 1.0 and str(info["cmd"]) in " ".join(command_line(process))
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:

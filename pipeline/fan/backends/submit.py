@@ -13,6 +13,7 @@ import psutil
 
 from distill.errors import UserError
 from pipeline.fan.backends.base import State, Submission, load, script
+from pipeline.process.command_line import command_line
 
 #: Long enough for any job here; SLURM's own limit is an option of the user's.
 _MINUTES = 60 * 24 * 30
@@ -104,6 +105,6 @@ class Submitit:
 
 def _is_controller(pid: int) -> bool:
     try:
-        return "submitit.local._local" in psutil.Process(pid).cmdline()
+        return "submitit.local._local" in command_line(psutil.Process(pid))
     except psutil.Error:
         return False
