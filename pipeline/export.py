@@ -19,7 +19,7 @@ from distill.config.values import flatten
 from distill.data.loading import groups
 from distill.data.loading.prepared import Prepared
 from distill.export import card, onnx, rounding
-from distill.export.forms import Forms, megabytes
+from distill.export.forms import Forms, int8_runtimes, megabytes
 from distill.inference.cli import EXPORTS
 from distill.inference.model import ONNX, SETTINGS, Settings
 from distill.methods import registry
@@ -68,7 +68,7 @@ def main(name: str, seed: str) -> None:
         measured["size_mb"]["pytorch"] = megabytes(source / "model.safetensors")
         shutil.copyfile(source / "config.json", folder / "config.json")
         tokenizer.save_pretrained(folder)
-        settings = inference_settings(params, data, runs[label])
+        settings = inference_settings(params, data, runs[label], int8_runtimes(measured))
         write_text(folder / SETTINGS, to_json(settings.model_dump()))
         facts = describe(params, name, number, model, data, task, runs, settings, measured)
         write_text(folder / "README.md", card.render(facts))
@@ -142,7 +142,7 @@ def scores(label: str) -> dict[str, dict[str, float]]:
     return {name: values for name, values in read.items() if values}
 
 
-def inference_settings(params: Params, data: Prepared, scores: dict[str, float]) -> Settings:
+def inference_settings(params: Params, data: Prepared, scores: dict[str, float], runtimes: list[str]) -> Settings:
     """The settings that the commands need: the lengths of the data, the answer search, tuned values."""
     several = params.task == "multi_label"
     qa, evaluate, labels = params.task == "qa", params.evaluate, list(data.meta.get("labels", ()))
@@ -161,6 +161,7 @@ def inference_settings(params: Params, data: Prepared, scores: dict[str, float])
         offsets=offsets,
         thresholds=thresholds.of_scores(scores, len(labels)) if several else None,
         scheme=data.meta.get("scheme"),
+        int8_runtimes=runtimes,
     )
 
 

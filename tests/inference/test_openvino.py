@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,6 +36,23 @@ def test_the_command_answers_the_same(folder, capsys):
         told.append(json.loads(capsys.readouterr().out))
     assert told[0]["label"] == told[1]["label"]
     assert told[0]["probabilities"] == pytest.approx(told[1]["probabilities"], abs=1e-5)
+
+
+def test_int8_is_run_only_by_what_it_was_scored_in(tmp_path):
+    """It was exported where OpenVINO is not installed: nobody knows what it loses there."""
+    folder = Path(exported.classifier(tmp_path / "texts", ["no", "yes"]))
+    shutil.copyfile(folder / "model.onnx", folder / "model.int8.onnx")
+    file = folder / "task.json"
+    settings = json.loads(file.read_text())
+    for scored, refused in ((["onnx"], ["openvino"]), (["onnx", "openvino"], []), (None, [])):
+        file.write_text(json.dumps(settings | {"int8_runtimes": scored}))
+        for runtime in ("onnx", "openvino"):
+            load(str(folder), runtime=runtime)
+            if runtime in refused:
+                with pytest.raises(UserError, match="was never scored with --runtime openvino"):
+                    load(str(folder), int8=True, runtime=runtime)
+            else:
+                load(str(folder), int8=True, runtime=runtime)
 
 
 def test_without_openvino_one_line_says_how_to_install_it(folder, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from distill.config.params import Params
 from distill.data.loading.prepared import Prepared
 from distill.export import int8, onnx, quantize, speed
 from distill.inference import openvino_runtime
-from distill.inference.model import INT8, ONNX, Run, batches, onnx_run, onnx_session, torch_run
+from distill.inference.model import INT8, ONNX, RUNTIMES, Run, batches, onnx_run, onnx_session, torch_run
 from distill.models.predict import predict_split
 from distill.tasks.base import Predicted, Task
 
@@ -103,7 +103,11 @@ class Forms:
         chosen = [batch for _, batch in batches(rows, self.prepared.tokenizer().pad_token_id, _CALIBRATED)]
 
         def score(exported: Path) -> float:
-            return self._score(onnx_run(onnx_session(exported, threads)), "selection", "int8")[metric]
+            """In the runtime that gives it the lower score: whoever takes the model away may run it by either."""
+            runs = {"int8": onnx_run(onnx_session(exported, threads))}
+            if openvino_runtime.is_installed():
+                runs[BY_OPENVINO["int8"]], _ = openvino_runtime.openvino_run(exported, threads)
+            return min(self._score(run, "selection", form)[metric] for form, run in runs.items())
 
         outcome = int8.make(file, section, chosen, score, reference, self.train, scratch)
         if stopped := int8.reason(outcome, section, metric):
@@ -138,6 +142,14 @@ class Forms:
             "tries": outcome.tries,
             "exact_sums": quantize.adds_exactly(),
         }
+
+
+def int8_runtimes(measured: Mapping[str, Any]) -> list[str]:
+    """The runtimes in which the int8 model was scored, of what `Forms.measure` has found; none without such a model."""
+    if measured["int8"] is None or measured["int8"]["refused"]:
+        return []
+    forms = {"onnx": "int8", "openvino": BY_OPENVINO["int8"]}
+    return [runtime for runtime in RUNTIMES if forms[runtime] in measured["scores"]]
 
 
 def megabytes(file: Path) -> float:

@@ -59,6 +59,7 @@ class Settings(BaseModel):
         offsets: of the classes' log-probabilities, tuned on the selection split (`tasks.decision`); null: none.
         thresholds: several labels: the probability above which each class is said, at temperature 1, tuned on the
             selection split (`tasks.thresholds`); null: none.
+        int8_runtimes: those in which the int8 model was scored at its export; null: an older export does not say.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -75,6 +76,7 @@ class Settings(BaseModel):
     offsets: list[float] | None = None
     thresholds: list[Annotated[float, Field(gt=0, lt=1)]] | None = None
     scheme: str | None = None
+    int8_runtimes: list[str] | None = None
 
     @model_validator(mode="after")
     def _has_a_number_for_each_class(self) -> Settings:
@@ -222,6 +224,11 @@ def load(
         if not file.is_file():
             fix = _NO_INT8 if int8 else f"`dvc checkout {folder}`"
             raise UserError(f"{file}: missing: {fix}")
+        if int8 and settings.int8_runtimes is not None and runtime not in settings.int8_runtimes:
+            raise UserError(
+                f"{file}: was never scored with --runtime {runtime}, which was not installed where it was exported:"
+                f" export it again with that installed, or take --runtime {' or '.join(settings.int8_runtimes)}"
+            )
         run, names = _exported(file, runtime)
         return Model(settings, exported_tokenizer(folder, names), run)
     for option, given in (("--int8", int8), (f"--runtime {runtime}", runtime != RUNTIMES[0])):
