@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dvc.repo import Repo
 
@@ -89,7 +90,9 @@ class Coordinator:
             self._store.check_writable("coordinator")
             for item in self._running.values():
                 self._progress.say(f"{item.job.name}: submitted before, {self._backend.state(item.handle).word}")
-            self._take_results()
+            for name, result in self._take_results().items():
+                if name not in self._running:
+                    self._progress.before(result["seconds"], self._moved[name])
             while True:
                 states = {name: self._backend.state(item.handle) for name, item in self._running.items()}
                 for name, state in states.items():
@@ -100,7 +103,8 @@ class Coordinator:
                 if not self._running:
                     break
                 shown = [(item, states.get(name, State("waiting")).word) for name, item in self._running.items()]
-                self._progress.show(shown, len(missing))
+                taken = {stage for item in self._running.values() for stage in item.job.stages}
+                self._progress.show(shown, len(missing - taken))
                 time.sleep(self._settings.poll_seconds)
         if self._failed:
             name, line = next(iter(self._failed.items()))
@@ -177,12 +181,14 @@ class Coordinator:
         self._blocked |= set(item.job.stages)
         self._progress.ended(item, f"failed: {line}")
 
-    def _take_results(self) -> None:
-        """Adds what jobs have handed in since, which may be others than the one that was seen to end."""
-        for name, result in self._store.results(self._moved.keys()).items():
+    def _take_results(self) -> dict[str, dict[str, Any]]:
+        """Adds what jobs have handed in since, which may be others than the one that was seen to end; by job."""
+        new = self._store.results(self._moved.keys())
+        for name, result in new.items():
             self._desk.take(result)
             self._moved[name] = result["read_bytes"] + result["written_bytes"]
             self._bundle = None
+        return new
 
     def _log(self, name: str) -> Path:
         return self._folder / f"{name}.log"

@@ -40,20 +40,27 @@ class Progress:
         """A line that stays."""
         self._console.print(line, markup=False)
 
+    def before(self, seconds: float, moved_bytes: int) -> None:
+        """A job was done and handed in before this command began: an earlier one paid for it."""
+        self._spent_seconds += seconds
+        self._bytes += moved_bytes
+        self._done += 1
+
     def ended(self, item: Running, what: str, moved_bytes: int = 0) -> None:
         """A job has ended: `done`, `lost` or `failed`."""
         seconds = time.time() - item.begun
         self._spent_seconds += seconds
         self._bytes += moved_bytes
         self._done += what == "done"
-        self.say(f"{item.job.name}: {what} after {duration(seconds)}")
+        so_far = f", cost so far {self._cost(self._spent_seconds):,.2f}" if self._price and not self._live else ""
+        self.say(f"{item.job.name}: {what} after {duration(seconds)}{so_far}")
 
     def show(self, running: Iterable[tuple[Running, str]], waiting: int) -> None:
         """The table as it is now.
 
         Args:
             running: jobs and the word of their state.
-            waiting: number of stages that no job runs yet.
+            waiting: number of stages that are missing and in no running job.
         """
         if not self._live:
             return
@@ -70,8 +77,11 @@ class Progress:
         busy = self._spent_seconds + sum(time.time() - item.begun for item in running)
         parts = [f"{self._done} jobs done", duration(time.time() - self._begun), f"{duration(busy)} of slots"]
         parts += [f"{self._bytes / 1e6:,.1f} MB moved"] if self._bytes else []
-        parts += [f"cost {busy / 3600 * self._price:,.2f}"] if self._price else []
+        parts += [f"cost {self._cost(busy):,.2f}"] if self._price else []
         return ", ".join(parts)
+
+    def _cost(self, seconds: float) -> float:
+        return seconds / 3600 * self._price
 
 
 def duration(seconds: float) -> str:

@@ -69,7 +69,13 @@ class Engine:
         code = left.pop(0) if left else 0
         if code == 0:
             entries = {name: {} for unit in units for name in unit}
-            self.results[handle] = {"entries": entries, "files": {}, "read_bytes": 1, "written_bytes": 2}
+            self.results[handle] = {
+                "entries": entries,
+                "files": {},
+                "read_bytes": 1,
+                "written_bytes": 2,
+                "seconds": 1800.0,
+            }
         self.looks[handle] = (2, units)
         return State("ended", code)
 
@@ -92,12 +98,12 @@ def make(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "Repo", lambda folder: contextlib.nullcontext())
     monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
 
-    def made(engine=None, retries=1, slots=2, chunk=1):
+    def made(engine=None, retries=1, slots=2, chunk=1, price=0.0):
         desk = Desk(tmp_path)
         engine = engine or Engine(results)
         journal = Journal(tmp_path, "local")
         settings = Settings(slots, chunk, retries, 0)
-        return Coordinator(desk, engine, journal, tmp_path, settings, Progress(0.0, slots)), desk, engine
+        return Coordinator(desk, engine, journal, tmp_path, settings, Progress(price, slots)), desk, engine
 
     made.results = results
     return made
@@ -168,3 +174,29 @@ def test_what_the_workspace_has_is_pushed_for_the_workers_once(make):
     desk.handed_in = lambda path: path != "data/prepared"
     coordinator.run()
     assert desk.pushed == ["data/prepared"]
+
+
+def test_what_earlier_jobs_cost_counts_after_a_restart(make, capsys):
+    """Six jobs of half an hour: those that were handed in before are paid for, too."""
+    first, desk, engine = make(price=2.0)
+    first.run()
+    handed_in = len(engine.submitted)
+    capsys.readouterr()
+    second, desk, engine = make(price=2.0)
+    with second._progress:
+        second.run()
+    assert engine.submitted == [] and handed_in == 6
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("6 jobs done, ") and last.endswith("cost 6.00")
+
+
+def test_stages_of_running_jobs_do_not_wait(make, monkeypatch):
+    coordinator, desk, engine = make(slots=1)
+    shown = []
+
+    def show(running, waiting):
+        shown.append((sum(len(item.job.stages) for item, _ in running), waiting, len(desk.missing())))
+
+    monkeypatch.setattr(coordinator._progress, "show", show)
+    coordinator.run()
+    assert shown and all(taken + waiting == missing for taken, waiting, missing in shown)
