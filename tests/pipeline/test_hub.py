@@ -280,3 +280,18 @@ def test_a_hub_that_is_down_is_as_offline(world, tmp_path):
     finally:
         for key in known:
             world.hub.repositories[key].fault = ""
+
+
+@pytest.mark.exhaustive
+def test_the_stages_after_the_fine_tuning_go_through_and_ask_the_hub_for_nothing_large(world, tmp_path):
+    """From the plan to the summary, on the models, tokenizer and data of the hub."""
+    repo = shutil.copytree(world.repo, tmp_path / "repo")
+    before = len(world.hub.asked)
+    students = [(name, method, "1") for name in ("distill", "evaluate") for method in SETTINGS["methods"]]
+    scored = [("evaluate_teacher",), ("evaluate", "student"), *students, ("cost",), ("summarize",)]
+    for words in [("plan",), ("predict",), *micro.OPTIONAL, ("signals",), *scored]:
+        world.stage(repo, *words)
+    summary = json.loads((repo / "metrics/summary.json").read_text())
+    assert list(summary) == ["teacher", "student", "ft", "kd"] and summary["kd"]["accuracy"] >= 0
+    asked = world.hub.asked[before:]
+    assert not [line for line in asked if line.startswith("GET") and re.search(r"safetensors|parquet", line)]
