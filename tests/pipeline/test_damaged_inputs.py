@@ -24,29 +24,38 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 COUNT = int(os.environ.get("DAMAGED_INPUTS", "12"))
 SEED = int(os.environ.get("DAMAGED_SEED", "1"))
-STUDENTS = ("kd", "ted", "mate", "minimax_knn", "takd")
+#: With these every stage has something to do; those of `FEW` need the stages that most methods need.
+ALL, FEW = ("kd", "ted", "mate", "minimax_knn", "takd"), ("kd", "ted")
 SETTINGS = {
-    "methods": list(STUDENTS),
-    "augment.methods": ["kd"],
     "augment.copies": 1,
     "retrieve.candidates": 3,
     "export.methods": ["kd"],
     "generator.max_steps": 4,
     "assistant.max_steps": 4,
 }
-# Not signals: it links what students read into a folder of each, and their own stages open it.
-COMMANDS = (
-    *((name,) for name in ("prepare", "plan", "predict")),
-    *((name, role) for name in ("finetune", "train_filters") for role in ("teacher", "student")),
-    *((name,) for name in ("train_assistants", "train_generator", "retrieve", "augment")),
-    *(("distill", method, "1") for method in STUDENTS),
-    ("evaluate_teacher",),
-    ("evaluate", "student"),
-    *(("evaluate", method, "1") for method in STUDENTS),
-    ("cost",),
-    ("export", "kd", "1"),
-    ("summarize",),
-)
+OPTIONAL = tuple((name,) for name in ("train_assistants", "train_generator", "retrieve", "augment"))
+
+
+def commands(students: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """The stages that have something to do.
+
+    Not signals: it links what students read into a folder of each, and their own stages open it.
+    """
+    return (
+        *((name,) for name in ("prepare", "plan", "predict")),
+        *((name, role) for name in ("finetune", "train_filters") for role in ("teacher", "student")),
+        *(OPTIONAL if students == ALL else ()),
+        *finish(students),
+    )
+
+
+def finish(students: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """Those from the students on."""
+    scored = (("evaluate_teacher",), ("evaluate", "student"))
+    trained, evaluated = (tuple((name, method, "1") for method in students) for name in ("distill", "evaluate"))
+    return (*trained, *scored, *evaluated, ("cost",), ("export", "kd", "1"), ("summarize",))
+
+
 #: Files that a person writes, or whose content DVC alone can vouch for.
 NOT_CHECKED = ("data/raw/", "data/none", "metrics/", "data/runs/", "data/inputs/", "data/plan/", "data/samples/")
 
@@ -101,21 +110,13 @@ def written_by(repo: Path, command: tuple[str, ...]) -> dict[str, str]:
     return hashes
 
 
-@pytest.fixture(scope="module")
-def whole(stages, tmp_path_factory) -> Path:
-    """A repository in which every stage has run."""
-    repo = micro.repo(tmp_path_factory.mktemp("damaged") / "repo", SETTINGS)
-    stages.run_all(repo, (*micro.BASE, *COMMANDS[COMMANDS.index(("distill", "kd", "1")) :]))
-    return repo
-
-
-def drawn(repo: Path, count: int, seed: int) -> list[Damage]:
+def drawn(repo: Path, students: tuple[str, ...], count: int, seed: int) -> list[Damage]:
     """Damages of a fixed seed: first a stage, then one of its files, then what happens to that."""
     draw = random.Random(seed)
-    files = {command: read_by(repo, command) for command in COMMANDS}
-    commands = [command for command in COMMANDS if files[command]]
+    files = {command: read_by(repo, command) for command in commands(students)}
+    possible = [command for command, read in files.items() if read]
     return [
-        Damage(command := draw.choice(commands), draw.choice(files[command]), draw.choice(sorted(KINDS)), number)
+        Damage(command := draw.choice(possible), draw.choice(files[command]), draw.choice(sorted(KINDS)), number)
         for number in range(count)
     ]
 
@@ -134,10 +135,14 @@ def as_it_was(repo: Path) -> Iterator[None]:
             shutil.move(kept / name, repo / name)
 
 
-def test_it_is_refused_in_one_line_or_changes_nothing(whole, stages, monkeypatch):
+@pytest.mark.parametrize("students", [FEW, pytest.param(ALL, marks=pytest.mark.exhaustive)], ids=["few", "all"])
+def test_it_is_refused_in_one_line_or_changes_nothing(stages, tmp_path, monkeypatch, students):
+    changes = {"methods": list(students), "augment.methods": ["kd"] if students == ALL else []}
+    whole = micro.repo(tmp_path / "repo", SETTINGS | changes)
+    stages.run_all(whole, (*micro.BASE, *finish(students)))
     monkeypatch.chdir(whole)
     outcomes, wrong = {}, []
-    for damage in drawn(whole, COUNT, SEED):
+    for damage in drawn(whole, students, COUNT, SEED):
         expected, path = written_by(whole, damage.command), whole / damage.file
         content, draw = path.read_bytes(), random.Random(damage.seed)
         with as_it_was(whole):
