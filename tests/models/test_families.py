@@ -71,13 +71,9 @@ def test_every_method_runs_on_every_task_that_it_learns(name):
 EXPORTED = {"modernbert": 2, "albert": 1, "mpnet": 1, "longformer": 1}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    # The program does nothing of its own for a family here. tests/export/test_onnx.py has BERT, DistilBERT and DeBERTa,
-    # and a refusal; ModernBERT has rotated positions and windows of attention besides.
-    "family",
-    ["modernbert", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("albert", "mpnet", "longformer"))],
-)
+# The program does nothing of its own for these. tests/export/test_onnx.py has BERT, DistilBERT and DeBERTa, and a refusal.
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("family", EXPORTED)
 def test_onnx_gives_pytorchs_logits_or_is_refused(family, tmp_path):
     task, file = family_batches.TASKS["classification"], tmp_path / "model.onnx"
     fields = {"attention_window": [8]} if family == "longformer" else {}
