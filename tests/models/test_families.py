@@ -71,7 +71,7 @@ def test_every_method_runs_on_every_task_that_it_learns(name):
 EXPORTED = {"modernbert": 2, "albert": 1, "mpnet": 1, "longformer": 1}
 
 
-# The program does nothing of its own for these. tests/export/test_onnx.py has BERT, DistilBERT and DeBERTa, and a refusal.
+# The program does nothing of its own for these. BERT, DistilBERT, DeBERTa and a refusal: tests/export/test_onnx.py.
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("family", EXPORTED)
 def test_onnx_gives_pytorchs_logits_or_is_refused(family, tmp_path):
