@@ -33,6 +33,7 @@ SETTINGS = {
     "offsets": None,
     "thresholds": None,
     "scheme": None,
+    "int8_runtimes": None,
 }
 
 
