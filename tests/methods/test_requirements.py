@@ -62,7 +62,9 @@ def test_what_decides_is_the_method_the_start_and_the_fields_of_layers(params):
     """A weight is none of it: a change of it reruns no earlier stage."""
     decides = requirements.deciding("lwd", params)
     assert decides == {"method": "lwd", "start": "finetuned", "layer_map": "uniform", "mask": True}
-    assert requirements.deciding("kd", params) == {"method": "kd", "start": "finetuned"}
+    # And what means nothing for some numbers of classes.
+    options = {"standardize": False, "decoupled": False}
+    assert requirements.deciding("kd", params) == {"method": "kd", "start": "finetuned"} | options
 
 
 def test_a_variant_asks_for_what_its_own_settings_need(root):

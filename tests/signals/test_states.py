@@ -111,6 +111,7 @@ def test_the_fields_that_decide_are_all_named(name):
     method.reads(made, 3, 6)
     method.fits(made, lambda role, what: {"student": 3, "teacher": 6}[role] if what == "layers" else 2)
     method.suits(made, lambda role: AutoConfig.for_model("bert"))
+    method.check_classes(made, 3)
     assert watched.asked == set(method.layer_fields) <= set(method.Config.model_fields)
 
 

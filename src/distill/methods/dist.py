@@ -56,7 +56,7 @@ class CorrelationDistillation(Method):
     needs = frozenset({"logits"})
     unfit = {"regression": "it has a number and no classes whose probabilities could correlate"}
 
-    layer_fields = ("row_alpha",)
+    layer_fields = ("row_alpha", "class_alpha")
 
     @classmethod
     def check_classes(cls, params: Params, classes: int | None) -> None:
