@@ -17,7 +17,6 @@ from distill.config.params import Params
 from distill.config.schema import Section, Training
 from distill.errors import UserError
 from distill.losses.weights import Rest, ScheduledWeight
-from distill.methods.shared import class_rows
 from distill.methods.shared.filters import FilterBank
 from distill.models import layer_maps
 from distill.models.forward import Outputs, counted, forward_pass
@@ -106,11 +105,10 @@ class Method(nn.Module):
     def check(cls, params: Params) -> None:
         """Raise a ValueError or UserError where parameters cannot work together: before any stage runs.
 
-        This implementation calls `fits` and `check_classes` with the numbers that the parameters state; a method that
-        overrides both does so too.
+        This implementation calls `fits` with the numbers that the parameters state; a method that overrides both does
+        so too, and one that overrides `check_classes` calls that with `class_rows.stated(params)`.
         """
         cls.fits(params, functools.partial(layer_maps.stated, params))
-        cls.check_classes(params, class_rows.stated(params))
 
     @classmethod
     def check_classes(cls, params: Params, classes: int | None) -> None:

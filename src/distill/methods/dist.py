@@ -59,6 +59,12 @@ class CorrelationDistillation(Method):
     layer_fields = ("row_alpha", "class_alpha")
 
     @classmethod
+    def check(cls, params: Params) -> None:
+        """`check_classes`, with the classes that the parameters state."""
+        super().check(params)
+        cls.check_classes(params, class_rows.stated(params))
+
+    @classmethod
     def check_classes(cls, params: Params, classes: int | None) -> None:
         """No weight of a term that means nothing for the classes."""
         _check_weights(params.sections["dist"], _NO_CLASSES.get(params.task), classes)

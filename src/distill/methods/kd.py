@@ -90,6 +90,7 @@ class LogitDistillation(SoftTargets):
         super().check(params)
         config = params.sections["kd"]
         _check_groups(config, params.task)
+        cls.check_classes(params, class_rows.stated(params))
         if config.decoupled and params.data.has_transfer:
             raise UserError(
                 "params.yaml: kd.decoupled: true, but the texts of data.transfer (hub: data.transfer_split) have no"
