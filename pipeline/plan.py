@@ -82,9 +82,9 @@ def check_classes(params: Params) -> None:
     from distill.data.loading.prepared import Prepared
     from distill.tasks.registry import load_task
 
-    task = load_task(params.task, labels=Prepared(paths.PREPARED).meta.get("labels", ()))
+    classes = class_rows.counted(load_task(params.task, labels=Prepared(paths.PREPARED).meta.get("labels", ())))
     for name in params.methods:
-        registry.load(params.method_of(name)).check_classes(params.resolved(name), class_rows.counted(task))
+        registry.load(params.method_of(name)).check_classes(params.resolved(name), classes)
 
 
 def check_pairs(params: Params) -> None:

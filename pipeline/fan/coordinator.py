@@ -103,8 +103,7 @@ class Coordinator:
                 if not self._running:
                     break
                 shown = [(item, states.get(name, State("waiting")).word) for name, item in self._running.items()]
-                taken = {stage for item in self._running.values() for stage in item.job.stages}
-                self._progress.show(shown, len(missing - taken))
+                self._progress.show(shown, len(missing - self._in_jobs()))
                 time.sleep(self._settings.poll_seconds)
         if self._failed:
             name, line = next(iter(self._failed.items()))
@@ -117,8 +116,7 @@ class Coordinator:
 
     def _submit(self, missing: set[str]) -> None:
         stages = self._desk.stages
-        taken = {stage for item in self._running.values() for stage in item.job.stages}
-        taken |= self._blocked | {stage for job in self._again.values() for stage in job.stages}
+        taken = self._in_jobs() | self._blocked | {stage for job in self._again.values() for stage in job.stages}
         rank = jobs.by_shared_files(self._desk.signals())
         new = jobs.plan(list(stages.values()), missing - taken, self._settings.chunk, rank)
         for job in [*self._again.values(), *new]:
@@ -131,6 +129,10 @@ class Coordinator:
                     self._running[job.name] = Running(job, handle, min(free), time.time())
                     self._journal.write(self._running.values())
                 self._progress.say(f"{job.name}: submitted, {len(job.stages)} stages")
+
+    def _in_jobs(self) -> set[str]:
+        """The stages of the running jobs."""
+        return {stage for item in self._running.values() for stage in item.job.stages}
 
     def _write(self, job: Job) -> Path:
         """The job's file, with the clone to start from beside it."""

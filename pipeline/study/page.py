@@ -63,8 +63,8 @@ def _means(figures: Figures) -> list[str]:
         "|---|---:|---|---|---:|---|---|---:|",
     ]
     columns = {}
-    for baseline, rivals in _rivals(plan).items():
-        means = {arm: figures.mean(arm, baseline) for arm in rivals}
+    for baseline in (plan.baseline, plan.also):
+        means = {arm: figures.mean(arm, baseline) for arm in plan.arms if _is_shown(plan, arm, baseline)}
         columns[baseline] = (means, _verdicts(means))
     for arm in plan.arms:
         cells = []
@@ -75,14 +75,13 @@ def _means(figures: Figures) -> list[str]:
     return lines
 
 
-def _rivals(plan: Study) -> dict[str, list[str]]:
-    """Baseline → the arms that are shown against it.
+def _is_shown(plan: Study, row: str, against: str) -> bool:
+    """Whether a row's difference to `baseline`, or to `also`, is shown.
 
     `baseline` against `also` is left out: the other way round stands in the first columns, and its interval is another
     one, because the seeds' part is pooled over other differences.
     """
-    arms = [arm for arm in plan.arms if arm != plan.baseline]
-    return {plan.baseline: arms, plan.also: [arm for arm in arms if arm != plan.also]}
+    return row != against and (row, against) != (plan.baseline, plan.also)
 
 
 def _verdicts(means: Mapping[str, Mean]) -> dict[str, str]:
@@ -134,8 +133,8 @@ def _screening(figures: Figures, task: str) -> list[str]:
             _trial(plan.trials(task)[row][picks[row] - 1]) if row in plan.arms else "",
             *(formatting.spread(scores[key], scores.get(f"{key}_std")) for key in (f"selection_{metric}", metric)),
         ]
-        for baseline, rivals in _rivals(plan).items():
-            cells += _difference(against[baseline].get(name) if row in rivals else None)
+        for baseline, differences in against.items():
+            cells += _difference(differences.get(name) if _is_shown(plan, row, baseline) else None)
         lines.append(f"| {' | '.join(cells)} | {_cost(figures, task, row)} |")
     lines += _restless(plan, summary, metric)
     if len(figures.ratios(task, plan.baseline)) == 1:
@@ -191,8 +190,8 @@ def _confirmation(figures: Figures, task: str) -> list[str]:
     for name, label in labels.items():
         cells = [label, formatting.spread(summary[name][metric], summary[name].get(f"{metric}_std"))]
         for baseline in (plan.baseline, plan.also):
-            shown = not (baseline == plan.also and label == plan.baseline)  # as in `_rivals`
-            cells += _difference(found["against"][study.tuned_name(plan, baseline)].get(name) if shown else None)
+            differences = found["against"][study.tuned_name(plan, baseline)]
+            cells += _difference(differences.get(name) if _is_shown(plan, label, baseline) else None)
         lines.append(f"| {' | '.join(cells)} |")
     best = made["confirmed"][0]
     row = found["against"][longer][study.tuned_name(plan, best)]

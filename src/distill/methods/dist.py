@@ -55,7 +55,6 @@ class CorrelationDistillation(Method):
     copies = True
     needs = frozenset({"logits"})
     unfit = {"regression": "it has a number and no classes whose probabilities could correlate"}
-
     layer_fields = ("row_alpha", "class_alpha")
 
     @classmethod
