@@ -35,6 +35,17 @@ def test_every_trial_of_every_arm_is_a_run(task: str) -> None:
     assert not found.compare.baseline_seeds
 
 
+def test_the_tuning_may_score_few_of_the_reported_split_and_the_comparisons_score_all() -> None:
+    few = PLAN.model_copy(update={"tuning_validation_examples": 7})
+    assert _params("sst2", study.phase_values(few, "sst2", study.TUNE)).data.max_validation_examples == 7
+    picks = dict.fromkeys(PLAN.arms, 1)
+    for phase, given in ((study.SCREEN, {}), (study.CONFIRM, {"confirmed": ["ted", "mate"], "updates": 260})):
+        found = _params("sst2", study.phase_values(few, "sst2", phase, picks, **given))
+        assert found.data.max_validation_examples is None
+    whole = PLAN.model_copy(update={"tuning_validation_examples": None})
+    assert "data" not in study.phase_values(whole, "sst2", study.TUNE)
+
+
 def test_the_baseline_keeps_its_name_and_gets_its_trial() -> None:
     picks = {arm: 4 if arm == "ft" else 2 for arm in PLAN.arms}
     found = _params("sst2", study.phase_values(PLAN, "sst2", study.SCREEN, picks))

@@ -81,6 +81,14 @@ COLUMNS = {
     "entities": ("text", None, "entities", 48),
     "passages": ("query", "passage", "label", 64),
 }
+# Task to the embedded corpus for it; texts with one label have two.
+KINDS = {
+    "qa": "questions",
+    "regression": "similarity",
+    "ranking": "passages",
+    "token_classification": "entities",
+    "multi_label": "topics",
+}
 
 
 @pytest.fixture(scope="module")
@@ -174,8 +182,7 @@ def embedded(values: dict[str, Any], hub: dict[str, str]) -> dict[str, Any]:
     kind = data["embedded"]
     if data["source"] != "embedded":
         pair = "pairs" if data["text_pair"] else "sentences"
-        kinds = {"qa": "questions", "classification": pair, "regression": "similarity", "ranking": "passages"}
-        kind = kinds[values["task"]]
+        kind = {"classification": pair, **KINDS}[values["task"]]
     names = ("data.text", "data.text_pair", "data.label", "features.max_length")
     changes = dict(zip(names, COLUMNS[kind], strict=True))
     changes |= {"data.source": "embedded", "data.embedded": kind, "data.mismatched": "data/none"}

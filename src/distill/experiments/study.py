@@ -81,6 +81,8 @@ class Study(Section):
         baseline, also: arms that all others are compared with.
         margin: points below the best arm's mean that the recommended, cheapest one may lie.
         timed_updates: updates of a student in phase `time`.
+        tuning_validation_examples: how many of the reported split phase `tune` scores, drawn at random; none: all.
+            They decide nothing.
         arms: method → its trials, equally many for all. A trial is a learning rate and values of the method's section.
     """
 
@@ -90,6 +92,7 @@ class Study(Section):
     also: str
     margin: Annotated[float, Field(ge=0)]
     timed_updates: Count
+    tuning_validation_examples: Count | None = None
     arms: Annotated[dict[str, list[Trial]], Field(min_length=2)]
 
     @model_validator(mode="after")
@@ -213,7 +216,10 @@ def phase_values(
             for number, trial in enumerate(trials, 1)
         }
         compare = {"baseline": study.baseline, "also": [], "baseline_seeds": []}
-        return {**nothing, "methods": list(variants), "seeds": study.seeds.tuning, "compare": compare, **variants}
+        values = {**nothing, "methods": list(variants), "seeds": study.seeds.tuning, "compare": compare, **variants}
+        if study.tuning_validation_examples is not None:
+            values["data"] = {"max_validation_examples": study.tuning_validation_examples}
+        return values
     if picks is None or (phase == CONFIRM and not (confirmed and updates)):
         raise ValueError(f"phase {phase} needs picks, and phase confirm what is confirmed and for how many updates")
     chosen = {arm: arms[arm][number - 1] for arm, number in picks.items()}
