@@ -364,16 +364,11 @@ def train(repo: Path, name: str, params: dict[str, Any], methods: list[str], sta
     assert math.isfinite(scores[load_task(params["task"], params["evaluate"]["metric"], labels).main_metric])
 
 
-@pytest.fixture(scope="module")
-def unprepared(corpus, tmp_path_factory) -> Path:
-    """A repository for stages that read no data."""
-    return shutil.copytree(corpus, tmp_path_factory.mktemp("unprepared") / "repo")
-
-
 @pytest.mark.parametrize("name", presets.names())
-def test_a_preset_runs(name, small, students, run, unprepared, stages):
-    write(unprepared, small(name))
-    stages.run_all(unprepared, CHECKED)
+def test_a_preset_runs(name, small, students, run, prepared, stages):
+    repo = prepared(small(name))
+    write(repo, small(name))
+    stages.run_all(repo, CHECKED)
     if methods := students[name][0]:
         run(name, methods)
 
