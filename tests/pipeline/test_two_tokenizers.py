@@ -182,7 +182,7 @@ def test_plan_knows_whether_the_tokenizers_differ(saved):
 
 def test_plan_refuses_before_anything_is_trained(tmp_path, stages):
     repo = micro.repo(tmp_path / "repo", SMALL | {"methods": ["ft", "kd", "lwd", "pkd"]})
-    stages.run(repo, "inputs")
+    stages.run_all(repo, (("inputs",), ("corpus",), ("prepare",)))
     refused = stages.run(repo, "plan", check=False)
     assert refused.code == 2 and refused.err.count("\n") == 1
     assert (
