@@ -4,6 +4,7 @@ import copy
 import functools
 import re
 import shlex
+import string
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,36 @@ def merged_with(name: str) -> Params:
     return parameters.parse(copy.deepcopy(merged_values(name)), Path(name))
 
 
+def overrides(name: str) -> list[str]:
+    return presets.as_overrides(TEXT, presets.load(name))
+
+
+def forms(name: str) -> set[tuple[str, str]]:
+    """What sets overrides apart for DVC: a value is changed, added or removed, and how the value begins."""
+    split = [override.partition("=") for override in overrides(name)]
+    signs = ((path[0].strip(string.ascii_letters), value[:1].strip(string.ascii_letters)) for path, _, value in split)
+    return {(sign, "0" if first.isdigit() else first) for sign, first in signs}
+
+
+def test_dvc_leaves_the_values_of_a_preset(tmp_path):
+    """For each form of an override in a preset."""
+    seen: set[tuple[str, str]] = set()
+    for name in presets.names():
+        if new := forms(name) - seen:
+            assert through_dvc(tmp_path, TEXT, overrides(name)) == merged_values(name)
+            seen |= new
+    assert len(seen) > 5
+
+
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", presets.names())
-def test_every_preset_of_the_project_gives_valid_parameters(name, tmp_path):
+def test_dvc_leaves_the_values_of_every_preset(name, tmp_path):
+    assert through_dvc(tmp_path, TEXT, overrides(name)) == merged_values(name)
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_every_preset_of_the_project_gives_valid_parameters(name):
     merged_with(name)
-    assert through_dvc(tmp_path, TEXT, presets.as_overrides(TEXT, presets.load(name))) == merged_values(name)
     header = presets.header(name)
     assert header.keys() == {"description", "published"} and all(header.values())
 

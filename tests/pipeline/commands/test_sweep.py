@@ -9,6 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 from subprocess import DEVNULL, CompletedProcess
+from typing import NamedTuple
 
 import pytest
 import yaml
@@ -97,32 +98,51 @@ class Small:
         return list(csv.DictReader((self.repo / "metrics" / "sweeps" / f"{name}.csv").open()))
 
 
+class Queued(NamedTuple):
+    """What DVC's queue has run in a project, and the sweep's output while the queue ran a fourth, and after that."""
+
+    project: Small
+    meanwhile: str
+    afterwards: str
+
+
 @pytest.fixture(scope="module")
-def small(tmp_path_factory, python) -> Small:
-    """With three experiments from DVC's queue, as docs/sweeps.md makes them. Tests leave the workspace as it was."""
-    small = Small(tmp_path_factory.mktemp("small") / "repo", python)
+def queued(tmp_path_factory, python) -> Queued:
+    """Three experiments, as docs/sweeps.md makes them, and a fourth with other code, which waits for a file."""
+    small, go_on = Small(tmp_path_factory.mktemp("small") / "repo", python), tmp_path_factory.mktemp("wait") / "go_on"
     small.run("dvc", "exp", "run", "--queue", "--name", "weight", "-S", "ted.mse_alpha=500,1500,1e4")
-    start(small)
-    return small
+    waiting = f"import pathlib, time\nwhile not pathlib.Path({str(go_on)!r}).exists():\n    time.sleep(0.1)\n"
+    (small.repo / "score.py").write_text(waiting + SCORE)
+    small.run("dvc", "exp", "run", "--queue", "--name", "waits", "-S", "ted.mse_alpha=700")
+    small.run("git", "checkout", "-q", "score.py")
+    # Its worker inherits the output, and whoever captures that waits for the worker.
+    start, environment = ("dvc", "queue", "start"), micro.environment(**small.env)
+    subprocess.run(start, cwd=small.repo, env=environment, check=True, stdout=DEVNULL, stderr=DEVNULL)
+    try:
+        while not re.search(r"waits .*Running", status := small.run("dvc", "queue", "status").stdout):
+            assert "Failed" not in status
+            time.sleep(0.5)
+        meanwhile = small.command("sweep", "ted.mse_alpha").stdout
+    finally:
+        go_on.touch()
+    while re.search(r"\b(Queued|Running)\b", status := small.run("dvc", "queue", "status").stdout):
+        time.sleep(0.5)
+    assert "Failed" not in status
+    afterwards = small.command("sweep", "ted.mse_alpha").stdout
+    small.run("dvc", "exp", "remove", "waits")
+    return Queued(small, meanwhile, afterwards)
+
+
+@pytest.fixture
+def small(queued) -> Small:
+    """The project with the three experiments. Tests leave the workspace as it was."""
+    return queued.project
 
 
 @pytest.fixture
 def optuna():
     """An extra: the tests that need it say so where it is not installed."""
     return pytest.importorskip("optuna")
-
-
-def start(project) -> None:
-    """`dvc queue start`, and wait for its end."""
-    project.run("dvc", "queue", "start")
-    wait(project)
-
-
-def wait(project) -> None:
-    """Wait until the queue has nothing left to do; it must have failed in nothing."""
-    while re.search(r"\b(Queued|Running)\b", status := project.run("dvc", "queue", "status").stdout):
-        time.sleep(0.5)
-    assert "Failed" not in status
 
 
 def cells(output: str) -> list[list[str]]:
@@ -146,25 +166,9 @@ def test_the_queue_s_experiments_are_a_table_by_value_with_the_best_marked(small
         assert float(row["score"]) == float(row["f1"]) == kept["ted"]["f1"] and row["model"] == "ted"
 
 
-def test_experiments_are_read_while_the_queue_runs_another(small, tmp_path):
-    go_on = tmp_path / "go_on"
-    waiting = f"import pathlib, time\nwhile not pathlib.Path({str(go_on)!r}).exists():\n    time.sleep(0.1)\n"
-    (small.repo / "score.py").write_text(waiting + SCORE)
-    small.run("dvc", "exp", "run", "--queue", "--name", "waits", "-S", "ted.mse_alpha=700")
-    small.run("git", "checkout", "-q", "score.py")
-    # Its worker inherits the output, and whoever captures that waits for the worker.
-    start = ("dvc", "queue", "start")
-    subprocess.run(start, cwd=small.repo, env=micro.environment(), check=True, stdout=DEVNULL, stderr=DEVNULL)
-    try:
-        while not re.search(r"waits .*Running", small.run("dvc", "queue", "status").stdout):
-            time.sleep(0.2)
-        output = small.command("sweep", "ted.mse_alpha").stdout
-        assert {row[4] for row in cells(output)} == {"weight-1", "weight-2", "weight-3", "last commit"}
-    finally:
-        go_on.touch()
-        wait(small)
-    assert "left out: waits: differs in score.py too" in small.command("sweep", "ted.mse_alpha").stdout
-    small.run("dvc", "exp", "remove", "waits")
+def test_experiments_are_read_while_the_queue_runs_another(queued):
+    assert {row[4] for row in cells(queued.meanwhile)} == {"weight-1", "weight-2", "weight-3", "last commit"}
+    assert "left out: waits: differs in score.py too" in queued.afterwards
 
 
 def test_a_folder_without_repository_or_commit_is_one_line(tmp_path):
