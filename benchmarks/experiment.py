@@ -10,6 +10,7 @@ put back to what it was, and the experiments are removed.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -20,6 +21,8 @@ from pathlib import Path
 from benchmarks.report import Goal, add_goal, today
 
 GOAL = 1.20
+#: Stages that train a student.
+TRAININGS = ("distill", "finetune_student")
 _NAMES = {"experiment": "bench-experiment", "fine-tuning": "bench-finetuning"}
 
 
@@ -35,8 +38,8 @@ def measure(project: Path, setting: str, seed: int) -> Goal:
     """
     if _run(project, "git", "status", "--porcelain").strip():
         raise Refused(f"{project}: has changes: commit them (git status)")
-    if not re.search("up to date", _run(project, "dvc", "status")):
-        raise Refused(f"{project}: has not been reproduced: run `dvc repro` and commit dvc.lock and metrics")
+    if changed := _changed(_run(project, "dvc", "status", "--json")):
+        raise Refused(f"{project}: {changed[0]} has changed: run `dvc repro`, and commit dvc.lock and metrics")
     commands = {
         "experiment": ["-S", setting],
         "fine-tuning": ["-S", f"+student.seed={seed}", "finetune_student"],
@@ -49,8 +52,7 @@ def measure(project: Path, setting: str, seed: int) -> Goal:
             seconds[name] = time.perf_counter() - began
             stages[name] = re.findall(r"^Running stage '(.+)':$", output, flags=re.MULTILINE)
             _restore(project)
-            trained = [stage for stage in stages[name] if stage.startswith(("distill_", "finetune_student"))]
-            if not trained:
+            if not any(stage.partition("@")[0] in TRAININGS for stage in stages[name]):
                 raise Refused(
                     f"dvc exp run {' '.join(words)} trained nothing, as it was run before: choose another value"
                     " (--setting, --seed)"
@@ -71,6 +73,11 @@ def measure(project: Path, setting: str, seed: int) -> Goal:
         },
         measured=today(),
     )
+
+
+def _changed(status: str) -> list[str]:
+    """The stages that DVC would run, by `dvc status --json`, but for those that run every time."""
+    return [name for name, why in json.loads(status).items() if why != ["always changed"]]
 
 
 def _restore(project: Path) -> None:
