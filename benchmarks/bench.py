@@ -12,6 +12,7 @@ import os
 import subprocess
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -30,14 +31,19 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, help="Python of the peers' environment; none: without them")
     parser.add_argument("--threads", type=int, help="of every process; none: torch's choice")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the results")
+    parser.add_argument("--systems", nargs="+", metavar="NAME", help="of the suites these alone, as ft 'kd cached'")
+    parser.add_argument("--rounds", type=int, help="of each suite (5)")
     options = parser.parse_args()
+    special = {name: value for name in ("systems", "rounds") if (value := getattr(options, name))}
+    if special and options.results == HERE / "results":
+        parser.error(f"--{next(iter(special))}: give --results another folder: these are not the benchmark's figures")
     if options.threads:
         os.environ["OMP_NUM_THREADS"] = str(options.threads)
     began = time.monotonic()
     # Not before: torch reads the number of threads when it is imported.
     from benchmarks import machine, report, single, suites
 
-    plans = {plan.name: plan for plan in suites.plans(options.quick)}
+    plans = {plan.name: replace(plan, **special) for plan in suites.plans(options.quick)}
     known = [*plans, *single.NAMES]
     if unknown := set(options.only or ()) - set(known):
         parser.error(f"--only {' '.join(sorted(unknown))}: known are {', '.join(known)}")

@@ -62,7 +62,7 @@ def project(folder: Path, methods: int, seeds: int) -> Path:
             entry["cmd"] = " && ".join(_written(path) for path in (*made, *inside))
     # No aliases: DVC reads its own files so, and so do people.
     (repo / "dvc.yaml").write_text(yaml.dump(stages, Dumper=_Plain, sort_keys=False, width=120), encoding="utf-8")
-    changes = {("methods",): names, ("seeds",): list(range(1, seeds + 1))}
+    changes = {("methods",): names, ("seeds",): list(range(1, seeds + 1)), ("teacher", "snapshots"): 2}
     (repo / "params.yaml").write_text(params_file.replace(text, changes), encoding="utf-8")
     identity = ["-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost"]
     subprocess.run(["git", *identity, "commit", "--quiet", "-am", "stand-ins"], cwd=repo, check=True)

@@ -117,8 +117,8 @@ def make(folder: Path, filters: bool = True) -> None:
     run(folder, "inputs")
     if "source: embedded" in (folder / "params.yaml").read_text(encoding="utf-8"):
         run(folder, "corpus")
-    run(folder, "plan")
     run(folder, "prepare")
+    run(folder, "plan")
     for role in ("teacher", "student"):
         run(folder, "finetune", role)
     run(folder, "predict")

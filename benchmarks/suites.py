@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ class Plan:
         updates, fixed_updates: per round, of systems that group by length and of those with a fixed length.
         cached_states: also `lwd` and `ted` from cached hidden states: where those of the whole data set would fit.
         peers: also TextBrewer, torchdistill and the plain Trainer.
+        systems: these alone, without their precisions (`kd cached`); None: all.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Plan:
     rounds: int = 5
     cached_states: bool = False
     peers: bool = False
+    systems: Sequence[str] | None = None
 
 
 _BERT = {
@@ -173,7 +176,11 @@ def run(plan: Plan, folder: Path, peers_python: Path | None) -> Suite:
     if prepared.has_transfer:
         both, mix = prepared.taught_features().data.column("length").to_numpy(), Mix(len(found), SHARE)
         mixed_seed = lengths.representative_seed(both, plan.batch_size, plan.warm_up, plan.updates, plan.rounds, mix)
-    systems = {system.name: (system, about) for system, about in _systems(plan, base, seed, mixed_seed, peers_python)}
+    systems = {
+        system.name: (system, about)
+        for system, about in _systems(plan, base, seed, mixed_seed, peers_python)
+        if plan.systems is None or system.name.rsplit(" ", 1)[0] in plan.systems
+    }
     answers = measure([system for system, _ in systems.values()], plan.rounds)
     rows = {name: row(*systems[name][1], rounds, mfu(name, rounds, base)) for name, rounds in answers.items() if rounds}
     return Suite(

@@ -194,6 +194,17 @@ def bench_of(monkeypatch, tmp_path):
     return run
 
 
+def test_some_systems_or_more_rounds_go_into_a_folder_of_their_own(bench_of, monkeypatch, tmp_path, capsys):
+    plans = []
+    monkeypatch.setattr(suites, "run", lambda plan, *_: plans.append(plan) or filled().suites["one"])
+    bench_of("--only", "minilm", "--systems", "ft", "kd cached", "--rounds", "15")
+    assert [(plan.name, plan.systems, plan.rounds) for plan in plans] == [("minilm", ["ft", "kd cached"], 15)]
+    monkeypatch.setattr(sys, "argv", ["bench", "--rounds", "15"])
+    with pytest.raises(SystemExit):
+        bench.main()
+    assert "--rounds: give --results another folder" in capsys.readouterr().err
+
+
 def test_measuring_one_figure_leaves_the_others_in_the_file(bench_of):
     found = bench_of("--only", "padding")
     assert set(found.suites) == {"embedded"} and set(found.goals) == {"experiment", "padding"}
