@@ -116,6 +116,5 @@ def test_impossible_pairs_are_refused_early_and_late():
         states.load("ckd", (2, 6), layer_groups=[[1], []])
 
 
-@pytest.mark.exhaustive  # tests/pipeline/test_methods.py has it with the whole stage
 def test_it_trains_and_a_killed_training_goes_on_to_the_same_bytes(tmp_path):
     states.check_trains_and_resumes("ckd", VALUES, "internal", tmp_path, (2, 6))

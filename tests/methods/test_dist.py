@@ -72,7 +72,6 @@ def test_more_padding_changes_no_term():
     states.check_padding("dist", ROWS)
 
 
-@pytest.mark.exhaustive  # tests/pipeline/test_methods.py has it with the whole stage
 def test_it_trains_and_a_killed_training_goes_on_to_the_same_bytes(tmp_path):
     states.check_trains_and_resumes("dist", ROWS, "row", tmp_path)
 

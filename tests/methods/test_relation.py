@@ -167,7 +167,6 @@ def test_the_form_of_relations_needs_no_attention_scores():
     assert student.config._attn_implementation == teacher.config._attn_implementation != "eager"
 
 
-@pytest.mark.exhaustive  # tests/pipeline/test_methods.py has it with the whole stage
 def test_it_trains_and_a_killed_training_goes_on_to_the_same_bytes(tmp_path):
     for form, term in (("relations", "key"), ("attention", "attention")):
         results = []

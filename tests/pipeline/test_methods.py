@@ -145,12 +145,13 @@ HOOKS = ("columns", "phases", "trainer_steps", "learning_rates", "compute", "cha
 def path(method: str) -> tuple[Any, ...]:
     """What decides the code that a method's training goes through, other than its own loss terms.
 
-    Which teacher it learns from, what earlier stages make for it, and what it overrides of `Method`. Not what a teacher
-    supplies to its terms: signals hand over all kinds of it in the same way (test_states.py).
+    Which teacher it learns from, whether that is there as a model, what earlier stages make for it, and what it
+    overrides of `Method`. Not what else a teacher supplies to its terms: signals hand over all kinds of it in the same
+    way (test_states.py).
     """
     own = registry.load(method)
     overrides = tuple(getattr(own, hook) is not getattr(Method, hook) for hook in HOOKS)
-    return own.taught_by, own.artifacts, overrides
+    return own.taught_by, own.artifacts, "model" in own.needs, overrides
 
 
 def by_path() -> list[Any]:
