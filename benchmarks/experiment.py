@@ -12,12 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from benchmarks.project import executed, search_path
 from benchmarks.report import Goal, add_goal, today
 
 GOAL = 1.20
@@ -50,7 +50,7 @@ def measure(project: Path, setting: str, seed: int) -> Goal:
             began = time.perf_counter()
             output = _run(project, "dvc", "exp", "run", "--name", _NAMES[name], *words)
             seconds[name] = time.perf_counter() - began
-            stages[name] = re.findall(r"^Running stage '(.+)':$", output, flags=re.MULTILINE)
+            stages[name] = executed(output)
             _restore(project)
             if not any(stage.partition("@")[0] in TRAININGS for stage in stages[name]):
                 raise Refused(
@@ -86,8 +86,7 @@ def _restore(project: Path) -> None:
 
 
 def _run(project: Path, *words: str, check: bool = True) -> str:
-    programs = Path(sys.executable).parent
-    environment = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"}
+    environment = os.environ | {"PATH": search_path()}
     done = subprocess.run(words, cwd=project, env=environment, text=True, capture_output=True, encoding="utf-8")
     if check and done.returncode:
         raise Refused(f"{' '.join(words)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")

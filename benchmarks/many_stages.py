@@ -1,8 +1,8 @@
 """DVC's own time with many methods and seeds: `dvc repro` with nothing to do, and after a change of one method.
 
-    python -m benchmarks.many_stages [--seeds 5] [--quick]
+    python -m benchmarks.many_stages [--methods 21] [--seeds 5] [--quick]
 
-clones this checkout's last commit, lists all methods of params.yaml's sections, and puts stand-ins that write a line in
+clones this checkout's last commit, lists so many methods and seeds, and puts stand-ins that write a line in
 place of all stages but `inputs`. Then it times `dvc` and `pipeline.commands.quick_dvc` there, one after the other, and
 says the seconds of the clock and of the processor for each, DVC's and those of the stages that ran.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import resource
 import subprocess
 import sys
@@ -23,7 +22,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from benchmarks.rounds import ROOT
+from benchmarks import rounds
+from benchmarks.project import executed, search_path
 from distill.config import reading
 from distill.experiments import params_file
 from distill.methods import registry
@@ -34,7 +34,7 @@ DVC = ("-m", "dvc")
 QUICK = ("-m", "pipeline.commands.quick_dvc")
 #: Whose parameter is changed.
 CHANGED = "kd"
-#: Stages that are run as they are: what follows from their files decides which stages there are.
+#: Stages that are run as they are: what `inputs` costs is part of every run.
 REAL = ("inputs",)
 
 
@@ -49,7 +49,7 @@ class Took(NamedTuple):
 def project(folder: Path, methods: int, seeds: int) -> Path:
     """A clone of the last commit with stand-ins for its stages, committed; nothing has run."""
     repo = folder / "repo"
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(repo)], check=True)
+    subprocess.run(["git", "clone", "--quiet", str(rounds.ROOT), str(repo)], check=True)
     stages = yaml.safe_load((repo / "dvc.yaml").read_text(encoding="utf-8"))
     text = (repo / "params.yaml").read_text(encoding="utf-8")
     names = [CHANGED, *(name for name in registry.available() if name != CHANGED)][:methods]
@@ -58,20 +58,14 @@ def project(folder: Path, methods: int, seeds: int) -> Path:
     for name, entry in stages["stages"].items():
         if name not in REAL:
             made = list(_outputs(entry))
-            inside = sorted(path for path in read if path.startswith(tuple(f"{folder}/" for folder in made)))
+            inside = sorted(path for path in read if path.startswith(tuple(f"{output}/" for output in made)))
             entry["cmd"] = " && ".join(_written(path) for path in (*made, *inside))
-    # No aliases: DVC reads its own files so, and so do people.
-    (repo / "dvc.yaml").write_text(yaml.dump(stages, Dumper=_Plain, sort_keys=False, width=120), encoding="utf-8")
+    (repo / "dvc.yaml").write_text(yaml.safe_dump(stages, sort_keys=False), encoding="utf-8")
     changes = {("methods",): names, ("seeds",): list(range(1, seeds + 1)), ("teacher", "snapshots"): 2}
     (repo / "params.yaml").write_text(params_file.replace(text, changes), encoding="utf-8")
     identity = ["-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost"]
     subprocess.run(["git", *identity, "commit", "--quiet", "-am", "stand-ins"], cwd=repo, check=True)
     return repo
-
-
-class _Plain(yaml.SafeDumper):
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
 
 
 def _outputs(entry: Mapping[str, Any]) -> Iterator[str]:
@@ -101,8 +95,7 @@ def run(repo: Path, *words: str) -> Took:
         RuntimeError: it failed; with the end of what it printed.
     """
     code = os.pathsep.join([str(repo / "src"), str(repo)])
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    environment = os.environ | {"PYTHONPATH": code, "PATH": programs, "DISTILL_TRACKING": "off"}
+    environment = rounds.environment() | {"PYTHONPATH": code, "PATH": search_path()}
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run([sys.executable, *words], cwd=repo, env=environment, capture_output=True, encoding="utf-8")
     wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -111,7 +104,7 @@ def run(repo: Path, *words: str) -> Took:
             f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
         )
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Took(wall, processor, len(re.findall(r"^Running stage '", done.stdout, re.MULTILINE)))
+    return Took(wall, processor, len(executed(done.stdout)))
 
 
 def measure(repo: Path, quick: bool) -> Iterator[tuple[str, Took]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -34,6 +36,16 @@ def _link_code(folder: Path) -> None:
     """A stage reads and writes what its entry of dvc.yaml says; what the entries name has to be there."""
     for name in ("dvc.yaml", "pipeline", "src", "extra_metrics"):
         (folder / name).symlink_to(rounds.ROOT / name)
+
+
+def search_path() -> str:
+    """PATH with this Python's programs first: stages call plain `python`."""
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+
+
+def executed(output: str) -> list[str]:
+    """The stages that DVC ran, by what it printed."""
+    return re.findall(r"^Running stage '(.+)':$", output, flags=re.MULTILINE)
 
 
 def copy(source: Path, folder: Path, changes: Mapping[str, Any]) -> Path:
