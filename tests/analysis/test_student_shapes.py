@@ -30,6 +30,23 @@ def test_the_grid_is_sixths_of_the_layers_and_parts_of_the_units_without_the_tea
 
 
 @pytest.mark.parametrize(
+    ("family", "own", "numbers"),
+    [
+        ("nomic_bert", {"num_attention_heads": 5, "head_dim": 8}, {5, 3}),
+        ("eurobert", {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}, {4, 2}),
+        ("eurobert", {"hidden_size": 24, "num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 8}, {6, 4}),
+        ("eurobert", {"num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 8}, {4}),
+        ("bert", {}, {2}),
+    ],
+)
+def test_the_grid_has_half_of_the_heads_where_they_can_be_left_out(family, own, numbers):
+    teacher = families.config(family, num_hidden_layers=2, **own)
+    shapes = grid(teacher, [1])
+    assert {shape.heads for shape in shapes} == numbers
+    assert {*student_shapes.possible(shapes, teacher, section(num_layers=1), TASK)[0]} == {*shapes}
+
+
+@pytest.mark.parametrize(
     ("asked", "part"),
     [(([7],), "--layers 7: .* 1 to 6"), (([], [64]), "--units 64: the teacher has 32"), (([], [], [3]), "--heads 3")],
 )

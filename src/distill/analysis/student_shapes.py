@@ -19,7 +19,7 @@ from distill.errors import UserError
 from distill.models import layer_maps
 from distill.models.forward import default_device, freeze
 from distill.models.initialization import check_copy
-from distill.models.pruning import unit_field
+from distill.models.pruning import half_the_heads, unit_field
 from distill.tasks.base import Task
 
 #: Weights, in MB, that are in memory together: these models are timed in turns, so that other work slows all alike.
@@ -103,7 +103,7 @@ def grid(
         teacher: configuration of the teacher.
         counts: numbers of layers, spread evenly over the teacher's; empty: sixths of the teacher's number.
         units: numbers of feed-forward units; empty: the teacher's, its half and its quarter.
-        heads: numbers of heads; empty: the teacher's.
+        heads: numbers of heads; empty: the teacher's, and its half where heads can be left out.
 
     Raises:
         UserError: more of something than the teacher has.
@@ -114,7 +114,9 @@ def grid(
     widths: Sequence[int | None] = units or (
         [None] if width is None else sorted({width, -(-width // 2), -(-width // 4)})
     )
-    numbers: Sequence[int | None] = heads or [heads_of(teacher)]
+    numbers: Sequence[int | None] = heads or list(
+        dict.fromkeys([heads_of(teacher), half_the_heads(teacher) or heads_of(teacher)])
+    )
     for option, asked, most in (("--units", units, width), ("--heads", heads, heads_of(teacher))):
         if wrong := [size for size in asked if most is None or not 1 <= size <= most]:
             raise UserError(

@@ -204,6 +204,15 @@ def _units(config: PretrainedConfig, field: str, keep: int, part: Mapping[str, n
     return Cut(inputs, outputs[0], count, keep)
 
 
+def half_the_heads(config: PretrainedConfig) -> int | None:
+    """Half of a layer's heads, rounded up to whole groups; None: the architecture can leave none out."""
+    total = getattr(config, "num_attention_heads", None)
+    if config.model_type not in FEWER_HEADS or total is None:
+        return None
+    groups = _shared(config)
+    return total // groups * -(-groups // 2)
+
+
 def _shared(config: PretrainedConfig) -> int:
     """Number of groups of heads that share keys and values; that of the heads where none do."""
     return getattr(config, "num_key_value_heads", None) or config.num_attention_heads
