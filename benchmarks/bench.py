@@ -34,7 +34,9 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", metavar="NAME", help="of the suites these alone, as ft 'kd cached'")
     parser.add_argument("--rounds", type=int, help="of each suite (5)")
     options = parser.parse_args()
-    special = {name: value for name in ("systems", "rounds") if (value := getattr(options, name))}
+    special = {name: value for name in ("systems", "rounds") if (value := getattr(options, name)) is not None}
+    if options.rounds is not None and options.rounds < 1:
+        parser.error(f"--rounds {options.rounds}: give 1 or more")
     if special and options.results == HERE / "results":
         parser.error(f"--{next(iter(special))}: give --results another folder: these are not the benchmark's figures")
     if options.threads:
@@ -48,6 +50,10 @@ def main() -> None:
     if unknown := set(options.only or ()) - set(known):
         parser.error(f"--only {' '.join(sorted(unknown))}: known are {', '.join(known)}")
     wanted = options.only or known
+    for plan in [plan for name, plan in plans.items() if name in wanted]:
+        there = suites.names(plan, options.peers)
+        if unknown := [name for name in options.systems or () if name not in there]:
+            parser.error(f"--systems '{unknown[0]}': suite {plan.name} (see --only) has {', '.join(there)}")
     described, versions = machine.describe(), report.versions(VERSIONS) | _peers(options.peers)
     target = options.results / f"{report.machine_name(described)}{'-quick' if options.quick else ''}.json"
     earlier = report.read(target) if target.exists() else None

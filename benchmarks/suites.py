@@ -18,6 +18,13 @@ from benchmarks.rounds import System, measure
 OURS = "this project"
 # `kd` on batches of rows with and without labels, and the share of the latter.
 MIXED, SHARE = "kd mixed", 0.5
+# Forms of the peers: the plain Trainer's are methods.
+TRAINER = ("kd", "ted")
+TEXTBREWER = {
+    "logits": "soft targets, teacher runs along, fixed length",
+    "hidden": "soft targets and hidden states, fixed length",
+    "cached": "soft targets fed by the user, fixed length",
+}
 
 
 @dataclass(frozen=True)
@@ -195,6 +202,31 @@ def run(plan: Plan, folder: Path, peers_python: Path | None) -> Suite:
     )
 
 
+def own_forms(plan: Plan) -> dict[str, tuple[str, list[str]]]:
+    """Our own systems of a suite: name, without the precision → (what it is, words of `benchmarks.ours`)."""
+    forms = {
+        "ft": ("fine-tuning (`ft`)", ["distill", "ft"]),
+        "kd cached": ("`kd` from the cache", ["distill", "kd"]),
+        "kd online": ("`kd`, teacher runs along", ["distill", "kd", "--online"]),
+        "lwd": ("`lwd`, teacher runs along", ["distill", "lwd", "--online"]),
+        "ted": ("`ted`, teacher runs along", ["distill", "ted", "--online"]),
+        "teacher": ("forward pass of the teacher alone", ["teacher"]),
+    }
+    if plan.cached_states:
+        forms |= {f"{name} cached": (f"`{name}` from the cache", ["distill", name]) for name in ("lwd", "ted")}
+    if plan.rows:
+        forms |= {MIXED: (f"`kd` from the cache, {SHARE:.0%} of the rows of a transfer set", ["distill", "kd"])}
+    return forms
+
+
+def names(plan: Plan, peers_python: Path | None) -> list[str]:
+    """All systems of a suite, without their precisions."""
+    peers = [f"trainer {form}" for form in TRAINER] if plan.peers else []
+    if plan.peers and peers_python is not None:
+        peers += [*(f"textbrewer {form}" for form in TEXTBREWER), "torchdistill"]
+    return [*own_forms(plan), *peers]
+
+
 def mfu(name: str, rounds: list[dict[str, Any]], base: Path) -> float | None:
     """Share of the device's peak that our own systems' arithmetic on real tokens takes; None elsewhere."""
     peak = machine.peak()
@@ -220,20 +252,8 @@ def _systems(
         seed: seed of our own trainings. mixed_seed: of the one on rows with and without labels.
     """
     found: list[tuple[System, tuple[str, str, str]]] = []
-    methods = {
-        "ft": ("fine-tuning (`ft`)", ["distill", "ft"]),
-        "kd cached": ("`kd` from the cache", ["distill", "kd"]),
-        "kd online": ("`kd`, teacher runs along", ["distill", "kd", "--online"]),
-        "lwd": ("`lwd`, teacher runs along", ["distill", "lwd", "--online"]),
-        "ted": ("`ted`, teacher runs along", ["distill", "ted", "--online"]),
-        "teacher": ("forward pass of the teacher alone", ["teacher"]),
-    }
-    if plan.cached_states:
-        methods |= {f"{name} cached": (f"`{name}` from the cache", ["distill", name]) for name in ("lwd", "ted")}
-    if plan.rows:
-        methods |= {MIXED: (f"`kd` from the cache, {SHARE:.0%} of the rows of a transfer set", ["distill", "kd"])}
     for precision in plan.precisions:
-        for name, (form, words) in methods.items():
+        for name, (form, words) in own_forms(plan).items():
             key = f"{name} {precision}"
             changes = {"distill.precision": precision, "predict.precision": precision}
             changes |= {"distill.transfer_share": SHARE} if name == MIXED else {}
@@ -250,7 +270,7 @@ def _systems(
     data = [str(base), str(archive), str(plan.batch_size)]
     width = str(lengths.MAX_LENGTH)
     fixed = (plan.fixed_updates, 1)
-    for form in ("kd", "ted"):
+    for form in TRAINER:
         for precision in plan.precisions:
             command = [sys.executable, "-m", "benchmarks.plain_trainer", *data, width, form]
             command += ["--bf16"] if precision == "bf16" else []
@@ -258,12 +278,7 @@ def _systems(
             found.append((System(f"trainer {form} {precision}", command, *fixed), about))
     if peers_python is None:
         return found
-    forms = {
-        "logits": "soft targets, teacher runs along, fixed length",
-        "hidden": "soft targets and hidden states, fixed length",
-        "cached": "soft targets fed by the user, fixed length",
-    }
-    for form, text in forms.items():
+    for form, text in TEXTBREWER.items():
         command = [str(peers_python), "-m", "benchmarks.peer_textbrewer", *data, width, form]
         found.append((System(f"textbrewer {form} fp32", command, *fixed), ("TextBrewer", text, "fp32")))
     command = [str(peers_python), "-m", "benchmarks.peer_torchdistill", *data]

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -203,6 +204,29 @@ def test_some_systems_or_more_rounds_go_into_a_folder_of_their_own(bench_of, mon
     with pytest.raises(SystemExit):
         bench.main()
     assert "--rounds: give --results another folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--systems", "ft", "kd"], "--systems 'kd': suite minilm (see --only) has ft, kd cached, kd online"),
+        (["--systems", "lwd cached"], "--systems 'lwd cached': suite minilm"),
+        (["--systems", "torchdistill"], "--systems 'torchdistill': suite minilm"),  # needs --peers
+        (["--rounds", "0"], "--rounds 0: give 1 or more"),
+    ],
+)
+def test_what_would_measure_nothing_is_refused(bench_of, capsys, options, message):
+    with pytest.raises(SystemExit):
+        bench_of("--only", "minilm", *options)
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("plan", suites.plans(quick=True), ids=lambda plan: plan.name)
+def test_the_names_of_systems_are_those_that_are_measured(plan, monkeypatch, tmp_path):
+    monkeypatch.setattr(suites.project, "copy", lambda base, target, changes: target)
+    monkeypatch.setattr(suites.peer_data, "export", lambda *_: None)
+    measured = [system.name.rsplit(" ", 1)[0] for system, _ in suites._systems(plan, tmp_path, 1, 1, Path("python"))]
+    assert set(measured) == set(suites.names(plan, Path("python")))
 
 
 def test_measuring_one_figure_leaves_the_others_in_the_file(bench_of):
