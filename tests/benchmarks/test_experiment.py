@@ -1,5 +1,6 @@
 """What an experiment costs, measured in a project of shell commands with the names of the real stages."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -34,17 +35,22 @@ def project(tmp_path: Path, python: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     """A project that was reproduced and committed."""
     for name, value in micro.environment().items():
         monkeypatch.setenv(name, value)
+    path = f"{python}{os.pathsep}{micro.environment()['PATH']}"
+    monkeypatch.setattr(experiment, "search_path", lambda: path)
     repo = tmp_path / "repo"
     repo.mkdir()
     for name, text in {"dvc.yaml": DVC_YAML, "params.yaml": PARAMS}.items():
         (repo / name).write_text(text)
-    micro.run(repo, "git", "init", "-q")
-    micro.run(repo, "dvc", "init", "-q")
-    micro.run(repo, "dvc", "config", "core.analytics", "false")
     (repo / ".gitignore").write_text("/data\n")
-    micro.run(repo, "dvc", "repro", "-q")
-    micro.run(repo, "git", "add", "-A")
-    micro.run(repo, "git", "commit", "-qm", "run")
+    for words in (
+        ("git", "init", "-q"),
+        ("dvc", "init", "-q"),
+        ("dvc", "config", "core.analytics", "false"),
+        ("dvc", "repro", "-q"),
+        ("git", "add", "-A"),
+        ("git", "commit", "-qm", "run"),
+    ):
+        micro.run(repo, *words, env={"PATH": path})
     return repo
 
 
