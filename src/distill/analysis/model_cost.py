@@ -179,20 +179,38 @@ def measure(
     batches: Sequence[Batch],
     seconds: float,
     clock: Callable[[], float] = time.perf_counter,
+    settle: Callable[[], object] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Run all batches again and again, the models in turns at each; a model drops out after its `seconds`.
+    """Run all batches again and again, the models in turns; a model drops out after its `seconds`.
+
+    Args:
+        settle: None: models of one library, which take turns at each batch. A pause: models of several libraries, whose
+            threads go on waiting for work, and keep the cores busy, for some time after their last batch (a row by
+            itself took PyTorch 73 ms after onnxruntime and OpenVINO, 11 ms alone). Each runs all batches in its turn,
+            after a pause and a batch that is not timed.
 
     Returns:
         Seconds by model, float64, (rounds, batches).
     """
     durations: dict[str, list[float]] = {name: [] for name in forwards}
     running = dict(forwards)
+
+    def run(name: str, batch: Batch) -> None:
+        began = clock()
+        running[name](batch)
+        durations[name].append(clock() - began)
+
     while running:
-        for batch in batches:
+        if settle is None:
+            for batch in batches:
+                for name in running:
+                    run(name, batch)
+        else:
             for name, forward in running.items():
-                began = clock()
-                forward(batch)
-                durations[name].append(clock() - began)
+                settle()
+                forward(batches[0])
+                for batch in batches:
+                    run(name, batch)
         running = {name: forward for name, forward in running.items() if sum(durations[name]) < seconds}
     return {name: np.reshape(times, (-1, len(batches))) for name, times in durations.items()}
 
