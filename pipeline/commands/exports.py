@@ -60,9 +60,10 @@ def _int8(made: dict[str, Any] | None) -> list[str]:
     if made["refused"]:
         return [f"Not exported: {made['refused']}."]
     trained = ", of a student that was trained to bear it" if made["trained"] else ""
+    verb = "gains" if made["loss"] < 0 else "loses"
     return [
         f"int8: {made['kind']}, {made['weight_bits']} bits, {len(made['left_out'])} of {made['nodes']} nodes left"
-        f" out{trained}; it loses {made['loss']:.2f} points on the selection split."
+        f" out{trained}; it {verb} {abs(made['loss']):.2f} points on the selection split."
     ]
 
 

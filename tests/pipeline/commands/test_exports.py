@@ -42,6 +42,8 @@ def test_a_row_for_each_form_and_ratios_to_pytorch():
         "int8: static, 7 bits, 1 of 23 nodes left out; it loses 0.30 points on the selection split."
     )
     assert "int8" not in exports.table(ROW | {"int8": None}).splitlines()[-1]
+    better = exports.table(ROW | {"int8": ROW["int8"] | {"loss": -0.3}})
+    assert better.endswith("it gains 0.30 points on the selection split.")
     refused = exports.table(ROW | {"int8": ROW["int8"] | {"refused": "int8 loses 3 points"}})
     assert refused.endswith("Not exported: int8 loses 3 points.")
 
@@ -66,3 +68,8 @@ def test_the_page_holds_what_the_command_prints(root):
     assert files
     for file in files:
         assert exports.table(json.loads(file.read_text())) in page, file
+
+
+def test_the_page_has_the_figures_of_the_measured_student(root):
+    measured = json.loads((root / "docs/results/sst2-minilm-export/metrics/export/kd-1.json").read_text())
+    assert exports.table(measured) in (root / "docs/taking-it-away.md").read_text(encoding="utf-8")
