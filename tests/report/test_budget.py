@@ -1,5 +1,6 @@
 """What the report says of a search for the best student under a budget."""
 
+import json
 from dataclasses import replace
 
 from distill.report import budget
@@ -68,3 +69,10 @@ def test_the_tables_have_the_teacher_and_every_shape():
     assert len(lines) == 5 and lines[2].startswith("| teacher |  |  | whole |")
     assert lines[3] == "| 2, 4, 6 | 768 | 12 | whole | 2.50 M | 61.20 | 8.41 (8.00–9.50) | yes |"
     assert budget.trained(FOUND)[2].endswith("| 1, 2, 3 | budget-kd-l2.4.6-u768-h12 | best |")
+
+
+def test_the_page_has_the_figures_of_the_measured_search(root):
+    found = json.loads((root / "docs/results/sst2-minilm-budget/metrics/budget.json").read_text())
+    page = (root / "docs/budget.md").read_text(encoding="utf-8")
+    for part in (budget.grid(found), budget.trained(found), [budget.sentence(found)]):
+        assert "\n".join(part) in page
