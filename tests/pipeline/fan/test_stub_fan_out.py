@@ -18,6 +18,8 @@ from tests.pipeline.fan import stub
 pytestmark = pytest.mark.slow
 COMMAND = ("python", "-m", "pipeline.commands.fan", "--slots", "2", "--chunk", "2", "--poll", "0.1", "--price", "36")
 
+NOBODY_WRITES = "/sys/fan-store"  # a file system of the kernel's, where nobody makes a folder, root neither
+
 
 @pytest.fixture(scope="module")
 def fanned(tmp_path_factory, python):
@@ -28,7 +30,9 @@ def fanned(tmp_path_factory, python):
     env = {"PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}", "PYTHONPATH": code}
     micro.run(plain, "dvc", "repro", env=env)
     refused = micro.run(repo, *COMMAND, env=env, check=False)
-    micro.run(repo, "dvc", "remote", "add", "-d", "store", str(folder / "store"), env=env)
+    micro.run(repo, "dvc", "remote", "add", "-d", "store", NOBODY_WRITES, env=env)
+    unwritable = micro.run(repo, *COMMAND, env=env, check=False)
+    micro.run(repo, "dvc", "remote", "add", "-d", "-f", "store", str(folder / "store"), env=env)
     for mark in ("kill-kd-1", "break-ft-2"):
         (folder / mark).touch()
     broken = micro.run(repo, *COMMAND, env=env, check=False)
@@ -36,7 +40,14 @@ def fanned(tmp_path_factory, python):
     (folder / "away").rename(folder / "store")
     mended = micro.run(repo, *COMMAND, env=env)
     return SimpleNamespace(
-        folder=folder, plain=plain, repo=repo, env=env, refused=refused, broken=broken, mended=mended
+        folder=folder,
+        plain=plain,
+        repo=repo,
+        env=env,
+        refused=refused,
+        unwritable=unwritable,
+        broken=broken,
+        mended=mended,
     )
 
 
@@ -116,6 +127,15 @@ def test_control_c_ends_it_in_one_word_and_the_next_command_goes_on(fanned, tmp_
 def test_without_a_remote_nothing_begins(fanned):
     assert fanned.refused.returncode == 2 and "dvc remote add -d store" in fanned.refused.stderr
     assert ": submitted" not in fanned.refused.stdout
+
+
+@pytest.mark.skipif(not Path("/sys").is_dir(), reason="needs a folder where nobody can write")
+def test_a_remote_that_cannot_be_written_is_one_line_and_nothing_begins(fanned):
+    """Its error is that of a full one, too: tests/pipeline/fan/test_store.py."""
+    assert fanned.unwritable.returncode == 2
+    (line,) = fanned.unwritable.stderr.splitlines()
+    assert f"DVC remote store ({NOBODY_WRITES}): cannot be written" in line and "mend it and run" in line
+    assert ": submitted" not in fanned.unwritable.stdout
 
 
 def test_a_change_runs_what_it_changes_and_nothing_is_left_behind(fanned):
