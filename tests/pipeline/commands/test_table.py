@@ -113,3 +113,21 @@ def test_the_results_page_has_the_intervals_of_its_runs(root):
                     assert row in page, f"{file}: docs/results.md does not hold {row}"
                     shown += 1
     assert shown > 6
+
+
+def test_the_results_page_has_the_controls_and_checkpoints_of_its_runs(root):
+    page = (root / "docs" / "results.md").read_text()
+    shown = []
+    for file in sorted((root / "docs" / "results").glob("*/metrics/analysis.json")):
+        analysis = json.loads(file.read_text())
+        summary = json.loads((file.parent / "summary.json").read_text())
+        for row in analysis.get("controls") or []:
+            interval = f"{row['difference']:+.2f} | {row['low']:.2f} to {row['high']:.2f} | {row['verdict']}"
+            shown.append(f"| {row['method']} | {row['score']:.2f} | {row['control_score']:.2f} | {interval} |")
+        for row in analysis.get("snapshots") or []:
+            label, f1 = row["snapshot"] or "teacher", row["scores"]["f1"]
+            (student,) = row["students"]
+            taught = f"{summary[student]['f1']:.2f} ± {summary[student]['f1_std']:.2f}"
+            shown.append(f"| {label} | {row['update']:,} | {f1:.2f} | {taught} |")
+    assert len(shown) > 3
+    assert not [row for row in shown if row not in page]
