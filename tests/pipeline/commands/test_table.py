@@ -126,7 +126,7 @@ def test_the_results_page_has_the_controls_and_checkpoints_of_its_runs(root):
             shown.append(f"| {row['method']} | {row['score']:.2f} | {row['control_score']:.2f} | {interval} |")
         for row in analysis.get("snapshots") or []:
             label, f1 = row["snapshot"] or "teacher", row["scores"]["f1"]
-            (student,) = row["students"]
+            student = min(row["students"], key=len)  # the teacher itself teaches further variants of kd
             taught = f"{summary[student]['f1']:.2f} ± {summary[student]['f1_std']:.2f}"
             shown.append(f"| {label} | {row['update']:,} | {f1:.2f} | {taught} |")
     assert len(shown) > 3
