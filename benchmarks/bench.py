@@ -50,10 +50,12 @@ def main() -> None:
     if unknown := set(options.only or ()) - set(known):
         parser.error(f"--only {' '.join(sorted(unknown))}: known are {', '.join(known)}")
     wanted = options.only or known
-    for plan in [plan for name, plan in plans.items() if name in wanted]:
-        there = suites.names(plan, options.peers)
-        if unknown := [name for name in options.systems or () if name not in there]:
-            parser.error(f"--systems '{unknown[0]}': suite {plan.name} (see --only) has {', '.join(there)}")
+    if options.systems:
+        there = {name: suites.names(plans[name], options.peers) for name in wanted if name in plans}
+        if unknown := [name for name in options.systems if not any(name in names for names in there.values())]:
+            has = "; ".join(f"suite {name}: {', '.join(names)}" for name, names in there.items())
+            parser.error(f"--systems '{unknown[0]}': none of them. {has or '--only names no suite'}")
+        wanted = [name for name in there if set(options.systems) & set(there[name])]
     described, versions = machine.describe(), report.versions(VERSIONS) | _peers(options.peers)
     target = options.results / f"{report.machine_name(described)}{'-quick' if options.quick else ''}.json"
     earlier = report.read(target) if target.exists() else None

@@ -209,16 +209,24 @@ def test_some_systems_or_more_rounds_go_into_a_folder_of_their_own(bench_of, mon
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--systems", "ft", "kd"], "--systems 'kd': suite minilm (see --only) has ft, kd cached, kd online"),
-        (["--systems", "lwd cached"], "--systems 'lwd cached': suite minilm"),
-        (["--systems", "torchdistill"], "--systems 'torchdistill': suite minilm"),  # needs --peers
-        (["--rounds", "0"], "--rounds 0: give 1 or more"),
+        (["minilm", "--systems", "ft", "kd"], "--systems 'kd': none of them. suite minilm: ft, kd cached, kd online"),
+        (["minilm", "--systems", "lwd cached"], "--systems 'lwd cached': none of them. suite minilm"),
+        (["minilm", "--systems", "torchdistill"], "--systems 'torchdistill': none of them"),  # needs --peers
+        (["padding", "--systems", "ft"], "--systems 'ft': none of them. --only names no suite"),
+        (["minilm", "--rounds", "0"], "--rounds 0: give 1 or more"),
     ],
 )
 def test_what_would_measure_nothing_is_refused(bench_of, capsys, options, message):
     with pytest.raises(SystemExit):
-        bench_of("--only", "minilm", *options)
+        bench_of("--only", *options)
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_suites_that_have_none_of_the_systems_are_left_out(bench_of, monkeypatch):
+    plans = []
+    monkeypatch.setattr(suites, "run", lambda plan, *_: plans.append(plan.name) or filled().suites["one"])
+    bench_of("--only", "embedded", "minilm", "padding", "--systems", "lwd cached")
+    assert plans == ["embedded"]
 
 
 @pytest.mark.parametrize("plan", suites.plans(quick=True), ids=lambda plan: plan.name)

@@ -49,3 +49,4 @@ def test_what_another_form_leaves_running_slows_no_row_that_is_timed():
     assert found["latency_ms"] == found["latency_ms_p90"] == {"pytorch": 10, "onnx": 2, "int8": 1}
     assert found["throughput"] == {"pytorch": 400, "onnx": 2000, "int8": 4000}
     assert {"", "pytorch", "onnx", "int8"} == set(paused), "each form's turn begins with a pause"
+    assert len(paused) == 2 * len(forms), "a form that is much faster than its turn is long has one turn all the same"

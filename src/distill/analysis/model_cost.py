@@ -34,6 +34,8 @@ Forward = Callable[[Batch], Any]
 # Least and most batches that one batch size is measured on: few enough to be repeated within `seconds`, enough to
 # represent all lengths. Batches of one row are many, because their percentiles are reported.
 _SINGLE, _LARGER = (30, 300), (3, 16)
+#: Seconds that a model of one of several libraries has in a turn.
+TURN = 0.5
 
 
 @dataclass(frozen=True)
@@ -186,8 +188,8 @@ def measure(
     Args:
         settle: None: models of one library, which take turns at each batch. A pause: models of several libraries, whose
             threads go on waiting for work, and keep the cores busy, for some time after their last batch (a row by
-            itself took PyTorch 73 ms after onnxruntime and OpenVINO, 11 ms alone). Each runs all batches in its turn,
-            after a pause and a batch that is not timed.
+            itself took PyTorch 73 ms after onnxruntime and OpenVINO, 11 ms alone). A turn is the pause, a batch that is
+            not timed, and all batches again and again for `TURN`, or `seconds` where they are less.
 
     Returns:
         Seconds by model, float64, (rounds, batches).
@@ -209,8 +211,12 @@ def measure(
             for name, forward in running.items():
                 settle()
                 forward(batches[0])
-                for batch in batches:
-                    run(name, batch)
+                end = clock() + min(TURN, seconds)
+                while True:
+                    for batch in batches:
+                        run(name, batch)
+                    if clock() >= end:
+                        break
         running = {name: forward for name, forward in running.items() if sum(durations[name]) < seconds}
     return {name: np.reshape(times, (-1, len(batches))) for name, times in durations.items()}
 

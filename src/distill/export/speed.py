@@ -30,7 +30,7 @@ def measure(
         features: rows to run (see `inference.model.batches`).
         batch_size: rows of a batch for throughput; fewer where there are fewer rows.
         seconds: least time of measurement for each form and size.
-        settle: the pause before a form's turn; None: a tenth of a second.
+        settle: the pause before a form's turn; None: a quarter of a second.
 
     Returns:
         `latency_ms` (median over rows that are run one by one), `latency_ms_p90` and `throughput` (rows per second), by
@@ -54,5 +54,5 @@ def measure(
 
 
 def _pause() -> None:
-    """Threads of onnxruntime, OpenVINO and OpenMP wait actively for far less."""
-    time.sleep(0.1)
+    """Threads wait actively for less: LLVM's OpenMP for 0.2 s, GNU's, onnxruntime's and OpenVINO's far less."""
+    time.sleep(0.25)

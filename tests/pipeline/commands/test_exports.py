@@ -68,8 +68,3 @@ def test_the_page_holds_what_the_command_prints(root):
     assert files
     for file in files:
         assert exports.table(json.loads(file.read_text())) in page, file
-
-
-def test_the_page_has_the_figures_of_the_measured_student(root):
-    measured = json.loads((root / "docs/results/sst2-minilm-export/metrics/export/kd-1.json").read_text())
-    assert exports.table(measured) in (root / "docs/taking-it-away.md").read_text(encoding="utf-8")
