@@ -53,8 +53,7 @@ def finish(students: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     """Those from the students on."""
     scored = (("evaluate_teacher",), ("evaluate", "student"))
     trained, evaluated = (tuple((name, method, "1") for method in students) for name in ("distill", "evaluate"))
-    exported = (("export", "kd", "1"),) if students == ALL else ()
-    return (*trained, *scored, *evaluated, ("cost",), *exported, ("summarize",))
+    return (*trained, *scored, *evaluated, ("cost",), ("export", "kd", "1"), ("summarize",))
 
 
 #: Files that a person writes, or whose content DVC alone can vouch for.

@@ -34,7 +34,6 @@ SETTINGS = {
     "distill.label_noise": 0.1,
     "distill.learning_rate": 0.01,
     "cost.seconds": 0.01,
-    "export.int8": "none",
 }
 TOPICS = ["culture", "food", "people", "trade", "traffic", "water"]
 
