@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from safetensors.numpy import save_file
 
 from distill.errors import UserError
 from distill.runtime.checkpoints import CHECKSUMS, MANIFEST, fault, is_complete, last_complete, load_check, seal
-from distill.runtime.files import publish, tree_hash, write_text
+from distill.runtime.files import files_below, publish, tree_hash, write_text
 from tests.helpers import bits
 
 
@@ -190,6 +191,43 @@ def test_tree_hash_counts_names_and_bytes_only(tmp_path):
     assert tree_hash(one / "config.json") != tree_hash(two / "configs.json")
     with pytest.raises(FileNotFoundError):
         tree_hash(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("manifest", [MANIFEST, CHECKSUMS])
+@pytest.mark.parametrize("killed_in", [MANIFEST, CHECKSUMS])
+def test_what_a_kill_left_while_sealing_is_not_sealed(tmp_path, monkeypatch, killed_in, manifest):
+    def killed(source, target):
+        raise KeyboardInterrupt
+
+    folder = make_model(tmp_path / "model")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        patch.setattr(Path, "unlink", lambda path, **_: None)  # a killed process clears nothing up
+        with pytest.raises(KeyboardInterrupt):
+            seal(folder, killed_in)
+    assert (folder / f".{killed_in}.new").is_file() and not (folder / killed_in).exists()
+    seal(folder, manifest)
+    assert fault(folder, manifest) is None
+    assert sorted(json.loads((folder / manifest).read_text())["files"]) == ["config.json", "model.safetensors"]
+    seal(folder, CHECKSUMS)  # as stage retrieve does, one after the other
+    seal(folder, MANIFEST)
+    assert fault(folder) is None and not list(folder.glob(".*"))
+
+
+def test_files_below_are_sorted_links_among_them_and_no_folder_is_entered_twice(tmp_path):
+    folder = tmp_path / "model"
+    for name in ("b/2.py", "b.py", "b/a/1.py", "b/__pycache__/1.pyc", "__pycache__/2.pyc"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    (tmp_path / "cache").write_text("as DVC links it")
+    (folder / "a.bin").symlink_to(tmp_path / "cache")
+    (folder / "gone.bin").symlink_to(tmp_path / "nothing")
+    (folder / "b/around").symlink_to(folder)
+    names = ["a.bin", "b.py", "b/2.py", "b/a/1.py"]
+    assert list(files_below(folder)) == [(name, folder / name) for name in names]
+    (tmp_path / "link").symlink_to(folder)
+    assert [name for name, _ in files_below(tmp_path / "link")] == names
+    assert list(files_below(tmp_path / "missing")) == []
 
 
 def test_write_text_keeps_the_old_file_when_the_disk_is_full(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ import numpy as np
 
 from distill.errors import UserError
 from distill.runtime import json_text
-from distill.runtime.files import file_hash, files_below, write_text
+from distill.runtime.files import draft_of, file_hash, files_below, write_text
 
 #: What makes a training's checkpoint complete, and what an output's files are compared with when it is read.
 MANIFEST, CHECKSUMS = "complete.json", "checksums.json"
@@ -25,10 +25,15 @@ _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 def seal(checkpoint: Path, manifest: str = MANIFEST) -> None:
     """Declares a checkpoint complete: writes the size and hash of each of its files, atomically and last.
 
+    Drafts of manifests that a killed process has left there are removed: a manifest that named one would name a file
+    that is gone as soon as it is written itself, and what it seals would never count as complete.
+
     Args:
         checkpoint: Folder whose files are all written and closed.
         manifest: Name of the file to write; `CHECKSUMS` in an output of a stage.
     """
+    for name in (MANIFEST, CHECKSUMS):
+        draft_of(checkpoint / name).unlink(missing_ok=True)
     files = {
         name: {"bytes": file.stat().st_size, "blake2b": file_hash(file)}
         for name, file in files_below(checkpoint)

@@ -22,7 +22,7 @@ def publish(source: Path, target: Path) -> None:
         OSError: The disk is full, or a folder cannot be written; the old target is then still in place.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    new = target.with_name(f".{target.name}.new")
+    new = draft_of(target)
     old = target.with_name(f".{target.name}.old")
     _remove(new)  # left by a process that was killed in here
     try:
@@ -69,7 +69,7 @@ def write_text(path: Path, text: str) -> None:
     Replaces the file instead of writing into it, so a file linked to DVC's cache does not change the cache.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
+    temporary = draft_of(path)
     try:
         with temporary.open("w", encoding="utf-8") as stream:
             stream.write(text)
@@ -82,10 +82,20 @@ def write_text(path: Path, text: str) -> None:
     _sync_folder(path.parent)
 
 
+def draft_of(path: Path) -> Path:
+    """Where what `write_text` and `publish` put in place is before; a process that is killed there leaves it behind."""
+    return path.with_name(f".{path.name}.new")
+
+
 def files_below(folder: Path) -> Iterator[tuple[str, Path]]:
     """Yields (relative POSIX name, path) of all files below a folder, in the order of their names."""
-    files = ((file.relative_to(folder), file) for file in folder.rglob("*") if file.is_file())
-    yield from sorted((name.as_posix(), file) for name, file in files if "__pycache__" not in name.parts)
+    found = []
+    for parent, folders, names in os.walk(folder):  # Path.rglob takes three times as long
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        below = Path(parent)
+        prefix = "" if below == folder else f"{below.relative_to(folder).as_posix()}/"
+        found += [(prefix + name, below / name) for name in names]
+    yield from sorted((name, file) for name, file in found if file.is_file())
 
 
 def file_hash(file: Path) -> str:

@@ -296,6 +296,15 @@ def test_a_file_is_hashed_once(written, monkeypatch):
     assert read == [written / "train" / "features.arrow"]
 
 
+def test_a_format_that_one_caller_sets_is_its_own(written):
+    opened = Prepared(written)
+    one, other = opened.features("train"), opened.features("train")
+    one.set_format("numpy", columns=["input_ids"])
+    for rows in (other, opened.features("train"), opened.read_by("teacher").features("train")):
+        assert rows.format["type"] is None and rows[0]["input_ids"] == one[0]["input_ids"].tolist()
+        assert set(rows[0]) > {"input_ids"} == set(one[0])
+
+
 @pytest.fixture(scope="module")
 def other() -> BertTokenizer:
     """A second tokenizer: with capitals, and many more pieces."""

@@ -69,7 +69,7 @@ class Prepared:
 
     def __init__(self, folder: str | Path, reported: str | Path | None = None):
         self.folder = Path(folder)
-        self._hashes: dict[Path, str] = {}
+        self._opened: dict[Path, datasets.Dataset] = {}
         self._replaced: dict[str, datasets.Dataset] = {}
         self._reader = ""
         self._folders: dict[str, Path] = {}
@@ -222,14 +222,20 @@ class Prepared:
         return Ragged(lengths, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
 
     def _open(self, split: str, name: str) -> "datasets.Dataset":
-        import datasets  # takes seconds to import
-
         file = f"{self._reader}{name}" if name == "features" else name
         if split not in self._sizes:
             self._fail(
                 self.folder / split / f"{file}.arrow", f"is not among the splits {', '.join(self._sizes)} of meta.json"
             )
         path = self._folders[split] / f"{file}.arrow"
+        if path not in self._opened:
+            self._opened[path] = self._checked(path, self._sizes[split][name])
+        return copy.copy(self._opened[path])  # the caller may set its format
+
+    def _checked(self, path: Path, expected: int) -> "datasets.Dataset":
+        """The rows of a file, whose number and content are those that were written."""
+        import datasets  # takes seconds to import
+
         try:
             dataset = datasets.Dataset.from_file(str(path))
         except FileNotFoundError:
@@ -237,20 +243,13 @@ class Prepared:
         except (pa.ArrowException, OSError, ValueError) as error:
             self._fail(path, f"is damaged ({str(error).splitlines()[0]})")
         # A stream that ends between two batches reads without an error.
-        expected = self._sizes[split][name]
         if len(dataset) != expected:
             self._fail(path, f"is cut off: {len(dataset)} rows instead of {expected}")
-        if self._hash(path) != self._stored[path]:
+        if file_hash(path) != self._stored[path]:
             raise UserError(
                 f"{path}: damaged: it does not have the content that was written (blake2b); {restore(path.parents[1])}"
             )
         return dataset
-
-    def _hash(self, path: Path) -> str:
-        """The content hash of a file, computed once."""
-        if path not in self._hashes:
-            self._hashes[path] = file_hash(path)
-        return self._hashes[path]
 
     def _fail(self, path: Path, problem: str) -> NoReturn:
         raise UserError(f"{path}: {problem}; run dvc repro prepare")
