@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import psutil
 import yaml
 from filelock import FileLock
 
-from pipeline.process import command
+from pipeline.process import command, git
 from pipeline.process.command_line import command_line
 from pipeline.process.dvc_process import is_dvc
 from pipeline.process.locks import acquire
@@ -123,27 +123,28 @@ def reattach(root: Path) -> None:
     refs/exps/exec. Killed, it leaves all three: the next commits would be on no branch. Files are left as they are.
     Does nothing while a DVC runs in the repository.
     """
-    names = _git(root, "for-each-ref", "--format=%(refname)", "refs/exps/exec").split()
+    run = functools.partial(git.output, folder=root)
+    names = run("for-each-ref", "--format=%(refname)", "refs/exps/exec").split()
     if not any(name.endswith("/EXEC_HEAD") for name in names) or _dvc_runs(root):
         return
-    if not _git(root, "symbolic-ref", "-q", "HEAD"):
-        head = _git(root, "rev-parse", "HEAD")
-        branches = _git(root, "for-each-ref", "--format=%(refname:short)", f"--points-at={head}", "refs/heads").split()
-        if head != _git(root, "rev-parse", "refs/exps/exec/EXEC_HEAD") or len(branches) != 1:
+    if not run("symbolic-ref", "-q", "HEAD"):
+        head = run("rev-parse", "HEAD").strip()
+        branches = run("for-each-ref", "--format=%(refname:short)", f"--points-at={head}", "refs/heads").split()
+        if head != run("rev-parse", "refs/exps/exec/EXEC_HEAD").strip() or len(branches) != 1:
             choice = " or ".join(f"`git switch {name}`" for name in branches) or "`git switch -c NAME`"
             print(f"A killed `dvc exp run` has left HEAD on no branch: choose one yourself: {choice}")
             return
-        _git(root, "symbolic-ref", "HEAD", f"refs/heads/{branches[0]}")
+        run("symbolic-ref", "HEAD", f"refs/heads/{branches[0]}")
         # Not `reset` alone: an index that DVC has written may say that a file is as it was, where a value of the same
         # length came within the same second. A new one compares contents.
-        _git(root, "read-tree", "HEAD")
-        _git(root, "reset", "-q")
+        run("read-tree", "HEAD")
+        run("reset", "-q")
         print(
             f"A killed `dvc exp run` had left HEAD on no branch: back on {branches[0]}. Files are as it left them:"
             " `git diff params.yaml` shows its parameters, `git checkout params.yaml` takes them back"
         )
     for name in names:
-        _git(root, "update-ref", "-d", name)
+        run("update-ref", "-d", name)
 
 
 def _dvc_runs(root: Path) -> bool:
@@ -152,17 +153,6 @@ def _dvc_runs(root: Path) -> bool:
             if Path(process.cwd()).is_relative_to(root.resolve()):
                 return True
     return False
-
-
-def _git(root: Path, *words: str) -> str:
-    """What Git prints; empty where it fails, or where there is no repository."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *words], capture_output=True, text=True, encoding="utf-8", timeout=60
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def main(root: Path) -> None:

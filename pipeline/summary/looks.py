@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
 from distill.config.params import Params
+from pipeline.process import git
 from pipeline.stage import definition
 
 #: Commits that are read, the newest first.
@@ -33,14 +33,14 @@ def history(params: Params, summary: Mapping[str, Mapping[str, Any]]) -> dict[st
         repetition; methods: names in earlier summaries that this run has no more.
     """
     start = os.environ.get("DVC_EXP_BASELINE_REV") or "HEAD"
-    if not _git("rev-parse", "--verify", start):
+    if not git.output("rev-parse", "--verify", start):
         return None
-    commits = _git("log", f"-{MOST}", "--format=%H", start, "--", _SUMMARY).split()
+    commits = git.output("log", f"-{MOST}", "--format=%H", start, "--", _SUMMARY).split()
     seeds, methods = _seen(summary)
     fewer, known = [], dict[str, None]()
     for commit in commits:
-        earlier = _parsed(_git("show", f"{commit}:./{_SUMMARY}"))
-        if earlier is None or not _same_data(_git("show", f"{commit}:./{_PARAMS}"), params):
+        earlier = _parsed(git.output("show", f"{commit}:./{_SUMMARY}"))
+        if earlier is None or not _same_data(git.output("show", f"{commit}:./{_PARAMS}"), params):
             continue
         then, names = _seen(earlier)
         known |= dict.fromkeys(names)
@@ -75,11 +75,3 @@ def _parsed(text: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return content if isinstance(content, dict) else None
-
-
-def _git(*words: str) -> str:
-    try:
-        done = subprocess.run(["git", *words], capture_output=True, text=True, check=True, timeout=30, encoding="utf-8")
-    except (OSError, ValueError, subprocess.SubprocessError):  # no git, no repository, no such file in that commit
-        return ""
-    return done.stdout

@@ -7,7 +7,6 @@ the run, without DVC. It writes beside DVC's own pages, so that the page that DV
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from distill.report.results import FINE_TUNED, Results
 from distill.runtime import csv_files, json_files
 from distill.tasks import extra_metrics
 from distill.tasks.registry import load_task
+from pipeline.process import git
 from pipeline.process.hashes import dvc_md5
 from pipeline.stage import definition, paths
 from pipeline.stage.stage import Stage
@@ -169,10 +169,10 @@ def _about(params: Params) -> dict[str, str]:
     """Commit, DVC experiment, data, versions and machines, as far as they are known."""
     records = list(spent.records(params).values())
     versions = {f"{name} {version}" for record in records for name, version in record.get("versions", {}).items()}
-    changed = [line[3:] for line in _git("status", "--porcelain", "--", *_CODE).splitlines()]
+    changed = [line[3:] for line in git.output("status", "--porcelain", "--", *_CODE).splitlines()]
     facts = {
         "commit": provenance.commit() or "",
-        "date of the commit": _git("log", "-1", "--format=%cs").strip(),
+        "date of the commit": git.output("log", "-1", "--format=%cs").strip(),
         "changes": ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else ""),
         "experiment": os.environ.get("DVC_EXP_NAME", ""),
         "data": ", ".join(f"md5 {md5} ({folder})" for folder in _DATA if (md5 := _data_md5(folder))),
@@ -190,11 +190,3 @@ def _data_md5(folder: Path) -> str:
         return str(md5)
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):  # not there, in conflict, or of another DVC
         return dvc_md5(folder) if folder.is_dir() else ""
-
-
-def _git(*words: str) -> str:
-    try:
-        done = subprocess.run(["git", *words], capture_output=True, text=True, check=True, timeout=30, encoding="utf-8")
-    except (OSError, ValueError, subprocess.SubprocessError):  # no git, no repository, no commit yet
-        return ""
-    return done.stdout
