@@ -34,4 +34,4 @@ def make(name: str, folder: Path, options: argparse.Namespace) -> Backend:
     from pipeline.fan.backends.submit import Submitit
 
     here = f"{options.work}/{folder.name}" if options.work else str(folder / "nodes")
-    return Submitit(name, folder / "submitit", here, options.gpus, given, options.setup)
+    return Submitit(name, folder / "submitit", here, options.gpus, given, options.setup, options.slots)

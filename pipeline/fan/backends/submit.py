@@ -31,14 +31,18 @@ class Submitit:
         gpus: GPUs of a job.
         options: submitit's parameters, such as slurm_partition and timeout_min.
         setup: shell commands in the clone, before each job.
+        slots: jobs at once.
     """
 
     shared = True
 
-    def __init__(self, cluster: str, folder: Path, work: str, gpus: int, options: dict[str, Any], setup: str = ""):
+    def __init__(
+        self, cluster: str, folder: Path, work: str, gpus: int, options: dict[str, Any], setup: str = "", slots: int = 1
+    ):
         self._submitit = load("submitit", "fan")
         self.ends_jobs = cluster == "local"
         self._cluster, self._folder, self._work, self._gpus, self._setup = cluster, folder, work, gpus, setup
+        self._share_cores = cluster == "local" and slots > 1
         try:
             self._executor = self._submitit.AutoExecutor(folder=folder / "%j", cluster=cluster)
             default = {"gpus_per_node": gpus} if cluster == "slurm" and gpus else {}
@@ -49,7 +53,8 @@ class Submitit:
         self._jobs: dict[str, Any] = {}
 
     def submit(self, job: Submission) -> str:
-        text = f"{self._devices(job.slot)}\n{script(job.name, shlex.quote(str(job.file)), self._work, self._setup)}"
+        own = script(job.name, shlex.quote(str(job.file)), self._work, self._setup)
+        text = "\n".join([self._devices(job.slot), self._waiting(), own])
         # A worker's code is told in its output: submitit only says whether a function has raised.
         wrapped = f'bash -c {shlex.quote(text)} && code=0 || code=$?\necho "job ended with $code"'
         function = self._submitit.helpers.CommandFunction(["bash", "-c", wrapped])
@@ -92,6 +97,13 @@ class Submitit:
             kind = self._submitit.SlurmJob if self._cluster == "slurm" else self._submitit.LocalJob
             self._jobs[handle] = kind(folder=self._folder / "%j", job_id=handle)
         return self._jobs[handle]
+
+    def _waiting(self) -> str:
+        """OpenMP's threads of several jobs keep all cores busy with waiting, unless they are told to sleep.
+
+        Fewer threads would do, too, but change the last digits.
+        """
+        return 'export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"' if self._share_cores else ""
 
     def _devices(self, slot: int) -> str:
         """GPUs of a slot here: submitit hides them all from its local jobs. On a cluster SLURM gives them out."""

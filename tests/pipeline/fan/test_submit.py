@@ -42,6 +42,18 @@ def test_codes_logs_and_devices_of_a_local_job(tmp_path, job):
     assert end_of(Submitit("local", tmp_path / "submitit", str(tmp_path), 0, {}), handle).code == 2
 
 
+@pytest.mark.parametrize(
+    ("slots", "own", "policy"), [(1, None, "unset"), (2, None, "passive"), (2, "active", "active")]
+)
+def test_threads_of_jobs_that_share_cores_sleep_while_they_wait(tmp_path, job, monkeypatch, slots, own, policy):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if own:
+        monkeypatch.setenv("OMP_WAIT_POLICY", own)
+    backend = Submitit("local", tmp_path / "submitit", str(tmp_path), 0, {}, slots=slots)
+    end_of(backend, backend.submit(job("echo policy ${OMP_WAIT_POLICY:-unset}")))
+    assert f"policy {policy}\n" in (tmp_path / "students-1.log").read_text()
+
+
 def test_a_local_job_that_is_killed_has_no_code_and_one_can_be_cancelled(tmp_path, job):
     backend = Submitit("local", tmp_path / "submitit", str(tmp_path), 0, {})
     assert end_of(backend, backend.submit(job("kill -9 $$"))).code is None
