@@ -14,10 +14,10 @@ export DO_NOT_TRACK ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env repro test test-all fmt preset ui bench clean
+.PHONY: help env repro test test-integration test-all fmt preset ui bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 env: $(STAMP) ## make .venv with the versions of constraints.txt (redone when they change; PYTHON=... picks one)
 
@@ -55,7 +55,10 @@ test: env ## lint, check the format, run the tests (WORKERS=...: in so many proc
 	@PYTHONPATH=src:. $(BIN)/lint-imports --no-logo --no-cache
 	@$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(PICKED)
 
-test-all: ## the same with the exhaustive tests (docs/tests.md)
+test-integration: ## the tests of whole pipelines, browsers and launchers, which CI runs after `make test`
+	@$(MAKE) --no-print-directory test PICKED="-m 'integration and not exhaustive'"
+
+test-all: ## all tests, with the exhaustive ones (docs/tests.md)
 	@$(MAKE) --no-print-directory test PICKED="-m '' --hypothesis-profile=default"
 
 fmt: env ## format the code and mend what ruff can mend

@@ -2,28 +2,42 @@
 
 import gc
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+import yaml
 from hypothesis import HealthCheck, settings
 
 # `make test` tries the same examples each time, so that no commit fails by luck; `make test-all` tries others.
 settings.register_profile("fixed", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+# Folders of tests are in memory where there is plenty: they hold many small files, and one takes ten times as long on a
+# disk. pytest takes its folder from this variable, whatever TMPDIR says.
+_MEMORY = Path("/dev/shm")
+if os.access(_MEMORY, os.W_OK) and min(shutil.disk_usage(_MEMORY).free, psutil.virtual_memory().available) > 8e9:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 # Where `evaluate` copies the scripts of metrics that it loads: not into the home of who runs the tests.
 _MODULES = tempfile.TemporaryDirectory(prefix="metrics-")
 os.environ["HF_MODULES_CACHE"] = _MODULES.name
 # Nor what is remembered of downloads.
 os.environ["HF_ASSETS_CACHE"] = os.path.join(_MODULES.name, "assets")
+# Nor what DVC remembers of each project: it would stay for good.
+_SITE = tempfile.TemporaryDirectory(prefix="dvc-")
+os.environ["DVC_SITE_CACHE_DIR"] = _SITE.name
 # Before anything imports torch: its threads would fight over the cores with the other test processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Python looks for garbage after every 700 objects more, which takes a tenth of the tests' time.
 gc.set_threshold(50_000, 20, 50)
+# libyaml's parser gives the same as Python's own, and sooner.
+yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = ROOT / "tests"
@@ -34,6 +48,7 @@ TOGETHER = ("test_reruns", "test_tracking_modes")
 # They take half a minute or more each: begun last, one process would still be at them when the others are done.
 LONGEST = (
     *TOGETHER,
+    "test_workspace",
     "test_presets_run",
     "test_kill",
     "test_processes",

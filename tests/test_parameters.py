@@ -331,7 +331,7 @@ def test_pick_gives_what_a_stage_depends_on_as_plain_values(text):
     assert picked["student.model"] == raw["student"]["model"] and picked["student.num_layers"] is None
     assert picked["kd"]["kl_alpha"] == 10.0
     assert pick(params, ["kd.temperature"]) == {"kd.temperature": 2.0}
-    assert pick(params, ["student.model.config.model_type"]) == {"student.model.config.model_type": "deberta-v2"}
+    assert pick(params, ["student.model.config.model_type"]) == {"student.model.config.model_type": "bert"}
 
 
 def test_flatten_gives_dotted_names(text):

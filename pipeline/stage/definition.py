@@ -176,4 +176,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=8)
 def _parsed(path: Path, changed: int) -> dict[str, Any]:
-    return yaml.load(path.read_text(encoding="utf-8"), LOADER)
+    return _parse(path.read_text(encoding="utf-8"))
+
+
+def _parse(text: str) -> dict[str, Any]:
+    return yaml.load(text, LOADER)

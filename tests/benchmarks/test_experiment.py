@@ -1,6 +1,5 @@
 """What an experiment costs, measured in a project of shell commands with the names of the real stages."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -35,7 +34,7 @@ def project(tmp_path: Path, python: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     """A project that was reproduced and committed."""
     for name, value in micro.environment().items():
         monkeypatch.setenv(name, value)
-    path = f"{python}{os.pathsep}{micro.environment()['PATH']}"
+    path = micro.with_programs(python)["PATH"]
     monkeypatch.setattr(experiment, "search_path", lambda: path)
     repo = tmp_path / "repo"
     repo.mkdir()
@@ -54,6 +53,7 @@ def project(tmp_path: Path, python: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return repo
 
 
+@pytest.mark.integration
 @pytest.mark.slow
 def test_an_experiment_is_timed_and_the_project_put_back(project):
     goal = experiment.measure(project, "kd.temperature=4", 4242)

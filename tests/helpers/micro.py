@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +55,30 @@ BASE_IN_DVC = (
 )
 
 _TRAINING = {"max_steps": 8, "batch_size": 8, "log_every": 2}
-_SHAPE = {
+_SIZES = {
     "num_hidden_layers": 2,
     "hidden_size": 16,
     "num_attention_heads": 2,
     "intermediate_size": 32,
     "max_position_embeddings": 128,
-    "max_relative_positions": 16,
 }
+# DeBERTa's attention is the dearest part of a micro stage: `DEBERTA` brings it back.
+_BERT = {
+    "model_type": "bert",
+    **_SIZES,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+    "initializer_range": 0.125,
+}
+
+
+def _shapes(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """A configuration for each model: the student has one layer."""
+    roles = {role: dict(config) for role in ("teacher", "student", "generator")}
+    roles["student"]["num_hidden_layers"] = 1
+    return {f"{role}.model.config": values for role, values in roles.items()}
+
+
 SMALL: dict[str, Any] = {
     "atlas.train_questions": 240,
     "atlas.validation_questions": 60,
@@ -75,12 +92,6 @@ SMALL: dict[str, Any] = {
     # Whatever int8 loses of the scores of a model that is hardly trained, no search follows.
     "export.max_loss": 100,
     "export.calibration_rows": 32,
-    **{
-        f"{role}.model.config.{name}": value
-        for role in ("teacher", "student", "generator")
-        for name, value in _SHAPE.items()
-    },
-    "student.model.config.num_hidden_layers": 1,
     **{f"training.{name}": value for name, value in _TRAINING.items()},
     "assistant.chain": [
         {
@@ -94,6 +105,26 @@ SMALL: dict[str, Any] = {
     "student_filters.filter_output_dim": 8,
     "runtime.checkpoint_steps": 2,
 }
+
+
+#: Overrides: the architecture that params.yaml ships for every model, in micro sizes.
+DEBERTA = _shapes(
+    {
+        "model_type": "deberta-v2",
+        **_SIZES,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "type_vocab_size": 0,
+        "initializer_range": 0.125,
+        "position_biased_input": False,
+        "relative_attention": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "share_att_key": False,
+        "norm_rel_ebd": "layer_norm",
+        "position_buckets": 32,
+        "max_relative_positions": 16,
+    }
+)
 
 
 @functools.cache  # presets by the dozen, of which several tests look at the same
@@ -114,12 +145,38 @@ def params(overrides: dict[str, Any] | None = None) -> str:
 
 @functools.cache  # a tenth of a second each, and tests ask for the same ones
 def _params(changes: str) -> str:
-    values = {tuple(name.split(".")): value for name, value in json.loads(changes).items()}
-    return params_file.replace(shipped(), values)
+    return _replaced(_shaped(), json.loads(changes))
+
+
+@functools.cache
+def _shaped() -> str:
+    """With BERT for each model: overrides may change single fields of it."""
+    return _replaced(shipped(), _shapes(_BERT))
+
+
+def _replaced(text: str, values: dict[str, Any]) -> str:
+    return params_file.replace(text, {tuple(name.split(".")): value for name, value in values.items()})
 
 
 def repo(folder: Path, overrides: dict[str, Any] | None = None) -> Path:
     """A Git and DVC repository of its own in `folder`: the working tree's pipeline with micro parameters, committed."""
+    shutil.copytree(_template(), folder, dirs_exist_ok=True)
+    (folder / "params.yaml").write_text(params(overrides))
+    for words in (["add", "-A"], ["commit", "-q", "--amend", "-m", "start"]):
+        run(folder, "git", *words)
+    return folder
+
+
+_FOLDER = tempfile.TemporaryDirectory(prefix="micro-")
+
+
+@functools.cache
+def _template() -> Path:
+    """The repository before it has parameters, made once.
+
+    Git has its objects in one file: every copy would make 500 small ones.
+    """
+    folder = Path(_FOLDER.name) / "repo"
     for name in COPIED:
         source, target = ROOT / name, folder / name
         if source.is_dir():
@@ -127,16 +184,20 @@ def repo(folder: Path, overrides: dict[str, Any] | None = None) -> Path:
         elif source.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
-    (folder / "params.yaml").write_text(params(overrides))
-    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"], ["repack", "-adq"]):
         run(folder, "git", *words)
     return folder
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The environment that `run` gives: this interpreter's programs first, nothing of the outer DVC, MLflow or Git."""
+    """The environment that `run` gives: this interpreter's programs first, nothing of the outer DVC, MLflow or Git.
+
+    But for the folder in which the DVC of tests remembers projects.
+    """
     outer = {
-        k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "GIT_", "DISTILL_", "PYTEST_"))
+        k: v
+        for k, v in os.environ.items()
+        if k == "DVC_SITE_CACHE_DIR" or not k.startswith(("DVC_", "MLFLOW_", "GIT_", "DISTILL_", "PYTEST_"))
     }
     programs = Path(sys.executable).parent
     return outer | {
@@ -150,6 +211,11 @@ def environment(**changes: str) -> dict[str, str]:
         **{f"GIT_{who}_{what}": "micro@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
         **changes,
     }
+
+
+def with_programs(folder: Path) -> dict[str, str]:
+    """A change of the environment: the programs of a folder, such as those of `tests/helpers/warm.py`, come first."""
+    return {"PATH": f"{folder}{os.pathsep}{environment()['PATH']}"}
 
 
 def run(

@@ -1,7 +1,6 @@
 """A micro project that DVC has run once, with tracking on, and experiments on it in each of DVC's modes."""
 
 import functools
-import os
 import re
 import subprocess
 import time
@@ -48,8 +47,8 @@ class Project:
     """
 
     def __init__(self, folder: Path, python: Path):
-        self.env = {"PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}", "DISTILL_TRACKING": "on"}
-        self.repo = micro.repo(folder / "repo", SETTINGS)
+        self.env = micro.with_programs(python) | {"DISTILL_TRACKING": "on"}
+        self.repo = micro.repo(folder / "repo", micro.DEBERTA | SETTINGS)
         self.dvc("remote", "add", "-d", "store", str(folder / "store"))
         output = self.dvc("repro").stdout
         self.git("add", "-A")

@@ -21,6 +21,7 @@ from types import ModuleType
 
 import psutil
 
+from distill.runtime.files import files_below
 from tests.helpers import forkserver, micro
 
 _PROGRAM = """#!{python} -IS
@@ -104,6 +105,7 @@ def _run(program: Connection) -> None:
     asked = environment["PYTHONPATH"].split(os.pathsep) if environment.get("PYTHONPATH") else []
     home = next((place for place in (folder, *asked) if Path(place, "pipeline").is_dir()), folder)
     same = _code(Path(home)) == CODE
+    sys.dont_write_bytecode = True  # Python takes code that is edited within one second, in its length, for unchanged
     for name, library in list(sys.modules.items()):
         package = name.split(".")[0]
         runs = name == what and not hasattr(library, "__path__")  # it is imported as __main__
@@ -121,9 +123,10 @@ def _run(program: Connection) -> None:
 def _code(root: Path) -> dict[str, bytes]:
     """The project's modules in a folder."""
     return {
-        path.relative_to(root).as_posix(): path.read_bytes()
+        f"{package}/{name}": path.read_bytes()
         for package in PACKAGES.values()
-        for path in root.glob(f"{package}/**/*.py")
+        for name, path in files_below(root / package)
+        if name.endswith(".py")
     }
 
 

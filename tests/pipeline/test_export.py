@@ -27,16 +27,6 @@ TEXTS = {
     "data.embedded": "sentences",
     "data.text": "sentence",
     "methods": ["ft", "kd"],
-    # Exported in half the time of a DeBERTa, which `questions` has.
-    "student.model.config": {
-        "model_type": "bert",
-        "num_hidden_layers": 1,
-        "hidden_size": 16,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-        "max_position_embeddings": 128,
-        "initializer_range": 0.125,
-    },
 }
 EXPORTED_BEFORE = """
 import shutil
@@ -59,10 +49,10 @@ def change(repo, values: dict) -> None:
 
 @pytest.fixture(scope="module")
 def questions(base, stages, tmp_path_factory):
-    """A distilled and exported student for questions."""
+    """A distilled and exported student for questions, of the architecture that params.yaml ships."""
     repo = shutil.copytree(base, tmp_path_factory.mktemp("questions") / "repo")
-    change(repo, FAST)
-    stages.run_all(repo, EXPORTED)
+    change(repo, FAST | {("student", "model", "config"): micro.DEBERTA["student.model.config"]})
+    stages.run_all(repo, (("inputs",), ("finetune", "student"), ("plan",), ("signals",), *EXPORTED))
     return repo
 
 
@@ -143,8 +133,7 @@ def test_figures_folder_and_card_belong_together(kind, request):
 
 def test_the_default_model_is_the_only_export(questions, python):
     examples = Prepared(questions / "data/prepared", questions / "data/reported").examples("validation")
-    path = f"{python}{os.pathsep}{micro.environment()['PATH']}"
-    env = {"PYTHONPATH": str(questions / "src"), "PATH": path}
+    env = micro.with_programs(python) | {"PYTHONPATH": str(questions / "src")}
     words = ("python", "-m", "distill.answer", examples[0]["question"], examples[0]["context"], "--json", "--int8")
     told = json.loads(micro.run(questions, *words, env=env).stdout)
     assert set(told) == {"text", "start", "end", "confidence", "null_odds", "candidates"}

@@ -1,5 +1,6 @@
 """The tests' own ways to start stages: ends, streams and environment are those of a process started by hand."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -78,8 +79,15 @@ def test_python_ends_with_the_code_of_the_module(run, text, code):
     assert ("why" in done.stderr) == ("why" in text) and ("ZeroDivisionError" in done.stderr) == (text == "1 / 0")
 
 
-def test_python_reads_each_modules_code_anew(run):
-    assert [run(f"print({number})").stdout for number in (1, 2)] == ["1\n", "2\n"]
+def test_python_reads_each_modules_code_anew(run, tmp_path):
+    """Edited within one second, and in its length: the time and the size that bytecode is kept under are the same."""
+    other = tmp_path / "other.py"
+    numbers = []
+    for number in range(3):
+        other.write_text(f"number = {number}")
+        os.utime(other, (1e9, 1e9))
+        numbers.append(run("import other; print(other.number)").stdout)
+    assert numbers == ["0\n", "1\n", "2\n"]
 
 
 def test_whoever_kills_the_program_python_kills_what_it_has_started(python, tmp_path):

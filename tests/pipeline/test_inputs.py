@@ -161,6 +161,7 @@ def test_files_of_students_that_are_not_listed_go(folder, stages):
 EVIL = ["1; touch pwned #", -1, "../../../../important"]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("seed", EVIL)
 def test_dvc_repro_refuses_bad_values_before_it_runs_or_deletes_anything(folder, python, seed):
     kept = folder / "metrics/curves/kd-1.csv"
@@ -176,7 +177,7 @@ def test_dvc_repro_refuses_bad_values_before_it_runs_or_deletes_anything(folder,
 
 
 def path(python: Path) -> dict[str, str]:
-    return OFF | {"PATH": f"{python}:{micro.environment()['PATH']}"}
+    return OFF | micro.with_programs(python)
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +200,7 @@ def repro(repo, python, check=True):
     return micro.run(repo, "dvc", "repro", "prepare", env=path(python), check=check)
 
 
+@pytest.mark.integration
 def test_a_replaced_folder_is_another_input_for_dvc(prepared, python):
     assert executed(repro(prepared, python).stdout) == []
     file = prepared / "tokenizer/tokenizer.json"
@@ -217,6 +219,7 @@ def test_a_replaced_folder_is_another_input_for_dvc(prepared, python):
 @pytest.mark.parametrize(
     "what", ["parameter", "folder", *(pytest.param(what, marks=pytest.mark.exhaustive) for what in ("data", "code"))]
 )
+@pytest.mark.integration
 def test_what_is_edited_while_a_stage_runs_is_never_recorded(prepared, python, tmp_path, what):
     repo = shutil.copytree(prepared, tmp_path / "repo", symlinks=True)
     change(repo, data__seed=99)  # something to do

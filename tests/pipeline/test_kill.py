@@ -1,5 +1,6 @@
 """`kill -9` anywhere: the same command goes on, and ends with the same bytes as if nothing had happened."""
 
+import contextlib
 import json
 import os
 import re
@@ -164,7 +165,7 @@ def test_killed_before_each_step_of_handing_over(repo, stages, whole, command, s
     """The work is done; the process ends before the first file operation outside the scratch, the second, and so on."""
     expected = whole(command).content
     set_up(repo, command)
-    overrides = TRAININGS.get(command, ({},))[0] | {"runtime.checkpoint_steps": 12}  # and less to remove at the end
+    overrides = (TRAININGS | OTHERS)[command][0] | {"runtime.checkpoint_steps": 12}  # and less to remove at the end
     (repo / "params.yaml").write_text(micro.params(overrides))
     for step in steps:
         done = stages.run(repo, *command.split(), kill_at=step, outside=f"{repo}/.scratch", check=False)
@@ -228,6 +229,33 @@ def test_a_checkpoint_cut_off_half_way_is_not_used(repo, stages, whole, command,
     assert f"checkpoint-{last} cannot be used" in done.out
     assert f"going on from checkpoint-{last - 2}" in done.out
     assert record(repo)["resumed_from"] == last - 2
+    assert content(repo, command) == expected
+    assert_clean(repo)
+
+
+# The second best weights are the best of all: later ones have the same score.
+KILLED_IN_ITS_SEAL = """
+import os, signal
+replace, sealed = os.replace, []
+def dies(source, target):
+    if "best.draft" in os.fspath(target):
+        sealed.append(target)
+        if len(sealed) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+os.replace = dies
+"""
+
+
+def test_the_best_weights_stay_the_best_after_a_kill_while_they_are_sealed(repo, stages, whole):
+    """What the killed process leaves is no part of what the next one seals in the same place."""
+    command = "finetune teacher"
+    expected = whole(command).content
+    set_up(repo, command)
+    done = stages.run(repo, *command.split(), setup=KILLED_IN_ITS_SEAL, check=False)
+    assert done.code == -signal.SIGKILL
+    assert len(list(repo.glob(".scratch/*/best.draft/.complete.json.new"))) == 1
+    stages.run(repo, *command.split())
     assert content(repo, command) == expected
     assert_clean(repo)
 
@@ -296,19 +324,21 @@ def test_damaged_predictions_are_computed_again(repo, stages, whole, damage):
     assert_clean(repo)
 
 
+@pytest.mark.integration
 def test_dvc_and_its_stage_killed_one_after_the_other_and_together(repo, stages, whole, python):
     """Real `dvc repro`: kill the stage, then dvc alone, then both; the fourth run ends as if nothing had happened."""
     command = "distill ted 1"
     expected = whole(command).content
     set_up(repo, command)
     words = ["dvc", "repro", "--single-item", "distill@ted-1"]
+    warm = micro.with_programs(python)
     log = (repo.parent / "log").open("w")
     reached = 0
     for victims in ("stage", "dvc", "both"):
-        started = subprocess.Popen(words, cwd=repo, env=micro.environment(), stdout=log, stderr=log)
+        started = subprocess.Popen(words, cwd=repo, env=micro.environment(**warm), stdout=log, stderr=log)
         # The search takes its time, on a busy machine more than the rest of the training: it comes before the wait.
-        wait_for(lambda: stage_of(started) or started.poll() is not None)  # noqa: B023 (called at once)
-        stage = stage_of(started)
+        wait_for(lambda: stage_in(repo) or started.poll() is not None)  # noqa: B023 (called at once)
+        stage = stage_in(repo)
         wait_for(lambda: micro.newest_checkpoint(repo) >= reached + 4 or started.poll() is not None)  # noqa: B023
         assert started.poll() is None, Path(log.name).read_text()
         if victims != "stage":
@@ -319,7 +349,6 @@ def test_dvc_and_its_stage_killed_one_after_the_other_and_together(repo, stages,
         assert started.wait(30) != 0
     log.close()
     micro.run(repo, "python", "-m", "pipeline.launch.run")  # as `make repro` does
-    warm = {"PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}"}  # nothing is killed any more
     done = micro.run(repo, *words, env=warm)
     assert workers(repo) == []
     assert "resumes from it" in done.stdout
@@ -329,13 +358,13 @@ def test_dvc_and_its_stage_killed_one_after_the_other_and_together(repo, stages,
     assert "didn't change" in micro.run(repo, *words, env=warm).stdout
 
 
-def stage_of(dvc):
-    """The process of the stage that a `dvc` runs; None while there is none."""
-    try:
-        children = psutil.Process(dvc.pid).children(recursive=True)
-        return next((child for child in children if {"pipeline", "distill"} <= set(child.cmdline())), None)
-    except psutil.Error:
-        return None
+def stage_in(repo):
+    """The program whose death is the stage's (tests/helpers/warm.py); None while no stage runs in a repository."""
+    for process in workers(repo):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if {"pipeline", "distill"} <= set(process.cmdline()):
+                return process
+    return None
 
 
 def record_of(repo, name):

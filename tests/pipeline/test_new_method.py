@@ -4,9 +4,9 @@ So is a variant of it, without the file.
 """
 
 import json
-import os
 from pathlib import Path
 
+import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 from safetensors.torch import load_file
@@ -92,9 +92,11 @@ SECTION = "\n{name}:\n  alpha: {{value: 3, schedule: linear, warmup: 0.0}}\n"
 VARIANT = "\nlayered-short:\n  method: layered\n  alpha: 5\n  distill: {max_steps: 4, learning_rate: 1.0e-4}\n"
 
 
+@pytest.mark.slow
+@pytest.mark.integration
 def test_one_file_one_section_and_one_name_are_enough(repo, python):
     """dvc.yaml is not edited, also for a method that reads hidden states of a layer that a parameter names."""
-    env = {"PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}"}
+    env = micro.with_programs(python)
     # What is there before the method, DVC need not run again.
     micro.run(repo, "dvc", "commit", "-f", *micro.BASE_IN_DVC, env=env)
     changes = {

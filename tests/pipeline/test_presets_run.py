@@ -32,7 +32,7 @@ from distill.tasks.registry import load_task
 from pipeline.stage.definition import define
 from tests.helpers import micro, tiny
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.integration]
 
 
 class Shape(NamedTuple):

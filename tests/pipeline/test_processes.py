@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from tests.helpers import micro
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.integration]
 
 # 228 training features: the last update of an epoch has 4 rows, 2 for each process.
 LONG = {"max_steps": None, "epochs": 1.5, "batch_size": 16, "gradient_accumulation": 2}
@@ -67,7 +67,7 @@ def weights(repo, command):
     return load_file(repo / STAGES[command][0] / "model.safetensors")
 
 
-# How two processes begin that have imported nothing, `launch/test_launched.py` asks for in `make test`.
+# How two processes begin that have imported nothing, `launch/test_launched.py` asks for.
 @pytest.mark.parametrize(
     ("command", "cold"),
     [*((command, False) for command in STAGES), pytest.param("finetune student", True, marks=pytest.mark.exhaustive)],

@@ -14,6 +14,7 @@ selenium = pytest.importorskip("selenium")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.integration,
     pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed (Debian: apt install chromium)"),
     pytest.mark.skipif(not DRIVER, reason="chromedriver is not installed (Debian: apt install chromium-driver)"),
 ]

@@ -14,7 +14,7 @@ from distill.runtime.files import file_hash, files_below, tree_hash
 from tests.helpers import bits, micro
 from tests.helpers.project import OFF, executed
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(1200)]
 
 TED = ["distill@ted-1", "evaluate@ted-1", "summarize"]
 KD = ["distill@kd-1", "evaluate@kd-1", "summarize"]

@@ -64,7 +64,7 @@ def test_the_manifest_names_the_teacher_and_says_whether_it_runs_along(repo, sta
         stages.run_all(repo, (("plan",), ("signals",)))
         manifest = json.loads((repo / "data/signals/lwd/signals.json").read_text())
         assert (manifest["taught_by"], manifest["model"], manifest["copies"]) == ("teacher", running, False)
-        assert manifest["weights"] == weights and "deberta.embeddings.word_embeddings.weight" in manifest["tensors"]
+        assert manifest["weights"] == weights and "bert.embeddings.word_embeddings.weight" in manifest["tensors"]
         assert (repo / "data/signals/lwd/teacher/model.safetensors").exists() is running
         assert (repo / "data/signals/lwd/states").exists() is not running
     labels = json.loads((repo / "data/signals/ft/signals.json").read_text())

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.process import tracked
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(1200)]
 
 # They train and score nothing.
 UNTRACKED = {"inputs", "corpus", "prepare", "plan", "signals"}

@@ -192,11 +192,7 @@ def test_a_checkpoint_with_another_vocabulary_is_refused(repo, stages):
 
 
 def test_windows_that_do_not_fit_are_refused_before_training(repo, stages):
-    set_params(
-        repo,
-        SETTINGS
-        | {"generator.model.config.max_position_embeddings": 16, "generator.model.config.position_biased_input": True},
-    )
+    set_params(repo, SETTINGS | {"generator.model.config.max_position_embeddings": 16})
     assert "features.max_length" in (line := refused(repo, stages)) and "generator" in line
 
 

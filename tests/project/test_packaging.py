@@ -112,12 +112,12 @@ def test_make_alone_prints_the_help():
         assert re.search(rf"^ *make {name} +{re.escape(text)}$", result.stdout, flags=re.MULTILINE)
 
 
-def test_ci_runs_make_test():
+def test_ci_runs_the_tests():
     path = ROOT / ".ci" / "run"
     assert path.stat().st_mode & 0o111, ".ci/run cannot be executed"
     lines = path.read_text().splitlines()
     assert "set -euo pipefail" in lines
-    assert lines[-1] == "make test"
+    assert lines[-2:] == ["make test", "make test-integration"]
 
 
 def test_an_old_python_is_refused_in_one_line(tmp_path):

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 from types import SimpleNamespace
 
 import pytest
@@ -34,7 +33,7 @@ class Searched:
     """A micro project whose teacher is fine-tuned and committed, and what the command did there, twice."""
 
     def __init__(self, folder, python, stages):
-        self.env = {"PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}"}
+        self.env = micro.with_programs(python)
         self.repo = micro.repo(folder / "repo", SETTINGS)
         stages.run_all(self.repo, micro.BASE)
         self.run("dvc", "commit", "-q", "-f", *micro.BASE_IN_DVC)
@@ -58,6 +57,7 @@ def searched(tmp_path_factory, python, stages):
     return Searched(tmp_path_factory.mktemp("budget"), python, stages)
 
 
+@pytest.mark.integration
 @pytest.mark.slow  # DVC runs the micro pipeline
 @pytest.mark.timeout(300)
 def test_shapes_are_timed_and_the_best_is_trained_trimmed_and_scored(searched):
@@ -84,6 +84,7 @@ def test_shapes_are_timed_and_the_best_is_trained_trimmed_and_scored(searched):
     assert any(line.startswith("| l1.2-u16-h2-trimmed |") and line.endswith("| best |") for line in lines)
 
 
+@pytest.mark.integration
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_same_command_neither_times_nor_trains_again(searched):

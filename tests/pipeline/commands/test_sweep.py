@@ -18,7 +18,7 @@ from distill.experiments import search
 from pipeline.commands import experiments
 from tests.helpers import micro
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(900)]
 
 # A stage in place of the whole pipeline: its score is highest at ted.mse_alpha 1000 and distill.rate 0.
 SCORE = """
@@ -58,7 +58,7 @@ class Small:
     def __init__(self, repo: Path, python: Path):
         self.repo = repo
         self.env = {
-            "PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}",
+            **micro.with_programs(python),
             "PYTHONPATH": f"{micro.ROOT}{os.pathsep}{micro.ROOT / 'src'}",
             "PYTHONDONTWRITEBYTECODE": "1",
         }

@@ -1,7 +1,5 @@
 """The coordinator's clone: what it holds, what a run is called, and that the workspace stays as it was."""
 
-import os
-
 import pytest
 
 from distill.errors import UserError
@@ -16,7 +14,7 @@ FILES = {"data.source": "files", "data.train": "data/raw/mine/train.json", "data
 @pytest.fixture
 def workspace(tmp_path, python, monkeypatch):
     """A repository of stub stages whose data are files of the user's, of which Git knows nothing."""
-    monkeypatch.setenv("PATH", f"{python}{os.pathsep}{micro.environment()['PATH']}")
+    monkeypatch.setenv("PATH", micro.with_programs(python)["PATH"])
     monkeypatch.setenv("PYTHONPATH", "")
     repo = stub.repo(tmp_path / "repo", tmp_path)
     file = repo / "params.yaml"

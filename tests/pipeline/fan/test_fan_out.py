@@ -38,7 +38,7 @@ def fanned(tmp_path_factory, python) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp("fanned")
     repo = micro.repo(folder / "repo", SETTINGS)
     code = f"{repo / 'src'}{os.pathsep}{repo}"
-    env = {"PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}", "PYTHONPATH": code}
+    env = micro.with_programs(python) | {"PYTHONPATH": code}
     without_remote = micro.run(repo, *COMMAND, env=env, check=False)
     micro.run(repo, "dvc", "remote", "add", "-d", "store", str(folder / "store"), env=env)  # not committed
     with (folder / "first").open("w") as output:

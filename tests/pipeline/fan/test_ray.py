@@ -13,7 +13,7 @@ from tests.helpers import micro
 from tests.pipeline.fan import stub
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install -c constraints.txt -e '.[ray]'")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_a_fan_out_over_two_nodes(cluster, tmp_path, python):
     """Each has a cache of its own below `--work`; a worker is killed on the way."""
     repo = stub.repo(tmp_path / "repo", tmp_path)
     code = f"{repo / 'src'}{os.pathsep}{repo}"
-    env = {"PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}", "PYTHONPATH": code}
+    env = micro.with_programs(python) | {"PYTHONPATH": code}
     micro.run(repo, "dvc", "remote", "add", "-d", "store", str(tmp_path / "store"), env=env)
     (tmp_path / "kill-kd-2").touch()
     words = ("--backend", "ray", "--slots", "2", "--chunk", "2", "--poll", "0.2", "--work", str(tmp_path / "work"))

@@ -15,7 +15,7 @@ from distill.runtime.files import file_hash, files_below
 from tests.helpers import micro
 from tests.pipeline.fan import stub
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.integration]
 COMMAND = ("python", "-m", "pipeline.commands.fan", "--slots", "2", "--chunk", "2", "--poll", "0.1", "--price", "36")
 
 NOBODY_WRITES = "/sys/fan-store"  # a file system of the kernel's, where nobody makes a folder, root neither
@@ -27,7 +27,7 @@ def fanned(tmp_path_factory, python):
     folder = tmp_path_factory.mktemp("stub")
     plain, repo = stub.repo(folder / "plain", folder / "nothing"), stub.repo(folder / "repo", folder)
     code = f"{repo / 'src'}{os.pathsep}{repo}"
-    env = {"PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}", "PYTHONPATH": code}
+    env = micro.with_programs(python) | {"PYTHONPATH": code}
     micro.run(plain, "dvc", "repro", env=env)
     refused = micro.run(repo, *COMMAND, env=env, check=False)
     micro.run(repo, "dvc", "remote", "add", "-d", "store", NOBODY_WRITES, env=env)

@@ -16,7 +16,7 @@ import pytest
 
 from tests.helpers import micro
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.integration]
 
 # Under a name of a stage that shares its work.
 STAGE = """
@@ -80,7 +80,7 @@ def start(tmp_path, python):
         paths = os.pathsep.join([str(micro.ROOT / "src"), str(micro.ROOT)])
         warm = str(python / "python")
         environment = {
-            "PATH": f"{python}{os.pathsep}{micro.environment()['PATH']}",
+            **micro.with_programs(python),
             "PYTHON_EXEC": sys.executable if cold == "all" else warm,  # torchrun's name for what it starts
             "PYTHONPATH": paths,
             "HF_HOME": str(folder),
