@@ -15,10 +15,16 @@ from distill.experiments.study import Study
 from distill.runtime import json_files
 from pipeline.process.records import read_record
 from pipeline.stage import paths
+from pipeline.stage.artifacts import MADE_BY
 from pipeline.study.phase_folder import DIFFERENCES, DONE, RECORDS, SUMMARY, PhaseFolder
 from pipeline.summary import contents
 
 CONFIDENCE = 0.95
+#: The stages that run once for all students, in the pipeline's order.
+ONCE = (
+    *("finetune_teacher", "finetune_student", "predict_teacher"),
+    *(stage for stages in MADE_BY.values() for stage in stages),
+)
 _FIX = "run the study's command again"
 
 
@@ -80,6 +86,24 @@ class Figures:
         if not path.is_file():
             return None
         return training_cost.update_seconds(read_record(path))
+
+    def before_students(self, task: str) -> dict[str, float | None]:
+        """Stage → seconds of what was made once for all students of the screening, in the pipeline's order.
+
+        None where a part of them is not known.
+        """
+        found = {}
+        for stage in ONCE:
+            path = self.folder(task, study.SCREEN).path / RECORDS / f"{stage}.json"
+            record = read_record(path) if path.is_file() else None
+            if record and record.get("needed", True):
+                found[stage] = training_cost.stage_seconds(record)
+        return found
+
+    def student_seconds(self, task: str, arm: str) -> float:
+        """Of an arm's own training in the screening, the mean over seeds."""
+        files = [self._record_file(task, study.SCREEN, arm, seed) for seed in self.plan.seeds.screening]
+        return fmean(training_cost.own_seconds(read_record(file)) for file in files if file.is_file())
 
     def as_long(self, task: str, arm: str) -> int:
         """Updates of the baseline that take as long as an arm's own training, by the short ones of phase time.

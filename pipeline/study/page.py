@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -12,7 +12,7 @@ from distill.experiments import study
 from distill.experiments.study import Study
 from distill.report import formatting, svg
 from distill.report.results import title
-from pipeline.study.figures import CONFIDENCE, Figures
+from pipeline.study.figures import CONFIDENCE, ONCE, Figures
 
 #: Standard deviations over seeds above so many times the median one are pointed out (docs/reports.md has what they do).
 RESTLESS = 2
@@ -23,8 +23,11 @@ def text(figures: Figures) -> str:
     blocks = _progress(figures)
     if tasks := figures.screened():
         blocks += [f"### Mean over {', '.join(tasks)}", "", *_means(figures), "", recommendation(figures)]
+    screened = [task for task in figures.plan.tasks if figures.done(task, study.SCREEN)]
+    if screened:
+        blocks += ["", "### Before the students", "", *_before(figures, screened)]
     for task in figures.plan.tasks:
-        if figures.done(task, study.SCREEN):
+        if task in screened:
             blocks += [
                 "",
                 f"### {task}: screening",
@@ -46,8 +49,9 @@ def _progress(figures: Figures) -> list[str]:
         for phase in study.PHASES:
             folder = figures.folder(task, phase)
             arms = len(folder.arms().keys() & plan.arms.keys())
-            all_arms = "" if phase == study.CONFIRM else f" of {len(plan.arms)}"  # which are confirmed, screening says
-            cells.append("done" if folder.done else f"{arms}{all_arms} arms" if arms else "")
+            # Which arms are confirmed, the screening says: their number stands in no plan.
+            kept = formatting.plural(arms, "arm") if phase == study.CONFIRM else f"{arms} of {len(plan.arms)} arms"
+            cells.append("done" if folder.done else kept if arms else "")
         rows.append((task, cells))
     if all(cell == "done" for _, cells in rows for cell in cells):
         return []
@@ -64,13 +68,13 @@ def _means(figures: Figures) -> list[str]:
     ]
     columns = {}
     for baseline in (plan.baseline, plan.also):
-        means = {arm: figures.mean(arm, baseline) for arm in plan.arms if _is_shown(plan, arm, baseline)}
+        means = {arm: figures.mean(arm, baseline) for arm in plan.arms if arm != baseline}
         columns[baseline] = (means, _verdicts(means))
     for arm in plan.arms:
         cells = []
-        for means, verdicts in columns.values():
-            mean = means.get(arm)
-            cells += [*_difference(None if mean is None else mean._asdict()), verdicts.get(arm, "")]
+        for baseline, (means, verdicts) in columns.items():
+            shown = _is_shown(plan, arm, baseline)
+            cells += [*_difference(means[arm]._asdict() if shown else None), verdicts[arm] if shown else ""]
         lines.append(f"| {arm} | {' | '.join(cells)} | {formatting.times(figures.mean_cost(arm))} |")
     return lines
 
@@ -79,7 +83,7 @@ def _is_shown(plan: Study, row: str, against: str) -> bool:
     """Whether a row's difference to `baseline`, or to `also`, is shown.
 
     `baseline` against `also` is left out: the other way round stands in the first columns, and its interval is another
-    one, because the seeds' part is pooled over other differences.
+    one, because the seeds' part is pooled over other differences. The correction for several comparisons counts it.
     """
     return row != against and (row, against) != (plan.baseline, plan.also)
 
@@ -111,6 +115,22 @@ def recommendation(figures: Figures) -> str:
         f"Recommended: **{chosen}**, the cheapest arm within {plan.margin:g} points of the best one, {best}"
         f" (within them: {', '.join(near)})."
     )
+
+
+def _before(figures: Figures, tasks: Sequence[str]) -> list[str]:
+    """What is made once for all students, beside a training of the baseline."""
+    baseline, found = figures.plan.baseline, {task: figures.before_students(task) for task in tasks}
+    made = [stage for stage in ONCE if any(stage in stages for stages in found.values())]
+    rows = {stage: [found[task].get(stage) for task in tasks] for stage in made}
+    rows[f"distill, {baseline}"] = [figures.student_seconds(task, baseline) for task in tasks]
+    return [
+        "Seconds of each stage that runs once for all students, and of one student of the baseline, on a machine that"
+        " did other things too.",
+        "",
+        f"| stage | {' | '.join(tasks)} |",
+        f"|---|{'---:|' * len(tasks)}",
+        *(f"| {row} | {' | '.join(formatting.number(value, 0) for value in cells)} |" for row, cells in rows.items()),
+    ]
 
 
 def _screening(figures: Figures, task: str) -> list[str]:
@@ -152,12 +172,22 @@ def _restless(plan: Study, summary: Mapping[str, Any], metric: str) -> list[str]
     found = [arm for arm, spread in spreads.items() if spread > RESTLESS * usual]
     if not found:
         return []
-    return [
-        "",
+    told = (
         f"Seeds of {' and '.join(found)} differ more than {RESTLESS} times as much as those of the arm in the middle"
-        f" (± {usual:.2f}). The intervals take the seeds' part from all arms together: they are too wide for the calm"
-        f" arms and too narrow for {' and '.join(found)}.",
-    ]
+        f" (± {usual:.2f})."
+    )
+    if others := [arm for arm in found if arm != plan.baseline]:
+        told += (
+            " The intervals take the seeds' part from all arms together: they are too wide for the calm arms and too"
+            f" narrow for {' and '.join(others)}."
+        )
+    if plan.baseline in found:
+        own = f"{plan.baseline} (± {spreads[plan.baseline]:.2f})"
+        told += (
+            f" The scatter of {own} is part of every difference to it, and of its interval; intervals of differences to"
+            f" {plan.also} are too wide."
+        )
+    return ["", told]
 
 
 def _teachers(figures: Figures, task: str, phase: str) -> list[str]:

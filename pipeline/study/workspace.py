@@ -137,7 +137,7 @@ class Workspace:
         for source in self._files():
             copy = self.clone / "data/raw/study" / source.relative_to(self.data)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            if not copy.is_file() or copy.stat().st_size != source.stat().st_size:
+            if not copy.is_file() or file_hash(copy) != file_hash(source):
                 shutil.copyfile(source, copy)
         text = _git(self.clone, "show", f"study-code:{PARAMS}")
         for source, part in (
@@ -159,7 +159,9 @@ class Workspace:
         paths = [self.data / name for name in sorted(named)]
         for path in paths:
             if not path.exists():
-                raise UserError(f"{path}: no such file or folder: {self.folder / 'make_data.py'} lays out the data")
+                raise UserError(
+                    f"{path}: no such file or folder, and {self.task} names it: put it there, or change --data"
+                )
         inside = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
         return [file for file in inside if file.is_file()]
 

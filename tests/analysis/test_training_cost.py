@@ -1,6 +1,6 @@
 """Means over the records of runs; what a record does not know stays unknown."""
 
-from distill.analysis.training_cost import own_seconds, training_cost, update_seconds, updates_in
+from distill.analysis.training_cost import own_seconds, stage_seconds, training_cost, update_seconds, updates_in
 
 
 def run(seconds, **more):
@@ -52,6 +52,15 @@ def test_a_trainings_own_time_is_that_of_all_its_steps():
     assert own_seconds(record | {"resumed_from": 10}) == 40.0  # the last 30 of 40 steps took 30 s
     assert own_seconds(record | {"earlier_seconds": 60.0}) == 90.0  # generations before the last
     assert own_seconds(record | {"resumed_from": 40}) == 30.0
+
+
+def test_a_resumed_stage_took_as_long_as_all_its_steps():
+    """84 s were the last fifth of a training and 4 s of something else."""
+    assert stage_seconds({"seconds": 84.0}) == 84
+    record = {"seconds": 84.0, "train_seconds": 80.0, "trainer_steps": 250, "resumed": True, "resumed_from": 200}
+    assert stage_seconds(record) == 4 + 5 * 80
+    assert stage_seconds(record | {"earlier_seconds": 100.0}) == 504
+    assert stage_seconds({"seconds": 84.0, "resumed": True}) is None
 
 
 def test_an_update_takes_no_scores_on_the_selection_split():

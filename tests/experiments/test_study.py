@@ -102,6 +102,8 @@ def test_the_best_arms_are_confirmed_beside_baseline_and_also() -> None:
         (lambda plan: plan["arms"]["kd"].__setitem__(1, plan["arms"]["kd"][0]), "a trial stands twice"),
         (lambda plan: plan["seeds"].update(confirmation=[1, 200]), "seed 1 stands twice"),
         (lambda plan: plan.update(also="tedd"), "also: 'tedd' is no arm"),
+        (lambda plan: plan.update(also="ft"), "also: 'ft' is the baseline"),
+        (lambda plan: plan.update(arms={name: plan["arms"][name] for name in ("ft", "kd")}), "arms: "),
         (lambda plan: plan.update(margins=1), "margins"),
         (lambda plan: plan["tasks"]["stsb"]["arms"]["ft"].pop(), "tasks.stsb.arms: every arm gets equally many"),
     ],

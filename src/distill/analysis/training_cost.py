@@ -66,6 +66,18 @@ def own_seconds(record: Record) -> float:
     return _of_all_steps(record["train_seconds"], record)
 
 
+def stage_seconds(record: Record) -> float | None:
+    """Seconds of a whole stage: of one that resumed a training, as `own_seconds` has them, and what came around it.
+
+    None where it resumed something that counts no steps.
+    """
+    if not interrupted(record):
+        return record["seconds"]
+    if not record.get("trainer_steps"):
+        return None
+    return record["seconds"] - record["train_seconds"] + own_seconds(record)
+
+
 def update_seconds(record: Record) -> float:
     """Seconds of an update of a student, without those in which the selection split was scored.
 

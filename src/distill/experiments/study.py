@@ -78,7 +78,7 @@ class Study(Section):
 
     Attributes:
         tasks: by name.
-        baseline, also: arms that all others are compared with.
+        baseline, also: two arms that all others, one at least, are compared with.
         margin: points below the best arm's mean that the recommended, cheapest one may lie.
         timed_updates: updates of a student in phase `time`.
         tuning_validation_examples: how many of the reported split phase `tune` scores, drawn at random; none: all.
@@ -93,13 +93,15 @@ class Study(Section):
     margin: Annotated[float, Field(ge=0)]
     timed_updates: Count
     tuning_validation_examples: Count | None = None
-    arms: Annotated[dict[str, list[Trial]], Field(min_length=2)]
+    arms: Annotated[dict[str, list[Trial]], Field(min_length=3)]
 
     @model_validator(mode="after")
     def _fair(self) -> Study:
         for field in ("baseline", "also"):
             if (name := getattr(self, field)) not in self.arms:
                 raise ValueError(f"{field}: {name!r} is no arm: {', '.join(self.arms)}")
+        if self.baseline == self.also:
+            raise ValueError(f"also: {self.also!r} is the baseline: name another arm that all are compared with")
         _check_trials(self.arms, "arms")
         for name, task in self.tasks.items():
             if strange := [arm for arm in task.arms if arm not in self.arms]:

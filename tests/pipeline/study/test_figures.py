@@ -50,3 +50,16 @@ def test_without_times_nothing_is_as_long(tmp_path: Path) -> None:
     figures = studied.figures(tmp_path, studied.plan(), timed=False)
     with pytest.raises(UserError, match="time: missing: run phase time of a first on an idle machine"):
         figures.as_long("a", "ted")
+
+
+def test_what_is_made_once_has_the_seconds_of_whole_trainings(tmp_path: Path) -> None:
+    figures = studied.figures(tmp_path, studied.plan())
+    records = tmp_path / "a" / study.SCREEN / "data/runs"
+    resumed = {"seconds": 30.0, "train_seconds": 25.0, "trainer_steps": 100, "resumed": True, "resumed_from": 50}
+    studied.write(records / "predict_teacher.json", {"seconds": 7.5})
+    studied.write(records / "finetune_teacher.json", resumed)
+    studied.write(records / "augment.json", {"seconds": 0.1, "needed": False})
+    assert list(figures.before_students("a").items()) == [("finetune_teacher", 55.0), ("predict_teacher", 7.5)]
+    assert figures.before_students("b") == {}
+    studied.trained(tmp_path / "a" / study.SCREEN, "ft", 2, 1001.0, 200)
+    assert figures.student_seconds("a", "ft") == 1000

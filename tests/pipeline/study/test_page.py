@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from distill.experiments import study
 from pipeline.study import page
 from pipeline.study.figures import Figures
@@ -89,6 +91,24 @@ def test_arms_whose_seeds_differ_much_more_than_others_are_told(tmp_path: Path) 
     text = page.text(figures)
     told = "Seeds of mate differ more than 2 times as much as those of the arm in the middle (± 1.00)."
     assert text.count(told) == 1 and told in text.partition("### a: screening")[2].partition("### b")[0]
+    assert "too wide for the calm arms and too narrow for mate.\n" in text
+    # The baseline is in every difference to it, and so in the variance that they share.
+    rows["ft"]["accuracy_std"], rows["mate-tuned"]["accuracy_std"] = 4.1, 1.0
+    studied.write(path, rows)
+    text = page.text(figures)
+    assert "Seeds of ft differ" in text and "too narrow" not in text
+    assert "The scatter of ft (± 4.10) is part of every difference to it, and of its interval" in text
+
+
+def test_the_correction_counts_a_comparison_that_is_not_shown(tmp_path: Path) -> None:
+    """The plan has as many comparisons in both columns; against kd ft's row is empty."""
+    figures = studied.figures(tmp_path, studied.plan())
+    seen = []
+    verdicts = page._verdicts
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "_verdicts", lambda means: seen.append(list(means)) or verdicts(means))
+        page.text(figures)
+    assert seen == [["kd", "ted", "mate"], ["ft", "ted", "mate"]]
 
 
 def test_before_the_first_screening_it_says_how_far_it_is(tmp_path: Path) -> None:
@@ -99,6 +119,17 @@ def test_before_the_first_screening_it_says_how_far_it_is(tmp_path: Path) -> Non
     lines = page.text(Figures(studied.plan(), tmp_path)).splitlines()
     assert lines[0] == "### How far it is"
     assert lines[-3:] == ["| a | done |  |  |  |", "| b | 2 of 4 arms |  |  | 2 arms |", "| c |  |  |  |  |"]
+    (tmp_path / "b" / study.CONFIRM / "arms" / "kd.json").unlink()
+    assert "| b | 2 of 4 arms |  |  | 1 arm |" in page.text(Figures(studied.plan(), tmp_path))
+
+
+def test_what_comes_before_the_students_stands_beside_one_of_the_baseline(tmp_path: Path) -> None:
+    figures = studied.figures(tmp_path, studied.plan())
+    studied.write(tmp_path / "b" / study.SCREEN / "data/runs/retrieve.json", {"seconds": 1234.5})
+    studied.write(tmp_path / "c" / study.SCREEN / "data/runs/retrieve.json", {"seconds": 9.0, "resumed": True})
+    lines = page.text(figures).partition("### Before the students\n")[2].splitlines()
+    start = lines.index("| stage | a | b | c |")
+    assert lines[start + 2 : start + 4] == ["| retrieve | – | 1,234 | – |", "| distill, ft | 999 | 999 | 999 |"]
 
 
 def test_teachers_of_several_machines_are_told(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
-"""A whole study of two arms in micro sizes: every phase runs, goes on, and leaves figures that the page can read."""
+"""A whole study of three arms in micro sizes: every phase runs, goes on, and leaves figures that the page can read."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -12,7 +13,7 @@ import yaml
 from distill.errors import UserError
 from distill.experiments import study
 from distill.runtime import json_files
-from pipeline.study import page
+from pipeline.study import page, workspace
 from pipeline.study.figures import Figures
 from pipeline.study.phase_folder import PhaseFolder
 from pipeline.study.students import Student
@@ -97,6 +98,23 @@ def test_a_phase_goes_on_in_another_clone_with_the_arms_that_are_missing(
         other.run(study.TUNE)
 
 
+def test_data_that_were_edited_in_their_length_reach_the_clone(tmp_path: Path) -> None:
+    space = Stopped(**vars(_workspace(tmp_path)))
+    space.run(study.TUNE)
+    edited = "b file that the preset names\n"
+    assert len(edited) == len((space.data / "note.txt").read_text(encoding="utf-8"))
+    (space.data / "note.txt").write_text(edited, encoding="utf-8")
+    space.run(study.TIME)
+    assert (space.clone / "data/raw/study/note.txt").read_text(encoding="utf-8") == edited
+
+
+def test_data_that_are_not_there_are_named(tmp_path: Path) -> None:
+    space = Stopped(**vars(_workspace(tmp_path)))
+    (space.data / "note.txt").unlink()
+    with pytest.raises(UserError, match="note.txt: no such file or folder, and tiny names it: put it there"):
+        space.run(study.TUNE)
+
+
 def test_two_commands_do_not_work_in_one_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second would change the parameters under the first one's stages."""
     space = Stopped(**vars(_workspace(tmp_path)))
@@ -119,9 +137,13 @@ def test_two_commands_do_not_work_in_one_clone(tmp_path: Path, monkeypatch: pyte
     assert PhaseFolder(space.results / study.TUNE).done
 
 
-@pytest.mark.exhaustive
-@pytest.mark.timeout(1800)
-def test_a_study_runs_from_tuning_to_tables(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.integration
+@pytest.mark.timeout(900)
+def test_a_study_runs_from_tuning_to_tables(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], python: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What runs DVC and its stages.
+    monkeypatch.setattr(workspace, "sys", SimpleNamespace(executable=str(python / "python")))
     space = _workspace(tmp_path)
     with pytest.raises(UserError, match="run phase tune of tiny first"):
         space.run(study.SCREEN)
@@ -129,7 +151,7 @@ def test_a_study_runs_from_tuning_to_tables(tmp_path: Path, capfd: pytest.Captur
         space.run(phase)
         if phase == study.SCREEN:
             code = {"PYTHONPATH": f"{space.clone / 'src'}:{space.clone}"}
-            micro.run(space.clone, "dvc", "repro", "summarize", env=code)
+            micro.run(space.clone, "dvc", "repro", "summarize", env=micro.with_programs(python) | code)
             screened = json_files.read(space.clone / "metrics/summary.json", "", contents.SUMMARY)
     figures = Figures(space.plan, tmp_path / "results")
     tuned = figures.summary("tiny", study.TUNE)
