@@ -101,7 +101,7 @@ def test_whoever_kills_the_program_python_kills_what_it_has_started(python, tmp_
     assert program.wait() == -signal.SIGKILL
     pid = int((tmp_path / "pid").read_text())
     assert pid != program.pid
-    until = time.monotonic() + 30
+    until = time.monotonic() + 10
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < until
         time.sleep(0.01)

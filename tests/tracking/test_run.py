@@ -28,8 +28,6 @@ from distill.tracking.run import start_run
 
 SRC = str(Path(tracking.__file__).resolve().parents[2])
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # SQLAlchemy of MLflow
-#: Seconds in which something ends that waits two: a server that does not answer takes longer, a busy machine does not.
-BOUNDED = 30
 CHOSEN_BY_ENVIRONMENT = ("DISTILL_TRACKING", "MLFLOW_TRACKING_URI", "RANK", "DVC_STAGE")
 
 
@@ -303,12 +301,11 @@ def test_a_run_waits_for_a_new_database_however_short_its_time(fresh, process):
     assert len(runs(fresh)) == 1
 
 
-# The start's seconds are those of its thread on the processor: what else keeps the machine busy does not count.
 LOOP = """
     import mlflow.tracking  # what it takes is not what is measured
-    begin, used = time.perf_counter(), time.thread_time()
+    begin = time.perf_counter()
     with start(close_timeout=2) as run:
-        started = time.thread_time() - used
+        started = time.perf_counter() - begin
         for step in range(200):
             run.log({"loss/task": 1.0, "loss/kl": 2.0}, step=step)
             time.sleep(.002)
@@ -324,7 +321,7 @@ def test_a_dead_server_costs_one_line(fresh, process):
     uri = f"http://me:secret@127.0.0.1:{port}"
     out, err = finish(process(LOOP, root=fresh, MLFLOW_TRACKING_URI=uri))
     started, looped, closed, run_id = out.split()
-    assert float(started) < 0.2 and float(closed) < BOUNDED
+    assert float(started) < 0.2 and float(looped) < 2 and float(closed) < 5
     assert run_id == "None"
     assert len(err) == 1
     assert f"http://***@127.0.0.1:{port}" in err[0] and "secret" not in err[0]
@@ -343,8 +340,9 @@ def test_a_server_that_never_answers_costs_one_line_and_a_bounded_close(fresh):
         out, err = finish(cold(LOOP, root=fresh, MLFLOW_TRACKING_URI=uri))
         whole = time.perf_counter() - begin
     started, looped, closed, _ = out.split()
-    assert float(started) < 0.2 and float(closed) < BOUNDED
-    assert whole < 2 * BOUNDED  # nothing holds the interpreter's exit up either
+    assert float(started) < 0.2 and float(looped) < 2
+    assert float(closed) - float(looped) < 3
+    assert whole < 30  # nothing holds the interpreter's exit up either
     assert len(err) == 1 and uri in err[0] and "not done 2 s after the end" in err[0]
 
 
@@ -402,7 +400,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (lambda: time.sleep(90) or 200, "not done 2 s after the end|timed out"),
+        (lambda: time.sleep(60) or 200, "not done 2 s after the end|timed out"),
         (lambda: 500, "500"),
     ],
     ids=["never", "error"],
@@ -413,20 +411,20 @@ def test_a_server_that_fails_in_the_middle_costs_one_line_and_a_bounded_end(fres
         out, err = finish(cold(code, root=fresh, MLFLOW_TRACKING_URI=server.uri))
         exited = time.time()
     started, looped, closed, run_id, done = out.split()
-    assert float(started) < 0.2 and float(looped) < BOUNDED and run_id == "1" * 32
-    assert float(closed) - float(looped) < BOUNDED and exited - float(done) < BOUNDED
+    assert float(started) < 0.2 and float(looped) < 12 and run_id == "1" * 32
+    assert float(closed) - float(looped) < 3 and exited - float(done) < 3
     assert len(err) == 1 and re.search(reason, err[0])
     assert server.curves <= 2  # a batch and MLflow's single retry, then no more
 
 
 def test_asynchronous_logging_in_the_environment_changes_nothing(fresh):
     """MLflow would join its threads at exit, however long the server takes."""
-    with closing(Server(lambda: time.sleep(90) or 200)) as server:
+    with closing(Server(lambda: time.sleep(60) or 200)) as server:
         env = {"MLFLOW_TRACKING_URI": server.uri, "MLFLOW_ENABLE_ASYNC_LOGGING": "true"}
         code = LOOP.replace("range(200)", "range(1000)") + "    print(time.time())"
         out, err = finish(cold(code, root=fresh, **env))
         exited = time.time()
-    assert exited - float(out.split()[-1]) < BOUNDED and len(err) == 1
+    assert exited - float(out.split()[-1]) < 3 and len(err) == 1
 
 
 def test_what_a_request_cannot_hold_is_split(root):
@@ -450,18 +448,18 @@ def test_a_request_that_times_out_breaks_the_circuit_once(root, monkeypatch, cap
                 run.log({"loss": 1}, step=step)
             assert run._queue.qsize() == 0
             begin = time.perf_counter()
-        assert time.perf_counter() - begin < BOUNDED
+        assert time.perf_counter() - begin < 0.5
     err = capfd.readouterr().err.splitlines()
     assert len(err) == 1 and "timed out" in err[0]
 
 
 def test_a_store_that_falls_behind_is_left(root, monkeypatch, capfd):
     monkeypatch.setattr(tracking, "QUEUE_CALLS", 5)
-    begin = time.thread_time()
+    begin = time.perf_counter()
     with start_run(root=root, experiment="distill", name="stage") as run:
         for step in range(10_000):
             run.log({"loss": 1}, step=step)
-    assert time.thread_time() - begin < 1
+    assert time.perf_counter() - begin < 1
     run._thread.join(20)
     err = capfd.readouterr().err.splitlines()
     assert len(err) == 1 and "5 calls are waiting" in err[0]
@@ -549,9 +547,9 @@ def test_a_process_forked_during_the_import_can_import_too(root):
 def test_start_is_cheap_on_the_calling_thread(root):
     code = """
         params = {f"section{i}": {f"key{j}": j for j in range(20)} for i in range(10)}
-        begin = time.thread_time()
+        begin = time.perf_counter()
         run = start(params=params)
-        cost = time.thread_time() - begin
+        cost = time.perf_counter() - begin
         assert cost < .05, cost
         run.close()
         print(run.run_id)

@@ -116,8 +116,8 @@ def pids(folder: Path) -> list[int]:
 
 
 def gone(folder: Path) -> bool:
-    """Whether both processes end within half a minute."""
-    end = time.monotonic() + 30
+    """Whether both processes end within ten seconds."""
+    end = time.monotonic() + 10
     while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids(folder)):
         if time.monotonic() > end:
             return False
